@@ -1,0 +1,68 @@
+"""Data sets: digits, MNIST, Fashion-MNIST, CIFAR-10, SVHN, and .npz files of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from experiments.datasets import cifar, digits, files, idx, npz, svhn
+from experiments.datasets.base import Dataset
+from wage_neuro.errors import DataError
+
+__all__ = ["NAMES", "Dataset", "Location", "load", "locations"]
+
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar-10", "svhn")
+ALIASES = {"fmnist": "fashion-mnist", "cifar10": "cifar-10"}
+
+
+def load(name_or_path: str, data_dir: Path | None = None, download: bool = True) -> Dataset:
+    """Read a data set by its name, or an .npz file by its path (its form: `npz.read`).
+
+    Files are looked for in data_dir, $WAGE_NEURO_DATA, ../shared/data and the user's cache, and downloaded
+    into the cache where they are in none of them. Their md5 must be the published one.
+
+    Raises
+    ------
+    DataError
+        If there is no such data set, or its files are missing, damaged or of another form.
+
+    >>> load("digits")
+    Dataset(name='digits', classes=10, signed=False)
+    """
+    text = str(name_or_path)
+    name = ALIASES.get(text.lower(), text.lower())
+    if name == "digits":
+        return digits.read()
+    if name in files.SOURCES:
+        paths = files.get(name, data_dir, download)
+        if name == "cifar-10":
+            return cifar.read(paths[0])
+        return svhn.read(paths) if name == "svhn" else idx.read(name, paths)
+    if name.endswith(".npz"):
+        return npz.read(Path(text))
+    raise DataError(f"data {text!r}: want {', '.join(NAMES)} or the path of an .npz file")
+
+
+@dataclass(frozen=True)
+class Location:
+    """One row of `wage-neuro data`: a data set, and where it is or how to get it."""
+
+    name: str
+    what: str
+    found: Path | None
+    source: str
+    licence: str
+
+
+def locations(data_dir: Path | None = None) -> list[Location]:
+    """One row for each data set; `found` is None unless all of its files are there (their md5 unchecked)."""
+    spec = find_spec("sklearn")
+    place = Path(spec.origin).parent if spec and spec.origin else None
+    rows = [Location("digits", digits.WHAT, place, digits.URL, digits.LICENCE)]
+    for name, source in files.SOURCES.items():
+        paths = files.find(source, data_dir)
+        whole = None if None in paths else paths[0]
+        found = whole if whole is None or len(paths) == 1 else whole.parent
+        rows.append(Location(name, source.what, found, source.url, source.licence))
+    return rows

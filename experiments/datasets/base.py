@@ -1,0 +1,158 @@
+"""The form every data set has here: uint8 images, int64 labels, a training and a test part."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from wage_neuro.errors import DataError
+
+
+def check_pair(where: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Refuse images and labels that do not belong together; `where` opens the message.
+
+    Raises
+    ------
+    DataError
+        If images are not (n, height, width, channels) uint8 with n > 0, labels are not (n,) integers,
+        or a label is outside 0..classes - 1.
+    """
+    if images.dtype != np.uint8:
+        raise DataError(f"{where}: {images.dtype} images{_span(images)}: want uint8 0..255")
+    if images.ndim != 4:
+        raise DataError(f"{where}: images of shape {images.shape}: want (n, height, width, channels)")
+    if images.size == 0:
+        raise DataError(f"{where}: no images (shape {images.shape}): want at least one")
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(f"{where}: {labels.dtype} labels of shape {labels.shape}: want (n,) integers")
+    if len(images) != len(labels):
+        raise DataError(f"{where}: {len(images)} images but {len(labels)} labels: want as many of both")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise DataError(f"{where}: label {wrong[0]}: want 0..{classes - 1}")
+
+
+def _span(values: np.ndarray) -> str:
+    """' in low..high', ' with NaN', or nothing where the values have no order."""
+    if values.dtype.kind not in "iuf" or values.size == 0:
+        return ""
+    low, high = values.min(), values.max()
+    return " with NaN" if np.isnan(low) else f" in {low}..{high}"
+
+
+def every_fifth(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split 0..n - 1 into training and test: line the images up by label, every fifth is for test.
+
+    No seed and no random numbers, so it is the same everywhere; images of one label keep their order, and
+    every class is in the test part in proportion. (Plain every fifth is not enough: digits' labels run
+    0, 1 .. 9 over and over for a while, and every fifth of those is a 0 or a 5.)
+
+    Returns
+    -------
+    (train, test) : ascending indices; ceil(n / 5) for test.
+
+    >>> train, test = every_fifth(np.array([0, 1] * 5))
+    >>> test.tolist(), len(train)
+    ([0, 1], 8)
+    """
+    test = np.sort(np.argsort(labels, kind="stable")[::5])
+    return np.delete(np.arange(len(labels)), test), test
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels for training and for test.
+
+    Parameters
+    ----------
+    train_images, test_images : (n, height, width, channels) uint8
+        Grey levels or colours 0..255; they may be read-only views of the file.
+    train_labels, test_labels : (n,) int64
+        0..classes - 1.
+    signed : bool
+        True: grey levels are read as -1..1 (CIFAR-10, SVHN); False: as 0..1.
+
+    Raises
+    ------
+    DataError
+        If a part is empty, of another form, or the two parts differ in image size.
+
+    >>> images = np.zeros((5, 8, 8, 1), np.uint8)
+    >>> Dataset("blank", images, np.arange(5), images[:2], np.arange(2), classes=5, signed=False)
+    Dataset(name='blank', classes=5, signed=False)
+    """
+
+    name: str
+    train_images: np.ndarray = field(repr=False)
+    train_labels: np.ndarray = field(repr=False)
+    test_images: np.ndarray = field(repr=False)
+    test_labels: np.ndarray = field(repr=False)
+    classes: int
+    signed: bool
+
+    def __post_init__(self) -> None:
+        check_pair(f"{self.name} train", self.train_images, self.train_labels, self.classes)
+        check_pair(f"{self.name} test", self.test_images, self.test_labels, self.classes)
+        train, test = self.train_images.shape[1:], self.test_images.shape[1:]
+        if train != test:
+            raise DataError(f"{self.name}: training images of {train}, test images of {test}: want one size")
+
+    def split(self, validation: int) -> Dataset:
+        """Put the last `validation` training images in the place of the test set.
+
+        Raises
+        ------
+        DataError
+            If validation is outside 1..n - 1.
+
+        >>> images = np.zeros((5, 8, 8, 1), np.uint8)
+        >>> whole = Dataset("blank", images, np.arange(5), images, np.arange(5), classes=5, signed=False)
+        >>> part = whole.split(2)
+        >>> part.train_labels.tolist(), part.test_labels.tolist()
+        ([0, 1, 2], [3, 4])
+        """
+        n = len(self.train_labels)
+        if not 0 < validation < n:
+            raise DataError(f"validation={validation}: want 1..{n - 1}, {self.name} has {n} training images")
+        cut = n - validation
+        return replace(
+            self,
+            train_images=self.train_images[:cut],
+            train_labels=self.train_labels[:cut],
+            test_images=self.train_images[cut:],
+            test_labels=self.train_labels[cut:],
+        )
+
+    def subset(self, train: int | None = None, test: int | None = None) -> Dataset:
+        """Keep the first `train` training and the first `test` test images; None keeps all.
+
+        Raises
+        ------
+        DataError
+            If a number is below 1 or above what there is.
+        """
+        for part, wanted, labels in (("train", train, self.train_labels), ("test", test, self.test_labels)):
+            if wanted is not None and not 1 <= wanted <= len(labels):
+                raise DataError(f"{part}={wanted}: want 1..{len(labels)}, the {part} images of {self.name}")
+        return replace(
+            self,
+            train_images=self.train_images[:train],
+            train_labels=self.train_labels[:train],
+            test_images=self.test_images[:test],
+            test_labels=self.test_labels[:test],
+        )
+
+    @property
+    def checksum(self) -> str:
+        """Sha256 (hex) over shape and bytes of the four arrays, labels as little-endian int64."""
+        digest = hashlib.sha256()
+        for images, labels in (
+            (self.train_images, self.train_labels),
+            (self.test_images, self.test_labels),
+        ):
+            for array in (images, labels.astype("<i8", copy=False)):
+                digest.update(str(array.shape).encode())
+                digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()

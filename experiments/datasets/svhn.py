@@ -1,0 +1,48 @@
+"""SVHN, cropped digits: train_32x32.mat and test_32x32.mat, Matlab files of level 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.datasets.base import Dataset, check_pair
+from experiments.datasets.files import reading
+from wage_neuro.errors import DataError
+
+CLASSES = 10
+
+
+def read(paths: Sequence[Path]) -> Dataset:
+    """Read the training and the test file.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged or of another form.
+    """
+    train, test = (_pair(path) for path in paths)
+    return Dataset("svhn", *train, *test, classes=CLASSES, signed=True)
+
+
+def _pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """X is (32, 32, 3, n); y is (n, 1) and names the digit 0 by 10."""
+    import scipy.io
+
+    with reading(path, "Matlab file of level 5"):
+        content = scipy.io.loadmat(path, variable_names=("X", "y"))
+    X, y = content.get("X"), content.get("y")
+    if X is None or y is None:
+        raise DataError(f"{path}: no X and y in it: want an SVHN file of cropped digits")
+    if X.shape[:-1] != (32, 32, 3) or y.ndim != 2 or y.shape[1] != 1 or y.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: X of shape {X.shape}, y of shape {y.shape} {y.dtype}: "
+            "want (32, 32, 3, n) and (n, 1) integers"
+        )
+    if y.size and not 1 <= y.min() <= y.max() <= 10:
+        raise DataError(f"{path}: labels {y.min()}..{y.max()}: want 1..10 (10 is the digit 0)")
+    images = np.ascontiguousarray(X.transpose(3, 0, 1, 2))
+    labels = y[:, 0].astype(np.int64) % 10
+    check_pair(str(path), images, labels, CLASSES)
+    return images, labels

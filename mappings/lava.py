@@ -1,0 +1,323 @@
+"""Network -> connected Lava Processes, and the engine that trains and answers in them.
+
+One long-lived graph: image source -> a Process a WAGE layer -> read-out, errors the same way back. It is
+built once and serves the whole training and its evaluations; learning is switched by a Var.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import singledispatch
+from types import TracebackType
+from typing import NoReturn
+
+import numpy as np
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi2SimCfg
+
+from processes.conv.process import WageConv
+from processes.dense.process import WageDense
+from processes.layer_process import WageLayer, held_from_var
+from processes.readout.process import MAX_LAYERS, ReadOut
+from processes.schedule import Schedule
+from processes.source.process import ImageSource
+from wage_neuro.bits import code_dtype
+from wage_neuro.engine import check_training_input
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.layers import Conv, Dense, Rules
+from wage_neuro.network import Network
+from wage_neuro.train import State, initial_state
+
+MESSAGE_BITS = 32
+RING_BYTES = 32 << 20  # images on their way into the graph
+CHANNEL_SLOTS = 2  # messages a channel holds; Lava's default of 64 costs 64 times the largest message
+POLL_S = 0.0005
+GRACE_S = 2.0  # for the others to answer after a Process has ended
+
+
+@singledispatch
+def process_of(spec: object) -> type[WageLayer]:
+    """Return the Process class of a layer spec."""
+    raise EngineError(f"layer {spec}: no Lava Process for it")
+
+
+@process_of.register
+def _(spec: Dense) -> type[WageLayer]:
+    return WageDense
+
+
+@process_of.register
+def _(spec: Conv) -> type[WageLayer]:
+    return WageConv
+
+
+class LavaEngine:
+    """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
+
+    Parameters
+    ----------
+    lanes : int
+        Samples a time step; divides the batch. `lanes = batch` (default) is the fast simulation, lanes = 1
+        the chip's way. More than one time step a batch needs shift='held'.
+    state : State, optional
+        Where to go on from; otherwise the initial state of `seed`.
+
+    Raises
+    ------
+    SettingError, EngineError
+        If lanes do not divide the batch, or a message would not fit 32 bits.
+
+    Always use it in a `with` block, or call `close()`: it holds operating-system processes.
+    """
+
+    name = "lava"
+
+    def __init__(
+        self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None, lanes: int | None = None
+    ) -> None:
+        self.network = network
+        self.rules = rules or Rules()
+        self.lanes = self.rules.batch if lanes is None else lanes
+        _check(network, self.rules, self.lanes)
+        state = state or initial_state(network, seed)
+        self.seed, self._step = state.seed, state.step
+        self.schedule = Schedule(len(network.layers), self.rules.batch // self.lanes)
+        self._build(state)
+        self._batches = 0  # played so far; the Processes count the same
+        self._state: State | None = state
+        self._settings = {"learning": 1, "log2_eta": 0}  # as the Vars stand
+        self._graph = _Graph(self.source)
+
+    # --- the graph ---
+
+    def _build(self, state: State) -> None:
+        network, batch = self.network, self.rules.batch
+        slots = max(1, min(64, RING_BYTES // (batch * int(np.prod(network.input_shape)))))
+        self._images = _shared((slots, batch, *network.input_shape), np.uint8)
+        self._labels = _shared((slots, batch), np.int64)
+        self._logits = _shared((slots, batch, network.classes), np.int64)
+        self._weights = [_shared(layer.weight_shape, np.int16) for layer in network.layers]
+
+        self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, network.input_codes)
+        self.layers = [
+            process_of(layer.spec)(
+                layer, self.rules, self.schedule, self.lanes, state.S[layer.index], state.error_held[layer.index],
+                state.gradient_held[layer.index], state.seed, state.step,
+            )
+            for layer in network.layers
+        ]
+        self.readout = ReadOut(network.layers[-1], self.schedule, self.lanes, self._logits, self._weights)
+        self._connect()
+
+    def _connect(self) -> None:
+        self.source.a_out.reshape(self.layers[0].a_in.shape).connect(self.layers[0].a_in)
+        self.source.y_out.connect(self.readout.y_in)
+        for below, above in zip(self.layers[:-1], self.layers[1:], strict=True):
+            # the shapes differ where the network flattens
+            below.a_out.reshape(above.a_in.shape).connect(above.a_in)
+            above.e_out.reshape(below.e_in.shape).connect(below.e_in)
+        self.layers[-1].z_out.connect(self.readout.z_in)
+        self.readout.e_out.connect(self.layers[-1].e_in)
+        for i, layer in enumerate(self.layers):
+            getattr(self.readout, f"s{i}").connect_var(layer.S)
+
+    # --- what a user calls ---
+
+    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
+        """Learn whole batches; see `wage_neuro.engine.Engine`."""
+        check_training_input(self.network, self.rules, images, labels, log2_eta)
+        self._set("log2_eta", log2_eta)
+        logits = self._play(images, labels, learning=True)
+        self._step += len(images) // self.rules.batch
+        self._state = None
+        return logits
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return (n, classes) logits; nothing is learned. The last batch is filled up with zeros."""
+        self.network.check_images(images)
+        n, batch = len(images), self.rules.batch
+        missing = -n % batch
+        if missing:
+            images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+        return self._play(images, np.zeros(n + missing, np.int64), learning=False)[:n]
+
+    @property
+    def state(self) -> State:
+        """Weights through the RefPorts, held exponents through their Vars."""
+        if self._state is None:
+            self.readout.read.set(np.array([1]))
+            self.predict(np.zeros((self.rules.batch, *self.network.input_shape), np.uint8))
+            dtype = code_dtype(self.network.bits.k_G)
+            self._state = State(
+                tuple(S.astype(dtype) for S in self._weights),
+                tuple(held_from_var(process.error_held.get()) for process in self.layers),
+                tuple(held_from_var(process.gradient_held.get()) for process in self.layers),
+                self.seed,
+                self._step,
+            )
+        return self._state
+
+    def close(self) -> None:
+        """Stop every Process of the graph; safe to call twice."""
+        self._graph.close()
+
+    def __enter__(self) -> LavaEngine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # --- running the graph ---
+
+    def _play(self, images: np.ndarray, labels: np.ndarray, learning: bool) -> np.ndarray:
+        """Send whole batches through the ring; return their logits."""
+        self._set("learning", int(learning))
+        batch, slots = self.rules.batch, len(self._images)
+        images = images.reshape(-1, batch, *self.network.input_shape)
+        labels = labels.reshape(-1, batch)
+        logits = np.empty((*labels.shape, self.network.classes), np.int64)
+        for first in range(0, len(images), slots):
+            part = slice(first, min(first + slots, len(images)))
+            places = (self._batches + np.arange(part.stop - part.start)) % slots
+            self._images[places], self._labels[places] = images[part], labels[part]
+            self._graph.run(len(places) * self.schedule.steps(learning))
+            logits[part] = self._logits[places]
+            self._batches += len(places)
+        return logits.reshape(-1, self.network.classes)
+
+    def _set(self, name: str, value: int) -> None:
+        """Set a Var of every Process that has it, when it differs."""
+        if self._settings[name] != value:
+            for process in (self.source, *self.layers, self.readout):
+                if hasattr(process, name):
+                    getattr(process, name).set(np.array([value]))
+            self._settings[name] = value
+
+
+class _Graph:
+    """The running Lava graph: starts it, waits for it, and leaves nothing behind when it ends or fails."""
+
+    def __init__(self, process: AbstractProcess) -> None:
+        self.process = process
+        self.running = True
+        with _children_of_this_process():
+            process.create_runtime(Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS})
+        self.running = False
+        self.closed = False
+        self.run(0)  # Lava takes Var.set only after a first run
+
+    def run(self, steps: int) -> None:
+        """Run time steps; an exception in a ProcessModel ends the graph and is raised here."""
+        if self.closed:
+            raise EngineError("this Lava engine is closed: make a new one")
+        self.running = True
+        self.process.run(condition=RunSteps(steps, blocking=False))
+        runtime, dead_since = self.process.runtime, None
+        while not all(port.probe() for port in runtime.service_to_runtime):
+            time.sleep(POLL_S)
+            if not all(actor.is_alive() for actor in self._actors):
+                dead_since = dead_since or time.monotonic()
+                if time.monotonic() - dead_since > GRACE_S:
+                    self._fail()
+        try:
+            self.process.wait()
+        except RuntimeError:
+            self._fail()
+        self.running = False
+
+    @property
+    def _actors(self) -> list:
+        return [a for a in self.process.runtime._messaging_infrastructure.actors if not a._is_done]
+
+    def _fail(self) -> NoReturn:
+        runtime = self.process.runtime
+        names = [p.name for p in runtime._executable.proc_builders] + ["runtime service"]
+        texts = []
+        for name, actor in zip(names, runtime._messaging_infrastructure.actors, strict=False):
+            error = actor.exception
+            if error:
+                texts.append(f"{name}: {type(error[0]).__name__}: {error[0]}")
+            elif not actor._is_done and not actor.is_alive():
+                texts.append(f"{name}: ended with exit code {actor.exitcode}")
+        self._kill()
+        raise EngineError("; ".join(texts) or "the Lava graph ended without a reason")
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        if self.running:  # interrupted in the middle of a run: no Process can be asked to stop
+            self._kill()
+        else:
+            self.closed = True
+            self.process.stop()
+
+    def _kill(self) -> None:
+        self.closed = True
+        runtime = self.process.runtime
+        for actor in self._actors:
+            actor.kill()
+            actor.join()
+        runtime._is_started = runtime._is_running = False
+        runtime.stop()  # shuts the shared memory down
+
+
+@contextlib.contextmanager
+def _children_of_this_process() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to us, and die when we die, however that happens."""
+    global _starting
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main_thread else None
+    _starting = True
+    try:
+        yield
+    finally:
+        _starting = False
+        if main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+_starting = False
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _after_fork() -> None:
+    if _starting and _libc:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Array in anonymous memory that the children share; it has no name that could leak."""
+    count = int(np.prod(shape))
+    return np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize), dtype).reshape(shape)
+
+
+def _check(network: Network, rules: Rules, lanes: int) -> None:
+    if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1 or rules.batch % lanes:
+        raise SettingError(f"lanes={lanes}: want a divisor of the batch, {rules.batch}")
+    if rules.shift == "batch" and lanes != rules.batch:
+        raise SettingError(
+            f"lanes={lanes} with shift='batch': its maximum is over the whole batch, so lanes must be {rules.batch}"
+            " (shift='held' takes any divisor)"
+        )
+    if len(network.layers) > MAX_LAYERS:
+        raise EngineError(f"{len(network.layers)} layers: the Lava read-out takes {MAX_LAYERS} at most")
+    for layer in network.layers:
+        widest = max(layer.z_bound + layer.target, layer.d_bound)
+        if widest >= 1 << (MESSAGE_BITS - 1):
+            raise EngineError(
+                f"layer {layer.index} {layer} with bits {network.bits}: a sum may reach {widest}, past the"
+                f" {MESSAGE_BITS}-bit messages of the Lava engine; use fewer bits or the numpy engine"
+            )

@@ -1,0 +1,158 @@
+"""What the processes of all WAGE layers have in common: ports, state, one behavioural model."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+
+from processes.schedule import Schedule
+from wage_neuro import kernels, layers
+from wage_neuro.layers import Layer, Rules
+from wage_neuro.train import Held, exponent_and_next, learn
+
+UNKNOWN = -1
+"""Held exponent of a layer that has seen no value yet: a Var holds integers only."""
+
+
+def held_to_var(held: Held) -> np.ndarray:
+    """Held -> (2,) int32 for a Var."""
+    return np.array([UNKNOWN if held.exponent is None else held.exponent, held.below], np.int32)
+
+
+def held_from_var(value: np.ndarray) -> Held:
+    """(2,) Var -> Held.
+
+    >>> held_from_var(held_to_var(Held(7, 3)))
+    Held(exponent=7, below=3)
+    """
+    exponent, below = (int(v) for v in value)
+    return Held(None if exponent == UNKNOWN else exponent, below)
+
+
+class WageLayer(AbstractProcess):
+    """One WAGE layer: weights, pooling, activation, error and update. `lanes` samples a time step.
+
+    Ports (integers; one time step a hop)
+    -------------------------------------
+    a_in : (lanes, *in_shape) activation codes, k_A bits
+    a_out : (lanes, *out_shape) activation codes, k_A bits; of a hidden layer
+    z_out : (lanes, *out_shape) products Z, 32 bits; of the last layer
+    e_in : (lanes, *out_shape) error sums V^T E of the layer above, 32 bits
+    e_out : (lanes, *in_shape) error sums for the layer below, 32 bits
+
+    Vars
+    ----
+    S : stored weights, k_G bits, weight_shape
+    error_held, gradient_held : (exponent or -1, samples below it)
+    learning : 1 learns, 0 answers only
+    log2_eta : step size
+    update_step : updates done; names the random bits
+    """
+
+    def __init__(
+        self, layer: Layer, rules: Rules, schedule: Schedule, lanes: int, S: np.ndarray,
+        error_held: Held, gradient_held: Held, seed: int, step: int,
+    ) -> None:
+        super().__init__(layer=layer, rules=rules, schedule=schedule, seed=seed, name=f"layer {layer.index} {layer}")
+        self.a_in = InPort(shape=(lanes, *layer.in_shape))
+        self.a_out = OutPort(shape=(lanes, *layer.out_shape))
+        self.z_out = OutPort(shape=(lanes, *layer.out_shape))
+        self.e_in = InPort(shape=(lanes, *layer.out_shape))
+        self.e_out = OutPort(shape=(lanes, *layer.in_shape))
+        self.S = Var(shape=layer.weight_shape, init=S)
+        self.error_held = Var(shape=(2,), init=held_to_var(error_held))
+        self.gradient_held = Var(shape=(2,), init=held_to_var(gradient_held))
+        self.learning = Var(shape=(1,), init=1)
+        self.log2_eta = Var(shape=(1,), init=0)
+        self.update_step = Var(shape=(1,), init=step)
+
+
+class PyWageLayerModelFixed(PyLoihiProcessModel):
+    """Behavioural model of a WAGE layer: receive, call `wage_neuro`, send. It owns no arithmetic.
+
+    Subclasses say which Process they implement.
+    """
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16, precision=16)
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16, precision=16)
+    z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
+    e_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
+    S: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
+    error_held: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    gradient_held: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    log2_eta: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    update_step: np.ndarray = LavaPyType(np.ndarray, np.int64)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.layer: Layer = proc_params["layer"]
+        self.rules: Rules = proc_params["rules"]
+        self.schedule: Schedule = proc_params["schedule"]
+        self.seed: int = proc_params["seed"]
+        self.t = 0  # step within the batch
+        self.forward_message: np.ndarray | None = None
+        self.error_message: np.ndarray | None = None
+        self.in_flight: deque[layers.Kept] = deque()
+        self.G: np.ndarray | None = None
+        self.error_peak = 0
+        self.V: np.ndarray | None = None
+
+    def run_spk(self) -> None:
+        """Send what the step before computed, then receive and compute."""
+        self._send()
+        with kernels.single_threaded_blas():
+            if self.schedule.forward(self.layer.index, self.t) is not None:
+                self._forward(self.a_in.recv())
+            if self.learning[0] and self.schedule.error(self.layer.index, self.t) is not None:
+                self._backward(self.e_in.recv())
+        self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
+
+    def lrn_guard(self) -> bool:
+        """Learn in the learning phase of a batch's last step."""
+        return bool(self.learning[0]) and self.t == 0
+
+    def run_lrn(self) -> None:
+        """Update the stored weights from the batch's gradient, and the held exponents."""
+        samples, layer = self.rules.batch, self.layer
+        _, held = exponent_and_next(held_from_var(self.error_held), self.error_peak, samples, self.rules)
+        self.error_held = held_to_var(held)
+        with kernels.single_threaded_blas():
+            S, held = learn(
+                layer, self.S, self.G, held_from_var(self.gradient_held), samples, int(self.log2_eta[0]),
+                self.rules, self.seed, int(self.update_step[0]),
+            )
+        self.S, self.gradient_held = S, held_to_var(held)
+        self.update_step = self.update_step + 1
+        self.V, self.G, self.error_peak = None, None, 0
+
+    def _send(self) -> None:
+        if self.forward_message is not None:
+            (self.z_out if self.layer.is_last else self.a_out).send(self.forward_message)
+        if self.error_message is not None:
+            self.e_out.send(self.error_message)
+        self.forward_message = self.error_message = None
+
+    def _forward(self, a_in: np.ndarray) -> None:
+        if self.V is None:
+            self.V = layers.visible_weights(self.layer, self.S)
+        self.forward_message, kept = layers.forward(self.layer, self.V, a_in)
+        if self.learning[0]:
+            self.in_flight.append(kept)
+
+    def _backward(self, D: np.ndarray) -> None:
+        kept = self.in_flight.popleft()
+        peak = layers.mask_saturated(kept, D)
+        self.error_peak = max(self.error_peak, peak)
+        exponent, _ = exponent_and_next(held_from_var(self.error_held), peak, len(D), self.rules)
+        E = layers.error_codes(self.layer, kept, D, exponent)
+        G, self.error_message = layers.backward(self.layer, self.V, kept, E)
+        self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)

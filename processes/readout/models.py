@@ -1,0 +1,75 @@
+"""Model of ReadOut."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort, PyRefPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from processes.readout.process import MAX_LAYERS, ReadOut
+from processes.schedule import Schedule
+from wage_neuro import layers
+from wage_neuro.layers import Layer
+
+
+@implements(proc=ReadOut, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyReadOutModelFixed(PyLoihiProcessModel):
+    """Behavioural model; the error of the loss is `wage_neuro.layers.output_error`."""
+
+    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
+    learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    read: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.layer: Layer = proc_params["layer"]
+        self.schedule: Schedule = proc_params["schedule"]
+        self.logits: np.ndarray = proc_params["logits"]
+        self.weights: list[np.ndarray] = proc_params["weights"]
+        self.lanes: int = proc_params["lanes"]
+        self.t = 0
+        self.batch = 0
+        self.waiting: deque[np.ndarray] = deque()
+        self.error_message: np.ndarray | None = None
+
+    def run_spk(self) -> None:
+        """Send the error of the step before; take labels in; answer the logits that arrive."""
+        if self.error_message is not None:
+            self.e_out.send(self.error_message)
+            self.error_message = None
+        if self.schedule.forward(0, self.t) is not None:
+            self.waiting.append(self.y_in.recv())
+        micro = self.schedule.forward(self.schedule.layers, self.t)
+        if micro is not None:
+            self._answer(micro, self.z_in.recv(), self.waiting.popleft())
+        self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
+        self.batch += self.t == 0
+
+    def _answer(self, micro: int, Z: np.ndarray, labels: np.ndarray) -> None:
+        self.logits[self.batch % len(self.logits), micro * self.lanes : (micro + 1) * self.lanes] = Z
+        if self.learning[0]:
+            self.error_message = layers.output_error(self.layer, Z, labels)
+
+    def post_guard(self) -> bool:
+        """Copy the weights when the host has asked for them."""
+        return bool(self.read[0])
+
+    def run_post_mgmt(self) -> None:
+        """Read every layer's stored weights through its RefPort."""
+        for i, out in enumerate(self.weights):
+            out[...] = getattr(self, f"s{i}").read()
+        self.read = np.zeros(1, np.int32)
+
+
+for _i in range(MAX_LAYERS):
+    setattr(PyReadOutModelFixed, f"s{_i}", LavaPyType(PyRefPort.VEC_DENSE, np.int16, precision=16))

@@ -1,0 +1,98 @@
+"""What an engine is, and the numpy engine.
+
+An engine holds a network while it learns. Engines differ in where the work is done, never in a bit of
+the result.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from wage_neuro.errors import SettingError
+from wage_neuro.layers import Rules
+from wage_neuro.network import Network
+from wage_neuro.train import State, initial_state, predict, train_step
+
+LOG2_ETA_RANGE = (-16, 16)
+
+
+class Engine(Protocol):
+    """Where a network learns and answers."""
+
+    network: Network
+    rules: Rules
+
+    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
+        """Learn whole batches in the order given.
+
+        images : (n, ...) uint8 grey levels, n a multiple of `rules.batch`; labels : (n,) whole numbers.
+        Returns the (n, classes) int64 logits that each batch had before its update.
+        """
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return (n, classes) int64 logits of (n, ...) uint8 images; nothing is learned."""
+
+    @property
+    def state(self) -> State:
+        """Everything that training has changed so far."""
+
+    def close(self) -> None:
+        """Free what the engine holds; it cannot be used afterwards."""
+
+
+def check_training_input(network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> None:
+    """Raise DataError or SettingError unless these are whole batches that the network can learn from."""
+    network.check_images(images)
+    network.check_labels(labels, len(images))
+    if len(images) % rules.batch:
+        raise SettingError(f"{len(images)} samples: want a multiple of the batch, {rules.batch}")
+    low, high = LOG2_ETA_RANGE
+    if not low <= log2_eta <= high:
+        raise SettingError(f"eta=2**{log2_eta}: want 2**{low} .. 2**{high}")
+
+
+class NumpyEngine:
+    """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
+
+    >>> from wage_neuro.layers import Dense
+    >>> net = Network((Dense(2),), (3,))
+    >>> with NumpyEngine(net, Rules(batch=4)) as engine:
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
+    >>> logits.shape, engine.state.step
+    ((8, 2), 2)
+    """
+
+    name = "numpy"
+
+    def __init__(self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None) -> None:
+        self.network = network
+        self.rules = rules or Rules()
+        self._state = state or initial_state(network, seed)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, log2_eta)
+        logits = np.empty((len(images), self.network.classes), np.int64)
+        for i in range(0, len(images), self.rules.batch):
+            part = slice(i, i + self.rules.batch)
+            x = self.network.encode(images[part])
+            self._state, logits[part] = train_step(self.network, self._state, x, labels[part], log2_eta, self.rules)
+        return logits
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        return predict(self.network, self._state, self.network.encode(images))
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> NumpyEngine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,237 @@
+"""The few hot operations, behind one small interface: products, patches, pooling, the weight update.
+
+Everything here works on integers carried exactly in float32 or float64 (`fixed_point.carrier`), so that
+BLAS does the products. Compiled integer kernels can take this module's place: nothing above it
+knows how a product is made. All sums are of integers, so neither the cut into parts nor the number of
+threads can change a bit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+try:  # With it, each of our threads gets a single-threaded BLAS; without it the results are the same.
+    from threadpoolctl import ThreadpoolController
+except ImportError:
+    ThreadpoolController = None
+
+UPDATE_PART = 1 << 15  # weights a part of an update: its temporaries stay in the second-level cache
+
+
+# --- threads -----------------------------------------------------------------------------------------
+
+
+class _Workers:
+    """The thread pool of this operating-system process, made at first use (threads do not survive a fork)."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.count = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        self.pool: ThreadPoolExecutor | None = None
+        self.blas: object = None
+
+    def ready(self) -> ThreadPoolExecutor:
+        if self.pid != os.getpid() or self.pool is None:
+            self.pid = os.getpid()
+            self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="wage-kernels")
+            self.blas = ThreadpoolController() if ThreadpoolController else None
+        return self.pool
+
+
+_WORKERS = _Workers()
+_LOCAL = threading.local()
+
+
+def set_threads(count: int) -> None:
+    """Let the kernels of this process use `count` threads (default: every core the process may run on)."""
+    if _WORKERS.pool is not None and _WORKERS.pid == os.getpid():
+        _WORKERS.pool.shutdown()
+    _WORKERS.pool = None
+    _WORKERS.count = max(1, count)
+
+
+def single_threaded_blas() -> AbstractContextManager[object]:
+    """Hold BLAS at one thread while our own threads share the work."""
+    _WORKERS.ready()
+    return _WORKERS.blas.limit(limits=1, user_api="blas") if _WORKERS.blas else nullcontext()  # type: ignore[attr-defined]
+
+
+def each_part(work: Callable[[slice], object], n: int, size: int) -> None:
+    """Call work(slice) for consecutive parts of at most `size` out of n, on all threads."""
+    parts = [slice(i, min(i + size, n)) for i in range(0, n, size)]
+    if len(parts) == 1 or _WORKERS.count == 1:
+        for part in parts:
+            work(part)
+        return
+    for _ in _WORKERS.ready().map(work, parts):
+        pass
+
+
+def share(n: int) -> int:
+    """Part size that gives each thread one part of n."""
+    return max(1, -(-n // _WORKERS.count))
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Return this thread's reusable array of that name; its content is undefined."""
+    key = (name, dtype)
+    held: dict[tuple[str, type], np.ndarray] = _LOCAL.__dict__.setdefault("held", {})
+    size = int(np.prod(shape))
+    if key not in held or held[key].size < size:
+        held[key] = np.empty(size, dtype)
+    return held[key][:size].reshape(shape)
+
+
+# --- products ----------------------------------------------------------------------------------------
+
+
+def product(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
+    """Matrix product of two carriers of one type, into this thread's scratch array `name`."""
+    return np.matmul(a, b, out=scratch(name, (a.shape[0], b.shape[1]), b.dtype.type))
+
+
+def as_carrier(codes: np.ndarray, dtype: type, name: str) -> np.ndarray:
+    """Copy integer codes into this thread's scratch array of a float type."""
+    out = scratch(name, codes.shape, dtype)
+    out[...] = codes
+    return out
+
+
+def gradient_product(a: np.ndarray, e: np.ndarray, rows: int) -> np.ndarray:
+    """a.T @ e summed exactly: at most `rows` rows a product, products added in float64."""
+    if len(a) <= rows:
+        return a.T @ e
+    total = np.zeros((a.shape[1], e.shape[1]), np.float64)
+    for i in range(0, len(a), rows):
+        total += a[i : i + rows].T @ e[i : i + rows]
+    return total
+
+
+# --- convolution as products of patches --------------------------------------------------------------
+
+
+def pad_images(a: np.ndarray, padding: tuple[int, int, int, int], dtype: type, name: str) -> np.ndarray:
+    """Copy (n, h, w, c) images into a zero-bordered carrier; padding = top, bottom, left, right."""
+    n, h, w, c = a.shape
+    top, bottom, left, right = padding
+    out = scratch(name, (n, h + top + bottom, w + left + right, c), dtype)
+    if any(padding):
+        out[:, :top] = 0
+        out[:, top + h :] = 0
+        out[:, :, :left] = 0
+        out[:, :, left + w :] = 0
+    out[:, top : top + h, left : left + w] = a
+    return out
+
+
+def patches(padded: np.ndarray, kernel: int, stride: int, out_hw: tuple[int, int], name: str) -> np.ndarray:
+    """Unroll (n, h, w, c) images into (n * h_out * w_out, kernel * kernel * c) rows."""
+    n, _, _, c = padded.shape
+    h, w = out_hw
+    s0, s1, s2, s3 = padded.strides
+    shape = (n, h, w, kernel, kernel, c)
+    windows = np.lib.stride_tricks.as_strided(
+        padded, shape, (s0, s1 * stride, s2 * stride, s1, s2, s3), writeable=False
+    )
+    out = scratch(name, shape, padded.dtype.type)
+    out[...] = windows
+    return out.reshape(n * h * w, kernel * kernel * c)
+
+
+def fold_patches(
+    rows: np.ndarray, image_shape: tuple[int, int, int, int], padding: tuple[int, int, int, int],
+    kernel: int, stride: int, out_hw: tuple[int, int],
+) -> np.ndarray:
+    """Sum patch rows back onto the (n, h, w, c) images they were taken from: the transpose of `patches`."""
+    n, h, w, c = image_shape
+    top, bottom, left, right = padding
+    ho, wo = out_hw
+    cells = rows.reshape(n, ho, wo, kernel, kernel, c)
+    out = scratch("fold", (n, h + top + bottom, w + left + right, c), rows.dtype.type)
+    out[...] = 0
+    for i in range(kernel):
+        for j in range(kernel):
+            out[:, i : i + stride * ho : stride, j : j + stride * wo : stride] += cells[:, :, :, i, j]
+    return out[:, top : top + h, left : left + w]
+
+
+# --- max-pooling -------------------------------------------------------------------------------------
+
+
+def _pool_views(x: np.ndarray, size: int, stride: int, out_hw: tuple[int, int]) -> Iterator[np.ndarray]:
+    ho, wo = out_hw
+    for i in range(size):
+        for j in range(size):
+            yield x[:, i : i + stride * (ho - 1) + 1 : stride, j : j + stride * (wo - 1) + 1 : stride]
+
+
+def max_pool(z: np.ndarray, size: int, stride: int, out_hw: tuple[int, int], winner: np.ndarray) -> np.ndarray:
+    """Maximum over size x size windows; `winner` (uint8) gets the row-major place of the first maximum."""
+    views = _pool_views(z, size, stride, out_hw)
+    first = next(views)
+    best = scratch("pool", first.shape, z.dtype.type)
+    best[...] = first
+    winner[...] = 0
+    larger = scratch("larger", best.shape, bool)
+    for place, view in enumerate(views, start=1):
+        np.greater(view, best, out=larger)
+        np.maximum(best, view, out=best)
+        # places grow, so the largest place marked so far is the last that beat all before it
+        np.maximum(winner, larger * np.uint8(place), out=winner)
+    return best
+
+
+def unpool(
+    e: np.ndarray, winner: np.ndarray, size: int, stride: int, z_shape: tuple[int, int, int], dtype: type
+) -> np.ndarray:
+    """Send each error back to the place that won its window; (n, *z_shape) carrier."""
+    out = scratch("unpool", (len(e), *z_shape), dtype)
+    exact_tiling = size == stride and z_shape[0] == e.shape[1] * size and z_shape[1] == e.shape[2] * size
+    if not exact_tiling:
+        out[...] = 0
+    for place, view in enumerate(_pool_views(out, size, stride, (e.shape[1], e.shape[2]))):
+        if exact_tiling:
+            np.multiply(e, winner == place, out=view, dtype=dtype)
+        else:
+            view += e * (winner == place)
+    return out
+
+
+# --- rounding and the update -------------------------------------------------------------------------
+
+
+def quantize_into(out: np.ndarray, x: np.ndarray, shift: int, low: int, high: int) -> None:
+    """out <- saturate(round_half_even(x / 2**shift), low, high); x, a carrier, is overwritten."""
+    np.multiply(x, 2.0**-shift, out=x)
+    np.rint(x, out=x)
+    np.clip(x, low, high, out=x)
+    np.copyto(out, x, casting="unsafe")
+
+
+def stochastic_update(
+    S: np.ndarray, G: np.ndarray, r: np.ndarray, shift: int, bound: int, step_max: int, dtype: type
+) -> np.ndarray:
+    """Return saturate(S - dS), dS = sgn(G) * ((floor(abs(G) * 2**-shift) + r) >> 16), abs(dS) <= step_max.
+
+    `dtype` holds (step_max + 1) * 2**16 exactly; a larger quotient is cut to step_max * 2**16 first, which
+    leaves dS at step_max whatever r is.
+    """
+    t = scratch("step", G.shape, dtype)
+    np.abs(G, out=t, casting="unsafe")
+    np.multiply(t, 2.0**-shift, out=t)
+    np.minimum(t, float(step_max << 16), out=t)
+    np.floor(t, out=t)
+    np.add(t, r, out=t, casting="unsafe")
+    np.multiply(t, 2.0**-16, out=t)
+    np.floor(t, out=t)
+    np.minimum(t, step_max, out=t)
+    np.copysign(t, G, out=t, casting="unsafe")
+    np.subtract(S, t, out=t, casting="unsafe")
+    np.clip(t, -bound, bound, out=t)
+    return t

@@ -1,0 +1,510 @@
+"""Layer specs, the layers that a Network makes of them, and their pure integer functions.
+
+A spec (`Dense`, `Conv`, `MaxPool`, `Flatten`) is what a user writes. A `Layer` is one WAGE layer as the
+paper computes it: product with ternary weights, pooling, ReLU, quantization. The functions below are
+the arithmetic of every backend that is not an independent witness: the numpy engine and
+Lava's behavioural models call the same ones.
+
+Source: arXiv:1802.04680, equations 2 to 12; order of operations as in the authors' code
+(product, pooling, ReLU, Q_A; backward: clip's mask, Q_E, ReLU's mask).
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from wage_neuro import kernels, random_bits
+from wage_neuro.bits import Bits, code_dtype
+from wage_neuro.errors import NetworkError, SettingError
+from wage_neuro.fixed_point import carrier, peak
+
+_PART_BYTES = 4 << 20  # patches a part of the batch: a few MiB keep them in cache
+
+
+def _positive(spec: object, **values: int) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise NetworkError(f"{type(spec).__name__} {name}={value!r}: want a whole number >= 1")
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Fully connected layer with `units` outputs: 512FC of the paper."""
+
+    units: int
+
+    def __post_init__(self) -> None:
+        _positive(self, units=self.units)
+
+    def __str__(self) -> str:
+        return f"{self.units}FC"
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Convolution with `channels` outputs, kernel x kernel: 32C5 of the paper; padding as TensorFlow's."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: str = "SAME"
+
+    def __post_init__(self) -> None:
+        _positive(self, channels=self.channels, kernel=self.kernel, stride=self.stride)
+        if self.padding not in ("SAME", "VALID"):
+            raise NetworkError(f"Conv padding={self.padding!r}: want 'SAME' or 'VALID'")
+
+    def __str__(self) -> str:
+        stride = f"S{self.stride}" if self.stride > 1 else ""
+        return f"{self.channels}C{self.kernel}{stride}{'V' if self.padding == 'VALID' else ''}"
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Max-pooling over size x size windows after a Conv: MP2 of the paper. Incomplete windows are dropped."""
+
+    size: int
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, size=self.size, stride=self.step)
+        if self.size > 15:
+            raise NetworkError(f"MaxPool size={self.size}: want 1..15")
+
+    @property
+    def step(self) -> int:
+        """Stride of the windows; their size when none is given."""
+        return self.size if self.stride is None else self.stride
+
+    def __str__(self) -> str:
+        return f"MP{self.size}" + (f"S{self.stride}" if self.stride is not None else "")
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(height, width, channels) -> (height * width * channels), row-major; nothing is computed."""
+
+    def __str__(self) -> str:
+        return "F"
+
+
+Spec = Dense | Conv | MaxPool | Flatten
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the weights learn, beside eta.
+
+    Parameters
+    ----------
+    batch : int
+        Samples that share one update.
+    shift : 'batch' or 'held'
+        Where Shift takes its maximum: over the batch (the paper), or from a peak-hold exponent that each
+        layer keeps (a chip: no sample waits for a global maximum).
+    hold : int
+        With 'held': samples that must stay below the held exponent before it steps down by one.
+    update : 'wide' or 'ternary'
+        Updates as the paper's, or limited to -1, 0, 1 steps.
+    stored_range : 'authors' or 'paper'
+        Stored weights end at the largest visible weight, or use the whole k_G bits.
+    """
+
+    batch: int = 128
+    shift: str = "batch"
+    hold: int = 5000
+    update: str = "wide"
+    stored_range: str = "authors"
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "hold"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SettingError(f"{name}={value!r}: want a whole number >= 1")
+        choices = {
+            "shift": ("batch", "held"),
+            "update": ("wide", "ternary"),
+            "stored_range": ("authors", "paper"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise SettingError(f"{name}={getattr(self, name)!r}: want {' or '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One WAGE layer of a network, with its shapes and its proven integer bounds.
+
+    Attributes
+    ----------
+    index : int
+        Position among the weight layers, 0 first.
+    in_shape, z_shape, out_shape : shapes of one sample: input, product, output (after pooling)
+    weight_shape : (n_in, n_out) or (kernel, kernel, c_in, c_out)
+    padding : top, bottom, left, right zeros of a convolution
+    scale_shift : s of alpha = 2**s
+    is_last : bool
+        The last layer sends its products as they are: no ReLU, no quantization.
+    """
+
+    index: int
+    spec: Dense | Conv
+    pool: MaxPool | None
+    bits: Bits
+    in_shape: tuple[int, ...]
+    z_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    padding: tuple[int, int, int, int]
+    is_last: bool
+
+    @cached_property
+    def weight_shape(self) -> tuple[int, ...]:
+        if isinstance(self.spec, Conv):
+            return (self.spec.kernel, self.spec.kernel, self.in_shape[2], self.spec.channels)
+        return (self.in_shape[0], self.spec.units)
+
+    @cached_property
+    def fan_in(self) -> int:
+        return int(np.prod(self.weight_shape[:-1]))
+
+    @cached_property
+    def n_weights(self) -> int:
+        return int(np.prod(self.weight_shape))
+
+    @cached_property
+    def positions(self) -> int:
+        """Places at which a sample uses each weight: 1 for a dense layer."""
+        return int(np.prod(self.z_shape[:-1]))
+
+    @cached_property
+    def scale_shift(self) -> int:
+        """s = max(0, round(log2(L_min / sqrt(3 / n_in)))), L_min = 1.5 sigma(k_W), in whole numbers.
+
+        L_min**2 * n_in / 3 = 3 n_in / 4**k_W, and 3 n_in is no odd power of two, so no tie occurs.
+        """
+        return max(0, (3 * self.fan_in).bit_length() // 2 - self.bits.k_W)
+
+    @cached_property
+    def z_shift(self) -> int:
+        """log2 of a step of activation in units of Z: k_W - 1 + s."""
+        return self.bits.k_W - 1 + self.scale_shift
+
+    @cached_property
+    def target(self) -> int:
+        """The code of 1.0 at the output, in units of Z."""
+        return 1 << (self.bits.k_A - 1 + self.z_shift)
+
+    # worst cases, from the widths alone
+
+    @cached_property
+    def z_bound(self) -> int:
+        return self.fan_in * self.bits.weight_max * self.bits.activation_max
+
+    @cached_property
+    def spread_error_max(self) -> int:
+        """Largest error at a place of Z: overlapping pooling windows may add up there."""
+        overlap = (-(-self.pool.size // self.pool.step)) ** 2 if self.pool else 1
+        return self.bits.error_max * overlap
+
+    @cached_property
+    def d_bound(self) -> int:
+        """Largest error that this layer can send back."""
+        places = self.spec.kernel**2 if isinstance(self.spec, Conv) else 1
+        return places * self.weight_shape[-1] * self.bits.weight_max * self.spread_error_max
+
+    def g_bound(self, batch: int) -> int:
+        """Largest gradient of one weight over a batch."""
+        return batch * self.positions * self.bits.activation_max * self.spread_error_max
+
+    @cached_property
+    def z_dtype(self) -> type[np.floating]:
+        return carrier(max(self.z_bound, self.target) * 2)
+
+    @cached_property
+    def d_dtype(self) -> type[np.floating]:
+        return carrier(self.d_bound)
+
+    @cached_property
+    def gradient_rows(self) -> tuple[int, type[np.floating]]:
+        """Rows that one exact gradient product may have, and the float type it is made in."""
+        term = self.bits.activation_max * self.spread_error_max
+        rows = 2**24 // term
+        return (rows, np.float32) if rows >= 64 else (2**53 // term, np.float64)
+
+    @cached_property
+    def part(self) -> int:
+        """Samples a part of the batch."""
+        if isinstance(self.spec, Dense):
+            return 1 << 30
+        return max(1, _PART_BYTES // (self.positions * self.fan_in * 4))
+
+    def __str__(self) -> str:
+        return f"{self.spec}" + (f"-{self.pool}" if self.pool else "")
+
+
+@dataclass
+class Kept:
+    """What a layer keeps of a forward pass until the error comes back. All arrays (n, ...).
+
+    a_in : input codes; active : Z > 0 (ReLU); saturated : Z past the largest code (clip);
+    winner : place of each pooling window's maximum.
+    """
+
+    a_in: np.ndarray
+    active: np.ndarray | None = None
+    saturated: np.ndarray | None = None
+    winner: np.ndarray | None = None
+
+
+# --- weights -----------------------------------------------------------------------------------------
+
+
+def initial_weights(layer: Layer, seed: int) -> np.ndarray:
+    """Draw stored weights S: k_W-bit codes from U(-L, L), L = max(sqrt(3 / n_in), L_min).
+
+    Returns
+    -------
+    weight_shape, integers in units of sigma(k_G).
+
+    Source: the authors' code (the paper prints sqrt(6 / n_in)).
+    """
+    bits = layer.bits
+    k = min(bits.k_W, bits.k_G)
+    raw = random_bits.words(seed, random_bits.INIT, layer.index, 0, 0, layer.n_weights)
+    limit = max((3 / layer.fan_in) ** 0.5, 1.5 * 2.0 ** (1 - bits.k_W))
+    uniform = ((raw >> np.uint64(32)) + 0.5) * 2.0**-31 - 1.0  # in (-1, 1), 32 random bits
+    top = (1 << (k - 1)) - 1
+    codes = np.clip(np.rint(uniform * limit * 2.0 ** (k - 1)), -top, top)
+    return (codes * 2.0 ** (bits.k_G - k)).astype(code_dtype(bits.k_G)).reshape(layer.weight_shape)
+
+
+def visible_weights(layer: Layer, S: np.ndarray) -> np.ndarray:
+    """Q_W: visible weights V = saturate(RNE(S, k_G - k_W)) as a (fan_in, n_out) float carrier.
+
+    Returns
+    -------
+    Integers, abs <= 2**(k_W-1) - 1: -1, 0, 1 for k_W = 2.
+    """
+    bits = layer.bits
+    flat = S.reshape(-1)
+    V = np.empty(layer.n_weights, layer.z_dtype)
+
+    def work(part: slice) -> None:
+        V[part] = flat[part]
+        kernels.quantize_into(V[part], V[part], bits.k_G - bits.k_W, -bits.weight_max, bits.weight_max)
+
+    kernels.each_part(work, layer.n_weights, kernels.UPDATE_PART)
+    return V.reshape(layer.fan_in, -1)
+
+
+# --- forward -----------------------------------------------------------------------------------------
+
+
+def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, Kept]:
+    """One layer forward: product, pooling, ReLU, Q_A.
+
+    Parameters
+    ----------
+    V : (fan_in, n_out) visible weights of `visible_weights`
+    a_in : (n, *in_shape) input codes, abs <= 2**(k_A-1) - 1
+
+    Returns
+    -------
+    out : (n, *out_shape)
+        Activation codes 0 .. 2**(k_A-1) - 1, int8 or int16; of the last layer the products Z, int64.
+    kept : Kept
+    """
+    bits, n = layer.bits, len(a_in)
+    if layer.is_last:
+        Z = np.empty((n, *layer.out_shape), np.int64)
+        kernels.each_part(lambda part: Z.__setitem__(part, _product(layer, V, a_in[part])), n, kernels.share(n))
+        return Z, Kept(a_in)
+    shape = (n, *layer.out_shape)
+    out = np.empty(shape, code_dtype(bits.k_A))
+    winner = np.empty(shape, np.uint8) if layer.pool else None
+    kept = Kept(a_in, np.empty(shape, bool), np.empty(shape, bool), winner)
+    ceiling = bits.activation_max * 2.0**layer.z_shift
+
+    def work(part: slice) -> None:
+        Z = _product(layer, V, a_in[part])
+        if layer.pool:
+            Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner[part])
+        np.greater(Z, 0, out=kept.active[part])
+        np.greater(Z, ceiling, out=kept.saturated[part])
+        kernels.quantize_into(out[part], Z, layer.z_shift, 0, bits.activation_max)
+
+    kernels.each_part(work, n, min(layer.part, kernels.share(n)))
+    return out, kept
+
+
+def _product(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> np.ndarray:
+    """Z of some samples, (n, *z_shape), in scratch memory."""
+    if isinstance(layer.spec, Dense):
+        return kernels.product(kernels.as_carrier(a_in, layer.z_dtype, "a"), V, "z")
+    rows = _patches(layer, a_in, layer.z_dtype)
+    return kernels.product(rows, V, "z").reshape(len(a_in), *layer.z_shape)
+
+
+def _patches(layer: Layer, a_in: np.ndarray, dtype: type) -> np.ndarray:
+    padded = kernels.pad_images(a_in, layer.padding, dtype, "padded")
+    return kernels.patches(padded, layer.spec.kernel, layer.spec.stride, layer.z_shape[:2], "patches")
+
+
+# --- backward ----------------------------------------------------------------------------------------
+
+
+def output_error(layer: Layer, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Derivative of the sum of squared errors at the output: D = Z - target at the label, Z elsewhere.
+
+    Z : (n, classes) int64 products of the last layer; returns the same shape, in units of Z.
+    """
+    D = Z.copy()
+    D[np.arange(len(D)), labels] -= layer.target
+    return D
+
+
+def mask_saturated(kept: Kept, D: np.ndarray) -> int:
+    """Clip's derivative: zero D in place where the activation saturated; return the peak that is left."""
+    if kept.saturated is not None:
+        np.copyto(D, 0, where=kept.saturated)
+    return peak(D)
+
+
+def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -> np.ndarray:
+    """Q_E, then ReLU's mask: E = saturate(RNE(D * 2**(k_E-1), exponent)), 0 where Z <= 0.
+
+    Parameters
+    ----------
+    D : (n, *out_shape) error at this layer's output, already masked where saturated
+    exponent : m of Shift = 2**m; None (nothing known yet, or all zero) gives all zeros
+
+    Returns
+    -------
+    (n, *out_shape) codes in units of sigma(k_E), abs <= 2**(k_E-1) - 1, int8 or int16
+    """
+    bits = layer.bits
+    E = np.zeros(D.shape, code_dtype(bits.k_E))
+    if exponent is None:
+        return E
+    # D in the wider carrier of the layer above; the scaled value is exact in any binary float
+    dtype = D.dtype.type if D.dtype.kind == "f" else np.float64
+
+    def work(part: slice) -> None:
+        scaled = kernels.as_carrier(D[part], dtype, "error")
+        kernels.quantize_into(E[part], scaled, exponent - (bits.k_E - 1), -bits.error_max, bits.error_max)
+        if kept.active is not None:
+            E[part] *= kept.active[part]
+
+    kernels.each_part(work, len(D), kernels.share(len(D)))
+    return E
+
+
+def backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """One layer backward: gradient of the weights and error of the layer below.
+
+    Parameters
+    ----------
+    E : (n, *out_shape) error codes
+
+    Returns
+    -------
+    G : (fan_in, n_out)
+        sum over samples and positions of A * E, an exact float carrier.
+    D : (n, *in_shape) or None
+        V^T E, a float carrier; None for the first layer, which has nobody below.
+    """
+    if isinstance(layer.spec, Dense):
+        return _dense_backward(layer, V, kept, E)
+    return _conv_backward(layer, V, kept, E)
+
+
+def _dense_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    n = len(E)
+    rows, g_dtype = layer.gradient_rows
+    E_g = E.astype(g_dtype)
+    G = np.empty((layer.fan_in, V.shape[1]), g_dtype if n <= rows else np.float64)
+
+    def gradient(part: slice) -> None:
+        a = kernels.as_carrier(kept.a_in[:, part], g_dtype, "a")
+        G[part] = kernels.gradient_product(a, E_g, rows)
+
+    kernels.each_part(gradient, layer.fan_in, kernels.share(layer.fan_in))
+    if layer.index == 0:
+        return G, None
+    D = np.empty((n, layer.fan_in), layer.d_dtype)
+    V = V.astype(layer.d_dtype, copy=False)
+    kernels.each_part(
+        lambda part: np.matmul(E[part].astype(layer.d_dtype), V.T, out=D[part]), n, kernels.share(n)
+    )
+    return G, D
+
+
+def _conv_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    spec, n = layer.spec, len(E)
+    rows, g_dtype = layer.gradient_rows
+    D = np.empty((n, *layer.in_shape), layer.d_dtype) if layer.index else None
+    V_d = V.astype(layer.d_dtype, copy=False)
+    total = np.zeros((layer.fan_in, V.shape[1]), np.float64)
+    lock = threading.Lock()
+
+    def work(part: slice) -> None:
+        if layer.pool:
+            E_z = kernels.unpool(
+                E[part], kept.winner[part], layer.pool.size, layer.pool.step, layer.z_shape, g_dtype
+            )
+        else:
+            E_z = kernels.as_carrier(E[part], g_dtype, "unpool")
+        E_z = E_z.reshape(-1, V.shape[1])
+        G = kernels.gradient_product(_patches(layer, kept.a_in[part], g_dtype), E_z, rows)
+        with lock:
+            np.add(total, G, out=total)
+        if D is not None:
+            back = kernels.product(E_z.astype(layer.d_dtype, copy=False), V_d.T, "patches")
+            image = (len(E[part]), *layer.in_shape)
+            D[part] = kernels.fold_patches(back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2])
+
+    kernels.each_part(work, n, min(layer.part, kernels.share(n)))
+    return total, D
+
+
+# --- update ------------------------------------------------------------------------------------------
+
+
+def update(
+    layer: Layer, S: np.ndarray, G: np.ndarray, exponent: int | None, log2_eta: int, rules: Rules, seed: int, step: int
+) -> np.ndarray:
+    """Q_G and the clipped step: S <- saturate(S - dS), dS = sgn(G) ((floor(eta |G| 2^16 / 2^m) + r) >> 16).
+
+    Parameters
+    ----------
+    S : weight_shape stored weights in units of sigma(k_G)
+    G : (fan_in, n_out) gradient, a float carrier
+    exponent : m of Shift = 2**m; None: no update
+    log2_eta : int
+        eta = 2**log2_eta.
+    seed, step : name the 16 random bits of each weight
+
+    Returns
+    -------
+    New S; the given one is left as it is.
+    """
+    if exponent is None:
+        return S
+    bound = layer.bits.stored_max(rules.stored_range)
+    step_max = 1 if rules.update == "ternary" else 2 * bound  # more would saturate from anywhere
+    dtype = np.promote_types(carrier((step_max + 1) << 16), G.dtype).type
+    flat_S, flat_G, new = S.reshape(-1), G.reshape(-1), np.empty(layer.n_weights, S.dtype)
+
+    def work(part: slice) -> None:
+        count = part.stop - part.start
+        r = random_bits.bits16(seed, random_bits.UPDATE, layer.index, step, part.start, count)
+        new[part] = kernels.stochastic_update(
+            flat_S[part], flat_G[part], r, exponent - log2_eta - 16, bound, step_max, dtype
+        )
+
+    kernels.each_part(work, layer.n_weights, kernels.UPDATE_PART)
+    return new.reshape(S.shape)

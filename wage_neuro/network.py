@@ -1,0 +1,229 @@
+"""Network: an ordered tuple of layer specs, a bit pattern and an input shape, validated once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from wage_neuro.bits import Bits, code_dtype
+from wage_neuro.errors import DataError, NetworkError
+from wage_neuro.layers import Conv, Dense, Flatten, Layer, MaxPool, Spec
+
+PRESETS = {
+    "lenet": "32C5-MP2-64C5-MP2-512FC",
+    "mlp": "256FC",
+    "vgg": "128C3-128C3-MP2-256C3-256C3-MP2-512C3-512C3-MP2-1024FC",
+}
+"""Hidden layers by name: the paper's MNIST net, a small dense net, the paper's CIFAR-10 and SVHN net."""
+
+_TOKENS = (
+    (re.compile(r"(\d+)C(\d+)(?:S(\d+))?(V?)"), lambda m: Conv(int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME")),
+    (re.compile(r"MP(\d+)(?:S(\d+))?"), lambda m: MaxPool(int(m[1]), int(m[2]) if m[2] else None)),
+    (re.compile(r"(\d+)(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
+    (re.compile(r"F"), lambda m: Flatten()),
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A WAGE network: layer specs, input shape and bit widths.
+
+    Parameters
+    ----------
+    specs : Dense, Conv, MaxPool, Flatten
+        The last one is Dense, with a unit a class. A MaxPool follows its Conv; Flatten joins images to Dense.
+    input_shape : (height, width, channels), or (features,)
+    bits : Bits or a pattern such as "2888"
+    signed_input : bool
+        Grey levels 0..255 are read as -1..1 (CIFAR-10, SVHN) and not as 0..1 (MNIST).
+
+    Raises
+    ------
+    NetworkError
+        If the shapes do not chain, or a layer stands where it cannot.
+
+    >>> net = Network((Conv(32, 5), MaxPool(2), Flatten(), Dense(10)), (28, 28, 1), "2888")
+    >>> [layer.out_shape for layer in net.layers]
+    [(14, 14, 32), (10,)]
+    """
+
+    specs: tuple[Spec, ...]
+    input_shape: tuple[int, ...]
+    bits: Bits = field(default_factory=Bits)
+    signed_input: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "specs", tuple(self.specs))
+        object.__setattr__(self, "input_shape", tuple(int(n) for n in self.input_shape))
+        object.__setattr__(self, "bits", Bits.parse(self.bits))
+        if len(self.input_shape) not in (1, 3) or min(self.input_shape) < 1:
+            raise NetworkError(f"input shape {self.input_shape}: want (height, width, channels) or (features,)")
+        for layer in self.layers:
+            _prove_bounds(layer)
+
+    @classmethod
+    def parse(
+        cls, text: str, input_shape: tuple[int, ...], classes: int, bits: Bits | str = "2888", signed_input: bool = False
+    ) -> Network:
+        """Build a network from the paper's notation of its hidden layers, or from a preset's name.
+
+        Tokens, joined by '-': 32C5 convolution (32C5S2 stride 2, 32C5V VALID padding), MP2 max-pooling
+        (MP3S2 with a stride), 512FC or 512 dense. The output layer is added, Flatten put where it is needed.
+
+        >>> str(Network.parse("lenet", (28, 28, 1), classes=10))
+        '32C5-MP2-64C5-MP2-F-512FC-10FC'
+        """
+        specs: list[Spec] = []
+        for token in PRESETS.get(text, text).split("-"):
+            for pattern, build in _TOKENS:
+                match = pattern.fullmatch(token)
+                if match:
+                    specs.append(build(match))
+                    break
+            else:
+                raise NetworkError(
+                    f"network {text!r}: cannot read {token!r}; want {', '.join(PRESETS)}"
+                    " or tokens such as 32C5, MP2, 512FC joined by '-'"
+                )
+        specs.append(Dense(classes))
+        return cls(tuple(_with_flatten(specs, len(input_shape) == 3)), input_shape, Bits.parse(bits), signed_input)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The WAGE layers: each product with the pooling that follows it."""
+        return tuple(_build_layers(self.specs, self.input_shape, self.bits))
+
+    @cached_property
+    def classes(self) -> int:
+        """Outputs of the last layer."""
+        return self.layers[-1].out_shape[0]
+
+    @cached_property
+    def n_weights(self) -> int:
+        """Weights of all layers."""
+        return sum(layer.n_weights for layer in self.layers)
+
+    @cached_property
+    def input_codes(self) -> np.ndarray:
+        """(256,) k_A-bit code of each grey level: Q_A(grey / 255), or Q_A(2 grey / 255 - 1) if signed.
+
+        >>> Network((Dense(2),), (4,)).input_codes[[0, 1, 128, 255]].tolist()
+        [0, 1, 64, 127]
+        """
+        scale, top = 1 << (self.bits.k_A - 1), self.bits.activation_max
+        grey = range(256)
+        # 255 is odd and the scale even, so the only halves would need 255 | grey: none but exact codes
+        if self.signed_input:
+            codes = [_round_half_even((2 * g - 255) * scale, 255) for g in grey]
+        else:
+            codes = [_round_half_even(g * scale, 255) for g in grey]
+        return np.clip(codes, -top, top).astype(code_dtype(self.bits.k_A))
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Turn (n, ...) uint8 grey levels into (n, *input_shape) input codes.
+
+        Raises
+        ------
+        DataError
+            If the images are not uint8 or do not have the network's input size.
+        """
+        self.check_images(images)
+        return self.input_codes[images.reshape(len(images), *self.input_shape)]
+
+    def check_images(self, images: np.ndarray) -> None:
+        """Raise DataError unless the images are uint8 and of this network's input size."""
+        if images.dtype != np.uint8:
+            raise DataError(f"images of {images.dtype}: want uint8 grey levels 0..255")
+        if images.ndim < 2 or int(np.prod(images.shape[1:])) != int(np.prod(self.input_shape)):
+            raise DataError(f"images of shape {images.shape[1:]}: this network takes {self.input_shape}")
+        if images.ndim == 4 and len(self.input_shape) == 3 and images.shape[1:] != self.input_shape:
+            raise DataError(f"images of shape {images.shape[1:]}: this network takes {self.input_shape}")
+
+    def check_labels(self, labels: np.ndarray, n: int) -> None:
+        """Raise DataError unless there are n whole labels, each naming an output."""
+        if labels.shape != (n,) or labels.dtype.kind not in "iu":
+            raise DataError(f"labels of shape {labels.shape} and type {labels.dtype}: want {n} whole numbers")
+        if n and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            bad = labels[(labels < 0) | (labels >= self.classes)][0]
+            raise DataError(f"label {bad}: this network has outputs 0..{self.classes - 1}")
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.specs))
+
+
+def _with_flatten(specs: Iterable[Spec], image: bool) -> Iterable[Spec]:
+    for spec in specs:
+        if isinstance(spec, Dense) and image:
+            yield Flatten()
+        image = image and not isinstance(spec, Dense | Flatten)
+        yield spec
+
+
+def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -> Iterable[Layer]:
+    if not specs or not isinstance(specs[-1], Dense):
+        raise NetworkError(f"last layer {specs[-1] if specs else None}: want a Dense with a unit a class")
+    index = 0
+    for place, spec in enumerate(specs):
+        after = specs[place + 1] if place + 1 < len(specs) else None
+        if isinstance(spec, Flatten):
+            shape = (int(np.prod(shape)),)
+        elif isinstance(spec, MaxPool):
+            if place == 0 or not isinstance(specs[place - 1], Conv):
+                raise NetworkError(f"layer {place} {spec}: a MaxPool must follow a Conv")
+        elif isinstance(spec, Conv | Dense):
+            pool = after if isinstance(after, MaxPool) else None
+            layer = _build_layer(place, spec, pool, shape, bits, index, after is None)
+            shape, index = layer.out_shape, index + 1
+            yield layer
+        else:
+            raise NetworkError(f"layer {place} {spec!r}: want Dense, Conv, MaxPool or Flatten")
+
+
+def _build_layer(
+    place: int, spec: Conv | Dense, pool: MaxPool | None, shape: tuple[int, ...], bits: Bits, index: int, is_last: bool
+) -> Layer:
+    padding = (0, 0, 0, 0)
+    if isinstance(spec, Dense):
+        if len(shape) != 1:
+            raise NetworkError(f"layer {place} {spec}: its input has shape {shape}; put a Flatten() before it")
+        z_shape: tuple[int, ...] = (spec.units,)
+    else:
+        if len(shape) != 3:
+            raise NetworkError(f"layer {place} {spec}: its input has shape {shape}; want (height, width, channels)")
+        (h, top, bottom), (w, left, right) = (_conv_size(n, spec) for n in shape[:2])
+        if min(h, w) < 1:
+            raise NetworkError(f"layer {place} {spec}: kernel {spec.kernel} is larger than its input {shape}")
+        padding, z_shape = (top, bottom, left, right), (h, w, spec.channels)
+    out_shape = z_shape
+    if pool:
+        h, w = ((n - pool.size) // pool.step + 1 for n in z_shape[:2])
+        if min(h, w) < 1:
+            raise NetworkError(f"layer {place} {pool}: window {pool.size} is larger than its input {z_shape}")
+        out_shape = (h, w, z_shape[2])
+    return Layer(index, spec, pool, bits, shape, z_shape, out_shape, padding, is_last)
+
+
+def _conv_size(n: int, spec: Conv) -> tuple[int, int, int]:
+    """Output size and zeros before and after one axis, as TensorFlow defines SAME and VALID."""
+    if spec.padding == "VALID":
+        return (n - spec.kernel) // spec.stride + 1, 0, 0
+    size = -(-n // spec.stride)
+    zeros = max(0, (size - 1) * spec.stride + spec.kernel - n)
+    return size, zeros // 2, zeros - zeros // 2
+
+
+def _prove_bounds(layer: Layer) -> None:
+    """Every sum of the layer is exact in its carrier, whatever the data."""
+    try:
+        _ = layer.z_dtype, layer.d_dtype
+    except OverflowError as error:
+        raise NetworkError(f"layer {layer.index} {layer}: {error}") from None
+
+
+def _round_half_even(numerator: int, denominator: int) -> int:
+    quotient, rest = divmod(2 * numerator + denominator, 2 * denominator)
+    return quotient - (rest == 0 and quotient % 2)
