@@ -1,0 +1,38 @@
+"""WAGE in integers: ternary weights, 8-bit activations, gradients and errors, scaling by powers of two.
+
+A network reads like the paper: a tuple of layer specs, a bit pattern, an engine.
+
+>>> import numpy as np
+>>> from wage_neuro import Dense, Network, NumpyEngine, Rules
+>>> network = Network((Dense(64), Dense(2)), input_shape=(4,), bits="2888")
+>>> images = np.array([[250, 250, 0, 0], [0, 0, 250, 250]] * 8, np.uint8)
+>>> labels = np.array([0, 1] * 8)
+>>> with NumpyEngine(network, Rules(batch=16), seed=0) as engine:
+...     for _ in range(40):
+...         logits = engine.train(images, labels, log2_eta=0)
+...     print((engine.predict(images).argmax(axis=1) == labels).all())
+True
+"""
+
+from wage_neuro.bits import Bits
+from wage_neuro.engine import Engine, NumpyEngine
+from wage_neuro.layers import Conv, Dense, Flatten, MaxPool, Rules
+from wage_neuro.network import Network
+from wage_neuro.train import State, initial_state, predict, train_step
+
+__version__ = "0.1.0"
+__all__ = [
+    "Bits",
+    "Conv",
+    "Dense",
+    "Engine",
+    "Flatten",
+    "MaxPool",
+    "Network",
+    "NumpyEngine",
+    "Rules",
+    "State",
+    "initial_state",
+    "predict",
+    "train_step",
+]

@@ -42,6 +42,12 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free what the engine holds; it cannot be used afterwards."""
 
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
 
 def check_training_input(network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> None:
     """Raise DataError or SettingError unless these are whole batches that the network can learn from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,8 +20,11 @@ PRESETS = {
 }
 """Hidden layers by name: the paper's MNIST net, a small dense net, the paper's CIFAR-10 and SVHN net."""
 
-_TOKENS = (
-    (re.compile(r"(\d+)C(\d+)(?:S(\d+))?(V?)"), lambda m: Conv(int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME")),
+_TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
+    (
+        re.compile(r"(\d+)C(\d+)(?:S(\d+))?(V?)"),
+        lambda m: Conv(int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME"),
+    ),
     (re.compile(r"MP(\d+)(?:S(\d+))?"), lambda m: MaxPool(int(m[1]), int(m[2]) if m[2] else None)),
     (re.compile(r"(\d+)(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
     (re.compile(r"F"), lambda m: Flatten()),
@@ -67,30 +70,29 @@ class Network:
 
     @classmethod
     def parse(
-        cls, text: str, input_shape: tuple[int, ...], classes: int, bits: Bits | str = "2888", signed_input: bool = False
+        cls,
+        text: str,
+        input_shape: tuple[int, ...],
+        classes: int | None = None,
+        bits: Bits | str = "2888",
+        signed_input: bool = False,
     ) -> Network:
-        """Build a network from the paper's notation of its hidden layers, or from a preset's name.
+        """Build a network from the paper's notation, or from a preset's name.
 
         Tokens, joined by '-': 32C5 convolution (32C5S2 stride 2, 32C5V VALID padding), MP2 max-pooling
-        (MP3S2 with a stride), 512FC or 512 dense. The output layer is added, Flatten put where it is needed.
+        (MP3S2 with a stride), 512FC or 512 dense, F flatten. With `classes` the text names the hidden layers:
+        the output layer is added, and Flatten put where it is needed. Without, the text is the whole network.
 
-        >>> str(Network.parse("lenet", (28, 28, 1), classes=10))
+        >>> net = Network.parse("lenet", (28, 28, 1), classes=10)
+        >>> str(net)
         '32C5-MP2-64C5-MP2-F-512FC-10FC'
+        >>> Network.parse(str(net), (28, 28, 1)) == net
+        True
         """
-        specs: list[Spec] = []
-        for token in PRESETS.get(text, text).split("-"):
-            for pattern, build in _TOKENS:
-                match = pattern.fullmatch(token)
-                if match:
-                    specs.append(build(match))
-                    break
-            else:
-                raise NetworkError(
-                    f"network {text!r}: cannot read {token!r}; want {', '.join(PRESETS)}"
-                    " or tokens such as 32C5, MP2, 512FC joined by '-'"
-                )
-        specs.append(Dense(classes))
-        return cls(tuple(_with_flatten(specs, len(input_shape) == 3)), input_shape, Bits.parse(bits), signed_input)
+        specs = [_read_token(token, text) for token in PRESETS.get(text, text).split("-")]
+        if classes is not None:
+            specs = list(_with_flatten([*specs, Dense(classes)], len(input_shape) == 3))
+        return cls(tuple(specs), input_shape, Bits.parse(bits), signed_input)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -153,6 +155,17 @@ class Network:
 
     def __str__(self) -> str:
         return "-".join(map(str, self.specs))
+
+
+def _read_token(token: str, text: str) -> Spec:
+    for pattern, build in _TOKENS:
+        match = pattern.fullmatch(token)
+        if match:
+            return build(match)
+    raise NetworkError(
+        f"network {text!r}: cannot read {token!r}; want {', '.join(PRESETS)}"
+        " or tokens such as 32C5, MP2, 512FC joined by '-'"
+    )
 
 
 def _with_flatten(specs: Iterable[Spec], image: bool) -> Iterable[Spec]:

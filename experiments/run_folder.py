@@ -1,0 +1,118 @@
+"""A run's folder: checkpoint.npz, metrics.jsonl, curve.png, record.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wage_neuro import __version__
+from wage_neuro.errors import SettingError
+from wage_neuro.files import written_whole
+
+CHECKPOINT = "checkpoint.npz"
+
+
+def prepare(folder: Path, new: bool) -> None:
+    """Make sure that a run can write into its folder, before it starts.
+
+    Raises
+    ------
+    SettingError
+        If it cannot, or if a new run's folder already holds one.
+    """
+    if new and (folder / CHECKPOINT).exists():
+        raise SettingError(f"run folder {folder}: it holds a run already; --resume {folder} goes on with it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / ".writable") as file:
+            file.write(b"")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise SettingError(f"run folder {folder}: cannot write there ({error.strerror})") from None
+
+
+def free(folder: Path) -> Path:
+    """Return the folder, or the first of FOLDER-2, FOLDER-3 ... that does not exist yet."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with written_whole(path) as file:
+        file.write(text.encode())
+
+
+def write_metrics(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write metrics.jsonl, a row an epoch."""
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def versions() -> dict[str, str]:
+    """Versions that a record names: this code, Python, the libraries that compute, the processor."""
+    found = {"wage-neuro": __version__, "python": platform.python_version(), "commit": _commit(), "machine": _processor()}
+    for package in ("numpy", "lava-nc"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        here = Path(__file__).resolve().parent
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        models = []
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {len(models) or '?'} cores"
+
+
+def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out: str) -> None:
+    """Draw the learning curve: training and held-out error against epochs."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] + 1 for row in rows]
+    for key, label, colour in (("train_error", "training", "#8a8f98"), ("error", held_out, "#0b6bcb")):
+        values = [100 * row[key] for row in rows]
+        axes.plot(epochs, values, "o-", color=colour, markersize=3.5, linewidth=1.6, label=f"{label} error")
+    last = 100 * rows[-1]["error"]
+    axes.annotate(
+        f"{last:.2f} %", (epochs[-1], last), textcoords="offset points", xytext=(6, -3), color="#0b6bcb"
+    )
+    axes.set(xlabel="epoch", ylabel="error (%)", title=title)
+    if all(row["error"] > 0 and row["train_error"] > 0 for row in rows):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(0, None)
+    axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(True, alpha=0.25)
+    axes.legend(frameon=False)
+    with written_whole(path) as file:
+        figure.savefig(file, format="png", dpi=130)

@@ -1,0 +1,315 @@
+"""Training runs: epochs over a data set with either engine, checkpoints, exact resume, records."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import datasets, run_folder
+from experiments.datasets import Dataset
+from experiments.engines import make_engine
+from experiments.eta import EtaSchedule
+from wage_neuro import checkpoint
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.engine import Engine
+from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.layers import Rules
+from wage_neuro.network import Network
+from wage_neuro.random_bits import permutation
+from wage_neuro.train import initial_state
+
+SAVE_EVERY_S = 60.0
+REPORT_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a training run is. Everything but `epochs` decides the bits, so a resumed run must keep it.
+
+    `validation` images are taken from the end of the training set and stand in for the test set.
+    """
+
+    data: str = "digits"
+    network: str = "lenet"
+    bits: str = "2888"
+    epochs: int = 10
+    eta: str = "8"
+    seed: int = 0
+    validation: int = 0
+    train_images: int | None = None
+    rules: Rules = Rules()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        EtaSchedule.parse(self.eta)
+        if self.epochs < 1:
+            raise SettingError(f"epochs={self.epochs}: want 1 or more")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Config:
+        known = {field.name for field in fields(cls)}
+        if set(values) != known:
+            raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
+        return cls(**{**values, "rules": Rules(**values["rules"])})
+
+    @property
+    def held_out(self) -> str:
+        """Name of the part that the run is measured on."""
+        return "validation" if self.validation else "test"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; the place in the data is all it takes to go on."""
+
+    epoch: int = 0
+    batch: int = 0
+    wrong: int = 0  # this epoch, before each update
+    squared_error: int = 0  # this epoch, in squared units of Z
+    seconds: float = 0.0
+    rows: list[dict[str, Any]] | None = None
+
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        if self.rows is None:
+            self.rows = []
+        return self.rows
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a progress display is told."""
+
+    epoch: int
+    epochs: int
+    samples: int  # seen in this epoch
+    samples_an_epoch: int
+    seen: int  # in this call of `fit`
+    train_error: float
+    samples_per_s: float
+    last_error: float | None
+
+
+def open_data(config: Config, data_dir: Path | None = None) -> Dataset:
+    """Load the data set of a run, cut as the run wants it."""
+    data = datasets.load(config.data, data_dir)
+    if config.validation:
+        data = data.split(config.validation)
+    return data.subset(config.train_images, None) if config.train_images is not None else data
+
+
+def build_network(config: Config, data: Dataset) -> Network:
+    """Build the network of a run for the images of its data."""
+    return Network.parse(config.network, data.train_images.shape[1:], data.classes, config.bits, data.signed)
+
+
+class Run:
+    """One training run in a folder.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = Run.start(Config(network="16FC", epochs=1, rules=Rules(batch=32)), Path(folder))
+    ...     with run.engine("numpy") as engine:
+    ...         row = run.fit(engine)[-1]
+    >>> sorted(row)
+    ['accuracy', 'epoch', 'error', 'eta', 'samples', 'seconds', 'train_error', 'train_loss']
+    """
+
+    def __init__(self, folder: Path, config: Config, data: Dataset, saved: Checkpoint, progress: Progress) -> None:
+        self.folder, self.config, self.data = folder, config, data
+        self.network = saved.network
+        self.saved = saved
+        self.progress = progress
+        self.eta = EtaSchedule.parse(config.eta)
+        self.batches = len(data.train_labels) // config.rules.batch
+        if not self.batches:
+            raise SettingError(f"batch={config.rules.batch}: there are only {len(data.train_labels)} training images")
+        self.stop_wanted = False
+
+    @classmethod
+    def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
+        """Begin a run in an empty folder."""
+        data = open_data(config, data_dir)
+        network = build_network(config, data)
+        saved = Checkpoint(network, config.rules, initial_state(network, config.seed))
+        return cls(folder, config, data, saved, Progress())
+
+    @classmethod
+    def resume(cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None) -> Run:
+        """Go on with the run in a folder, to the same bits as if it had never stopped."""
+        saved = checkpoint.load(folder / run_folder.CHECKPOINT)
+        try:
+            config = Config.from_json({**saved.extra["config"], **({"epochs": epochs} if epochs else {})})
+            progress, data_sum = Progress(**saved.extra["progress"]), saved.extra["data_sha256"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{folder}: its checkpoint is not of a training run ({error})") from None
+        data = open_data(config, data_dir)
+        if data.checksum != data_sum:
+            raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
+        if build_network(config, data) != saved.network or config.rules != saved.rules:
+            raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
+        return cls(folder, config, data, saved, progress)
+
+    def engine(self, name: str, lanes: int | None = None) -> Engine:
+        """Build an engine that stands where this run stands."""
+        return make_engine(name, self.network, self.config.rules, self.saved.state, lanes)
+
+    # --- the loop ---
+
+    def fit(self, engine: Engine, report: Callable[[Report], None] = lambda report: None) -> list[dict[str, Any]]:
+        """Train to the last epoch, or until a stop is wanted; return the metrics, a row an epoch.
+
+        Ctrl-C and SIGTERM end it after the batches in hand, with a checkpoint; so does `stop_wanted = True`.
+        """
+        progress, seen, began = self.progress, 0, time.monotonic()
+        last_save = time.monotonic()
+        with self._signals():
+            while progress.epoch < self.config.epochs and not self.stop_wanted:
+                order = permutation(self.config.seed, progress.epoch, len(self.data.train_labels))
+                size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
+                while progress.batch < self.batches and not self.stop_wanted:
+                    size = min(size, self.batches - progress.batch)
+                    seconds = self._train(engine, order, size)
+                    seen += size * self.config.rules.batch
+                    report(self._report(seen, seen / (time.monotonic() - began)))
+                    size = max(1, min(2 * size, int(size * REPORT_EVERY_S / max(seconds, 1e-6))))
+                    if time.monotonic() - last_save > SAVE_EVERY_S:
+                        self.save(engine)
+                        last_save = time.monotonic()
+                if progress.batch == self.batches:
+                    self._end_epoch(engine)
+                    report(self._report(seen, seen / (time.monotonic() - began)))
+                    last_save = time.monotonic()
+            self.save(engine)
+        return progress.curve
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has been trained yet."""
+        return self.saved.state.step == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch has been trained."""
+        return self.progress.epoch >= self.config.epochs
+
+    def _train(self, engine: Engine, order: np.ndarray, batches: int) -> float:
+        progress, batch = self.progress, self.config.rules.batch
+        index = order[progress.batch * batch : (progress.batch + batches) * batch]
+        labels = self.data.train_labels[index]
+        began = time.monotonic()
+        logits = engine.train(self.data.train_images[index], labels, self.eta.log2_at(progress.epoch))
+        seconds = time.monotonic() - began
+        target = self.network.layers[-1].target
+        error = logits.copy()
+        error[np.arange(len(labels)), labels] -= target
+        # whole numbers of any size: int64 could overflow on wide outputs
+        progress.squared_error += int(np.square(error.astype(object)).sum()) if target > 2**24 else int((error**2).sum())
+        progress.wrong += int((logits.argmax(axis=1) != labels).sum())
+        progress.batch += batches
+        progress.seconds += seconds
+        return seconds
+
+    def _end_epoch(self, engine: Engine) -> None:
+        progress = self.progress
+        samples = self.batches * self.config.rules.batch
+        target = self.network.layers[-1].target
+        wrong = int((self.predict(engine).argmax(axis=1) != self.data.test_labels).sum())
+        error = wrong / len(self.data.test_labels)
+        progress.curve.append(
+            {
+                "epoch": progress.epoch,
+                "eta": 2.0 ** self.eta.log2_at(progress.epoch),
+                "samples": samples,
+                "train_loss": progress.squared_error / (2 * target**2 * samples),
+                "train_error": progress.wrong / samples,
+                "error": error,
+                "accuracy": 1 - error,
+                "seconds": round(progress.seconds, 3),
+            }
+        )
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
+        self.save(engine)
+        title = f"{self.config.network} on {Path(self.config.data).name}, {self.network.bits}, all integers"
+        run_folder.write_metrics(self.folder, progress.curve)
+        run_folder.draw_curve(self.folder / "curve.png", title, progress.curve, self.config.held_out)
+
+    def predict(self, engine: Engine) -> np.ndarray:
+        """Logits of the held-out images."""
+        return engine.predict(self.data.test_images)
+
+    def _report(self, seen: int, rate: float) -> Report:
+        progress, batch = self.progress, self.config.rules.batch
+        curve = progress.curve
+        done = progress.batch * batch
+        running = progress.wrong / done if done else (curve[-1]["train_error"] if curve else 0.0)
+        last = curve[-1]["error"] if curve else None
+        return Report(progress.epoch, self.config.epochs, done, self.batches * batch, seen, running, rate, last)
+
+    # --- what stays ---
+
+    def save(self, engine: Engine) -> None:
+        """Write the checkpoint."""
+        extra = {"config": self.config.to_json(), "progress": asdict(self.progress), "data_sha256": self._data_sum}
+        self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
+
+    @property
+    def _data_sum(self) -> str:
+        if not hasattr(self, "_checksum"):
+            self._checksum = self.data.checksum
+        return self._checksum
+
+    def record(self, engine_name: str, command: str) -> dict[str, Any]:
+        """What the README's tables are made from: setting, versions, data, curve, accuracy last and best."""
+        curve = self.progress.curve
+        accuracies = [row["accuracy"] for row in curve]
+        return {
+            "command": command,
+            "engine": engine_name,
+            "config": self.config.to_json(),
+            "network": str(self.network),
+            "weights": self.network.n_weights,
+            "data_sha256": self._data_sum,
+            "measured_on": self.config.held_out,
+            "accuracy_last": accuracies[-1],
+            "accuracy_best": max(accuracies),
+            "train_seconds": round(sum(row["seconds"] for row in curve), 1),
+            "versions": run_folder.versions(),
+            "curve": curve,
+        }
+
+    def write_record(self, path: Path, engine_name: str, command: str) -> None:
+        """Write the record as JSON."""
+        run_folder.write_text(path, json.dumps(self.record(engine_name, command), indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """First Ctrl-C or SIGTERM: stop after the batches in hand. Second Ctrl-C: at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def wanted(number: int, frame: object) -> None:
+            if self.stop_wanted and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stop_wanted = True
+
+        before = {number: signal.signal(number, wanted) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,107 @@
+"""Checkpoints: one .npz with the stored weights and a JSON text; no pickle, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wage_neuro.bits import code_dtype
+from wage_neuro.errors import CheckpointError, WageError
+from wage_neuro.files import written_whole
+from wage_neuro.layers import Rules
+from wage_neuro.network import Network
+from wage_neuro.train import Held, State
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with all that its training has changed.
+
+    `extra` is the caller's own JSON: the place in the data, metrics so far.
+    """
+
+    network: Network
+    rules: Rules
+    state: State
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def save(path: Path | str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; an existing file is replaced at the end, in one step."""
+    network, state = checkpoint.network, checkpoint.state
+    header = {
+        "format": FORMAT,
+        "network": str(network),
+        "input_shape": network.input_shape,
+        "bits": str(network.bits),
+        "signed_input": network.signed_input,
+        "rules": asdict(checkpoint.rules),
+        "seed": state.seed,
+        "step": state.step,
+        "error_held": [asdict(held) for held in state.error_held],
+        "gradient_held": [asdict(held) for held in state.gradient_held],
+        "extra": checkpoint.extra,
+    }
+    arrays = {f"S{i}": S for i, S in enumerate(state.S)}
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with written_whole(Path(path)) as file:
+        np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
+
+
+def load(path: Path | str) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, truncated, damaged, of a newer format, or holds weights that its network cannot have.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(bytes(file["header"]))
+            arrays = {name: file[name] for name in file.files if name != "header"}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: not a whole wage-neuro checkpoint ({error})") from None
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: checkpoint format {header.get('format')}; this version reads {FORMAT}")
+    try:
+        return _read(header, arrays)
+    except (KeyError, TypeError, ValueError, WageError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+
+
+def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
+    network = Network.parse(
+        header["network"], tuple(header["input_shape"]), bits=header["bits"], signed_input=header["signed_input"]
+    )
+    rules = Rules(**header["rules"])
+    S = tuple(arrays[f"S{i}"] for i in range(len(arrays)))
+    _check_weights(network, rules, S)
+    state = State(
+        S,
+        tuple(Held(**held) for held in header["error_held"]),
+        tuple(Held(**held) for held in header["gradient_held"]),
+        header["seed"],
+        header["step"],
+    )
+    return Checkpoint(network, rules, state, header["extra"])
+
+
+def _check_weights(network: Network, rules: Rules, S: tuple[np.ndarray, ...]) -> None:
+    bound, dtype = network.bits.stored_max(rules.stored_range), code_dtype(network.bits.k_G)
+    shapes, wanted = [s.shape for s in S], [layer.weight_shape for layer in network.layers]
+    if shapes != wanted:
+        raise CheckpointError(f"weights of shapes {shapes}: want {wanted}")
+    for i, s in enumerate(S):
+        if s.dtype != dtype or np.abs(s.astype(np.int32)).max() > bound:
+            raise CheckpointError(f"weights of layer {i}: want {np.dtype(dtype)} in -{bound}..{bound}")
