@@ -1,0 +1,58 @@
+PYTHON = .venv/bin/python
+INSTALL = -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test test-newer coverage bench pins clean
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
+		printf 'make %-12s%s\n' "$$name" "$$text"; done
+
+demo: .venv/ready  ## train on small digits inside Lava and show the result
+	.venv/bin/wage-neuro demo
+
+test: .venv/ready  ## run ruff, mypy and all tests but the slow ones
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest
+
+test-newer:  ## run the tests of wage_neuro on a newer Python and numpy 2
+	@tools/venv.sh .venv-newer 3.13 3.12 3.11 || \
+		{ echo "test-newer: no Python 3.13, 3.12 or 3.11 found, nothing run"; exit 0; }; \
+	$(MAKE) --no-print-directory .venv-newer/ready && \
+	.venv-newer/bin/python -m pytest tests/wage_neuro
+
+coverage: .venv/ready  ## run the tests and report the lines they reach
+	$(PYTHON) -m coverage erase
+	$(PYTHON) -m coverage run -m pytest
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
+
+bench: .venv/ready  ## time the engines
+	$(PYTHON) -m experiments.bench
+
+pins:  ## write requirements*.txt anew from pyproject.toml
+	tools/uv.sh pip compile $(PINS) --python-version 3.10 --extra brian2 --group dev -o requirements.txt pyproject.toml
+	tools/uv.sh pip compile $(PINS) --python-version 3.11 --universal --group newer -o requirements-newer.txt
+PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins'
+
+clean:  ## remove the environments, caches and build results
+	rm -rf .venv .venv-newer .venv-uv build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find wage_neuro processes mappings experiments tests -name __pycache__ -prune -exec rm -rf {} +
+
+# `ready` comes last, so a setup that was cut short is done again.
+.venv/ready: pyproject.toml requirements.txt
+	@echo "Setting up .venv, which takes a minute or two"
+	@tools/venv.sh .venv 3.10 || tools/uv.sh venv --quiet --seed --clear --python 3.10 .venv || { printf '%s\n' \
+		"No working Python 3.10 found, and lava-nc 0.10.0 runs on no other." \
+		"Install it, then run make again. Any of these will do:" \
+		"    pyenv install 3.10" \
+		"    uv python install 3.10" \
+		"    your system's packages (Debian and Ubuntu: both python3.10 and python3.10-venv)" >&2; exit 1; }
+	@$(PYTHON) $(INSTALL) --require-hashes -r requirements.txt
+	@$(PYTHON) $(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-newer/ready: requirements-newer.txt
+	@echo "Setting up .venv-newer"
+	@.venv-newer/bin/python $(INSTALL) --require-hashes -r $<
+	@touch $@

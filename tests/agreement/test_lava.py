@@ -1,0 +1,102 @@
+"""Lava engine = numpy engine: every stored weight, exponent and logit, over layers x modes x lanes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+
+from experiments.training import Config, Run
+from mappings.lava import LavaEngine
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+
+LAYERS = {
+    "dense": ((Dense(24), Dense(5)), (30,)),
+    "one layer": ((Dense(5),), (30,)),
+    "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
+    "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
+    "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
+    "conv, pooling": ((Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)), (12, 12, 1)),
+}
+MODES = {
+    "paper": Rules(batch=16),
+    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
+    "held": Rules(batch=16, shift="held", hold=40),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_lava_equals_numpy(name, mode, sparse_images, assert_same_state, assert_same_arrays):
+    specs, shape = LAYERS[name]
+    network, rules = Network(specs, shape), MODES[mode]
+    lanes = 4 if rules.shift == "held" else None
+    images, labels = sparse_images(16 * 12, shape, 5)
+    numpy_engine = NumpyEngine(network, rules, seed=3)
+    with LavaEngine(network, rules, seed=3, lanes=lanes) as lava_engine:
+        # learn, answer, learn again with another eta: one graph for all of it
+        for part, log2_eta in ((slice(0, 96), 3), (slice(96, 192), 0)):
+            one = numpy_engine.train(images[part], labels[part], log2_eta)
+            other = lava_engine.train(images[part], labels[part], log2_eta)
+            assert_same_arrays(one, other, "logits in training")
+            assert_same_arrays(numpy_engine.predict(images[:21]), lava_engine.predict(images[:21]), "logits")
+            assert_same_state(numpy_engine.state, lava_engine.state)
+    assert any((a != b).any() for a, b in zip(numpy_engine.state.S, NumpyEngine(network, rules, seed=3).state.S, strict=True))
+
+
+@pytest.mark.parametrize("bits", ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10"])
+def test_other_widths(bits, sparse_images, assert_same_state):
+    network, rules = Network((Conv(3, 3), MaxPool(2), Flatten(), Dense(4)), (6, 6, 1), bits), Rules(batch=8)
+    images, labels = sparse_images(80, (6, 6, 1), 4)
+    numpy_engine = NumpyEngine(network, rules)
+    numpy_engine.train(images, labels, 2)
+    with LavaEngine(network, rules) as lava_engine:
+        lava_engine.train(images, labels, 2)
+        assert_same_state(numpy_engine.state, lava_engine.state)
+
+
+@pytest.mark.parametrize("specs", [(Dense(20), Dense(10)), (Conv(4, 3), MaxPool(2), Flatten(), Dense(10))], ids=["dense", "conv"])
+def test_lanes_do_not_matter(specs, sparse_images, assert_same_state):
+    """Batch 128, held Shift, 1, 4, 32 and 128 samples a time step: the same bits."""
+    shape = (8, 8, 1)
+    specs = specs if isinstance(specs[0], Conv) else (Flatten(), *specs)
+    network, rules = Network(specs, shape), Rules(batch=128, shift="held", hold=256)
+    images, labels = sparse_images(128 * 5, shape, 10)
+    oracle = NumpyEngine(network, rules)
+    oracle.train(images, labels, 3)
+    assert oracle.state.error_held[0].exponent is not None
+    for lanes in (1, 4, 32, 128):
+        with LavaEngine(network, rules, lanes=lanes) as engine:
+            engine.train(images, labels, 3)
+            assert_same_state(oracle.state, engine.state)
+
+
+def test_several_epochs_of_digits(tmp_path, assert_same_state):
+    """The whole of a run, evaluations included: metrics and weights after three epochs."""
+    config = Config("digits", "8C3-MP2-12C3-MP2-32FC", epochs=3, eta="8, 2@2", seed=5, rules=Rules(batch=16))
+    ends = {}
+    for name in ("numpy", "lava"):
+        run = Run.start(config, tmp_path / name)
+        (tmp_path / name).mkdir()
+        with run.engine(name) as engine:
+            rows = run.fit(engine)
+            logits = run.predict(engine)
+            ends[name] = engine.state, [{**row, "seconds": 0} for row in rows], logits
+    assert_same_state(ends["numpy"][0], ends["lava"][0])
+    assert ends["numpy"][1] == ends["lava"][1]
+    assert np.array_equal(ends["numpy"][2], ends["lava"][2])
+    assert ends["lava"][1][-1]["accuracy"] > 0.5
+
+
+def test_goes_on_from_a_state(sparse_images, assert_same_state):
+    network, rules = Network((Dense(12), Dense(3)), (10,)), Rules(batch=8, shift="held", hold=20)
+    images, labels = sparse_images(160, (10,), 3)
+    whole = NumpyEngine(network, rules)
+    whole.train(images, labels, 1)
+    half = NumpyEngine(network, rules)
+    half.train(images[:80], labels[:80], 1)
+    with LavaEngine(network, rules, state=half.state, lanes=2) as engine:
+        engine.train(images[80:], labels[80:], 1)
+        assert_same_state(whole.state, engine.state)
+

@@ -1,0 +1,71 @@
+"""Helpers that many tests share. (lava-nc installs a top-level `tests`, so nothing is imported from here.)"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def float_wage() -> ModuleType:
+    """The independent float witness."""
+    return _load(HERE / "witness" / "float_wage.py")
+
+
+def _assert_same_arrays(one: np.ndarray, other: np.ndarray, what: str) -> None:
+    assert one.shape == other.shape, f"{what}: shapes {one.shape} and {other.shape}"
+    if not np.array_equal(one, other):
+        place = tuple(int(i) for i in np.argwhere(one != other)[0])
+        raise AssertionError(
+            f"{what}: {int((one != other).sum())} of {one.size} differ, first at {place}: {one[place]} and {other[place]}"
+        )
+
+
+@pytest.fixture(scope="session")
+def assert_same_arrays() -> Callable[[np.ndarray, np.ndarray, str], None]:
+    """Comparator: equal to the last bit, or the first difference by name."""
+    return _assert_same_arrays
+
+
+@pytest.fixture(scope="session")
+def assert_same_state() -> Callable[[object, object], None]:
+    """Comparator of two States: weights, held exponents, step."""
+
+    def compare(one, other) -> None:
+        assert len(one.S) == len(other.S)
+        for i, (a, b) in enumerate(zip(one.S, other.S, strict=True)):
+            _assert_same_arrays(a, b, f"stored weights of layer {i}")
+        for name in ("error_held", "gradient_held", "step", "seed"):
+            assert getattr(one, name) == getattr(other, name), f"{name}: {getattr(one, name)} and {getattr(other, name)}"
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def sparse_images() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Images as sparse as digits are, with labels: (n, *shape) uint8 and (n,)."""
+
+    def make(n: int, shape: tuple[int, ...], classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        images = rng.integers(0, 256, (n, *shape)) * (rng.random((n, *shape)) < 0.3)
+        return images.astype(np.uint8), rng.integers(0, classes, n)
+
+    return make

@@ -1,0 +1,153 @@
+"""What the Lava engine refuses, how it fails, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+
+from mappings.lava import LavaEngine, process_of
+from wage_neuro import Dense, Flatten, MaxPool, Network, Rules, layers
+from wage_neuro.errors import DataError, EngineError, SettingError
+
+NETWORK = Network((Dense(12), Dense(3)), (10,))
+RULES = Rules(batch=8)
+IMAGES, LABELS = np.full((16, 10), 200, np.uint8), np.arange(16) % 3
+
+
+def children() -> set[int]:
+    """Living processes that this process, or a child of it, has started."""
+    found, parents = set(), {os.getpid()}
+    table = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                table[int(entry.name)] = int(fields[1])
+    while parents:
+        parents = {pid for pid, parent in table.items() if parent in parents} - found
+        found |= parents
+    return found
+
+
+def shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").exists() else set()
+
+
+@pytest.fixture
+def nothing_left():
+    """Fail if a test leaves a process or a piece of shared memory."""
+    with LavaEngine(NETWORK, RULES):  # Python's own resource tracker starts once and stays
+        pass
+    before, memory = children(), shared_memory()
+    yield
+    deadline = time.monotonic() + 5
+    while children() - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not children() - before, "orphan processes"
+    assert not shared_memory() - memory, "leaked shared memory"
+
+
+def test_closing_leaves_nothing(nothing_left):
+    engine = LavaEngine(NETWORK, RULES)
+    assert len(children()) >= 4
+    engine.train(IMAGES, LABELS, 0)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed: make a new one"):
+        engine.train(IMAGES, LABELS, 0)
+
+
+def test_an_exception_in_a_model_is_told_and_ends_everything(nothing_left, monkeypatch):
+    def broken(layer, V, kept, E):
+        raise ArithmeticError(f"made to fail in layer {layer.index}")
+
+    monkeypatch.setattr(layers, "backward", broken)
+    engine = LavaEngine(NETWORK, RULES)
+    with pytest.raises(EngineError, match=r"layer 1 3FC: ArithmeticError: made to fail in layer 1"):
+        engine.train(IMAGES, LABELS, 0)
+    engine.close()
+
+
+def test_a_killed_process_is_told(nothing_left):
+    engine = LavaEngine(NETWORK, RULES)
+    victim = next(a for a in engine._graph._actors if a.is_alive())
+    os.kill(victim.pid, signal.SIGKILL)
+    with pytest.raises(EngineError, match="ended with exit code -9"):
+        engine.train(IMAGES, LABELS, 0)
+    engine.close()
+
+
+def test_interrupted_in_the_middle_of_a_run(nothing_left, monkeypatch):
+    engine = LavaEngine(NETWORK, RULES)
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mappings.lava.time.sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        engine.train(np.tile(IMAGES, (64, 1)), np.tile(LABELS, 64), 0)
+    monkeypatch.undo()
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("rules", "lanes", "message"),
+    [
+        (RULES, 3, r"lanes=3: want a divisor of the batch, 8"),
+        (RULES, 0, r"lanes=0: want a divisor"),
+        (RULES, 4, r"lanes=4 with shift='batch': .* lanes must be 8"),
+    ],
+)
+def test_lanes_that_cannot_be(rules, lanes, message, nothing_left):
+    with pytest.raises(SettingError, match=message):
+        LavaEngine(NETWORK, rules, lanes=lanes)
+
+
+def test_sums_past_the_messages(nothing_left):
+    network = Network((Dense(12), Dense(3)), (10,), "16-16-16-16")
+    with pytest.raises(EngineError, match=r"layer 0 12FC with bits 16-16-16-16: a sum may reach \d+, past the 32-bit"):
+        LavaEngine(network, RULES)
+
+
+def test_bad_input_leaves_the_graph_usable(nothing_left):
+    with LavaEngine(NETWORK, RULES) as engine:
+        for images, labels, log2_eta, error, message in (
+            (IMAGES[:9], LABELS[:9], 0, SettingError, "9 samples: want a multiple of the batch, 8"),
+            (IMAGES / 255.0, LABELS, 0, DataError, "images of float64: want uint8"),
+            (IMAGES[:, :9], LABELS, 0, DataError, r"images of shape \(9,\): this network takes \(10,\)"),
+            (IMAGES, LABELS + 1, 0, DataError, r"label 3: this network has outputs 0..2"),
+            (IMAGES, LABELS, 40, SettingError, r"eta=2\*\*40"),
+        ):
+            with pytest.raises(error, match=message):
+                engine.train(images, labels, log2_eta)
+        assert engine.state.step == 0
+        engine.train(IMAGES, LABELS, 0)
+        assert engine.state.step == 2
+
+
+def test_a_spec_without_a_process():
+    for spec in (Flatten(), MaxPool(2)):
+        with pytest.raises(EngineError, match="no Lava Process for it"):
+            process_of(spec)
+
+
+def test_a_loop_of_graphs_does_not_grow(nothing_left):
+    """Lava leaks when graphs are rebuilt; ours may not keep processes, threads or descriptors."""
+    for _ in range(2):
+        with LavaEngine(NETWORK, RULES) as engine:
+            engine.predict(IMAGES)
+    count = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with LavaEngine(NETWORK, RULES) as engine:
+            engine.predict(IMAGES)
+    assert len(os.listdir("/proc/self/fd")) <= count + 4
