@@ -13,7 +13,8 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from processes.schedule import Schedule
-from wage_neuro import kernels, layers
+from wage_neuro import layers
+from wage_neuro.fixed_point import carrier
 from wage_neuro.layers import Layer, Rules
 from wage_neuro.train import Held, exponent_and_next, learn
 
@@ -109,11 +110,10 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     def run_spk(self) -> None:
         """Send what the step before computed, then receive and compute."""
         self._send()
-        with kernels.single_threaded_blas():
-            if self.schedule.forward(self.layer.index, self.t) is not None:
-                self._forward(self.a_in.recv())
-            if self.learning[0] and self.schedule.error(self.layer.index, self.t) is not None:
-                self._backward(self.e_in.recv())
+        if self.schedule.forward(self.layer.index, self.t) is not None:
+            self._forward(self.a_in.recv())
+        if self.learning[0] and self.schedule.error(self.layer.index, self.t) is not None:
+            self._backward(self.e_in.recv())
         self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
 
     def lrn_guard(self) -> bool:
@@ -125,11 +125,10 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         samples, layer = self.rules.batch, self.layer
         _, held = exponent_and_next(held_from_var(self.error_held), self.error_peak, samples, self.rules)
         self.error_held = held_to_var(held)
-        with kernels.single_threaded_blas():
-            S, held = learn(
-                layer, self.S, self.G, held_from_var(self.gradient_held), samples, int(self.log2_eta[0]),
-                self.rules, self.seed, int(self.update_step[0]),
-            )
+        S, held = learn(
+            layer, self.S, self.G, held_from_var(self.gradient_held), samples, int(self.log2_eta[0]),
+            self.rules, self.seed, int(self.update_step[0]),
+        )
         self.S, self.gradient_held = S, held_to_var(held)
         self.update_step = self.update_step + 1
         self.V, self.G, self.error_peak = None, None, 0
@@ -153,6 +152,6 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         peak = layers.mask_saturated(kept, D)
         self.error_peak = max(self.error_peak, peak)
         exponent, _ = exponent_and_next(held_from_var(self.error_held), peak, len(D), self.rules)
-        E = layers.error_codes(self.layer, kept, D, exponent)
+        E = layers.error_codes(self.layer, kept, D.astype(carrier(peak)), exponent)
         G, self.error_message = layers.backward(self.layer, self.V, kept, E)
         self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)

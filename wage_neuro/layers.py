@@ -235,13 +235,6 @@ class Layer:
         rows = 2**24 // term
         return (rows, np.float32) if rows >= 64 else (2**53 // term, np.float64)
 
-    @cached_property
-    def part(self) -> int:
-        """Samples a part of the batch."""
-        if isinstance(self.spec, Dense):
-            return 1 << 30
-        return max(1, _PART_BYTES // (self.positions * self.fan_in * 4))
-
     def __str__(self) -> str:
         return f"{self.spec}" + (f"-{self.pool}" if self.pool else "")
 
@@ -294,11 +287,19 @@ def visible_weights(layer: Layer, S: np.ndarray) -> np.ndarray:
     V = np.empty(layer.n_weights, layer.z_dtype)
 
     def work(part: slice) -> None:
-        V[part] = flat[part]
-        kernels.quantize_into(V[part], V[part], bits.k_G - bits.k_W, -bits.weight_max, bits.weight_max)
+        if bits.k_W == 2 < bits.k_G:
+            kernels.ternary_into(V[part], flat[part], 1 << (bits.k_G - 3))
+        else:
+            V[part] = flat[part]
+            kernels.quantize_into(V[part], V[part], bits.k_G - bits.k_W, -bits.weight_max, bits.weight_max)
 
-    kernels.each_part(work, layer.n_weights, kernels.UPDATE_PART)
+    kernels.each_part(work, layer.n_weights, _update_part(layer))
     return V.reshape(layer.fan_in, -1)
+
+
+def _update_part(layer: Layer) -> int:
+    # whole Philox blocks of 16-bit words
+    return min(kernels.UPDATE_PART, -(-kernels.share(layer.n_weights, layer.n_weights) // 16) * 16)
 
 
 # --- forward -----------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
     bits, n = layer.bits, len(a_in)
     if layer.is_last:
         Z = np.empty((n, *layer.out_shape), np.int64)
-        kernels.each_part(lambda part: Z.__setitem__(part, _product(layer, V, a_in[part])), n, kernels.share(n))
+        Z[...] = _product(layer, V, a_in)
         return Z, Kept(a_in)
     shape = (n, *layer.out_shape)
     out = np.empty(shape, code_dtype(bits.k_A))
@@ -337,8 +338,15 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
         np.greater(Z, ceiling, out=kept.saturated[part])
         kernels.quantize_into(out[part], Z, layer.z_shift, 0, bits.activation_max)
 
-    kernels.each_part(work, n, min(layer.part, kernels.share(n)))
+    kernels.each_part(work, n, _samples_a_part(layer, n))
     return out, kept
+
+
+def _samples_a_part(layer: Layer, n: int) -> int:
+    """Dense layers leave the cores to BLAS; the patches of a convolution are cut to stay in cache."""
+    if isinstance(layer.spec, Dense):
+        return n
+    return min(max(1, _PART_BYTES // (layer.positions * layer.fan_in * 4)), kernels.share(n))
 
 
 def _product(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> np.ndarray:
@@ -399,7 +407,7 @@ def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -
         if kept.active is not None:
             E[part] *= kept.active[part]
 
-    kernels.each_part(work, len(D), kernels.share(len(D)))
+    kernels.each_part(work, len(D), kernels.share(len(D), D.size))
     return E
 
 
@@ -423,24 +431,11 @@ def backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np
 
 
 def _dense_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    n = len(E)
     rows, g_dtype = layer.gradient_rows
-    E_g = E.astype(g_dtype)
-    G = np.empty((layer.fan_in, V.shape[1]), g_dtype if n <= rows else np.float64)
-
-    def gradient(part: slice) -> None:
-        a = kernels.as_carrier(kept.a_in[:, part], g_dtype, "a")
-        G[part] = kernels.gradient_product(a, E_g, rows)
-
-    kernels.each_part(gradient, layer.fan_in, kernels.share(layer.fan_in))
+    G = kernels.gradient_product(kernels.as_carrier(kept.a_in, g_dtype, "a"), E.astype(g_dtype), rows)
     if layer.index == 0:
         return G, None
-    D = np.empty((n, layer.fan_in), layer.d_dtype)
-    V = V.astype(layer.d_dtype, copy=False)
-    kernels.each_part(
-        lambda part: np.matmul(E[part].astype(layer.d_dtype), V.T, out=D[part]), n, kernels.share(n)
-    )
-    return G, D
+    return G, E.astype(layer.d_dtype) @ V.astype(layer.d_dtype, copy=False).T
 
 
 def _conv_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -467,7 +462,7 @@ def _conv_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tu
             image = (len(E[part]), *layer.in_shape)
             D[part] = kernels.fold_patches(back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2])
 
-    kernels.each_part(work, n, min(layer.part, kernels.share(n)))
+    kernels.each_part(work, n, _samples_a_part(layer, n))
     return total, D
 
 
@@ -502,9 +497,9 @@ def update(
     def work(part: slice) -> None:
         count = part.stop - part.start
         r = random_bits.bits16(seed, random_bits.UPDATE, layer.index, step, part.start, count)
-        new[part] = kernels.stochastic_update(
-            flat_S[part], flat_G[part], r, exponent - log2_eta - 16, bound, step_max, dtype
+        kernels.stochastic_update(
+            new[part], flat_S[part], flat_G[part], r, exponent - log2_eta - 16, bound, step_max, dtype
         )
 
-    kernels.each_part(work, layer.n_weights, kernels.UPDATE_PART)
+    kernels.each_part(work, layer.n_weights, _update_part(layer))
     return new.reshape(S.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wage_neuro import kernels, layers
+from wage_neuro import layers
 from wage_neuro.bits import code_dtype
 from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import log2_round
@@ -106,20 +106,19 @@ def train_step(
     -------
     State after the update, and the (batch, classes) int64 logits before it, in units of Z.
     """
-    with kernels.single_threaded_blas():
-        V, kept, Z = _forward(network, state, x)
-        D = layers.output_error(network.layers[-1], Z, labels)
-        S, error_held, gradient_held = list(state.S), list(state.error_held), list(state.gradient_held)
-        for layer in reversed(network.layers):
-            i = layer.index
-            D = D.reshape(len(x), *layer.out_shape)
-            top = layers.mask_saturated(kept[i], D)
-            exponent, error_held[i] = exponent_and_next(state.error_held[i], top, len(x), rules)
-            E = layers.error_codes(layer, kept[i], D, exponent)
-            G, D = layers.backward(layer, V[i], kept[i], E)
-            S[i], gradient_held[i] = learn(
-                layer, state.S[i], G, state.gradient_held[i], len(x), log2_eta, rules, state.seed, state.step
-            )
+    V, kept, Z = _forward(network, state, x)
+    D = layers.output_error(network.layers[-1], Z, labels)
+    S, error_held, gradient_held = list(state.S), list(state.error_held), list(state.gradient_held)
+    for layer in reversed(network.layers):
+        i = layer.index
+        D = D.reshape(len(x), *layer.out_shape)
+        top = layers.mask_saturated(kept[i], D)
+        exponent, error_held[i] = exponent_and_next(state.error_held[i], top, len(x), rules)
+        E = layers.error_codes(layer, kept[i], D, exponent)
+        G, D = layers.backward(layer, V[i], kept[i], E)
+        S[i], gradient_held[i] = learn(
+            layer, state.S[i], G, state.gradient_held[i], len(x), log2_eta, rules, state.seed, state.step
+        )
     new = replace(
         state, S=tuple(S), error_held=tuple(error_held), gradient_held=tuple(gradient_held), step=state.step + 1
     )
@@ -136,9 +135,8 @@ def learn(
 
 def predict(network: Network, state: State, x: np.ndarray) -> np.ndarray:
     """(n, classes) int64 logits of (n, *input_shape) input codes; nothing is learned."""
-    with kernels.single_threaded_blas():
-        V = [layers.visible_weights(layer, S) for layer, S in zip(network.layers, state.S, strict=True)]
-        parts = [_through(network, V, x[i : i + PREDICT_PART])[-1] for i in range(0, len(x), PREDICT_PART)]
+    V = [layers.visible_weights(layer, S) for layer, S in zip(network.layers, state.S, strict=True)]
+    parts = [_through(network, V, x[i : i + PREDICT_PART])[-1] for i in range(0, len(x), PREDICT_PART)]
     return np.concatenate(parts) if parts else np.empty((0, network.classes), np.int64)
 
 
