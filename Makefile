@@ -1,5 +1,5 @@
 PYTHON = .venv/bin/python
-INSTALL = -m pip --disable-pip-version-check install --quiet
+INSTALL = -m pip --disable-pip-version-check install -qq
 
 .PHONY: help demo test test-newer coverage bench pins clean
 help:  ## list these targets

@@ -36,12 +36,24 @@ console = Console(highlight=False, soft_wrap=True)
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder with data sets, before $WAGE_NEURO_DATA and ../shared/data.", show_default=False),
+    typer.Option(
+        "--data-dir",
+        help="Folder with data sets, before $WAGE_NEURO_DATA and ../shared/data.",
+        show_default=False,
+    ),
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="`lava` simulates the processes; `numpy` gives the same bits without Lava.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="`lava` simulates the processes; `numpy` gives the same bits without Lava."
+    ),
+]
 Lanes = Annotated[
     int | None,
-    typer.Option(help="Lava: samples a time step, a divisor of the batch; 1 is a chip's way.  [default: the batch]", show_default=False),
+    typer.Option(
+        help="Lava: samples a time step, a divisor of the batch; 1 is a chip's way.  [default: the batch]",
+        show_default=False,
+    ),
 ]
 
 
@@ -49,29 +61,65 @@ Lanes = Annotated[
 def train(
     context: typer.Context,
     network: Annotated[
-        str, typer.Option(help=f"{', '.join(PRESETS)}, or hidden layers as in the paper: `32C5-MP2-64C5-MP2-512FC`.")
+        str,
+        typer.Option(
+            help=f"{', '.join(PRESETS)}, or hidden layers as in the paper: `32C5-MP2-64C5-MP2-512FC`."
+        ),
     ] = "lenet",
-    data: Annotated[str, typer.Option(help=f"{', '.join(datasets.NAMES)}, or an `.npz` of images and labels.")] = "mnist",
+    data: Annotated[
+        str, typer.Option(help=f"{', '.join(datasets.NAMES)}, or an `.npz` of images and labels.")
+    ] = "mnist",
     engine: EngineName = "lava",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.  [default: 10]", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(help="Names every random bit: weights, order of the data, rounding.")] = 0,
-    eta: Annotated[str, typer.Option(help="Step size, a power of two; `8, 1@10, 1/8@13` changes it at epochs 10 and 13 (from 0).")] = "8",
-    bits: Annotated[str, typer.Option(help="k_W k_A k_G k_E, each 2 to 16: `2888`, `28C8` or `2-8-12-8`.")] = "2888",
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images.  [default: 10]", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Names every random bit: weights, order of the data, rounding.")
+    ] = 0,
+    eta: Annotated[
+        str,
+        typer.Option(
+            help="Step size, a power of two; `8, 1@10, 1/8@13` changes it at epochs 10 and 13 (from 0)."
+        ),
+    ] = "8",
+    bits: Annotated[
+        str, typer.Option(help="k_W k_A k_G k_E, each 2 to 16: `2888`, `28C8` or `2-8-12-8`.")
+    ] = "2888",
     batch: Annotated[int, typer.Option(help="Samples that share one update.")] = 128,
     lanes: Lanes = None,
-    shift: Annotated[str, typer.Option(help="Shift takes its maximum over the `batch`, or is `held` by each layer.")] = "batch",
+    shift: Annotated[
+        str, typer.Option(help="Shift takes its maximum over the `batch`, or is `held` by each layer.")
+    ] = "batch",
     hold: Annotated[int, typer.Option(help="held: samples below the exponent before it steps down.")] = 5000,
-    update: Annotated[str, typer.Option(help="`wide` updates as the paper's, or `ternary` steps of -1, 0, 1.")] = "wide",
-    stored_range: Annotated[str, typer.Option(help="Range of stored weights: as the `authors`' code, or as the `paper`.")] = "authors",
-    validation: Annotated[int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")] = 0,
-    train_images: Annotated[int | None, typer.Option(help="Use the first N training images only.", show_default=False)] = None,
+    update: Annotated[
+        str, typer.Option(help="`wide` updates as the paper's, or `ternary` steps of -1, 0, 1.")
+    ] = "wide",
+    stored_range: Annotated[
+        str, typer.Option(help="Range of stored weights: as the `authors`' code, or as the `paper`.")
+    ] = "authors",
+    validation: Annotated[
+        int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
+    ] = 0,
+    train_images: Annotated[
+        int | None, typer.Option(help="Use the first N training images only.", show_default=False)
+    ] = None,
     data_dir: DataDir = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/DATA-NETWORK-...]", show_default=False)] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run.  [default: runs/DATA-NETWORK-...]", show_default=False),
+    ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with the run in this folder, to the same bits as if never stopped; takes --epochs, --engine, --lanes.", show_default=False),
+        typer.Option(
+            help="Go on with the run in this folder, to the same bits as if never stopped;"
+            " takes --epochs, --engine, --lanes.",
+            show_default=False,
+        ),
     ] = None,
-    record: Annotated[Path | None, typer.Option(help="Also write the finished run's record to this file.", show_default=False)] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Also write the finished run's record to this file.", show_default=False),
+    ] = None,
 ) -> None:
     """Train a network; checkpoint, metrics and learning curve go to a run folder."""
     if resume:
@@ -91,15 +139,22 @@ def demo(
     seed: Annotated[int, typer.Option(help="Names every random bit.")] = 0,
 ) -> None:
     """Train a small ternary network on scikit-learn's handwritten digits, inside Lava, in under a minute."""
-    config = Config("digits", "16C3-MP2-32C3-MP2-128FC", epochs=epochs, eta="8, 1@30", seed=seed, rules=Rules(batch=32))
-    console.print("A ternary network learns handwritten digits inside the Lava simulator: no floating point in the loop.\n")
+    config = Config(
+        "digits", "16C3-MP2-32C3-MP2-128FC", epochs=epochs, eta="8, 1@30", seed=seed, rules=Rules(batch=32)
+    )
+    console.print(
+        "A ternary network learns handwritten digits inside the Lava simulator, with integers alone.\n"
+    )
     _train(Run.start(config, _folder_of(config, None)), engine, hints=True)
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
-    data: Annotated[str | None, typer.Option(help="Another data set of the same form.  [default: the run's own]", show_default=False)] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Another data set of the same form.  [default: the run's own]", show_default=False),
+    ] = None,
     engine: EngineName = "numpy",
     lanes: Lanes = None,
     data_dir: DataDir = None,
@@ -112,14 +167,23 @@ def evaluate(
         logits = machine.predict(images.test_images)
     saved.network.check_labels(images.test_labels, len(logits))
     answers = logits.argmax(axis=1)
-    table = Table("class", "images", "right", "accuracy", "most often taken for", title=f"{saved.network} on {name}, test images")
+    table = Table(
+        "class",
+        "images",
+        "right",
+        "accuracy",
+        "most often taken for",
+        title=f"{saved.network} on {name}, test images",
+    )
     for label in range(images.classes):
         mine = answers[images.test_labels == label]
         if len(mine):
             right = int((mine == label).sum())
             others = np.bincount(mine[mine != label], minlength=images.classes)
             mistaken = f"{others.argmax()} ({others.max()} x)" if others.any() else ""
-            table.add_row(str(label), str(len(mine)), str(right), f"{100 * right / len(mine):.2f} %", mistaken)
+            table.add_row(
+                str(label), str(len(mine)), str(right), f"{100 * right / len(mine):.2f} %", mistaken
+            )
     console.print(table)
     console.print(f"test accuracy {100 * float((answers == images.test_labels).mean()):.2f} %")
 
@@ -128,7 +192,11 @@ def evaluate(
 def data_sets(data_dir: DataDir = None) -> None:
     """List the data sets: what they are, where they were found, or how to get them."""
     for row in datasets.locations(data_dir):
-        found = f"[green]{row.found}[/green]" if row.found else "not here; downloaded at first use, or put it there"
+        found = (
+            f"[green]{row.found}[/green]"
+            if row.found
+            else "not here; downloaded at first use, or put it there"
+        )
         console.print(f"[bold]{row.name}[/bold]  {row.what}\n  found    {found}")
         console.print(f"  source   {row.source}\n  licence  {row.licence}\n")
     console.print(
@@ -147,11 +215,15 @@ def _refuse_other_settings(context: typer.Context) -> None:
         source = context.get_parameter_source(name)
         if name not in free and source and source.name == "COMMANDLINE":
             option = name.replace("_", "-")
-            raise SettingError(f"--{option} with --resume: a resumed run keeps its settings; only --epochs may grow")
+            raise SettingError(
+                f"--{option} with --resume: a resumed run keeps its settings; only --epochs may grow"
+            )
 
 
 def _folder_of(config: Config, given: Path | None) -> Path:
-    return given or run_folder.free(Path("runs") / f"{Path(config.data).stem}-{config.network}-s{config.seed}")
+    return given or run_folder.free(
+        Path("runs") / f"{Path(config.data).stem}-{config.network}-s{config.seed}"
+    )
 
 
 def _train(
@@ -163,28 +235,32 @@ def _train(
         console.print(
             f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"
             f" engine {engine_name}\n{config.data}: {len(training.data.train_labels):,} training and"
-            f" {len(training.data.test_labels):,} {config.held_out} images {training.data.train_images.shape[1:]}\n"
+            f" {len(training.data.test_labels):,} {config.held_out} images"
+            f" {training.data.train_images.shape[1:]}\n"
             f"run folder {folder}"
         )
         began = time.monotonic()
         with _bar() as progress:
             training.fit(engine, _display(progress, training))
     if not training.finished:
-        console.print(f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {folder}")
+        console.print(
+            f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {folder}"
+        )
         raise typer.Exit(STOPPED)
     command = "wage-neuro " + shlex.join(sys.argv[1:])
     for path in (folder / "record.json", record):
         if path:
             training.write_record(path, engine_name, command)
     console.print(
-        f"trained in {time.monotonic() - began:.1f} s; checkpoint.npz, metrics.jsonl, curve.png and record.json"
-        f" are in {folder}"
+        f"trained in {time.monotonic() - began:.1f} s; checkpoint.npz, metrics.jsonl, curve.png and"
+        f" record.json are in {folder}"
     )
     if hints:
         console.print(
             f"what next:\n  wage-neuro evaluate {folder}\n"
             f"  wage-neuro train --resume {folder} --epochs {config.epochs + 20}\n"
-            "  wage-neuro train --network lenet --data mnist --engine lava --epochs 10\n  wage-neuro train --help"
+            "  wage-neuro train --network lenet --data mnist --engine lava --epochs 10\n"
+            "  wage-neuro train --help"
         )
     console.print(f"{config.held_out} accuracy {100 * training.progress.curve[-1]['accuracy']:.2f} %")
 
@@ -204,14 +280,18 @@ def _bar() -> Progress:
 def _display(progress: Progress, training: Run) -> Callable[[Report], None]:
     epochs, held_out = training.config.epochs, training.config.held_out
     total = (epochs - training.progress.epoch) * training.batches - training.progress.batch
-    task = progress.add_task("", total=total * training.config.rules.batch, epoch=f"1/{epochs}", rate=0, error="")
+    task = progress.add_task(
+        "", total=total * training.config.rules.batch, epoch=f"1/{epochs}", rate=0, error=""
+    )
 
     def show(report: Report) -> None:
         epoch = min(report.epoch + 1, epochs)
         error = f"training {100 * report.train_error:.2f} %"
         if report.last_error is not None:
             error += f", {held_out} {100 * report.last_error:.2f} %"
-        progress.update(task, completed=report.seen, epoch=f"{epoch}/{epochs}", rate=report.samples_per_s, error=error)
+        progress.update(
+            task, completed=report.seen, epoch=f"{epoch}/{epochs}", rate=report.samples_per_s, error=error
+        )
 
     return show
 
@@ -224,7 +304,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 

@@ -29,6 +29,8 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, lanes: 
         try:
             from mappings.lava import LavaEngine
         except ImportError as error:
-            raise EngineError(f"engine 'lava': {error}; it needs lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)") from None
+            raise EngineError(
+                f"engine 'lava': {error}; it needs lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)"
+            ) from None
         return LavaEngine(network, rules, state=state, lanes=lanes)
     raise SettingError(f"engine {name!r}: want {' or '.join(NAMES)}")

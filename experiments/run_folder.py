@@ -58,7 +58,12 @@ def write_metrics(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def versions() -> dict[str, str]:
     """Versions that a record names: this code, Python, the libraries that compute, the processor."""
-    found = {"wage-neuro": __version__, "python": platform.python_version(), "commit": _commit(), "machine": _processor()}
+    found = {
+        "wage-neuro": __version__,
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "machine": _processor(),
+    }
     for package in ("numpy", "lava-nc"):
         try:
             found[package] = metadata.version(package)

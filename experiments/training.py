@@ -126,7 +126,9 @@ class Run:
     ['accuracy', 'epoch', 'error', 'eta', 'samples', 'seconds', 'train_error', 'train_loss']
     """
 
-    def __init__(self, folder: Path, config: Config, data: Dataset, saved: Checkpoint, progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, config: Config, data: Dataset, saved: Checkpoint, progress: Progress
+    ) -> None:
         self.folder, self.config, self.data = folder, config, data
         self.network = saved.network
         self.saved = saved
@@ -134,7 +136,9 @@ class Run:
         self.eta = EtaSchedule.parse(config.eta)
         self.batches = len(data.train_labels) // config.rules.batch
         if not self.batches:
-            raise SettingError(f"batch={config.rules.batch}: there are only {len(data.train_labels)} training images")
+            raise SettingError(
+                f"batch={config.rules.batch}: there are only {len(data.train_labels)} training images"
+            )
         self.stop_wanted = False
 
     @classmethod
@@ -167,7 +171,9 @@ class Run:
 
     # --- the loop ---
 
-    def fit(self, engine: Engine, report: Callable[[Report], None] = lambda report: None) -> list[dict[str, Any]]:
+    def fit(
+        self, engine: Engine, report: Callable[[Report], None] = lambda report: None
+    ) -> list[dict[str, Any]]:
         """Train to the last epoch, or until a stop is wanted; return the metrics, a row an epoch.
 
         Ctrl-C and SIGTERM end it after the batches in hand, with a checkpoint; so does `stop_wanted = True`.
@@ -215,7 +221,9 @@ class Run:
         error = logits.copy()
         error[np.arange(len(labels)), labels] -= target
         # whole numbers of any size: int64 could overflow on wide outputs
-        progress.squared_error += int(np.square(error.astype(object)).sum()) if target > 2**24 else int((error**2).sum())
+        progress.squared_error += (
+            int(np.square(error.astype(object)).sum()) if target > 2**24 else int((error**2).sum())
+        )
         progress.wrong += int((logits.argmax(axis=1) != labels).sum())
         progress.batch += batches
         progress.seconds += seconds
@@ -256,13 +264,19 @@ class Run:
         done = progress.batch * batch
         running = progress.wrong / done if done else (curve[-1]["train_error"] if curve else 0.0)
         last = curve[-1]["error"] if curve else None
-        return Report(progress.epoch, self.config.epochs, done, self.batches * batch, seen, running, rate, last)
+        return Report(
+            progress.epoch, self.config.epochs, done, self.batches * batch, seen, running, rate, last
+        )
 
     # --- what stays ---
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint."""
-        extra = {"config": self.config.to_json(), "progress": asdict(self.progress), "data_sha256": self._data_sum}
+        extra = {
+            "config": self.config.to_json(),
+            "progress": asdict(self.progress),
+            "data_sha256": self._data_sum,
+        }
         self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
         checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
 

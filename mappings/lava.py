@@ -82,7 +82,12 @@ class LavaEngine:
     name = "lava"
 
     def __init__(
-        self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None, lanes: int | None = None
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        lanes: int | None = None,
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
@@ -110,8 +115,15 @@ class LavaEngine:
         self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, network.input_codes)
         self.layers = [
             process_of(layer.spec)(
-                layer, self.rules, self.schedule, self.lanes, state.S[layer.index], state.error_held[layer.index],
-                state.gradient_held[layer.index], state.seed, state.step,
+                layer,
+                self.rules,
+                self.schedule,
+                self.lanes,
+                state.S[layer.index],
+                state.error_held[layer.index],
+                state.gradient_held[layer.index],
+                state.seed,
+                state.step,
             )
             for layer in network.layers
         ]
@@ -173,7 +185,9 @@ class LavaEngine:
     def __enter__(self) -> LavaEngine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # --- running the graph ---
@@ -210,7 +224,9 @@ class _Graph:
         self.process = process
         self.running = True
         with _children_of_this_process():
-            process.create_runtime(Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS})
+            process.create_runtime(
+                Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS}
+            )
         self.running = False
         self.closed = False
         self.run(0)  # Lava takes Var.set only after a first run
@@ -309,7 +325,8 @@ def _check(network: Network, rules: Rules, lanes: int) -> None:
         raise SettingError(f"lanes={lanes}: want a divisor of the batch, {rules.batch}")
     if rules.shift == "batch" and lanes != rules.batch:
         raise SettingError(
-            f"lanes={lanes} with shift='batch': its maximum is over the whole batch, so lanes must be {rules.batch}"
+            f"lanes={lanes} with shift='batch': its maximum is over the whole batch, so lanes must be"
+            f" {rules.batch}"
             " (shift='held' takes any divisor)"
         )
     if len(network.layers) > MAX_LAYERS:

@@ -58,10 +58,20 @@ class WageLayer(AbstractProcess):
     """
 
     def __init__(
-        self, layer: Layer, rules: Rules, schedule: Schedule, lanes: int, S: np.ndarray,
-        error_held: Held, gradient_held: Held, seed: int, step: int,
+        self,
+        layer: Layer,
+        rules: Rules,
+        schedule: Schedule,
+        lanes: int,
+        S: np.ndarray,
+        error_held: Held,
+        gradient_held: Held,
+        seed: int,
+        step: int,
     ) -> None:
-        super().__init__(layer=layer, rules=rules, schedule=schedule, seed=seed, name=f"layer {layer.index} {layer}")
+        super().__init__(
+            layer=layer, rules=rules, schedule=schedule, seed=seed, name=f"layer {layer.index} {layer}"
+        )
         self.a_in = InPort(shape=(lanes, *layer.in_shape))
         self.a_out = OutPort(shape=(lanes, *layer.out_shape))
         self.z_out = OutPort(shape=(lanes, *layer.out_shape))
@@ -123,11 +133,19 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     def run_lrn(self) -> None:
         """Update the stored weights from the batch's gradient, and the held exponents."""
         samples, layer = self.rules.batch, self.layer
+        assert self.G is not None
         _, held = exponent_and_next(held_from_var(self.error_held), self.error_peak, samples, self.rules)
         self.error_held = held_to_var(held)
         S, held = learn(
-            layer, self.S, self.G, held_from_var(self.gradient_held), samples, int(self.log2_eta[0]),
-            self.rules, self.seed, int(self.update_step[0]),
+            layer,
+            self.S,
+            self.G,
+            held_from_var(self.gradient_held),
+            samples,
+            int(self.log2_eta[0]),
+            self.rules,
+            self.seed,
+            int(self.update_step[0]),
         )
         self.S, self.gradient_held = S, held_to_var(held)
         self.update_step = self.update_step + 1
@@ -148,6 +166,7 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
             self.in_flight.append(kept)
 
     def _backward(self, D: np.ndarray) -> None:
+        assert self.V is not None
         kept = self.in_flight.popleft()
         peak = layers.mask_saturated(kept, D)
         self.error_peak = max(self.error_peak, peak)

@@ -35,7 +35,8 @@ def _assert_same_arrays(one: np.ndarray, other: np.ndarray, what: str) -> None:
     if not np.array_equal(one, other):
         place = tuple(int(i) for i in np.argwhere(one != other)[0])
         raise AssertionError(
-            f"{what}: {int((one != other).sum())} of {one.size} differ, first at {place}: {one[place]} and {other[place]}"
+            f"{what}: {int((one != other).sum())} of {one.size} differ,"
+            f" first at {place}: {one[place]} and {other[place]}"
         )
 
 
@@ -54,7 +55,9 @@ def assert_same_state() -> Callable[[object, object], None]:
         for i, (a, b) in enumerate(zip(one.S, other.S, strict=True)):
             _assert_same_arrays(a, b, f"stored weights of layer {i}")
         for name in ("error_held", "gradient_held", "step", "seed"):
-            assert getattr(one, name) == getattr(other, name), f"{name}: {getattr(one, name)} and {getattr(other, name)}"
+            assert getattr(one, name) == getattr(other, name), (
+                f"{name}: {getattr(one, name)} and {getattr(other, name)}"
+            )
 
     return compare
 

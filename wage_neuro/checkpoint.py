@@ -52,7 +52,7 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     arrays = {f"S{i}": S for i, S in enumerate(state.S)}
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     with written_whole(Path(path)) as file:
-        np.savez_compressed(file, header=text, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, header=text, **arrays)
 
 
 def load(path: Path | str) -> Checkpoint:
@@ -61,7 +61,7 @@ def load(path: Path | str) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If it is missing, truncated, damaged, of a newer format, or holds weights that its network cannot have.
+        If it is missing, truncated, damaged, of a newer format, or its weights cannot be the network's.
     """
     path = Path(path)
     try:
@@ -73,7 +73,9 @@ def load(path: Path | str) -> Checkpoint:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: not a whole wage-neuro checkpoint ({error})") from None
     if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: checkpoint format {header.get('format')}; this version reads {FORMAT}")
+        raise CheckpointError(
+            f"{path}: checkpoint format {header.get('format')}; this version reads {FORMAT}"
+        )
     try:
         return _read(header, arrays)
     except (KeyError, TypeError, ValueError, WageError) as error:
@@ -82,7 +84,10 @@ def load(path: Path | str) -> Checkpoint:
 
 def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
     network = Network.parse(
-        header["network"], tuple(header["input_shape"]), bits=header["bits"], signed_input=header["signed_input"]
+        header["network"],
+        tuple(header["input_shape"]),
+        bits=header["bits"],
+        signed_input=header["signed_input"],
     )
     rules = Rules(**header["rules"])
     S = tuple(arrays[f"S{i}"] for i in range(len(arrays)))

@@ -49,7 +49,9 @@ class Engine(Protocol):
     ) -> None: ...
 
 
-def check_training_input(network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> None:
+def check_training_input(
+    network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, log2_eta: int
+) -> None:
     """Raise DataError or SettingError unless these are whole batches that the network can learn from."""
     network.check_images(images)
     network.check_labels(labels, len(images))
@@ -73,7 +75,9 @@ class NumpyEngine:
 
     name = "numpy"
 
-    def __init__(self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None) -> None:
+    def __init__(
+        self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None
+    ) -> None:
         self.network = network
         self.rules = rules or Rules()
         self._state = state or initial_state(network, seed)
@@ -88,7 +92,9 @@ class NumpyEngine:
         for i in range(0, len(images), self.rules.batch):
             part = slice(i, i + self.rules.batch)
             x = self.network.encode(images[part])
-            self._state, logits[part] = train_step(self.network, self._state, x, labels[part], log2_eta, self.rules)
+            self._state, logits[part] = train_step(
+                self.network, self._state, x, labels[part], log2_eta, self.rules
+            )
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -100,5 +106,7 @@ class NumpyEngine:
     def __enter__(self) -> NumpyEngine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -34,7 +34,9 @@ class _Workers:
 
     def __init__(self) -> None:
         self.pid = 0
-        self.count = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        self.count = max(
+            1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
         self.pool: ThreadPoolExecutor | None = None
         self.blas: ThreadpoolController | None = None
 
@@ -62,7 +64,7 @@ def set_threads(count: int) -> None:
 
 
 def each_part(work: Callable[[slice], object], n: int, size: int) -> None:
-    """Call work(slice) for consecutive parts of at most `size` out of n, on all threads, this one included."""
+    """Call work(slice) for consecutive parts of at most `size` out of n, on all threads and this one."""
     slices = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     threads = min(_WORKERS.count, len(slices))
     parts = iter(slices)
@@ -127,7 +129,7 @@ def gradient_product(a: np.ndarray, e: np.ndarray, rows: int) -> np.ndarray:
 # --- convolution as products of patches --------------------------------------------------------------
 
 
-def pad_images(a: np.ndarray, padding: tuple[int, int, int, int], dtype: type, name: str) -> np.ndarray:
+def pad_images(a: np.ndarray, padding: tuple[int, ...], dtype: type, name: str) -> np.ndarray:
     """Copy (n, h, w, c) images into a zero-bordered carrier; padding = top, bottom, left, right."""
     n, h, w, c = a.shape
     top, bottom, left, right = padding
@@ -141,7 +143,7 @@ def pad_images(a: np.ndarray, padding: tuple[int, int, int, int], dtype: type, n
     return out
 
 
-def patches(padded: np.ndarray, kernel: int, stride: int, out_hw: tuple[int, int], name: str) -> np.ndarray:
+def patches(padded: np.ndarray, kernel: int, stride: int, out_hw: tuple[int, ...], name: str) -> np.ndarray:
     """Unroll (n, h, w, c) images into (n * h_out * w_out, kernel * kernel * c) rows."""
     n, _, _, c = padded.shape
     h, w = out_hw
@@ -156,8 +158,12 @@ def patches(padded: np.ndarray, kernel: int, stride: int, out_hw: tuple[int, int
 
 
 def fold_patches(
-    rows: np.ndarray, image_shape: tuple[int, int, int, int], padding: tuple[int, int, int, int],
-    kernel: int, stride: int, out_hw: tuple[int, int],
+    rows: np.ndarray,
+    image_shape: tuple[int, ...],
+    padding: tuple[int, ...],
+    kernel: int,
+    stride: int,
+    out_hw: tuple[int, ...],
 ) -> np.ndarray:
     """Sum patch rows back onto the (n, h, w, c) images they were taken from: the transpose of `patches`."""
     n, h, w, c = image_shape
@@ -175,14 +181,16 @@ def fold_patches(
 # --- max-pooling -------------------------------------------------------------------------------------
 
 
-def _pool_views(x: np.ndarray, size: int, stride: int, out_hw: tuple[int, int]) -> Iterator[np.ndarray]:
+def _pool_views(x: np.ndarray, size: int, stride: int, out_hw: tuple[int, ...]) -> Iterator[np.ndarray]:
     ho, wo = out_hw
     for i in range(size):
         for j in range(size):
             yield x[:, i : i + stride * (ho - 1) + 1 : stride, j : j + stride * (wo - 1) + 1 : stride]
 
 
-def max_pool(z: np.ndarray, size: int, stride: int, out_hw: tuple[int, int], winner: np.ndarray) -> np.ndarray:
+def max_pool(
+    z: np.ndarray, size: int, stride: int, out_hw: tuple[int, ...], winner: np.ndarray
+) -> np.ndarray:
     """Maximum over size x size windows; `winner` (uint8) gets the row-major place of the first maximum."""
     views = _pool_views(z, size, stride, out_hw)
     first = next(views)
@@ -199,7 +207,7 @@ def max_pool(z: np.ndarray, size: int, stride: int, out_hw: tuple[int, int], win
 
 
 def unpool(
-    e: np.ndarray, winner: np.ndarray, size: int, stride: int, z_shape: tuple[int, int, int], dtype: type
+    e: np.ndarray, winner: np.ndarray, size: int, stride: int, z_shape: tuple[int, ...], dtype: type
 ) -> np.ndarray:
     """Send each error back to the place that won its window; (n, *z_shape) carrier."""
     out = scratch("unpool", (len(e), *z_shape), dtype)
@@ -223,7 +231,7 @@ def _constant(value: float, dtype: type) -> np.ndarray:
 
 
 def saturate(x: np.ndarray, low: int, high: int) -> None:
-    """Clip a contiguous carrier in place. (numpy clips against arrays three times as fast as against scalars.)"""
+    """Clip a contiguous carrier in place. (Numpy is three times as fast against arrays as against scalars.)"""
     flat = x.reshape(-1)
     size = min(flat.size, UPDATE_PART)
     lows, highs = _constant(low, x.dtype.type)[:size], _constant(high, x.dtype.type)[:size]
@@ -243,11 +251,18 @@ def quantize_into(out: np.ndarray, x: np.ndarray, shift: int, low: int, high: in
 
 def ternary_into(out: np.ndarray, S: np.ndarray, half: int) -> None:
     """out <- sign of S where abs(S) > half, 0 elsewhere: round half to even for ternary weights."""
-    np.subtract((S > half).view(np.int8), (S < -half).view(np.int8), out=out, casting="unsafe")
+    np.subtract((half < S).view(np.int8), (-half > S).view(np.int8), out=out, casting="unsafe")
 
 
 def stochastic_update(
-    out: np.ndarray, S: np.ndarray, G: np.ndarray, r: np.ndarray, shift: int, bound: int, step_max: int, dtype: type
+    out: np.ndarray,
+    S: np.ndarray,
+    G: np.ndarray,
+    r: np.ndarray,
+    shift: int,
+    bound: int,
+    step_max: int,
+    dtype: type,
 ) -> None:
     """out <- saturate(S - dS), dS = sgn(G) * ((floor(abs(G) * 2**-shift) + r) >> 16), abs(dS) <= step_max.
 

@@ -326,20 +326,20 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
         return Z, Kept(a_in)
     shape = (n, *layer.out_shape)
     out = np.empty(shape, code_dtype(bits.k_A))
-    winner = np.empty(shape, np.uint8) if layer.pool else None
-    kept = Kept(a_in, np.empty(shape, bool), np.empty(shape, bool), winner)
+    active, saturated = np.empty(shape, bool), np.empty(shape, bool)
+    winner = np.empty(shape if layer.pool else 0, np.uint8)
     ceiling = bits.activation_max * 2.0**layer.z_shift
 
     def work(part: slice) -> None:
         Z = _product(layer, V, a_in[part])
         if layer.pool:
             Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner[part])
-        np.greater(Z, 0, out=kept.active[part])
-        np.greater(Z, ceiling, out=kept.saturated[part])
+        np.greater(Z, 0, out=active[part])
+        np.greater(Z, ceiling, out=saturated[part])
         kernels.quantize_into(out[part], Z, layer.z_shift, 0, bits.activation_max)
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
-    return out, kept
+    return out, Kept(a_in, active, saturated, winner)
 
 
 def _samples_a_part(layer: Layer, n: int) -> int:
@@ -358,6 +358,7 @@ def _product(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> np.ndarray:
 
 
 def _patches(layer: Layer, a_in: np.ndarray, dtype: type) -> np.ndarray:
+    assert isinstance(layer.spec, Conv)
     padded = kernels.pad_images(a_in, layer.padding, dtype, "padded")
     return kernels.patches(padded, layer.spec.kernel, layer.spec.stride, layer.z_shape[:2], "patches")
 
@@ -430,7 +431,9 @@ def backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np
     return _conv_backward(layer, V, kept, E)
 
 
-def _dense_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _dense_backward(
+    layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
     rows, g_dtype = layer.gradient_rows
     G = kernels.gradient_product(kernels.as_carrier(kept.a_in, g_dtype, "a"), E.astype(g_dtype), rows)
     if layer.index == 0:
@@ -438,7 +441,10 @@ def _dense_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> t
     return G, E.astype(layer.d_dtype) @ V.astype(layer.d_dtype, copy=False).T
 
 
-def _conv_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _conv_backward(
+    layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    assert isinstance(layer.spec, Conv)
     spec, n = layer.spec, len(E)
     rows, g_dtype = layer.gradient_rows
     D = np.empty((n, *layer.in_shape), layer.d_dtype) if layer.index else None
@@ -448,6 +454,7 @@ def _conv_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tu
 
     def work(part: slice) -> None:
         if layer.pool:
+            assert kept.winner is not None
             E_z = kernels.unpool(
                 E[part], kept.winner[part], layer.pool.size, layer.pool.step, layer.z_shape, g_dtype
             )
@@ -460,7 +467,9 @@ def _conv_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tu
         if D is not None:
             back = kernels.product(E_z.astype(layer.d_dtype, copy=False), V_d.T, "patches")
             image = (len(E[part]), *layer.in_shape)
-            D[part] = kernels.fold_patches(back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2])
+            D[part] = kernels.fold_patches(
+                back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2]
+            )
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
     return total, D
@@ -470,7 +479,14 @@ def _conv_backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tu
 
 
 def update(
-    layer: Layer, S: np.ndarray, G: np.ndarray, exponent: int | None, log2_eta: int, rules: Rules, seed: int, step: int
+    layer: Layer,
+    S: np.ndarray,
+    G: np.ndarray,
+    exponent: int | None,
+    log2_eta: int,
+    rules: Rules,
+    seed: int,
+    step: int,
 ) -> np.ndarray:
     """Q_G and the clipped step: S <- saturate(S - dS), dS = sgn(G) ((floor(eta |G| 2^16 / 2^m) + r) >> 16).
 

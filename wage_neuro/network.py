@@ -64,7 +64,9 @@ class Network:
         object.__setattr__(self, "input_shape", tuple(int(n) for n in self.input_shape))
         object.__setattr__(self, "bits", Bits.parse(self.bits))
         if len(self.input_shape) not in (1, 3) or min(self.input_shape) < 1:
-            raise NetworkError(f"input shape {self.input_shape}: want (height, width, channels) or (features,)")
+            raise NetworkError(
+                f"input shape {self.input_shape}: want (height, width, channels) or (features,)"
+            )
         for layer in self.layers:
             _prove_bounds(layer)
 
@@ -134,7 +136,7 @@ class Network:
             If the images are not uint8 or do not have the network's input size.
         """
         self.check_images(images)
-        return self.input_codes[images.reshape(len(images), *self.input_shape)]
+        return np.take(self.input_codes, images.reshape(len(images), *self.input_shape), mode="clip")
 
     def check_images(self, images: np.ndarray) -> None:
         """Raise DataError unless the images are uint8 and of this network's input size."""
@@ -197,16 +199,26 @@ def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -
 
 
 def _build_layer(
-    place: int, spec: Conv | Dense, pool: MaxPool | None, shape: tuple[int, ...], bits: Bits, index: int, is_last: bool
+    place: int,
+    spec: Conv | Dense,
+    pool: MaxPool | None,
+    shape: tuple[int, ...],
+    bits: Bits,
+    index: int,
+    is_last: bool,
 ) -> Layer:
     padding = (0, 0, 0, 0)
     if isinstance(spec, Dense):
         if len(shape) != 1:
-            raise NetworkError(f"layer {place} {spec}: its input has shape {shape}; put a Flatten() before it")
+            raise NetworkError(
+                f"layer {place} {spec}: its input has shape {shape}; put a Flatten() before it"
+            )
         z_shape: tuple[int, ...] = (spec.units,)
     else:
         if len(shape) != 3:
-            raise NetworkError(f"layer {place} {spec}: its input has shape {shape}; want (height, width, channels)")
+            raise NetworkError(
+                f"layer {place} {spec}: its input has shape {shape}; want (height, width, channels)"
+            )
         (h, top, bottom), (w, left, right) = (_conv_size(n, spec) for n in shape[:2])
         if min(h, w) < 1:
             raise NetworkError(f"layer {place} {spec}: kernel {spec.kernel} is larger than its input {shape}")

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wage_neuro import layers
-from wage_neuro.bits import code_dtype
-from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import Layer, Rules
 from wage_neuro.network import Network
@@ -107,10 +105,11 @@ def train_step(
     State after the update, and the (batch, classes) int64 logits before it, in units of Z.
     """
     V, kept, Z = _forward(network, state, x)
-    D = layers.output_error(network.layers[-1], Z, labels)
+    D: np.ndarray | None = layers.output_error(network.layers[-1], Z, labels)
     S, error_held, gradient_held = list(state.S), list(state.error_held), list(state.gradient_held)
     for layer in reversed(network.layers):
         i = layer.index
+        assert D is not None
         D = D.reshape(len(x), *layer.out_shape)
         top = layers.mask_saturated(kept[i], D)
         exponent, error_held[i] = exponent_and_next(state.error_held[i], top, len(x), rules)
@@ -120,13 +119,25 @@ def train_step(
             layer, state.S[i], G, state.gradient_held[i], len(x), log2_eta, rules, state.seed, state.step
         )
     new = replace(
-        state, S=tuple(S), error_held=tuple(error_held), gradient_held=tuple(gradient_held), step=state.step + 1
+        state,
+        S=tuple(S),
+        error_held=tuple(error_held),
+        gradient_held=tuple(gradient_held),
+        step=state.step + 1,
     )
     return new, Z
 
 
 def learn(
-    layer: Layer, S: np.ndarray, G: np.ndarray, held: Held, samples: int, log2_eta: int, rules: Rules, seed: int, step: int
+    layer: Layer,
+    S: np.ndarray,
+    G: np.ndarray,
+    held: Held,
+    samples: int,
+    log2_eta: int,
+    rules: Rules,
+    seed: int,
+    step: int,
 ) -> tuple[np.ndarray, Held]:
     """Update one layer from its gradient over `samples` samples; return S and the held exponent."""
     exponent, held = exponent_and_next(held, layers.peak(G), samples, rules)

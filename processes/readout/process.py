@@ -38,7 +38,9 @@ class ReadOut(AbstractProcess):
     def __init__(
         self, layer: Layer, schedule: Schedule, lanes: int, logits: np.ndarray, weights: list[np.ndarray]
     ) -> None:
-        super().__init__(layer=layer, schedule=schedule, lanes=lanes, logits=logits, weights=weights, name="read-out")
+        super().__init__(
+            layer=layer, schedule=schedule, lanes=lanes, logits=logits, weights=weights, name="read-out"
+        )
         self.z_in = InPort(shape=(lanes, *layer.out_shape))
         self.y_in = InPort(shape=(lanes,))
         self.e_out = OutPort(shape=(lanes, *layer.out_shape))

@@ -25,8 +25,17 @@ class ImageSource(AbstractProcess):
     input_codes : (256,) the code of each grey level
     """
 
-    def __init__(self, schedule: Schedule, lanes: int, images: np.ndarray, labels: np.ndarray, input_codes: np.ndarray) -> None:
-        super().__init__(schedule=schedule, images=images, labels=labels, input_codes=input_codes, lanes=lanes, name="source")
+    def __init__(
+        self, schedule: Schedule, lanes: int, images: np.ndarray, labels: np.ndarray, input_codes: np.ndarray
+    ) -> None:
+        super().__init__(
+            schedule=schedule,
+            images=images,
+            labels=labels,
+            input_codes=input_codes,
+            lanes=lanes,
+            name="source",
+        )
         self.a_out = OutPort(shape=(lanes, *images.shape[2:]))
         self.y_out = OutPort(shape=(lanes,))
         self.learning = Var(shape=(1,), init=1)

@@ -17,7 +17,10 @@ LAYERS = {
     "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
     "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
     "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
-    "conv, pooling": ((Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)), (12, 12, 1)),
+    "conv, pooling": (
+        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)),
+        (12, 12, 1),
+    ),
 }
 MODES = {
     "paper": Rules(batch=16),
@@ -42,7 +45,10 @@ def test_lava_equals_numpy(name, mode, sparse_images, assert_same_state, assert_
             assert_same_arrays(one, other, "logits in training")
             assert_same_arrays(numpy_engine.predict(images[:21]), lava_engine.predict(images[:21]), "logits")
             assert_same_state(numpy_engine.state, lava_engine.state)
-    assert any((a != b).any() for a, b in zip(numpy_engine.state.S, NumpyEngine(network, rules, seed=3).state.S, strict=True))
+    assert any(
+        (a != b).any()
+        for a, b in zip(numpy_engine.state.S, NumpyEngine(network, rules, seed=3).state.S, strict=True)
+    )
 
 
 @pytest.mark.parametrize("bits", ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10"])
@@ -56,7 +62,9 @@ def test_other_widths(bits, sparse_images, assert_same_state):
         assert_same_state(numpy_engine.state, lava_engine.state)
 
 
-@pytest.mark.parametrize("specs", [(Dense(20), Dense(10)), (Conv(4, 3), MaxPool(2), Flatten(), Dense(10))], ids=["dense", "conv"])
+@pytest.mark.parametrize(
+    "specs", [(Dense(20), Dense(10)), (Conv(4, 3), MaxPool(2), Flatten(), Dense(10))], ids=["dense", "conv"]
+)
 def test_lanes_do_not_matter(specs, sparse_images, assert_same_state):
     """Batch 128, held Shift, 1, 4, 32 and 128 samples a time step: the same bits."""
     shape = (8, 8, 1)
@@ -99,4 +107,3 @@ def test_goes_on_from_a_state(sparse_images, assert_same_state):
     with LavaEngine(network, rules, state=half.state, lanes=2) as engine:
         engine.train(images[80:], labels[80:], 1)
         assert_same_state(whole.state, engine.state)
-

@@ -34,7 +34,9 @@ def to_witness(float_wage, specs):
     out = []
     for spec in specs:
         if isinstance(spec, Conv):
-            out.append({"out": spec.channels, "kernel": spec.kernel, "stride": spec.stride, "padding": spec.padding})
+            out.append(
+                {"out": spec.channels, "kernel": spec.kernel, "stride": spec.stride, "padding": spec.padding}
+            )
         elif isinstance(spec, MaxPool):
             out[-1].update(pool=spec.size, pool_stride=spec.step)
         elif isinstance(spec, Dense):
@@ -52,8 +54,15 @@ def test_stored_weights_equal_the_witness(case, float_wage, sparse_images, asser
     state = initial_state(network, seed=11)
     k = network.bits
     witness = float_wage.FloatWage(
-        to_witness(float_wage, specs), shape, [S * 2.0 ** (1 - k.k_G) for S in state.S],
-        k.k_W, k.k_A, k.k_G, k.k_E, stored_range, update,
+        to_witness(float_wage, specs),
+        shape,
+        [S * 2.0 ** (1 - k.k_G) for S in state.S],
+        k.k_W,
+        k.k_A,
+        k.k_G,
+        k.k_E,
+        stored_range,
+        update,
     )
     assert [layer.scale_shift for layer in network.layers] == [int(np.log2(a)) for a in witness.alphas]
     moved = False
@@ -61,7 +70,9 @@ def test_stored_weights_equal_the_witness(case, float_wage, sparse_images, asser
         part = slice(step % 5 * batch, (step % 5 + 1) * batch)
         x, y = network.encode(images[part]), labels[part]
         random = [
-            random_bits.bits16(11, random_bits.UPDATE, layer.index, step, 0, layer.n_weights).reshape(layer.weight_shape)
+            random_bits.bits16(11, random_bits.UPDATE, layer.index, step, 0, layer.n_weights).reshape(
+                layer.weight_shape
+            )
             for layer in network.layers
         ]
         new, logits = train_step(network, state, x, y, log2_eta, rules)

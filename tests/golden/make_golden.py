@@ -1,4 +1,4 @@
-"""Golden vectors of WAGE's integer arithmetic, from plain Python integers and fractions: no numpy, nothing shared.
+"""Golden vectors of WAGE's integer arithmetic, from plain Python integers and fractions alone.
 
     python tests/golden/make_golden.py            write the files beside this script, identically each time
     python tests/golden/make_golden.py --check    compare only; exit 1 and name the files that differ
@@ -94,7 +94,7 @@ def activation(Z: int, shift: int, k_A: int) -> int:
 
 
 def saturated(Z: int, shift: int, k_A: int) -> bool:
-    edge = top(k_A) * power(shift)
+    edge = Fraction(top(k_A)) * power(shift)
     return Z > edge
 
 
@@ -284,7 +284,18 @@ def train_step(case: Case, S: list[list[int]], number: int) -> Case:
 
     moved = [update(*sgr, log2_eta, case["bound"], case["update"]) for sgr in zip(S, G, r, strict=True)]
     m_G, dS, new = (list(part) for part in zip(*moved, strict=True))
-    return {"V": V, "A": A, "Z": Z, "m_E": m_E, "E_quantized": quantized, "E": E, "G": G, "m_G": m_G, "dS": dS, "S": new}
+    return {
+        "V": V,
+        "A": A,
+        "Z": Z,
+        "m_E": m_E,
+        "E_quantized": quantized,
+        "E": E,
+        "G": G,
+        "m_G": m_G,
+        "dS": dS,
+        "S": new,
+    }
 
 
 def train(case: Case) -> list[Case]:
@@ -339,7 +350,9 @@ def error_cases(draw: Draw) -> Iterator[Case]:
     for k_E, m in ((2, 12), (4, 12), (8, 12), (8, 20)):
         half = 2 ** (m - k_E)
         yield case([odd * half * s for odd in (1, 3, 5, 7) for s in (1, -1)] + [2**m, -(2**m)], k_E)
-        yield case([2**m - 1, half - 2**m, half + 1, half - 1, -half - 1, 2**m - 2 * half, 2**m - 3 * half], k_E)
+        yield case(
+            [2**m - 1, half - 2**m, half + 1, half - 1, -half - 1] + [2**m - j * half for j in (2, 3)], k_E
+        )
         yield case([-(2**m) - 2 ** (m - 2), 2**m - 2 * half, half], k_E)
 
 
@@ -387,8 +400,30 @@ def update_cases(draw: Draw) -> Iterator[Case]:
 def alpha_cases(_: Draw) -> Iterator[Case]:
     # Each k_W jumps at n_in = 2 * 4**j / 3: neighbours of those, and sizes of the paper's networks.
     jumps = [n for j in range(1, 9) for n in (2 * 4**j // 3, 2 * 4**j // 3 + 1)]
-    n_in = sorted({1, 3, 4, 9, 16, 25, 27, 64, 100, 288, 576, 784, 800, 1024, 1152, 1600, 2304, 3136, 4608, 8192, 10**6})
-    n_in = sorted({*n_in, *jumps})
+    sizes = [
+        1,
+        3,
+        4,
+        9,
+        16,
+        25,
+        27,
+        64,
+        100,
+        288,
+        576,
+        784,
+        800,
+        1024,
+        1152,
+        1600,
+        2304,
+        3136,
+        4608,
+        8192,
+        10**6,
+    ]
+    n_in = sorted({*sizes, *jumps})
     for k_W in range(2, 17):
         yield {"k_W": k_W, "n_in": n_in, "s": [alpha_shift(n, k_W) for n in n_in]}
 
@@ -507,9 +542,9 @@ FILES: dict[str, tuple[str, Callable[[Draw], Iterator[Case]]]] = {
     ),
     "alpha": ("s = max(0, round(log2(1.5 * 2**(1 - k_W) / sqrt(3 / n_in))))", alpha_cases),
     "input": ("codes of grey level 0 .. 255, in order", input_cases),
-    "trace_dense": ("training runs of dense nets; arrays flat row-major, A Z E one list a sample", dense_traces),
-    "trace_conv": ("training runs with convolutions; arrays flat row-major, A Z E one list a sample", conv_traces),
-    "philox": ("first 12 words of Philox4x64-10 in NumPy's order: the counter goes up before a block", philox_cases),
+    "trace_dense": ("training runs of dense nets; flat row-major, A Z E a list a sample", dense_traces),
+    "trace_conv": ("training runs with convolutions; flat row-major, A Z E a list a sample", conv_traces),
+    "philox": ("12 words of Philox4x64-10 in NumPy's order: the counter goes up first", philox_cases),
 }
 
 
@@ -531,7 +566,7 @@ def text_of(name: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write or check the golden vectors.")
-    parser.add_argument("--check", action="store_true", help="compare without writing; exit 1 when a file differs")
+    parser.add_argument("--check", action="store_true", help="compare only; exit 1 when a file differs")
     check = parser.parse_args(arguments).check
     differing = []
     for name in FILES:

@@ -115,7 +115,9 @@ def test_lanes_that_cannot_be(rules, lanes, message, nothing_left):
 
 def test_sums_past_the_messages(nothing_left):
     network = Network((Dense(12), Dense(3)), (10,), "16-16-16-16")
-    with pytest.raises(EngineError, match=r"layer 0 12FC with bits 16-16-16-16: a sum may reach \d+, past the 32-bit"):
+    with pytest.raises(
+        EngineError, match=r"layer 0 12FC with bits 16-16-16-16: a sum may reach \d+, past the 32-bit"
+    ):
         LavaEngine(network, RULES)
 
 

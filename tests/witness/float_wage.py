@@ -1,20 +1,21 @@
-"""WAGE with real numbers: equations 2 to 12 of arXiv:1802.04680 in float64, a witness without the project's code.
+"""WAGE with real numbers: equations 2 to 12 of arXiv:1802.04680 in float64, sharing no code with the project.
 
-Weights live in [-1, 1], activations in [0, 1), errors and gradients are plain real numbers. There are no integer
-codes inside; `to_codes` multiplies by 2**(k - 1) at the border, where a test compares.
+Weights live in [-1, 1], activations in [0, 1), errors and gradients are plain real numbers. There are no
+integer codes inside; `to_codes` multiplies by 2**(k - 1) at the border, where a test compares.
 
-Why float64 is exact here: every quantity is a dyadic rational, an integer times a power of two. Visible weights
-are multiples of sigma(k_W), activations of sigma(k_A), errors of sigma(k_E), so each product is a multiple of the
-product of two steps, and a sum of n of them is, in that unit, an integer below n * 2**(k - 1 + k' - 1). A network
-or a batch for which that bound passes 2**53 is refused, so no sum ever rounds, whatever order BLAS takes. Scaling
-by alpha, Shift, sigma or eta moves the exponent alone. Rounding happens only where the paper says so: in `Q`,
-`Q_E`, `Q_G`, and in `shift`, whose log2 is settled with exact fractions.
+Why float64 is exact here: every quantity is a dyadic rational, an integer times a power of two. Visible
+weights are multiples of sigma(k_W), activations of sigma(k_A), errors of sigma(k_E), so each product is a
+multiple of the product of two steps, and a sum of n of them is, in that unit, an integer below
+n * 2**(k - 1 + k' - 1). A network or a batch for which that bound passes 2**53 is refused, so no sum ever
+rounds, whatever order BLAS takes. Scaling by alpha, Shift, sigma or eta moves the exponent alone. Rounding
+happens only where the paper says so: in `Q`, `Q_E`, `Q_G`, and in `shift`, whose log2 is settled with exact
+fractions.
 
-Where the paper leaves a choice, this follows the authors' code: product -> pool -> ReLU -> Q_A; the last layer has
-neither ReLU nor Q_A; an error is masked by the clip of Q_A, then quantized, then masked by ReLU. The SSE is summed
-over the batch, not averaged. All layers' errors come from the weights before the update.
+Where the paper leaves a choice, this follows the authors' code: product -> pool -> ReLU -> Q_A; the last layer
+has neither ReLU nor Q_A; an error is masked by the clip of Q_A, then quantized, then masked by ReLU. The SSE is
+summed over the batch, not averaged. All layers' errors come from the weights before the update.
 
-1 / alpha is kept in every derivative (z = (W_q / alpha) a, so dz/dW_q = a / alpha and dz/da = W_q / alpha). It
+1 / alpha is kept in every derivative: z = (W_q / alpha) a, so dz/dW_q = a / alpha and dz/da = W_q / alpha. It
 could be left out: Shift(2**j x) = 2**j Shift(x), so a constant power of two vanishes in Q_E and in Q_G.
 """
 
@@ -65,7 +66,7 @@ def shift(x: float) -> float:
     if not (x > 0 and math.isfinite(x)):
         raise ValueError(f"shift({x}): want a positive finite number")
     fraction, exponent = math.frexp(x)  # x = fraction * 2**exponent, 1/2 <= fraction < 1
-    # sqrt(1/2) is irrational: no tie. The square is taken exactly, log2 in float64 could err near the boundary.
+    # sqrt(1/2) is irrational: no tie. The square is exact; log2 in float64 could err near the boundary.
     below = 2 * Fraction(fraction) ** 2 < 1
     return math.ldexp(1.0, exponent - 1 if below else exponent)
 
@@ -83,8 +84,8 @@ def Q_E(x: Real, k_E: int) -> Real:
 def Q_G(g: Real, k_G: int, eta: float, random: NDArray[Any], update: str) -> Real:
     """Weight update of a gradient: normalise, round stochastically (eq. 12).
 
-    The stochastic rounding is a chip's: the magnitude cut to 16 fractional bits, a 16-bit random number added,
-    the fraction dropped. `update` "ternary" keeps at most one step, "wide" all of them.
+    The stochastic rounding is a chip's: the magnitude cut to 16 fractional bits, a 16-bit random number
+    added, the fraction dropped. `update` "ternary" keeps at most one step, "wide" all of them.
 
     >>> Q_G(np.array([1.0, -0.5, 0.0]), 8, 1.0, np.array([0, 2**15, 2**16 - 1]), "wide").tolist()
     [0.0078125, -0.0078125, 0.0]
@@ -238,7 +239,8 @@ class StepRecord:
     """What one training step computed, a list entry per layer, for comparing what happens inside.
 
     `activations[i]` is the input of layer i (n, *its shape), `pre[i]` its product after pooling;
-    `quantized[i]` its error straight after Q_E, `errors[i]` the same after the ReLU mask, both before un-pooling;
+    `quantized[i]` its error straight after Q_E, `errors[i]` the same after the ReLU mask, both before
+    un-pooling;
     `gradients[i]` the sum of a * e / alpha; `updates[i]` the dW before the range clips it.
     """
 
@@ -370,8 +372,8 @@ class FloatWage:
     ) -> None:
         """Train on one batch.
 
-        `labels` are class numbers (n,), `eta` a power of two, `random` an array of integers 0 .. 2**16 - 1 for
-        each weight, of its shape. `self.last` then holds what was computed on the way.
+        `labels` are class numbers (n,), `eta` a power of two, `random` an array of integers 0 .. 2**16 - 1
+        for each weight, of its shape. `self.last` then holds what was computed on the way.
         """
         if eta <= 0 or math.frexp(eta)[0] != 0.5:
             raise ValueError(f"eta={eta}: want a power of two")

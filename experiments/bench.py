@@ -1,0 +1,303 @@
+"""The benchmark: ratios measured side by side, held to the project's bars. `make bench`.
+
+Every pair is timed in turn, A B A B ..., and the median of the ratios is reported: absolute figures drift on
+a shared machine, ratios hold. Exit code 1 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from experiments.run_folder import versions, write_text
+from wage_neuro import Network, NumpyEngine, Rules
+from wage_neuro.layers import Layer
+
+BATCH = 128
+RESULT = Path("experiments/results/bench.json")
+
+TORCH_WORKER = """
+import sys, time, torch
+from torch import nn
+torch.set_num_threads(int(sys.argv[2]))
+def lenet():
+    c = nn.Conv2d
+    return [c(1, 32, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(),
+            c(32, 64, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10)]
+def mlp():
+    return [nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)]
+net = nn.Sequential(*{"lenet": lenet, "mlp": mlp}[sys.argv[1]]())
+x, y = torch.rand(128, 1, 28, 28), torch.randint(0, 10, (128,))
+sgd, loss = torch.optim.SGD(net.parameters(), 0.01), nn.CrossEntropyLoss()
+print(torch.__version__, flush=True)
+for line in sys.stdin:
+    began = time.perf_counter()
+    for _ in range(int(line)):
+        sgd.zero_grad()
+        loss(net(x), y).backward()
+        sgd.step()
+    print(time.perf_counter() - began, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    ours: float
+    unit: str
+    against: str
+    ratio: float | None
+    bar: str
+    met: bool
+
+
+# --- what is timed -----------------------------------------------------------------------------------
+
+
+class Torch:
+    """PyTorch float32 training in another Python, timed on request."""
+
+    def __init__(self, python: str, network: str, threads: int) -> None:
+        command = [python, "-c", TORCH_WORKER, network, str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.name = f"PyTorch {self.process.stdout.readline().strip()} float32, {threads} threads"
+
+    def __call__(self, batches: int) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{batches}\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+class Products:
+    """The float32 matrix products that training these layers takes, and nothing else."""
+
+    name = "float32 matrix products alone"
+
+    def __init__(self, network: Network) -> None:
+        self.pairs = [pair for layer in network.layers for pair in _products(layer)]
+
+    def __call__(self, batches: int) -> None:
+        for _ in range(batches):
+            for a, b in self.pairs:
+                a @ b
+
+    def close(self) -> None:
+        pass
+
+
+def _products(layer: Layer) -> list[tuple[np.ndarray, np.ndarray]]:
+    rows, n_out = BATCH * layer.positions, layer.weight_shape[-1]
+    a = np.ones((rows, layer.fan_in), np.float32)
+    w = np.ones((layer.fan_in, n_out), np.float32)
+    e = np.ones((rows, n_out), np.float32)
+    return [(a, w), (a.T, e)] + ([(e, w.T)] if layer.index else [])
+
+
+def pairwise(
+    one: Callable[[], object], other: Callable[[], object], pairs: int
+) -> tuple[float, float, float]:
+    """Time two calls in turn; return the median ratio other / one and both median times."""
+    one(), other()  # warm up
+    times = [(_timed(one), _timed(other)) for _ in range(pairs)]
+    ratio = statistics.median(b / a for a, b in times)
+    return ratio, statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+# --- the rows ----------------------------------------------------------------------------------------
+
+
+def images(batches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images as sparse as MNIST's (about one pixel in five), with labels."""
+    rng = np.random.default_rng(0)
+    n = batches * BATCH
+    x = rng.integers(1, 256, (n, 28, 28, 1)) * (rng.random((n, 28, 28, 1)) < 0.19)
+    return x.astype(np.uint8), rng.integers(0, 10, n)
+
+
+def numpy_against_float(name: str, torch_python: str | None, batches: int, pairs: int, bar: float) -> Row:
+    """Numpy engine against float training of the same net."""
+    network = Network.parse(name, (28, 28, 1), 10)
+    baseline = Torch(torch_python, name, os.cpu_count() or 1) if torch_python else Products(network)
+    x, y = images(batches)
+    engine = NumpyEngine(network, Rules(batch=BATCH))
+    ratio, ours, _ = pairwise(lambda: engine.train(x, y, 3), lambda: baseline(batches), pairs)
+    baseline.close()
+    title = {"lenet": "LeNet 32C5-MP2-64C5-MP2-512-10", "mlp": "MLP 784-256-10"}[name]
+    return Row(
+        f"numpy engine, {title}",
+        len(x) / ours,
+        "samples/s",
+        baseline.name,
+        ratio,
+        f">= {bar} x",
+        ratio >= bar,
+    )
+
+
+def lava_against_numpy(batches: int, pairs: int) -> list[Row]:
+    """Lava engine, a batch a time step, against the numpy engine; then its peak memory."""
+    from mappings.lava import LavaEngine
+
+    network, rules = Network.parse("lenet", (28, 28, 1), 10), Rules(batch=BATCH)
+    x, y = images(batches)
+    engine = NumpyEngine(network, rules)
+    with LavaEngine(network, rules) as lava, PeakMemory() as memory:
+        ratio, ours, _ = pairwise(lambda: lava.train(x, y, 3), lambda: engine.train(x, y, 3), pairs)
+    gib = memory.peak / 2**30
+    return [
+        Row(
+            "Lava engine, LeNet, lanes = batch",
+            len(x) / ours,
+            "samples/s",
+            "numpy engine",
+            ratio,
+            ">= 0.8 x",
+            ratio >= 0.8,
+        ),
+        Row("peak memory, LeNet, both engines, all processes", gib, "GiB", "", None, "< 2 GiB", gib < 2),
+    ]
+
+
+def lava_one_lane(batches: int, repeats: int) -> Row:
+    """Lava engine, one sample a time step."""
+    from mappings.lava import LavaEngine
+
+    network = Network.parse("mlp", (28, 28, 1), 10)
+    x, y = images(batches)
+    with LavaEngine(network, Rules(batch=BATCH, shift="held"), lanes=1) as lava:
+        lava.train(x[:BATCH], y[:BATCH], 3)
+        rate = len(x) / statistics.median(_timed(lambda: lava.train(x, y, 3)) for _ in range(repeats))
+    return Row("Lava engine, MLP, lanes = 1", rate, "samples/s", "", None, ">= 300 samples/s", rate >= 300)
+
+
+class PeakMemory:
+    """Peak of the proportional set size of this process and all that it has started, sampled."""
+
+    def __init__(self) -> None:
+        self.peak, self._done = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.1):
+            self.peak = max(self.peak, sum(_proportional_size(pid) for pid in _family(os.getpid())))
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.peak = max(self.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def _family(root: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    family, new = {root}, {root}
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in new} - family
+        family |= new
+    return family
+
+
+def _proportional_size(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+
+
+# --- the table ---------------------------------------------------------------------------------------
+
+
+def find_torch() -> str | None:
+    """A Python that can import torch: $WAGE_NEURO_TORCH_PYTHON, .venv-torch, this one."""
+    for python in (os.environ.get("WAGE_NEURO_TORCH_PYTHON"), ".venv-torch/bin/python", sys.executable):
+        if (
+            python
+            and subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode
+            == 0
+        ):
+            return python
+    return None
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure every row."""
+    torch_python = find_torch()
+    pairs = 3 if quick else 11
+    return [
+        numpy_against_float("lenet", torch_python, 4, pairs, 0.6),
+        numpy_against_float("mlp", torch_python, 100, pairs, 0.8),
+        *lava_against_numpy(8, pairs),
+        lava_one_lane(3, 3 if quick else 7),
+    ]
+
+
+def main() -> int:
+    """Print the table, write its record, and say whether every bar is met."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="three pairs a row: a first impression, nothing to report"
+    )
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON record (default: %(default)s)")
+    options = parser.parse_args()
+    found = versions()
+    console = Console(highlight=False)
+    console.print(f"measuring on {found['machine']}; PyTorch is found through .venv-torch (make venv-torch)")
+    rows = run(options.quick)
+    table = Table("what", "ours", "against", "ratio", "bar", "met")
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f} x"
+        table.add_row(
+            row.what,
+            f"{row.ours:,.2f} {row.unit}" if row.ours < 10 else f"{row.ours:,.0f} {row.unit}",
+            row.against,
+            ratio,
+            row.bar,
+            "yes" if row.met else "NO",
+        )
+    console.print(table)
+    if not options.quick:
+        record = {"versions": found, "rows": [asdict(row) for row in rows]}
+        write_text(options.output, json.dumps(record, indent=1) + "\n")
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

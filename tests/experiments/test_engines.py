@@ -1,0 +1,60 @@
+"""Engines by name."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.engines import NAMES, make_engine
+from wage_neuro import Network, Rules, initial_state
+from wage_neuro.errors import EngineError, SettingError
+
+NETWORK = Network.parse("6FC-3FC", (8,))
+RULES = Rules(batch=8)
+STATE = initial_state(NETWORK, seed=5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_gives_its_engine(name):
+    if name == "lava":
+        pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+    with make_engine(name, NETWORK, RULES, STATE) as engine:
+        assert (engine.name, engine.network, engine.rules) == (name, NETWORK, RULES)
+        assert engine.state.seed == 5
+        assert engine.state.step == 0
+
+
+def test_both_go_on_from_the_same_state_to_the_same_state(assert_same_state, sparse_images):
+    pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+    images, labels = sparse_images(24, (8,), 3)
+    with make_engine("numpy", NETWORK, RULES, STATE) as engine:
+        engine.train(images, labels, 2)
+        middle = engine.state
+    ends = []
+    for name in NAMES:
+        with make_engine(name, NETWORK, RULES, middle) as engine:
+            engine.train(images, labels, 0)
+            ends.append((engine.state, engine.predict(images)))
+    assert_same_state(ends[0][0], ends[1][0])
+    assert ends[0][0].step == 6
+    assert np.array_equal(ends[0][1], ends[1][1])
+
+
+@pytest.mark.parametrize("name", ["", "Lava", "brian2", "numpy "])
+def test_an_unknown_name(name):
+    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy or lava$"):
+        make_engine(name, NETWORK, RULES, STATE)
+
+
+def test_lanes_belong_to_lava():
+    with pytest.raises(SettingError, match="^lanes=8: only the lava engine sends samples in lanes$"):
+        make_engine("numpy", NETWORK, RULES, STATE, lanes=8)
+
+
+def test_without_lava_the_error_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mappings.lava", None)
+    with pytest.raises(EngineError, match=r"^engine 'lava': .*; it needs lava-nc 0\.10\.0 on Python 3\.10"):
+        make_engine("lava", NETWORK, RULES, STATE)
+    make_engine("numpy", NETWORK, RULES, STATE).close()

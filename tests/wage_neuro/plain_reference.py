@@ -1,0 +1,203 @@
+"""WAGE in Python ints: from the definitions, one value at a time, sharing no code with wage_neuro.
+
+Arrays are numpy arrays of Python ints (dtype object), which neither round nor overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+
+
+def ints(x) -> np.ndarray:
+    """The same values as Python ints; a value that is not whole is an error."""
+    whole = np.asarray(x).astype(np.int64)
+    assert np.array_equal(whole, x)
+    return whole.astype(object)
+
+
+def each(function: Callable, *arrays: np.ndarray) -> np.ndarray:
+    return np.vectorize(function, otypes=[object])(*arrays)
+
+
+def rne(x: int, shift: int) -> int:
+    """x / 2**shift, halves to even."""
+    if shift <= 0:
+        return x << -shift
+    quotient, rest, half = x >> shift, x % (1 << shift), 1 << (shift - 1)
+    return quotient + (rest > half or (rest == half and quotient % 2 == 1))
+
+
+def clip(x: int, low: int, high: int) -> int:
+    return low if x < low else high if x > high else x
+
+
+def top(k: int) -> int:
+    return 2 ** (k - 1) - 1
+
+
+def exponent(largest: int) -> int | None:
+    """m with 2**(m - 1/2) < largest < 2**(m + 1/2), by comparing squares; None for 0."""
+    if largest == 0:
+        return None
+    m = 0
+    while largest**2 > 2 ** (2 * m + 1):
+        m += 1
+    return m
+
+
+def alpha_shift(n_in: int, k_W: int) -> int:
+    """round(log2(1.5 * 2**(1 - k_W) / sqrt(3 / n_in))), at least 0, by comparing squares."""
+    s = 0
+    while 3 * n_in > 4**k_W * 2 ** (2 * s + 1):
+        s += 1
+    return s
+
+
+def visible(S: int, k_W: int, k_G: int) -> int:
+    return clip(rne(S, k_G - k_W), -top(k_W), top(k_W))
+
+
+def activation(Z: int, shift: int, k_A: int) -> int:
+    return clip(rne(Z, shift), 0, top(k_A))
+
+
+def error_code(D: int, m: int | None, k_E: int) -> int:
+    return 0 if m is None else clip(rne(D, m - (k_E - 1)), -top(k_E), top(k_E))
+
+
+def stored_bound(k_W: int, k_G: int, stored_range: str) -> int:
+    return top(k_W) * 2 ** (k_G - k_W) if stored_range == "authors" and k_G >= k_W else top(k_G)
+
+
+def updated(S: int, G: int, r: int, m: int, log2_eta: int, bound: int, ternary: bool) -> int:
+    """New S of one weight: clip(S - sgn(G) * ((floor(eta * abs(G) * 2**16 / 2**m) + r) >> 16))."""
+    shift = 16 + log2_eta - m
+    dS = ((abs(G) << shift if shift >= 0 else abs(G) >> -shift) + r) >> 16
+    dS = min(dS, 1) if ternary else dS
+    return clip(S - dS if G > 0 else S + dS, -bound, bound)
+
+
+# --- convolution and pooling ------------------------------------------------------------------------
+
+
+def taps(n: int, kernel: int, stride: int, padding: str) -> list[list[tuple[int, int]]]:
+    """For each output of one axis: (place in the kernel, place in the input), the zeros left out."""
+    if padding == "VALID":
+        outputs, before = (n - kernel) // stride + 1, 0
+    else:
+        outputs = (n + stride - 1) // stride
+        before = max(0, (outputs - 1) * stride + kernel - n) // 2
+    return [
+        [(i, y * stride + i - before) for i in range(kernel) if 0 <= y * stride + i - before < n]
+        for y in range(outputs)
+    ]
+
+
+def each_tap(a: np.ndarray, W: np.ndarray, stride: int, padding: str):
+    rows, columns = (taps(n, W.shape[0], stride, padding) for n in a.shape[1:3])
+    for (y, row), (x, column) in product(enumerate(rows), enumerate(columns)):
+        for (i, v), (j, u) in product(row, column):
+            yield y, x, i, j, v, u
+
+
+def convolve(a: np.ndarray, W: np.ndarray, stride: int, padding: str) -> np.ndarray:
+    rows, columns = (len(taps(n, W.shape[0], stride, padding)) for n in a.shape[1:3])
+    Z = np.zeros((len(a), rows, columns, W.shape[3]), object)
+    for y, x, i, j, v, u in each_tap(a, W, stride, padding):
+        Z[:, y, x] += a[:, v, u] @ W[i, j]
+    return Z
+
+
+def convolve_back(
+    a: np.ndarray, W: np.ndarray, E: np.ndarray, stride: int, padding: str
+) -> tuple[np.ndarray, np.ndarray]:
+    G, D = np.zeros(W.shape, object), np.zeros(a.shape, object)
+    for y, x, i, j, v, u in each_tap(a, W, stride, padding):
+        G[i, j] += a[:, v, u].T @ E[:, y, x]
+        D[:, v, u] += E[:, y, x] @ W[i, j].T
+    return G, D
+
+
+def pool(Z: np.ndarray, size: int, step: int) -> tuple[np.ndarray, dict]:
+    """Maxima, and for each the place it came from: the first of equals."""
+    n, h, w, c = Z.shape
+    best = np.zeros((n, (h - size) // step + 1, (w - size) // step + 1, c), object)
+    chosen = {}
+    for s, y, x, o in np.ndindex(best.shape):
+        window = [(s, y * step + i, x * step + j, o) for i in range(size) for j in range(size)]
+        chosen[s, y, x, o] = max(window, key=Z.__getitem__)
+        best[s, y, x, o] = Z[chosen[s, y, x, o]]
+    return best, chosen
+
+
+def unpool(E: np.ndarray, chosen: dict, shape: tuple[int, ...]) -> np.ndarray:
+    out = np.zeros(shape, object)
+    for place, source in chosen.items():
+        out[source] += E[place]
+    return out
+
+
+# --- one training step ------------------------------------------------------------------------------
+
+
+def pairs(specs) -> list[tuple]:
+    """(Dense or Conv, the MaxPool after it or None)."""
+    found: list[tuple] = []
+    for spec in specs:
+        if hasattr(spec, "size"):
+            found[-1] = (found[-1][0], spec)
+        elif hasattr(spec, "units") or hasattr(spec, "kernel"):
+            found.append((spec, None))
+    return found
+
+
+def step(specs, bits, S, x, labels, log2_eta, random, stored_range, ternary=False, exponents=None):
+    """One training step; `exponents` (errors, gradients) are the held ones, else those of the batch.
+
+    Returns new S of each layer, logits, and the peaks (errors, gradients) of each layer.
+    """
+    k_W, k_A, k_G, k_E = bits.k_W, bits.k_A, bits.k_G, bits.k_E
+    n, a, kept, new = len(x), ints(x), [], []
+    for (spec, pooling), stored in zip(pairs(specs), S, strict=True):
+        W, chosen = each(lambda s: visible(s, k_W, k_G), ints(stored)), None
+        a = a if hasattr(spec, "kernel") else a.reshape(n, -1)
+        full = convolve(a, W, spec.stride, spec.padding) if hasattr(spec, "kernel") else a @ W
+        Z = full
+        if pooling:
+            Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size)
+        shift = k_W - 1 + alpha_shift(int(np.prod(W.shape[:-1])), k_W)
+        kept.append((a, W, Z, chosen, full.shape, shift))
+        a = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
+    logits = Z
+    D = logits.copy()
+    D[range(n), labels] -= 2 ** (k_A - 1 + shift)
+    peaks_E, peaks_G = [], []
+    for i, (spec, _) in reversed(list(enumerate(pairs(specs)))):
+        a, W, Z, chosen, full_shape, shift = kept[i]
+        D = D.reshape(Z.shape)
+        hidden = i < len(kept) - 1
+        if hidden:
+            D[top(k_A) * 2**shift < Z] = 0
+        peaks_E.insert(0, max(map(abs, D.flat)))
+        m = exponents[0][i] if exponents else exponent(peaks_E[0])
+        E = each(lambda d, m=m: error_code(d, m, k_E), D)
+        if hidden:
+            E[Z <= 0] = 0
+        E = unpool(E, chosen, full_shape) if chosen else E
+        if hasattr(spec, "kernel"):
+            G, D = convolve_back(a, W, E, spec.stride, spec.padding)
+        else:
+            G, D = a.T @ E, E @ W.T
+        peaks_G.insert(0, max(map(abs, G.flat)))
+        m = exponents[1][i] if exponents else exponent(peaks_G[0])
+        bound, stored = stored_bound(k_W, k_G, stored_range), ints(S[i])
+        if m is not None:
+            r = ints(random[i]).reshape(stored.shape)
+            stored = each(
+                lambda s, g, r, m=m: updated(s, g, r, m, log2_eta, bound, ternary), stored, G.reshape(stored.shape), r
+            )
+        new.insert(0, stored)
+    return new, logits, (peaks_E, peaks_G)
