@@ -10,14 +10,14 @@ import numpy as np
 from wage_neuro.errors import DataError
 
 
-def check_pair(where: str, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+def check_pair(where: str, images: np.ndarray, labels: np.ndarray, classes: int | None) -> None:
     """Refuse images and labels that do not belong together; `where` opens the message.
 
     Raises
     ------
     DataError
         If images are not (n, height, width, channels) uint8 with n > 0, labels are not (n,) integers,
-        or a label is outside 0..classes - 1.
+        or a label is outside 0..classes - 1 (classes=None: below 0).
     """
     if images.dtype != np.uint8:
         raise DataError(f"{where}: {images.dtype} images{_span(images)}: want uint8 0..255")
@@ -29,9 +29,10 @@ def check_pair(where: str, images: np.ndarray, labels: np.ndarray, classes: int)
         raise DataError(f"{where}: {labels.dtype} labels of shape {labels.shape}: want (n,) integers")
     if len(images) != len(labels):
         raise DataError(f"{where}: {len(images)} images but {len(labels)} labels: want as many of both")
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-        raise DataError(f"{where}: label {wrong[0]}: want 0..{classes - 1}")
+    low, high = labels.min(), labels.max()
+    if low < 0 or (classes is not None and high >= classes):
+        wanted = "0 or more" if classes is None else f"0..{classes - 1}"
+        raise DataError(f"{where}: labels {low}..{high}: want {wanted}")
 
 
 def _span(values: np.ndarray) -> str:
@@ -154,5 +155,5 @@ class Dataset:
         ):
             for array in (images, labels.astype("<i8", copy=False)):
                 digest.update(str(array.shape).encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -7,6 +7,7 @@ import pickle
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _batches(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield name, file.read()
 
 
-def _dtype(code: bytes, align: int = 0, copy: int = 0) -> np.dtype:
+def _dtype(code: Any, align: int = 0, copy: int = 0) -> np.dtype:
     """numpy.dtype as the batches call it; numpy 2.4 deprecates the whole numbers they pass for bools."""
     return np.dtype(code, bool(align), bool(copy))
 
@@ -82,7 +83,7 @@ class _Unpickler(pickle.Unpickler):
 
     # numpy's own function by way of an array, as its module moved in numpy 2
     _reconstruct = np.empty(0).__reduce__()[0]
-    _allowed = {
+    _allowed: ClassVar[dict[tuple[str, str], object]] = {
         ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy", "ndarray"): np.ndarray,

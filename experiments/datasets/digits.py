@@ -1,4 +1,4 @@
-"""Digits: the 1,797 images of 8x8 that scikit-learn carries (UCI Optical Recognition of Handwritten Digits)."""
+"""Digits: the 1,797 images of 8x8 that scikit-learn carries (UCI, Handwritten Digits, 1998)."""
 
 from __future__ import annotations
 

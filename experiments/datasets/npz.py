@@ -40,7 +40,7 @@ def read(path: Path) -> Dataset:
         kept, held = every_fifth(train_labels)
         test_images, test_labels = train_images[held], train_labels[held]
         train_images, train_labels = train_images[kept], train_labels[kept]
-    classes = 1 + int(max(train_labels.max(initial=0), test_labels.max(initial=0)))
+    classes = 1 + int(max(train_labels.max(initial=0), test_labels.max()))
     return Dataset(
         path.stem, train_images, train_labels, test_images, test_labels, classes=classes, signed=False
     )
@@ -66,5 +66,5 @@ def _pair(where: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
         images = images[..., np.newaxis]
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    check_pair(where, images, labels, classes=np.iinfo(np.int64).max)
+    check_pair(where, images, labels, classes=None)
     return images, labels.astype(np.int64)

@@ -32,17 +32,17 @@ def _pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     with reading(path, "Matlab file of level 5"):
         content = scipy.io.loadmat(path, variable_names=("X", "y"))
-    X, y = content.get("X"), content.get("y")
-    if X is None or y is None:
+    pixels, digits = content.get("X"), content.get("y")
+    if pixels is None or digits is None:
         raise DataError(f"{path}: no X and y in it: want an SVHN file of cropped digits")
-    if X.shape[:-1] != (32, 32, 3) or y.ndim != 2 or y.shape[1] != 1 or y.dtype.kind not in "iu":
+    if pixels.shape[:-1] != (32, 32, 3) or digits.shape[1:] != (1,) or digits.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: X of shape {X.shape}, y of shape {y.shape} {y.dtype}: "
+            f"{path}: X of shape {pixels.shape}, {digits.dtype} y of shape {digits.shape}: "
             "want (32, 32, 3, n) and (n, 1) integers"
         )
-    if y.size and not 1 <= y.min() <= y.max() <= 10:
-        raise DataError(f"{path}: labels {y.min()}..{y.max()}: want 1..10 (10 is the digit 0)")
-    images = np.ascontiguousarray(X.transpose(3, 0, 1, 2))
-    labels = y[:, 0].astype(np.int64) % 10
+    if digits.size and not 1 <= digits.min() <= digits.max() <= 10:
+        raise DataError(f"{path}: labels {digits.min()}..{digits.max()}: want 1..10 (10 is the digit 0)")
+    images = np.ascontiguousarray(pixels.transpose(3, 0, 1, 2))
+    labels = digits[:, 0].astype(np.int64) % 10
     check_pair(str(path), images, labels, CLASSES)
     return images, labels

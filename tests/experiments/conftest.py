@@ -25,7 +25,9 @@ def _small(rules: Rules = BATCH_SHIFT, **changes: Any) -> Config:
     return replace(SMALL, rules=rules, **changes)
 
 
-def _fit(run: Run, engine: str = "numpy", lanes: int | None = None, stop: tuple[int, int] | None = None) -> Run:
+def _fit(
+    run: Run, engine: str = "numpy", lanes: int | None = None, stop: tuple[int, int] | None = None
+) -> Run:
     """Train, and stop once `samples` of `epoch` are seen: stop = (epoch, samples)."""
 
     def report(seen) -> None:

@@ -19,17 +19,17 @@ EXPONENTS = range(LOG2_ETA_RANGE[0], LOG2_ETA_RANGE[1] + 1)
 @pytest.mark.parametrize("exponent", EXPONENTS)
 def test_every_power_of_two_in_every_notation(exponent):
     value = 2.0**exponent
-    for text in (str(Fraction(value)), f"{value:.16f}", repr(value), f"{value:e}", f" {Fraction(value)} "):
-        if Fraction(text) == Fraction(value):
-            assert log2_of(text) == exponent
-    assert log2_of(str(Fraction(value))) == exponent
+    for text in (str(Fraction(value)), f" {Fraction(value)} ", f"{value:.16f}", repr(value)):
+        assert log2_of(text) == exponent
 
 
 @pytest.mark.parametrize(
     "text", ["3", "0", "-8", "1/3", "0.3", "131072", "1/131072", "8/0", "nan", "inf", "eight", "", "2**3"]
 )
 def test_what_is_no_power_of_two_is_named(text):
-    with pytest.raises(SettingError, match=r"want a power of two such as 8, 1 or 1/8 \(2\*\*-16 \.\. 2\*\*16\)") as error:
+    with pytest.raises(
+        SettingError, match=r"want a power of two such as 8, 1 or 1/8 \(2\*\*-16 \.\. 2\*\*16\)"
+    ) as error:
         log2_of(text)
     assert str(error.value).startswith(f"eta={text}: ")
 

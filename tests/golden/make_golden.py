@@ -94,8 +94,7 @@ def activation(Z: int, shift: int, k_A: int) -> int:
 
 
 def saturated(Z: int, shift: int, k_A: int) -> bool:
-    edge = Fraction(top(k_A)) * power(shift)
-    return Z > edge
+    return Z - top(k_A) * power(shift) > 0
 
 
 def error_codes(D: list[int], k_E: int) -> tuple[int | None, list[int]]:
@@ -510,7 +509,7 @@ def conv_traces(draw: Draw) -> Iterator[Case]:
     yield trace_case(draw, [conv(2, 3, pool=2), dense(2)], (6, 6, 1), eta, "authors", "wide")
     net = [conv(3, 3, stride=2), conv(2, 2, padding="VALID"), dense(3)]
     yield trace_case(draw, net, (6, 5, 2), eta, "paper", "ternary", signed=True)
-    # Windows that overlap, an even kernel (SAME pads more after than before), coarse activations that tie often.
+    # Windows that overlap, an even kernel (SAME pads more after than before), coarse activations: many ties.
     net = [conv(2, 2, pool=3, pool_stride=2), conv(2, 3, pool=2), dense(2)]
     yield trace_case(draw, net, (8, 9, 1), eta, "authors", "wide", bits=(2, 3, 8, 6))
 

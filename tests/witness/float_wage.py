@@ -11,9 +11,9 @@ rounds, whatever order BLAS takes. Scaling by alpha, Shift, sigma or eta moves t
 happens only where the paper says so: in `Q`, `Q_E`, `Q_G`, and in `shift`, whose log2 is settled with exact
 fractions.
 
-Where the paper leaves a choice, this follows the authors' code: product -> pool -> ReLU -> Q_A; the last layer
-has neither ReLU nor Q_A; an error is masked by the clip of Q_A, then quantized, then masked by ReLU. The SSE is
-summed over the batch, not averaged. All layers' errors come from the weights before the update.
+Where the paper leaves a choice, this follows the authors' code: product -> pool -> ReLU -> Q_A; the last
+layer has neither ReLU nor Q_A; an error is masked by the clip of Q_A, then quantized, then masked by ReLU. The
+SSE is summed over the batch, not averaged. All layers' errors come from the weights before the update.
 
 1 / alpha is kept in every derivative: z = (W_q / alpha) a, so dz/dW_q = a / alpha and dz/da = W_q / alpha. It
 could be left out: Shift(2**j x) = 2**j Shift(x), so a constant power of two vanishes in Q_E and in Q_G.
@@ -144,7 +144,7 @@ def same_or_valid(size: int, kernel: int, stride: int, padding: str) -> tuple[in
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """Geometry of one convolution: where the kernel's tap (i, j) meets the padded input."""
 
     kernel: int
@@ -261,7 +261,7 @@ class _Layer:
     weight_shape: tuple[int, ...]
     before_pool: tuple[int, ...]
     shape_out: tuple[int, ...]
-    window: _Window | None
+    window: Window | None
 
     @property
     def pool(self) -> tuple[int, int]:
@@ -286,7 +286,7 @@ def _plan(spec: Any, shape: tuple[int, ...]) -> _Layer:
         out = ((rows[0] - spec.pool) // stride + 1, (columns[0] - spec.pool) // stride + 1, spec.out)
     if min(*before_pool, *out) < 1:
         raise ValueError(f"{spec} leaves nothing of shape {shape}")
-    window = _Window(spec.kernel, spec.stride, rows, columns)
+    window = Window(spec.kernel, spec.stride, rows, columns)
     return _Layer(spec, shape, (spec.kernel, spec.kernel, channels, spec.out), before_pool, out, window)
 
 

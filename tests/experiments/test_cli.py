@@ -1,0 +1,502 @@
+"""The command `wage-neuro`: what it prints and leaves, what it refuses, how Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import cli, datasets
+from experiments.training import Config, Run
+from wage_neuro import Rules, __version__, checkpoint
+
+try:
+    import lava  # noqa: F401
+except ImportError:  # newer Pythons
+    ENGINES = ["numpy"]
+else:
+    ENGINES = ["numpy", "lava"]
+
+ROOT = Path(cli.__file__).resolve().parents[1]
+QUICK = ("--data", "digits", "--network", "16FC", "--batch", 32, "--epochs", 1, "--engine", "numpy")
+ACCURACY = r"^test accuracy (\d+\.\d\d) %$"
+
+
+# --- commands that work ------------------------------------------------------------------------------
+
+
+def test_version_and_help(wage_neuro):
+    assert wage_neuro("--version").out == f"wage-neuro {__version__}\n"
+    for words in ((), ("--help",)):
+        assert all(name in wage_neuro(*words).out for name in ("train", "evaluate", "demo", "data"))
+    for name, options in {
+        "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range validation"
+        " train-images data-dir run resume record",
+        "evaluate": "data engine lanes data-dir",
+        "demo": "epochs engine seed",
+        "data": "data-dir",
+    }.items():
+        ended = wage_neuro(name, "--help")
+        assert (ended.code, ended.err) == (0, "")
+        assert set(options.split()) | {"help"} == set(re.findall(r"--([a-z-]+)", _options_of(ended.out)))
+
+
+def _options_of(text: str) -> str:
+    """First word of each line of a help text's option table."""
+    return "\n".join(re.findall(r"^\W*(--[a-z-]+)", text, re.MULTILINE))
+
+
+def test_data_lists_every_data_set(wage_neuro):
+    ended = wage_neuro("data")
+    assert ended.code == 0
+    assert all(re.search(rf"^{name} ", ended.out, re.MULTILINE) for name in datasets.NAMES)
+    assert ended.out.count("licence") == len(datasets.NAMES)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_train_and_evaluate(engine, wage_neuro, tmp_path):
+    words = (
+        "train",
+        *QUICK[:-1],
+        engine,
+        "--epochs",
+        2,
+        "--seed",
+        7,
+        "--run",
+        "out",
+        "--record",
+        "table.json",
+    )
+    ended = wage_neuro(*words)
+    assert (ended.code, ended.err) == (0, "")
+    accuracy = re.fullmatch(ACCURACY, ended.last).group(1)
+    assert float(accuracy) > 50
+
+    folder = tmp_path / "out"
+    assert {path.name for path in folder.iterdir()} == {
+        "checkpoint.npz",
+        "metrics.jsonl",
+        "curve.png",
+        "record.json",
+    }
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert (folder / "curve.png").stat().st_size > 10_000
+    record = json.loads((folder / "record.json").read_text())
+    assert record == json.loads((tmp_path / "table.json").read_text())
+    assert record["command"] == "wage-neuro " + " ".join(map(str, words))
+    assert (record["engine"], record["config"]["seed"], record["curve"]) == (engine, 7, rows)
+    assert record["data_sha256"] == datasets.load("digits").checksum
+    assert record["versions"]["wage-neuro"] == __version__
+    assert f"{100 * record['accuracy_last']:.2f}" == accuracy
+    assert record["accuracy_best"] == max(row["accuracy"] for row in rows)
+
+    for other in ENGINES:
+        for what in ("out", "out/checkpoint.npz"):
+            ended = wage_neuro("evaluate", what, "--engine", other)
+            assert (ended.code, ended.last) == (0, f"test accuracy {accuracy} %")
+    assert len(re.findall(r"\d %", ended.out)) == 10 + 1  # a class a line
+
+
+def test_validation_is_what_is_reported(wage_neuro, tmp_path):
+    ended = wage_neuro("train", *QUICK, "--validation", 200, "--train-images", 640, "--run", "out")
+    assert re.fullmatch(r"validation accuracy \d+\.\d\d %", ended.last)
+    assert "640 training and 200 validation images" in ended.out
+    assert json.loads((tmp_path / "out" / "record.json").read_text())["measured_on"] == "validation"
+
+
+def test_the_default_folder_is_always_a_new_one(wage_neuro, tmp_path):
+    for _ in range(2):
+        assert wage_neuro("train", *QUICK, "--train-images", 64).code == 0
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits-16FC-s0", "digits-16FC-s0-2"}
+
+
+def test_demo(wage_neuro, tmp_path):
+    ended = wage_neuro("demo", "--epochs", 1, "--engine", "numpy")
+    assert ended.code == 0
+    assert re.fullmatch(ACCURACY, ended.last)
+    (folder,) = (tmp_path / "runs").iterdir()
+    hints = re.findall(r"^  wage-neuro (.*)$", ended.out, re.MULTILINE)
+    assert [hint.split()[0] for hint in hints] == ["evaluate", "train", "train", "train"]
+    assert wage_neuro(*hints[0].split()).last == ended.last
+    assert str(folder.relative_to(tmp_path)) in hints[1]
+
+
+def test_images_of_one_s_own(wage_neuro, tmp_path, sparse_images):
+    images, labels = sparse_images(80, (6, 7, 2), 3)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    ended = wage_neuro("train", *QUICK, "--data", "mine.npz", "--run", "out", "--batch", 64)
+    assert (ended.code, ended.err) == (0, "")
+    assert "64 training and 16 test images (6, 7, 2)" in ended.out
+    assert wage_neuro("evaluate", "out").last == ended.last
+    assert wage_neuro("evaluate", "out", "--data", "mine.npz").last == ended.last
+
+
+def test_a_stopped_run_says_how_to_go_on_and_the_command_it_gives_works(
+    wage_neuro, tmp_path, helpers, monkeypatch
+):
+    ended = _stopped(wage_neuro, monkeypatch, "out")
+    hint = re.fullmatch(r"stopped in epoch 1; go on with: wage-neuro (train --resume out)", ended.last).group(
+        1
+    )
+    ended = wage_neuro(*hint.split(), "--engine", "numpy", "--epochs", 3, "--record", "table.json")
+    assert ended.code == 0
+    record = json.loads((tmp_path / "table.json").read_text())
+    other = wage_neuro("train", *QUICK, "--epochs", 3, "--run", "other")
+    assert other.last == ended.last
+    wanted = json.loads((tmp_path / "other" / "record.json").read_text())
+    assert record["command"].startswith("wage-neuro train --resume out")
+    assert record["config"] == wanted["config"]
+    assert helpers.without_seconds(record["curve"]) == helpers.without_seconds(wanted["curve"])
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "[/x]", "with a space"])
+def test_the_hint_names_the_folder_as_it_is(name, wage_neuro, tmp_path, monkeypatch):
+    """Brackets are rich's markup; a space needs a shell's quotes."""
+    import shlex
+
+    hint = _stopped(wage_neuro, monkeypatch, name).last.partition("go on with: wage-neuro ")[2]
+    assert shlex.split(hint) == ["train", "--resume", name]
+    assert (tmp_path / name / "checkpoint.npz").exists()
+
+
+def _stopped(wage_neuro, monkeypatch, folder):
+    """End of a run of two epochs that is told to stop after its first batch."""
+    with monkeypatch.context() as patch:
+        fit = Run.fit
+
+        def stop(run, engine, report):
+            def and_stop(seen):
+                report(seen)
+                run.stop_wanted = True
+
+            return fit(run, engine, and_stop)
+
+        patch.setattr(Run, "fit", stop)
+        ended = wage_neuro("train", *QUICK, "--epochs", 2, "--run", folder)
+    assert (ended.code, ended.err) == (cli.STOPPED, "")
+    return ended
+
+
+def test_a_run_stopped_before_its_first_batch_can_go_on(wage_neuro, tmp_path):
+    run = Run.start(Config("digits", "16FC", epochs=1, rules=Rules(32)), tmp_path)
+    run.stop_wanted = True
+    with run.engine("numpy") as engine:
+        run.fit(engine)
+    ended = wage_neuro("train", "--resume", tmp_path, "--engine", "numpy")
+    assert (ended.code, ended.err) == (0, "")
+
+
+# --- what is refused ---------------------------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def refused(wage_neuro, tmp_path):
+    """Run the command; it must end with one line that matches, and leave every file as it was."""
+
+    def command(message: str, *words: object) -> None:
+        before = contents(tmp_path), {path for path in tmp_path.rglob("*") if path.is_dir()}
+        ended = wage_neuro(*words)
+        assert ended.code == 1
+        assert ended.err.startswith("wage-neuro: ")
+        assert ended.err.count("\n") == 1
+        assert re.search(message, ended.err), ended.err
+        assert "Traceback" not in ended.out + ended.err
+        assert (contents(tmp_path), {path for path in tmp_path.rglob("*") if path.is_dir()}) == before
+
+    return command
+
+
+BAD_SETTINGS = {
+    "--eta 3": "eta=3: want a power of two",
+    "--eta much": "eta=much: want a power of two",
+    "--eta 8,4@5,2@3": "eta '8,4@5,2@3': want .* epochs that grow",
+    "--engine loihi": "engine 'loihi': want numpy or lava",
+    "--data imagenet": "data 'imagenet': want digits, mnist",
+    "--data missing.npz": r"missing\.npz: no such file",
+    "--data-dir nowhere --data mnist": "data_dir=nowhere: no such folder",
+    "--network 32C5-what": "network '32C5-what': cannot read 'what'",
+    "--network 8C9V": r"layer 0 8C9V: kernel 9 is larger than its input \(8, 8, 1\)",
+    "--network MP2": "layer 0 MP2: a MaxPool must follow a Conv",
+    "--network 0FC": "0FC|units=0",
+    "--bits 1888": "k_W=1: want a whole number in 2..16",
+    "--bits 17": "bits '17': want four widths",
+    "--bits 2-17-8-8": "k_A=17: want a whole number in 2..16",
+    "--bits many": "bits 'many': want four widths",
+    "--lanes 5 --engine lava": "lanes=5: want a divisor of the batch, 32",
+    "--lanes 0 --engine lava": "lanes=0: want a divisor of the batch, 32",
+    "--lanes 8": "lanes=8: only the lava engine",
+    "--lanes 8 --engine lava": "lanes=8 with shift='batch': .* lanes must be 32",
+    "--batch 0": "batch=0: want a whole number >= 1",
+    "--batch 1438": "batch=1438: there are only 1437 training images",
+    "--train-images 31": "batch=32: there are only 31 training images",
+    "--shift sometimes": "shift='sometimes': want batch or held",
+    "--hold 0": "hold=0: want a whole number >= 1",
+    "--update narrow": "update='narrow': want wide or ternary",
+    "--stored-range mine": "stored_range='mine': want authors or paper",
+    "--epochs 0": "epochs=0: want 1 or more",
+    "--epochs -1": "epochs=-1: want 1 or more",
+    "--seed -1": "seed -1: want a whole number in 0..",
+    "--validation 1437": "validation=1437: want 1..1436",
+    "--validation -1": "validation=-1: want 1..1436",
+    "--train-images 0": "train=0: want 1..1437",
+}
+
+
+@pytest.mark.parametrize("words", BAD_SETTINGS)
+def test_a_setting_that_cannot_be(words, refused):
+    if "lava" in words and "lava" not in ENGINES:
+        pytest.skip("lava-nc needs Python 3.10")
+    refused(BAD_SETTINGS[words], "train", *QUICK, "--run", "out", *words.split())
+
+
+@pytest.mark.parametrize("words", ["--epochs many", "--batch 1.5", "--no-such-option 1", "--lanes x"])
+def test_what_typer_itself_refuses(words, wage_neuro, tmp_path):
+    ended = wage_neuro("train", *QUICK, *words.split())
+    assert ended.code == 2
+    assert words.split()[0] in ended.err
+    assert "Traceback" not in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+GREY, LABELS = np.zeros((60, 8, 8), np.uint8), np.arange(60) % 3
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": GREY / 255, "labels": LABELS}, r"float64 images in 0\.0\.\.0\.0: want uint8"),
+        ({"images": np.full(GREY.shape, np.nan), "labels": LABELS}, "float64 images with NaN: want uint8"),
+        ({"images": GREY, "labels": LABELS - 1}, "label -1: want 0"),
+        ({"images": GREY, "labels": LABELS / 1}, r"float64 labels of shape \(60,\): want \(n,\) integers"),
+        ({"images": GREY, "labels": LABELS[:-1]}, "60 images but 59 labels"),
+        ({"images": GREY[0], "labels": LABELS}, r"images of shape \(8, 8\): want"),
+        ({"pictures": GREY}, "has pictures: want"),
+        ({"images": GREY[:0], "labels": LABELS[:0]}, "no images"),
+        ({"images": GREY, "labels": LABELS + 10**9}, r"1000000\d\d\d"),
+    ],
+    ids=[
+        "float",
+        "NaN",
+        "label -1",
+        "float labels",
+        "too few labels",
+        "one image",
+        "keys",
+        "empty",
+        "huge label",
+    ],
+)
+def test_an_npz_that_cannot_be(arrays, message, refused, tmp_path):
+    np.savez(tmp_path / "mine.npz", **arrays)
+    refused(rf"mine\.npz.*{message}|{message}", "train", *QUICK, "--data", "mine.npz", "--run", "out")
+
+
+def test_an_npz_cut_short(refused, tmp_path):
+    np.savez(tmp_path / "mine.npz", images=GREY, labels=LABELS)
+    (tmp_path / "mine.npz").write_bytes((tmp_path / "mine.npz").read_bytes()[:2000])
+    refused(r"mine\.npz: not a readable \.npz file", "train", *QUICK, "--data", "mine.npz", "--run", "out")
+
+
+@pytest.fixture
+def finished(tmp_path, uninterrupted):
+    """A copy of a finished run."""
+    return shutil.copytree(uninterrupted["batch"].folder, tmp_path / "done")
+
+
+def test_a_folder_that_holds_a_run(refused, finished):
+    refused("run folder done: it holds a run already; --resume done", "train", *QUICK, "--run", "done")
+
+
+@pytest.mark.parametrize("folder", ["file", "file/run", "/dev/null/run", "n" * 300])
+def test_a_folder_that_cannot_be_written(folder, refused, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    refused(f"run folder {folder}: cannot write there", "train", *QUICK, "--run", folder)
+
+
+def test_a_network_too_long_for_a_folder_s_name(wage_neuro):
+    """Folder names end at 255 bytes; the default name holds the network's text."""
+    ended = wage_neuro("train", *QUICK, "--train-images", 32, "--network", "-".join(["4FC"] * 70))
+    assert ended.code == 0 or ended.err.startswith("wage-neuro: ")
+
+
+@pytest.mark.parametrize("path", ["file/table.json", "no/such/folder/table.json", "folder"])
+def test_a_record_that_cannot_be_written_is_refused_before_training(path, wage_neuro, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(Run, "fit", lambda *_: pytest.fail("it trained first"))
+    ended = wage_neuro("train", *QUICK, "--run", "out", "--record", path)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert re.match(f"wage-neuro: .*{path}", ended.err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--eta 8", "--data digits", "--network lenet", "--bits 2888", "--seed 0", "--batch 32", "--shift held"]
+    + [
+        "--hold 5",
+        "--update wide",
+        "--stored-range paper",
+        "--validation 5",
+        "--train-images 400",
+        "--run out",
+    ],
+)
+def test_a_resumed_run_takes_no_other_settings(words, refused, finished):
+    refused(f"{words.split()[0]} with --resume: ", "train", "--resume", finished, *words.split())
+
+
+def test_a_resumed_run_takes_no_other_lanes_than_its_shift_allows(refused, finished):
+    refused("lanes=8: only the lava", "train", "--resume", finished, "--engine", "numpy", "--lanes", 8)
+    refused("engine 'gpu'", "train", "--resume", finished, "--engine", "gpu")
+    refused("epochs=0: want 1 or more", "train", "--resume", finished, "--epochs", 0)
+
+
+RESUME = ("train", "--engine", "numpy", "--resume")
+
+
+def test_a_run_that_is_not_there(refused):
+    refused(r"nowhere.*: no such checkpoint", *RESUME, "nowhere")
+    refused(r"nowhere: no such checkpoint", "evaluate", "nowhere")
+
+
+def test_a_checkpoint_that_is_none(refused, finished, helpers):
+    file = finished / "checkpoint.npz"
+    whole = file.read_bytes()
+
+    def spoilt(message, change):
+        file.write_bytes(whole)
+        helpers.tamper(file, change)
+        refused(message, *RESUME, "done")
+
+    spoilt("checkpoint format 7; this version reads 1", lambda header: header.update(format=7))
+    spoilt("holds another network", lambda header: header["extra"]["config"].update(network="20FC"))
+    spoilt("the data 'digits' has changed", lambda header: header["extra"].update(data_sha256="?"))
+    spoilt("not of a training run", lambda header: header["extra"].clear())
+    file.write_bytes(whole[:-100])
+    refused("not a whole wage-neuro checkpoint", *RESUME, "done")
+    refused("not a whole wage-neuro checkpoint", "evaluate", "done")
+
+
+def test_evaluate_on_data_of_another_form(refused, finished, tmp_path, sparse_images):
+    for shape, classes, message in (
+        ((9, 9), 10, r"this network takes \(8, 8, 1\)"),
+        ((8, 8), 11, "outputs 0..9"),
+    ):
+        images, labels = sparse_images(200, shape, classes)
+        np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+        refused(message, "evaluate", "done", "--data", "mine.npz")
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------
+
+SLOW = Config("digits", "32C3-MP2-64C3-256FC", epochs=3, seed=2, rules=Rules(32))
+
+
+@pytest.fixture(scope="module")
+def slow_run(tmp_path_factory):
+    """The run that nothing interrupts."""
+    run = Run.start(SLOW, tmp_path_factory.mktemp("slow"))
+    with run.engine("numpy") as engine:
+        run.fit(engine)
+    return run
+
+
+def session_of(leader: int) -> dict[int, Path]:
+    """Living processes of a session, by their id."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z" and int(fields[3]) == leader:
+            found[int(entry.name)] = entry
+    return found
+
+
+def shared_memory_of(leader: int) -> set[Path]:
+    """Pieces of /dev/shm that the processes of a session have mapped."""
+    found = set()
+    for entry in session_of(leader).values():
+        try:
+            found |= set(map(Path, re.findall(r"/dev/shm/\S+", (entry / "maps").read_text())))
+        except OSError:
+            continue
+    return {path for path in found if path.exists()}
+
+
+def wait_until(true, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(true())
+
+
+CASES = [
+    ("numpy", "SIGINT"),
+    ("numpy", "SIGTERM"),
+    ("lava", "SIGINT"),
+    ("lava", "SIGTERM"),
+    ("lava", "SIGKILL"),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("engine", "name"), [case for case in CASES if case[0] in ENGINES])
+def test_a_signal_from_outside(engine, name, tmp_path, slow_run, wage_neuro, assert_same_state, helpers):
+    """SIGINT goes to the whole group, as a terminal sends it; the others to the main process."""
+    words = f"train --data digits --network {SLOW.network} --batch 32 --epochs 3 --seed 2 --engine {engine} --run out"
+    main = subprocess.Popen(
+        [sys.executable, "-m", "experiments.cli", *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        file = tmp_path / "out" / "checkpoint.npz"
+        assert wait_until(lambda: file.exists() or main.poll() is not None, 60)
+        assert main.poll() is None, main.communicate()
+        family, memory = session_of(main.pid), shared_memory_of(main.pid)
+        assert (len(family) > 4) == bool(memory) == (engine == "lava")
+        (os.killpg if name == "SIGINT" else os.kill)(main.pid, signal.Signals[name])
+        out, err = main.communicate(timeout=60)
+        assert wait_until(lambda: not session_of(main.pid), 5), session_of(main.pid)
+        assert wait_until(lambda: not any(path.exists() for path in memory), 5), memory
+    finally:
+        for pid in session_of(main.pid):  # our own children, of a test that failed
+            os.kill(pid, signal.SIGKILL)
+    if name == "SIGKILL":
+        assert main.returncode == -signal.SIGKILL
+    else:
+        assert (main.returncode, err) == (cli.STOPPED, "")
+        assert re.fullmatch(
+            r"stopped in epoch [123]; go on with: wage-neuro train --resume out", out.splitlines()[-1]
+        )
+
+    step = checkpoint.load(file).state.step
+    assert 0 < step < slow_run.saved.state.step
+    ended = wage_neuro("train", "--resume", "out", "--engine", "numpy")
+    assert ended.code == 0
+    assert_same_state(checkpoint.load(file).state, slow_run.saved.state)
+    rows = json.loads((tmp_path / "out" / "record.json").read_text())["curve"]
+    assert helpers.without_seconds(rows) == helpers.without_seconds(slow_run.progress.curve)
