@@ -1,7 +1,7 @@
 PYTHON = .venv/bin/python
 INSTALL = -m pip --disable-pip-version-check install -qq
 
-.PHONY: help demo test test-newer coverage bench pins clean
+.PHONY: help demo test test-newer coverage bench venv-torch readme pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -27,8 +27,15 @@ coverage: .venv/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-bench: .venv/ready  ## time the engines
+bench: .venv/ready  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
+
+venv-torch:  ## set up .venv-torch, so that bench compares with PyTorch
+	@tools/venv.sh .venv-torch 3.11 3.12 3.13 3.10
+	.venv-torch/bin/python $(INSTALL) torch==2.13.0 numpy
+
+readme: .venv/ready  ## make the README's tables anew from the records
+	$(PYTHON) -m experiments.readme
 
 pins:  ## write requirements*.txt anew from pyproject.toml
 	tools/uv.sh pip compile $(PINS) --python-version 3.10 --extra brian2 --group dev -o requirements.txt pyproject.toml
@@ -36,7 +43,7 @@ pins:  ## write requirements*.txt anew from pyproject.toml
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins'
 
 clean:  ## remove the environments, caches and build results
-	rm -rf .venv .venv-newer .venv-uv build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newer .venv-torch .venv-uv build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find wage_neuro processes mappings experiments tests -name __pycache__ -prune -exec rm -rf {} +
 
 # `ready` comes last, so a setup that was cut short is done again.

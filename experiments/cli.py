@@ -134,13 +134,13 @@ def train(
 
 @app.command()
 def demo(
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 40,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 24,
     engine: EngineName = "lava",
     seed: Annotated[int, typer.Option(help="Names every random bit.")] = 0,
 ) -> None:
     """Train a small ternary network on scikit-learn's handwritten digits, inside Lava, in under a minute."""
     config = Config(
-        "digits", "16C3-MP2-32C3-MP2-128FC", epochs=epochs, eta="8, 1@30", seed=seed, rules=Rules(batch=32)
+        "digits", "32C3-32C3-MP2-128FC", epochs=epochs, eta="8, 2@16", seed=seed, rules=Rules(batch=32)
     )
     console.print(
         "A ternary network learns handwritten digits inside the Lava simulator, with integers alone.\n"

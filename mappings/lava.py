@@ -127,7 +127,9 @@ class LavaEngine:
             )
             for layer in network.layers
         ]
-        self.readout = ReadOut(network.layers[-1], self.schedule, self.lanes, self._logits, self._weights)
+        self.readout = ReadOut(
+            network.layers[-1], self.rules, self.schedule, self.lanes, self._logits, self._weights
+        )
         self._connect()
 
     def _connect(self) -> None:

@@ -22,6 +22,7 @@ from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.errors import NetworkError, SettingError
 from wage_neuro.fixed_point import carrier, peak
 
+MARGIN_UNITS = 8  # a margin counts eighths of the target
 _PART_BYTES = 4 << 20  # patches a part of the batch: a few MiB keep them in cache
 
 
@@ -112,6 +113,12 @@ class Rules:
         Updates as the paper's, or limited to -1, 0, 1 steps.
     stored_range : 'authors' or 'paper'
         Stored weights end at the largest visible weight, or use the whole k_G bits.
+    loss : 'sse' or 'one-sided'
+        Sum of squared errors (the paper), or an integer squared hinge: the right output is driven only while
+        it is below its target, the others only while they are above 0.
+    margin : int
+        In eighths of the target: a sample whose right output leads all others by as much is not learned.
+        0 learns every sample.
     """
 
     batch: int = 128
@@ -119,6 +126,8 @@ class Rules:
     hold: int = 5000
     update: str = "wide"
     stored_range: str = "authors"
+    loss: str = "sse"
+    margin: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -129,10 +138,13 @@ class Rules:
             "shift": ("batch", "held"),
             "update": ("wide", "ternary"),
             "stored_range": ("authors", "paper"),
+            "loss": ("sse", "one-sided"),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise SettingError(f"{name}={getattr(self, name)!r}: want {' or '.join(known)}")
+        if isinstance(self.margin, bool) or self.margin not in range(MARGIN_UNITS + 1):
+            raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
 
 
 @dataclass(frozen=True)
@@ -366,13 +378,30 @@ def _patches(layer: Layer, a_in: np.ndarray, dtype: type) -> np.ndarray:
 # --- backward ----------------------------------------------------------------------------------------
 
 
-def output_error(layer: Layer, Z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Derivative of the sum of squared errors at the output: D = Z - target at the label, Z elsewhere.
+def output_error(layer: Layer, Z: np.ndarray, labels: np.ndarray, rules: Rules) -> np.ndarray:
+    """Error at the output: the derivative of the loss by Z, Z - target for the sum of squared errors.
 
-    Z : (n, classes) int64 products of the last layer; returns the same shape, in units of Z.
+    Parameters
+    ----------
+    Z : (n, classes) int64 products of the last layer
+    labels : (n,) whole numbers; the target of the right output is `layer.target`, of the others 0
+
+    Returns
+    -------
+    (n, classes) int64 D, in units of Z; all zeros for a sample that has its margin.
     """
+    rows = np.arange(len(Z))
     D = Z.copy()
-    D[np.arange(len(D)), labels] -= layer.target
+    D[rows, labels] -= layer.target
+    if rules.loss == "one-sided":
+        right = np.minimum(D[rows, labels], 0)
+        np.maximum(D, 0, out=D)
+        D[rows, labels] = right
+    if rules.margin:
+        others = Z.copy()
+        others[rows, labels] = np.iinfo(Z.dtype).min
+        lead = Z[rows, labels] - others.max(axis=1) if Z.shape[1] > 1 else Z[rows, labels]
+        D[lead * MARGIN_UNITS >= rules.margin * layer.target] = 0
     return D
 
 

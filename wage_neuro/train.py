@@ -105,7 +105,7 @@ def train_step(
     State after the update, and the (batch, classes) int64 logits before it, in units of Z.
     """
     V, kept, Z = _forward(network, state, x)
-    D: np.ndarray | None = layers.output_error(network.layers[-1], Z, labels)
+    D: np.ndarray | None = layers.output_error(network.layers[-1], Z, labels, rules)
     S, error_held, gradient_held = list(state.S), list(state.error_held), list(state.gradient_held)
     for layer in reversed(network.layers):
         i = layer.index

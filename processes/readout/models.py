@@ -15,7 +15,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from processes.readout.process import MAX_LAYERS, ReadOut
 from processes.schedule import Schedule
 from wage_neuro import layers
-from wage_neuro.layers import Layer
+from wage_neuro.layers import Layer, Rules
 
 
 @implements(proc=ReadOut, protocol=LoihiProtocol)
@@ -33,6 +33,7 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
+        self.rules: Rules = proc_params["rules"]
         self.schedule: Schedule = proc_params["schedule"]
         self.logits: np.ndarray = proc_params["logits"]
         self.weights: list[np.ndarray] = proc_params["weights"]
@@ -58,7 +59,7 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
     def _answer(self, micro: int, Z: np.ndarray, labels: np.ndarray) -> None:
         self.logits[self.batch % len(self.logits), micro * self.lanes : (micro + 1) * self.lanes] = Z
         if self.learning[0]:
-            self.error_message = layers.output_error(self.layer, Z, labels)
+            self.error_message = layers.output_error(self.layer, Z, labels, self.rules)
 
     def post_guard(self) -> bool:
         """Copy the weights when the host has asked for them."""

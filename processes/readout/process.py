@@ -8,7 +8,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from processes.schedule import Schedule
-from wage_neuro.layers import Layer
+from wage_neuro.layers import Layer, Rules
 
 MAX_LAYERS = 32
 """Lava wants ports as class attributes, so there are as many as the deepest network may need."""
@@ -21,7 +21,7 @@ class ReadOut(AbstractProcess):
     -----
     z_in : (lanes, classes) logits of the last layer, 32 bits
     y_in : (lanes,) labels; they wait here until their logits arrive
-    e_out : (lanes, classes) output error Z - target, 32 bits
+    e_out : (lanes, classes) output error of the loss, 32 bits
     s0 .. s31 : RefPorts to the stored weights of the layers
 
     Vars
@@ -36,10 +36,22 @@ class ReadOut(AbstractProcess):
     """
 
     def __init__(
-        self, layer: Layer, schedule: Schedule, lanes: int, logits: np.ndarray, weights: list[np.ndarray]
+        self,
+        layer: Layer,
+        rules: Rules,
+        schedule: Schedule,
+        lanes: int,
+        logits: np.ndarray,
+        weights: list[np.ndarray],
     ) -> None:
         super().__init__(
-            layer=layer, schedule=schedule, lanes=lanes, logits=logits, weights=weights, name="read-out"
+            layer=layer,
+            rules=rules,
+            schedule=schedule,
+            lanes=lanes,
+            logits=logits,
+            weights=weights,
+            name="read-out",
         )
         self.z_in = InPort(shape=(lanes, *layer.out_shape))
         self.y_in = InPort(shape=(lanes,))

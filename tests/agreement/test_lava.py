@@ -26,6 +26,8 @@ MODES = {
     "paper": Rules(batch=16),
     "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
     "held": Rules(batch=16, shift="held", hold=40),
+    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
 }
 
 
@@ -34,7 +36,7 @@ MODES = {
 def test_lava_equals_numpy(name, mode, sparse_images, assert_same_state, assert_same_arrays):
     specs, shape = LAYERS[name]
     network, rules = Network(specs, shape), MODES[mode]
-    lanes = 4 if rules.shift == "held" else None
+    lanes = 4 if mode == "held" else None
     images, labels = sparse_images(16 * 12, shape, 5)
     numpy_engine = NumpyEngine(network, rules, seed=3)
     with LavaEngine(network, rules, seed=3, lanes=lanes) as lava_engine:

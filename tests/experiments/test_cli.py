@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -164,8 +165,6 @@ def test_a_stopped_run_says_how_to_go_on_and_the_command_it_gives_works(
 @pytest.mark.parametrize("name", ["a[b]c", "[/x]", "with a space"])
 def test_the_hint_names_the_folder_as_it_is(name, wage_neuro, tmp_path, monkeypatch):
     """Brackets are rich's markup; a space needs a shell's quotes."""
-    import shlex
-
     hint = _stopped(wage_neuro, monkeypatch, name).last.partition("go on with: wage-neuro ")[2]
     assert shlex.split(hint) == ["train", "--resume", name]
     assert (tmp_path / name / "checkpoint.npz").exists()
@@ -196,6 +195,21 @@ def test_a_run_stopped_before_its_first_batch_can_go_on(wage_neuro, tmp_path):
         run.fit(engine)
     ended = wage_neuro("train", "--resume", tmp_path, "--engine", "numpy")
     assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc needs Python 3.10")
+def test_ctrl_c_while_the_graph_is_built_is_not_lost(wage_neuro, tmp_path, monkeypatch):
+    from lava.magma.core.process.process import AbstractProcess
+
+    create = AbstractProcess.create_runtime
+
+    def interrupted(process, *args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        return create(process, *args, **options)
+
+    monkeypatch.setattr(AbstractProcess, "create_runtime", interrupted)
+    ended = wage_neuro("train", *QUICK, "--engine", "lava", "--run", "out")
+    assert ended.code == cli.STOPPED
 
 
 # --- what is refused ---------------------------------------------------------------------------------
@@ -282,7 +296,7 @@ GREY, LABELS = np.zeros((60, 8, 8), np.uint8), np.arange(60) % 3
     [
         ({"images": GREY / 255, "labels": LABELS}, r"float64 images in 0\.0\.\.0\.0: want uint8"),
         ({"images": np.full(GREY.shape, np.nan), "labels": LABELS}, "float64 images with NaN: want uint8"),
-        ({"images": GREY, "labels": LABELS - 1}, "label -1: want 0"),
+        ({"images": GREY, "labels": LABELS - 1}, r"labels? -1\b.*: want 0"),
         ({"images": GREY, "labels": LABELS / 1}, r"float64 labels of shape \(60,\): want \(n,\) integers"),
         ({"images": GREY, "labels": LABELS[:-1]}, "60 images but 59 labels"),
         ({"images": GREY[0], "labels": LABELS}, r"images of shape \(8, 8\): want"),

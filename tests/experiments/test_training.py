@@ -244,7 +244,7 @@ def test_a_row_says_what_an_engine_by_hand_says(bits, tmp_path, helpers):
     images, labels = digits.train_images[:400], digits.train_labels[:400]
     order = permutation(config.seed, 0, 400)[:EPOCH]
     engine = NumpyEngine(Network.parse(config.network, (8, 8, 1), 10, bits), config.rules, seed=config.seed)
-    logits = engine.train(images[order], labels[order], log2_eta=2)
+    logits = engine.train(images[order], labels[order], log2_eta=3)
     target = engine.network.layers[-1].target
     wanted = np.zeros((EPOCH, 10), object)
     wanted[np.arange(EPOCH), labels[order]] = target
@@ -253,7 +253,7 @@ def test_a_row_says_what_an_engine_by_hand_says(bits, tmp_path, helpers):
     (row,) = helpers.without_seconds(run.progress.curve)
     assert row == {
         "epoch": 0,
-        "eta": 4.0,
+        "eta": 8.0,
         "samples": EPOCH,
         "train_loss": loss / (2 * target**2 * EPOCH),
         "train_error": float(np.mean(logits.argmax(axis=1) != labels[order])),
@@ -263,7 +263,7 @@ def test_a_row_says_what_an_engine_by_hand_says(bits, tmp_path, helpers):
 
 
 def test_eta_follows_its_schedule(uninterrupted):
-    assert [row["eta"] for row in uninterrupted["batch"].progress.curve] == [4.0, 1.0, 0.5]
+    assert [row["eta"] for row in uninterrupted["batch"].progress.curve] == [8.0, 4.0, 1.0]
 
 
 def test_validation_takes_the_place_of_the_test_set(tmp_path, helpers):
@@ -299,8 +299,8 @@ def test_the_record_is_what_a_table_needs(tmp_path, uninterrupted):
         "test",
     )
     assert record["data_sha256"] == load("digits").subset(400).checksum
-    assert record["network"] == "8C3-MP2-F-16FC-10FC"
-    assert record["weights"] == 8 * 9 + 16 * 128 + 160
+    assert record["network"] == "8C3-MP2-F-48FC-10FC"
+    assert record["weights"] == 8 * 9 + 48 * 128 + 480
     assert Config.from_json(record["config"]) == run.config
 
 
@@ -397,7 +397,7 @@ def _put(*path, value):
         (_put("rules", value={"batch": 0}), r"damaged checkpoint \(batch=0"),
         (_put("extra", value={}), "not of a training run"),
         (_put("extra", value=[]), "not of a training run|damaged"),
-        (_put("extra", "config", "network", value="8C3-MP2-15FC"), "holds another network"),
+        (_put("extra", "config", "network", value="8C3-MP2-47FC"), "holds another network"),
         (_put("extra", "config", "network", value="what"), "cannot read 'what'"),
         (_put("extra", "config", "rules", "batch", value=16), "holds another network"),
         (_put("extra", "config", "bits", value="2887"), "holds another network"),

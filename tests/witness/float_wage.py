@@ -12,8 +12,8 @@ happens only where the paper says so: in `Q`, `Q_E`, `Q_G`, and in `shift`, whos
 fractions.
 
 Where the paper leaves a choice, this follows the authors' code: product -> pool -> ReLU -> Q_A; the last
-layer has neither ReLU nor Q_A; an error is masked by the clip of Q_A, then quantized, then masked by ReLU. The
-SSE is summed over the batch, not averaged. All layers' errors come from the weights before the update.
+layer has neither ReLU nor Q_A; an error is masked by the clip of Q_A, then quantized, then masked by ReLU.
+The SSE is summed over the batch, not averaged. All layers' errors come from the weights before the update.
 
 1 / alpha is kept in every derivative: z = (W_q / alpha) a, so dz/dW_q = a / alpha and dz/da = W_q / alpha. It
 could be left out: Shift(2**j x) = 2**j Shift(x), so a constant power of two vanishes in Q_E and in Q_G.

@@ -1,0 +1,72 @@
+"""The house: four floors from one root, imports that point down, numpy alone at the bottom."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("wage_neuro", "processes", "mappings", "experiments")
+
+
+def imports_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    assert not relative, f"{path}: a relative import, which Lava cannot follow"
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_imports_point_down(floor):
+    above = set(FLOORS[FLOORS.index(floor) + 1 :])
+    for path in (ROOT / floor).rglob("*.py"):
+        assert not imports_of(path) & above, f"{path.relative_to(ROOT)} imports from a floor above"
+
+
+def test_the_bottom_floor_needs_numpy_only():
+    allowed = {"numpy", "wage_neuro", "threadpoolctl"} | set(sys.stdlib_module_names)
+    for path in (ROOT / "wage_neuro").rglob("*.py"):
+        assert imports_of(path) <= allowed, path.name
+
+
+def test_lava_stays_on_its_floors():
+    for path in [*(ROOT / "wage_neuro").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]:
+        assert "lava" not in imports_of(path), path.name
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_all_floors_come_from_one_root(floor):
+    assert Path(importlib.import_module(floor).__file__ or "").resolve().parent.parent == ROOT
+
+
+def test_works_without_threadpoolctl(tmp_path):
+    """It only holds BLAS to one thread; the bits are the same without it."""
+    (tmp_path / "threadpoolctl.py").write_text("raise ImportError")
+    code = (
+        "import numpy as np; from wage_neuro import *; from wage_neuro import kernels\n"
+        "kernels.set_threads(2)\n"
+        "net = Network((Conv(4, 3), Flatten(), Dense(3)), (9, 9, 1)); rng = np.random.default_rng(0)\n"
+        "x, y = rng.integers(0, 256, (64, 9, 9, 1)).astype(np.uint8), rng.integers(0, 3, 64)\n"
+        "engine = NumpyEngine(net, Rules(batch=32)); engine.train(x, y, 3)\n"
+        "print(kernels.ThreadpoolController is None, [int(S.astype(int).sum()) for S in engine.state.S])"
+    )
+    outputs = []
+    for path in (str(ROOT), f"{tmp_path}:{ROOT}"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONPATH": path},
+            cwd=tmp_path.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        outputs.append(done.stdout.split(maxsplit=1))
+    assert outputs[1][0] == "True"
+    assert outputs[0][1] == outputs[1][1]
