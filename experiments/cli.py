@@ -17,7 +17,7 @@ from rich.table import Table
 
 from experiments import datasets, run_folder
 from experiments.engines import make_engine
-from experiments.training import Config, Report, Run
+from experiments.training import Config, Report, Run, margin_of
 from wage_neuro import __version__, checkpoint
 from wage_neuro.errors import SettingError, WageError
 from wage_neuro.layers import Rules
@@ -97,6 +97,16 @@ def train(
     stored_range: Annotated[
         str, typer.Option(help="Range of stored weights: as the `authors`' code, or as the `paper`.")
     ] = "authors",
+    loss: Annotated[
+        str,
+        typer.Option(help="`sse`, the paper's, or `one-sided`: outputs past their target are left alone."),
+    ] = "sse",
+    margin: Annotated[
+        str,
+        typer.Option(
+            help="Skip samples whose right output leads by this share of the target: `3/8`; 0 skips none."
+        ),
+    ] = "0",
     validation: Annotated[
         int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
     ] = 0,
@@ -126,7 +136,7 @@ def train(
         _refuse_other_settings(context)
         training = Run.resume(resume, epochs, data_dir)
     else:
-        rules = Rules(batch, shift, hold, update, stored_range)
+        rules = Rules(batch, shift, hold, update, stored_range, loss, margin_of(margin))
         config = Config(data, network, bits, epochs or 10, eta, seed, validation, train_images, rules)
         training = Run.start(config, _folder_of(config, run), data_dir)
     _train(training, engine, lanes, record)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
-from wage_neuro.layers import Rules
+from wage_neuro.layers import MARGIN_UNITS, Rules
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.train import initial_state
@@ -67,6 +68,21 @@ class Config:
     def held_out(self) -> str:
         """Name of the part that the run is measured on."""
         return "validation" if self.validation else "test"
+
+
+def margin_of(text: str) -> int:
+    """Eighths of the target, from a share such as 3/8, 0.5 or 0.
+
+    >>> margin_of("3/8"), margin_of("0.5"), margin_of("0")
+    (3, 4, 0)
+    """
+    try:
+        eighths = Fraction(text) * MARGIN_UNITS
+    except (ValueError, ZeroDivisionError):
+        eighths = Fraction(-1)
+    if eighths.denominator != 1 or not 0 <= eighths <= MARGIN_UNITS:
+        raise SettingError(f"margin={text}: want a share of the target in eighths, such as 3/8 (0 .. 1)")
+    return int(eighths)
 
 
 @dataclass

@@ -172,5 +172,9 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         self.error_peak = max(self.error_peak, peak)
         exponent, _ = exponent_and_next(held_from_var(self.error_held), peak, len(D), self.rules)
         E = layers.error_codes(self.layer, kept, D.astype(carrier(peak)), exponent)
-        G, self.error_message = layers.backward(self.layer, self.V, kept, E)
+        spikes = None
+        if self.rules.update == "coincidence":
+            step, log2_eta = int(self.update_step[0]), int(self.log2_eta[0])
+            spikes = layers.learning_spikes(self.layer, kept, E, log2_eta, self.seed, step)
+        G, self.error_message = layers.backward(self.layer, self.V, kept, E, spikes)
         self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)

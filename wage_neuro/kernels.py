@@ -231,7 +231,7 @@ def _constant(value: float, dtype: type) -> np.ndarray:
 
 
 def saturate(x: np.ndarray, low: int, high: int) -> None:
-    """Clip a contiguous carrier in place. (Numpy is three times as fast against arrays as against scalars.)"""
+    """Clip a contiguous carrier in place; against arrays, as numpy is slow against scalars."""
     flat = x.reshape(-1)
     size = min(flat.size, UPDATE_PART)
     lows, highs = _constant(low, x.dtype.type)[:size], _constant(high, x.dtype.type)[:size]

@@ -23,6 +23,7 @@ from wage_neuro.errors import NetworkError, SettingError
 from wage_neuro.fixed_point import carrier, peak
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
+_SPARSE = 0.7  # share of rows with a gradient below which only these are updated
 _PART_BYTES = 4 << 20  # patches a part of the batch: a few MiB keep them in cache
 
 
@@ -109,8 +110,10 @@ class Rules:
         layer keeps (a chip: no sample waits for a global maximum).
     hold : int
         With 'held': samples that must stay below the held exponent before it steps down by one.
-    update : 'wide' or 'ternary'
-        Updates as the paper's, or limited to -1, 0, 1 steps.
+    update : 'wide', 'ternary' or 'coincidence'
+        Updates as the paper's; limited to -1, 0, 1 steps; or a step where a spike of the input, drawn with
+        probability abs(A) / 2**(k_A-1), meets a signed error spike, drawn with eta * abs(E) / 2**(k_E-1) (one
+        sample at a time). Its expectation is the gradient, and nothing is multiplied at the synapse.
     stored_range : 'authors' or 'paper'
         Stored weights end at the largest visible weight, or use the whole k_G bits.
     loss : 'sse' or 'one-sided'
@@ -136,13 +139,17 @@ class Rules:
                 raise SettingError(f"{name}={value!r}: want a whole number >= 1")
         choices = {
             "shift": ("batch", "held"),
-            "update": ("wide", "ternary"),
+            "update": ("wide", "ternary", "coincidence"),
             "stored_range": ("authors", "paper"),
             "loss": ("sse", "one-sided"),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise SettingError(f"{name}={getattr(self, name)!r}: want {' or '.join(known)}")
+        if self.update == "coincidence" and self.batch != 1:
+            raise SettingError(
+                f"batch={self.batch} with update='coincidence': spikes meet one sample at a time"
+            )
         if isinstance(self.margin, bool) or self.margin not in range(MARGIN_UNITS + 1):
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
 
@@ -441,12 +448,45 @@ def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -
     return E
 
 
-def backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def learning_spikes(
+    layer: Layer, kept: Kept, E: np.ndarray, log2_eta: int, seed: int, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the spikes whose coincidence changes a weight: one draw a neuron, none a synapse.
+
+    Parameters
+    ----------
+    E : (1, *out_shape) error codes of one sample
+    log2_eta : int
+        rate = 2**log2_eta.
+
+    Returns
+    -------
+    pre : (1, *in_shape) sgn(A) with probability abs(A) / 2**(k_A-1), else 0
+    post : (1, *out_shape) sgn(E) with probability min(1, rate * abs(E) / 2**(k_E-1)), else 0
+    """
+
+    def draw(codes: np.ndarray, log2_probability: int, purpose: int) -> np.ndarray:
+        r = random_bits.bits16(seed, purpose, layer.index, step, 0, codes.size).reshape(codes.shape)
+        spikes = r < np.abs(codes.astype(np.float64)) * 2.0 ** (16 + log2_probability)  # exact
+        return np.sign(codes) * spikes
+
+    pre = draw(kept.a_in, 1 - layer.bits.k_A, random_bits.PRE)
+    return pre, draw(E, log2_eta + 1 - layer.bits.k_E, random_bits.POST)
+
+
+def backward(
+    layer: Layer,
+    V: np.ndarray,
+    kept: Kept,
+    E: np.ndarray,
+    spikes: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
     """One layer backward: gradient of the weights and error of the layer below.
 
     Parameters
     ----------
     E : (n, *out_shape) error codes
+    spikes : (pre, post) of `learning_spikes`, when the weights learn from those and not from A and E
 
     Returns
     -------
@@ -455,45 +495,41 @@ def backward(layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray) -> tuple[np
     D : (n, *in_shape) or None
         V^T E, a float carrier; None for the first layer, which has nobody below.
     """
+    pre, post = spikes or (kept.a_in, E)
     if isinstance(layer.spec, Dense):
-        return _dense_backward(layer, V, kept, E)
-    return _conv_backward(layer, V, kept, E)
+        return _dense_backward(layer, V, E, pre, post)
+    return _conv_backward(layer, V, kept, E, pre, post)
 
 
 def _dense_backward(
-    layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray
+    layer: Layer, V: np.ndarray, E: np.ndarray, pre: np.ndarray, post: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     rows, g_dtype = layer.gradient_rows
-    G = kernels.gradient_product(kernels.as_carrier(kept.a_in, g_dtype, "a"), E.astype(g_dtype), rows)
+    G = kernels.gradient_product(kernels.as_carrier(pre, g_dtype, "a"), post.astype(g_dtype), rows)
     if layer.index == 0:
         return G, None
     return G, E.astype(layer.d_dtype) @ V.astype(layer.d_dtype, copy=False).T
 
 
 def _conv_backward(
-    layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray
+    layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray, pre: np.ndarray, post: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     assert isinstance(layer.spec, Conv)
-    spec, n = layer.spec, len(E)
+    spec, n, n_out = layer.spec, len(E), V.shape[1]
     rows, g_dtype = layer.gradient_rows
     D = np.empty((n, *layer.in_shape), layer.d_dtype) if layer.index else None
     V_d = V.astype(layer.d_dtype, copy=False)
-    total = np.zeros((layer.fan_in, V.shape[1]), np.float64)
+    total = np.zeros((layer.fan_in, n_out), np.float64)
     lock = threading.Lock()
 
     def work(part: slice) -> None:
-        if layer.pool:
-            assert kept.winner is not None
-            E_z = kernels.unpool(
-                E[part], kept.winner[part], layer.pool.size, layer.pool.step, layer.z_shape, g_dtype
-            )
-        else:
-            E_z = kernels.as_carrier(E[part], g_dtype, "unpool")
-        E_z = E_z.reshape(-1, V.shape[1])
-        G = kernels.gradient_product(_patches(layer, kept.a_in[part], g_dtype), E_z, rows)
+        E_z = _unpool(layer, kept, post, part, g_dtype).reshape(-1, n_out)
+        G = kernels.gradient_product(_patches(layer, pre[part], g_dtype), E_z, rows)
         with lock:
             np.add(total, G, out=total)
         if D is not None:
+            if post is not E:
+                E_z = _unpool(layer, kept, E, part, g_dtype).reshape(-1, n_out)
             back = kernels.product(E_z.astype(layer.d_dtype, copy=False), V_d.T, "patches")
             image = (len(E[part]), *layer.in_shape)
             D[part] = kernels.fold_patches(
@@ -502,6 +538,14 @@ def _conv_backward(
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
     return total, D
+
+
+def _unpool(layer: Layer, kept: Kept, E: np.ndarray, part: slice, dtype: type) -> np.ndarray:
+    if not layer.pool:
+        return kernels.as_carrier(E[part], dtype, "unpool")
+    assert kept.winner is not None
+    pool = layer.pool
+    return kernels.unpool(E[part], kept.winner[part], pool.size, pool.step, layer.z_shape, dtype)
 
 
 # --- update ------------------------------------------------------------------------------------------
@@ -532,19 +576,34 @@ def update(
     -------
     New S; the given one is left as it is.
     """
+    bound = layer.bits.stored_max(rules.stored_range)
+    if rules.update == "coincidence":
+        dS = np.clip(G, -1, 1).reshape(S.shape)
+        return np.clip(S - dS, -bound, bound).astype(S.dtype)
     if exponent is None:
         return S
-    bound = layer.bits.stored_max(rules.stored_range)
     step_max = 1 if rules.update == "ternary" else 2 * bound  # more would saturate from anywhere
     dtype = np.promote_types(carrier((step_max + 1) << 16), G.dtype).type
+    shift = exponent - log2_eta - 16
+    rows = np.flatnonzero(G.any(axis=1))
+    if not len(rows):
+        return S
+    if len(rows) < _SPARSE * len(G):  # inputs that are silent all over the batch change no weight
+        r = _update_bits(layer, seed, step, 0, layer.n_weights).reshape(G.shape)[rows]
+        new = S.copy().reshape(G.shape)
+        changed = np.empty(r.shape, S.dtype)
+        kernels.stochastic_update(changed, new[rows], G[rows], r, shift, bound, step_max, dtype)
+        new[rows] = changed
+        return new.reshape(S.shape)
     flat_S, flat_G, new = S.reshape(-1), G.reshape(-1), np.empty(layer.n_weights, S.dtype)
 
     def work(part: slice) -> None:
-        count = part.stop - part.start
-        r = random_bits.bits16(seed, random_bits.UPDATE, layer.index, step, part.start, count)
-        kernels.stochastic_update(
-            new[part], flat_S[part], flat_G[part], r, exponent - log2_eta - 16, bound, step_max, dtype
-        )
+        r = _update_bits(layer, seed, step, part.start, part.stop - part.start)
+        kernels.stochastic_update(new[part], flat_S[part], flat_G[part], r, shift, bound, step_max, dtype)
 
     kernels.each_part(work, layer.n_weights, _update_part(layer))
     return new.reshape(S.shape)
+
+
+def _update_bits(layer: Layer, seed: int, step: int, first: int, count: int) -> np.ndarray:
+    return random_bits.bits16(seed, random_bits.UPDATE, layer.index, step, first, count)

@@ -11,8 +11,8 @@ import numpy as np
 
 from wage_neuro.errors import SettingError
 
-INIT, UPDATE, ORDER = 0, 1, 2
-"""Purposes: initial weights, stochastic rounding of updates, order of the training data."""
+INIT, UPDATE, ORDER, PRE, POST = range(5)
+"""Purposes: initial weights, stochastic rounding of updates, order of the training data, learning spikes."""
 
 _WORDS_A_BLOCK = 4  # one Philox block is four 64-bit words
 

@@ -114,7 +114,10 @@ def train_step(
         top = layers.mask_saturated(kept[i], D)
         exponent, error_held[i] = exponent_and_next(state.error_held[i], top, len(x), rules)
         E = layers.error_codes(layer, kept[i], D, exponent)
-        G, D = layers.backward(layer, V[i], kept[i], E)
+        spikes = None
+        if rules.update == "coincidence":
+            spikes = layers.learning_spikes(layer, kept[i], E, log2_eta, state.seed, state.step)
+        G, D = layers.backward(layer, V[i], kept[i], E, spikes)
         S[i], gradient_held[i] = learn(
             layer, state.S[i], G, state.gradient_held[i], len(x), log2_eta, rules, state.seed, state.step
         )
@@ -140,7 +143,9 @@ def learn(
     step: int,
 ) -> tuple[np.ndarray, Held]:
     """Update one layer from its gradient over `samples` samples; return S and the held exponent."""
-    exponent, held = exponent_and_next(held, layers.peak(G), samples, rules)
+    exponent = None
+    if rules.update != "coincidence":  # whose steps have no scale
+        exponent, held = exponent_and_next(held, layers.peak(G), samples, rules)
     return layers.update(layer, S, G, exponent, log2_eta, rules, seed, step), held
 
 

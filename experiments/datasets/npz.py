@@ -48,8 +48,9 @@ def read(path: Path) -> Dataset:
 
 def _arrays(path: Path) -> list[np.ndarray]:
     """The arrays of the first form that the file has whole."""
-    with reading(path, ".npz file"):
-        file = np.load(path, allow_pickle=False)
+    # np.load leaves the file open when it opened it itself and then finds it damaged
+    with reading(path, ".npz file"), path.open("rb") as raw:
+        file = np.load(raw, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"{path}: one array: want an .npz file of images and labels")
         with file:

@@ -27,6 +27,7 @@ MODES = {
     "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
 }
 

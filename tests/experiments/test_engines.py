@@ -49,7 +49,7 @@ def test_an_unknown_name(name):
 
 
 def test_lanes_belong_to_lava():
-    with pytest.raises(SettingError, match="^lanes=8: only the lava engine sends samples in lanes$"):
+    with pytest.raises(SettingError, match=r"^lanes=8: only the lava engine sends samples in lanes$"):
         make_engine("numpy", NETWORK, RULES, STATE, lanes=8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from fractions import Fraction
 
@@ -79,13 +80,9 @@ def test_schedules_that_cannot_be(text, message):
 
 @given(st.one_of(st.text(max_size=12), st.text("0123456789@,./- ²", max_size=12)))
 @example("8, 1@²")  # a digit to str.isdigit, not to int
-def test_any_text_is_read_or_refused_in_one_line(text):
-    try:
-        schedule = EtaSchedule.parse(text)
-    except SettingError as error:
-        assert "eta" in str(error)
-    else:
-        assert schedule.log2_at(0) in EXPONENTS
+def test_any_text_is_read_or_refused(text):
+    with contextlib.suppress(SettingError):
+        assert EtaSchedule.parse(text).log2_at(0) in EXPONENTS
 
 
 def test_a_huge_exponent_is_refused_at_once():

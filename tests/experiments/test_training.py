@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -36,13 +37,7 @@ LEGS = {
     "numpy, at an epoch's end": ("batch", [("numpy", None, (1, 0)), ("numpy", None, END)]),
     "numpy, often": (
         "held",
-        [
-            ("numpy", None, (0, 32)),
-            ("numpy", None, (0, 64)),
-            ("numpy", None, (1, 0)),
-            ("numpy", None, (2, 352)),
-        ]
-        + [("numpy", None, END)],
+        [("numpy", None, stop) for stop in ((0, 32), (0, 64), (1, 0), (2, 352), END)],
     ),
     "lava, in an epoch": ("batch", [("lava", None, (0, 160)), ("lava", None, END)]),
     "lava, at an epoch's end": ("batch", [("lava", None, (1, 0)), ("lava", None, END)]),
@@ -59,6 +54,12 @@ LEGS = {
         ],
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    """test_run_folder.py draws; here it would take most of the time."""
+    monkeypatch.setattr(run_folder, "draw_curve", lambda path, *_: path.write_bytes(b""))
 
 
 @pytest.fixture
@@ -135,9 +136,7 @@ def test_the_cut_into_calls_changes_no_bit(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    "error", [EngineError("a Process died"), KeyboardInterrupt()], ids=["error", "Ctrl-C twice"]
-)
+@pytest.mark.parametrize("error", [EngineError("a Process died"), KeyboardInterrupt()], ids=repr)
 def test_a_run_that_breaks_goes_on_from_its_last_checkpoint(
     engine, error, tmp_path, helpers, uninterrupted, same_run, batch_by_batch, monkeypatch
 ):
@@ -347,10 +346,9 @@ def _cut(file):
     file.write_bytes(file.read_bytes()[:-200])
 
 
-def _flip(file):
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 0xFF  # in the middle of the packed weights
-    file.write_bytes(data)
+def _one_array(file):
+    with file.open("wb") as opened:
+        np.save(opened, np.zeros(3))
 
 
 @pytest.mark.parametrize(
@@ -361,18 +359,32 @@ def _flip(file):
         (lambda file: file.write_bytes(b""), "not a whole wage-neuro checkpoint"),
         (lambda file: file.write_text("text"), "not a whole wage-neuro checkpoint"),
         (lambda file: np.savez(file, images=np.zeros(3)), "not a whole wage-neuro checkpoint"),
-        (_flip, "not a whole wage-neuro checkpoint"),
-        (lambda file: np.save(file.open("wb"), np.zeros(3)), "not a whole wage-neuro checkpoint"),
+        (_one_array, "not a whole wage-neuro checkpoint"),
     ],
-    ids=["missing", "cut", "empty", "text", "other npz", "a damaged byte", "npy"],
+    ids=["missing", "cut", "empty", "text", "other npz", "npy"],
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_checkpoint_that_cannot_be_read(spoil, message, finished):
     file = finished / run_folder.CHECKPOINT
     spoil(file)
     with pytest.raises(CheckpointError, match=message) as error:
         Run.resume(finished)
     assert str(file) in str(error.value)
+    del error
+    gc.collect()  # a file left open is found here and not in a later test
+
+
+def test_a_damaged_byte_is_harmless_or_told(finished, assert_same_state):
+    file = finished / run_folder.CHECKPOINT
+    whole, state = file.read_bytes(), checkpoint.load(file).state
+    told = 0
+    for place in range(5, len(whole), 31):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1 :])
+        try:
+            assert_same_state(checkpoint.load(file).state, state)
+        except CheckpointError:
+            told += 1
+    gc.collect()
+    assert told > len(whole) / 31 / 2
 
 
 def _put(*path, value):

@@ -72,6 +72,15 @@ def stored_bound(k_W: int, k_G: int, stored_range: str) -> int:
     return top(k_W) * 2 ** (k_G - k_W) if stored_range == "authors" and k_G >= k_W else top(k_G)
 
 
+def output_error(Z: list[int], label: int, target: int, loss: str = "sse", margin: int = 0) -> list[int]:
+    """Error at the output for one sample; a lead of `margin` eighths of the target leaves none."""
+    D = [z - target * (o == label) for o, z in enumerate(Z)]
+    if loss == "one-sided":
+        D = [min(d, 0) if o == label else max(d, 0) for o, d in enumerate(D)]
+    lead = Z[label] - max([z for o, z in enumerate(Z) if o != label], default=0)
+    return [0] * len(Z) if margin and 8 * lead >= margin * target else D
+
+
 def updated(S: int, G: int, r: int, m: int, log2_eta: int, bound: int, ternary: bool) -> int:
     """New S of one weight: clip(S - sgn(G) * ((floor(eta * abs(G) * 2**16 / 2**m) + r) >> 16))."""
     shift = 16 + log2_eta - m
@@ -154,7 +163,7 @@ def pairs(specs) -> list[tuple]:
     return found
 
 
-def step(specs, bits, S, x, labels, log2_eta, random, stored_range, ternary=False, exponents=None):
+def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None):
     """One training step; `exponents` (errors, gradients) are the held ones, else those of the batch.
 
     Returns new S of each layer, logits, and the peaks (errors, gradients) of each layer.
@@ -172,8 +181,9 @@ def step(specs, bits, S, x, labels, log2_eta, random, stored_range, ternary=Fals
         kept.append((a, W, Z, chosen, full.shape, shift))
         a = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
     logits = Z
-    D = logits.copy()
-    D[range(n), labels] -= 2 ** (k_A - 1 + shift)
+    target = 2 ** (k_A - 1 + shift)
+    rows = zip(logits.tolist(), labels.tolist(), strict=True)
+    D = np.array([output_error(z, label, target, rules.loss, rules.margin) for z, label in rows], object)
     peaks_E, peaks_G = [], []
     for i, (spec, _) in reversed(list(enumerate(pairs(specs)))):
         a, W, Z, chosen, full_shape, shift = kept[i]
@@ -193,11 +203,12 @@ def step(specs, bits, S, x, labels, log2_eta, random, stored_range, ternary=Fals
             G, D = a.T @ E, E @ W.T
         peaks_G.insert(0, max(map(abs, G.flat)))
         m = exponents[1][i] if exponents else exponent(peaks_G[0])
-        bound, stored = stored_bound(k_W, k_G, stored_range), ints(S[i])
+        bound, stored = stored_bound(k_W, k_G, rules.stored_range), ints(S[i])
         if m is not None:
-            r = ints(random[i]).reshape(stored.shape)
-            stored = each(
-                lambda s, g, r, m=m: updated(s, g, r, m, log2_eta, bound, ternary), stored, G.reshape(stored.shape), r
-            )
+
+            def move(s, g, r, m=m, bound=bound):
+                return updated(s, g, r, m, log2_eta, bound, rules.update == "ternary")
+
+            stored = each(move, stored, G.reshape(stored.shape), ints(random[i]).reshape(stored.shape))
         new.insert(0, stored)
     return new, logits, (peaks_E, peaks_G)

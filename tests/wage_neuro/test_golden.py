@@ -167,7 +167,7 @@ def check_trace(case):
             same(flat(pooled_products(layer, V[i], a)), expected["Z"][i])
             a, keep = layers.forward(layer, V[i], a)
             kept.append(keep)
-        D = layers.output_error(net.layers[-1], a, labels)
+        D = layers.output_error(net.layers[-1], a, labels, rules)
         for layer in reversed(net.layers):
             i = layer.index
             D = D.reshape(samples, *layer.out_shape)

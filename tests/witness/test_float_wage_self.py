@@ -1,4 +1,4 @@
-"""The float reference against numbers worked by hand, and against the golden vectors: two separate witnesses."""
+"""The float reference against numbers worked by hand and against the golden vectors, a separate witness."""
 
 import importlib.util
 import json
@@ -74,14 +74,14 @@ def test_Q_halves_go_to_even_and_ends_clip() -> None:
 
 
 def test_Q_E_by_hand() -> None:
-    # Shift(5) = 4: 5/4 clips, -2/4 is -64/128, 1/64/4 is half a step and goes to 0, 3/64/4 is 1.5 and goes to 2.
+    # Shift(5) = 4: 5/4 clips, -2/4 is -64/128, 1/64/4 is half a step and goes to 0, 3/64/4 is 1.5, to 2.
     codes = fw.to_codes(fw.Q_E(np.array([5, -2, 1 / 64, 3 / 64, 0]), 8), 8)
     assert codes.tolist() == [127, -64, 0, 2, 0]
     assert fw.Q_E(np.zeros((2, 3)), 8).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_Q_G_cuts_to_16_bits_before_it_adds() -> None:
-    # The largest is 1, so Shift is 1. 2**-17 is cut to 0: not even the largest random number lifts it to a step.
+    # The largest is 1, so Shift is 1. 2**-17 is cut to 0: the largest random number does not lift it.
     g = np.array([1.0, 2.0**-17, 2.0**-16, -(2.0**-16), 0.0])
     most = np.full(5, 2**16 - 1)
     assert (128 * fw.Q_G(g, 8, 1.0, most, "wide")).tolist() == [1, 0, 1, -1, 0]
@@ -152,7 +152,7 @@ def test_overlapping_windows_add_their_errors() -> None:
 def test_one_dense_step(
     stored_range: str, update: str, eta: float, random: int, steps: list[list[int]]
 ) -> None:
-    """W_q = (1/2, -1/2; 0, 1/2), z = (1/4, -1/8), e = (-3/4, -1/8), g = (-12, -2; -6, -1) / 32, Shift(g) = 1/2."""
+    """z = (1/4, -1/8), e = (-3/4, -1/8), g = (-12, -2; -6, -1) / 32, Shift 1/2; 33/128 counts as 1/2."""
     W = np.array([[64, -64], [0, 33]]) / 128
     net = fw.FloatWage([fw.DenseSpec(2)], (2,), [W], stored_range=stored_range, update=update)
     x, labels = np.array([[0.5, 0.25]]), np.array([0])
@@ -168,8 +168,8 @@ def test_one_dense_step(
 def test_saturation_masks_before_Shift_looks_and_ReLU_masks_after() -> None:
     """Hidden unit 0 stands at 127/128 for the first sample (passes) and at 1 for the second (masked).
 
-    Errors arriving at the hidden layer, times 128: (-8, -24, -56) and (95.5, -63.5, -31.5). With 95.5 masked, Shift
-    is 1/2, not 1, and every code doubles. Unit 2 is below zero, so ReLU masks it last.
+    Errors arriving at the hidden layer, times 128: (-8, -24, -56) and (95.5, -63.5, -31.5). With 95.5 masked,
+    Shift is 1/2, not 1, and every code doubles. Unit 2 is below zero, so ReLU masks it last.
     """
     W1 = np.zeros((4, 3))
     W1[:, 0], W1[0, 1], W1[0, 2] = 0.5, 0.5, -0.5
