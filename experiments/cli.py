@@ -23,6 +23,7 @@ from wage_neuro.errors import SettingError, WageError
 from wage_neuro.layers import Rules
 from wage_neuro.network import PRESETS
 
+NAME_LENGTH = 100  # of a run folder that is named for its run
 STOPPED = 130  # exit code of a run that Ctrl-C ended, as shells have it
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)  # paths may look like markup
 
 DataDir = Annotated[
     Path | None,
@@ -137,7 +138,9 @@ def train(
         training = Run.resume(resume, epochs, data_dir)
     else:
         rules = Rules(batch, shift, hold, update, stored_range, loss, margin_of(margin))
-        config = Config(data, network, bits, epochs or 10, eta, seed, validation, train_images, rules)
+        config = Config(
+            data, network, bits, 10 if epochs is None else epochs, eta, seed, validation, train_images, rules
+        )
         training = Run.start(config, _folder_of(config, run), data_dir)
     _train(training, engine, lanes, record)
 
@@ -202,12 +205,10 @@ def evaluate(
 def data_sets(data_dir: DataDir = None) -> None:
     """List the data sets: what they are, where they were found, or how to get them."""
     for row in datasets.locations(data_dir):
-        found = (
-            f"[green]{row.found}[/green]"
-            if row.found
-            else "not here; downloaded at first use, or put it there"
-        )
-        console.print(f"[bold]{row.name}[/bold]  {row.what}\n  found    {found}")
+        console.print(row.name, style="bold", end="")
+        console.print(f"  {row.what}\n  found    ", end="")
+        found = row.found or "not here; downloaded at first use, or put it there"
+        console.print(str(found), style="green" if row.found else "yellow")
         console.print(f"  source   {row.source}\n  licence  {row.licence}\n")
     console.print(
         "Any .npz with images (n, height, width[, channels]) uint8 and labels can be given too:"
@@ -231,15 +232,17 @@ def _refuse_other_settings(context: typer.Context) -> None:
 
 
 def _folder_of(config: Config, given: Path | None) -> Path:
-    return given or run_folder.free(
-        Path("runs") / f"{Path(config.data).stem}-{config.network}-s{config.seed}"
-    )
+    name = f"{Path(config.data).stem}-{config.network}"[:NAME_LENGTH]
+    return given or run_folder.free(Path("runs") / f"{name}-s{config.seed}")
 
 
 def _train(
     training: Run, engine_name: str, lanes: int | None = None, record: Path | None = None, hints: bool = False
 ) -> None:
     config, folder = training.config, training.folder
+    shown = shlex.quote(str(folder))
+    if record:
+        run_folder.check_writable(record)
     with training.engine(engine_name, lanes) as engine:
         run_folder.prepare(folder, new=training.is_new)
         console.print(
@@ -247,14 +250,14 @@ def _train(
             f" engine {engine_name}\n{config.data}: {len(training.data.train_labels):,} training and"
             f" {len(training.data.test_labels):,} {config.held_out} images"
             f" {training.data.train_images.shape[1:]}\n"
-            f"run folder {folder}"
+            f"run folder {shown}"
         )
         began = time.monotonic()
         with _bar() as progress:
             training.fit(engine, _display(progress, training))
     if not training.finished:
         console.print(
-            f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {folder}"
+            f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {shown}"
         )
         raise typer.Exit(STOPPED)
     command = "wage-neuro " + shlex.join(sys.argv[1:])
@@ -263,12 +266,12 @@ def _train(
             training.write_record(path, engine_name, command)
     console.print(
         f"trained in {time.monotonic() - began:.1f} s; checkpoint.npz, metrics.jsonl, curve.png and"
-        f" record.json are in {folder}"
+        f" record.json are in {shown}"
     )
     if hints:
         console.print(
-            f"what next:\n  wage-neuro evaluate {folder}\n"
-            f"  wage-neuro train --resume {folder} --epochs {config.epochs + 20}\n"
+            f"what next:\n  wage-neuro evaluate {shown}\n"
+            f"  wage-neuro train --resume {shown} --epochs {config.epochs + 20}\n"
             "  wage-neuro train --network lenet --data mnist --engine lava --epochs 10\n"
             "  wage-neuro train --help"
         )
@@ -321,13 +324,20 @@ def _options(
     pass
 
 
+def _fail(message: str) -> NoReturn:
+    line = " ".join(message.splitlines())
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"wage-neuro: {line}")
+    sys.exit(1)
+
+
 def main() -> NoReturn:
     """Run the command; an error of ours is one line and exit code 1."""
     try:
         app(standalone_mode=True)
     except WageError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"wage-neuro: {error}")
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:  # a full disk, say
+        _fail(f"{error.filename or 'files'}: {error.strerror or error}")
     sys.exit(0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,10 +16,9 @@ def log2_of(text: str) -> int:
     >>> log2_of("8"), log2_of("1/8"), log2_of("0.5")
     (3, -3, -1)
     """
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
+    number = r"\d{1,6}(\.\d{1,20})?(e[-+]?\d\d?)?|\d{1,6}/0*[1-9]\d{0,5}"
+    short = re.fullmatch(number, text.strip(), re.ASCII)
+    value = Fraction(text) if short else 0
     low, high = LOG2_ETA_RANGE
     for exponent in range(low, high + 1):
         if value == Fraction(2) ** exponent:
@@ -43,7 +43,7 @@ class EtaSchedule:
         steps: list[tuple[int, int]] = []
         for part in text.split(","):
             value, at, epoch = part.strip().partition("@")
-            if at and not epoch.strip().isdigit():
+            if at and not re.fullmatch(r"\d{1,9}", epoch.strip(), re.ASCII):
                 raise SettingError(f"eta {part.strip()!r}: want a whole epoch after the @")
             steps.append((int(epoch) if at else 0, log2_of(value.strip())))
         epochs = [epoch for epoch, _ in steps]

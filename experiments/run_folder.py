@@ -25,15 +25,31 @@ def prepare(folder: Path, new: bool) -> None:
     SettingError
         If it cannot, or if a new run's folder already holds one.
     """
-    if new and (folder / CHECKPOINT).exists():
-        raise SettingError(f"run folder {folder}: it holds a run already; --resume {folder} goes on with it")
     try:
+        if new and (folder / CHECKPOINT).exists():
+            raise SettingError(
+                f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / ".writable") as file:
-            file.write(b"")
-        (folder / ".writable").unlink()
+        _try_to_write(folder)
     except OSError as error:
         raise SettingError(f"run folder {folder}: cannot write there ({error.strerror})") from None
+
+
+def check_writable(path: Path) -> None:
+    """Raise SettingError unless a file can be written at `path`, before hours are spent on what goes there."""
+    try:
+        if path.is_dir():
+            raise SettingError(f"record {path}: is a folder; want a file")
+        _try_to_write(path.parent)
+    except OSError as error:
+        raise SettingError(f"record {path}: cannot write there ({error.strerror})") from None
+
+
+def _try_to_write(folder: Path) -> None:
+    with written_whole(folder / ".writable") as file:
+        file.write(b"")
+    (folder / ".writable").unlink()
 
 
 def free(folder: Path) -> Path:
@@ -105,7 +121,12 @@ def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out:
         axes.plot(epochs, values, "o-", color=colour, markersize=3.5, linewidth=1.6, label=f"{label} error")
     last = 100 * rows[-1]["error"]
     axes.annotate(
-        f"{last:.2f} %", (epochs[-1], last), textcoords="offset points", xytext=(6, -3), color="#0b6bcb"
+        f"{last:.2f} %",
+        (epochs[-1], last),
+        textcoords="offset points",
+        xytext=(0, 7),
+        ha="center",
+        color="#0b6bcb",
     )
     axes.set(xlabel="epoch", ylabel="error (%)", title=title)
     if all(row["error"] > 0 and row["train_error"] > 0 for row in rows):

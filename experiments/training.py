@@ -96,6 +96,11 @@ class Progress:
     seconds: float = 0.0
     rows: list[dict[str, Any]] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("epoch", "batch", "wrong", "squared_error"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
+                raise TypeError(f"{name}={getattr(self, name)!r}")
+
     @property
     def curve(self) -> list[dict[str, Any]]:
         if self.rows is None:
@@ -155,6 +160,12 @@ class Run:
             raise SettingError(
                 f"batch={config.rules.batch}: there are only {len(data.train_labels)} training images"
             )
+        if progress.batch > self.batches:
+            raise CheckpointError(f"{folder}: damaged, batch {progress.batch} of {self.batches}")
+        begun = progress.epoch + (progress.batch > 0)
+        if config.epochs < begun:
+            raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
+        self.is_new = False
         self.stop_wanted = False
 
     @classmethod
@@ -163,14 +174,17 @@ class Run:
         data = open_data(config, data_dir)
         network = build_network(config, data)
         saved = Checkpoint(network, config.rules, initial_state(network, config.seed))
-        return cls(folder, config, data, saved, Progress())
+        run = cls(folder, config, data, saved, Progress())
+        run.is_new = True
+        return run
 
     @classmethod
     def resume(cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None) -> Run:
         """Go on with the run in a folder, to the same bits as if it had never stopped."""
         saved = checkpoint.load(folder / run_folder.CHECKPOINT)
         try:
-            config = Config.from_json({**saved.extra["config"], **({"epochs": epochs} if epochs else {})})
+            more = {} if epochs is None else {"epochs": epochs}
+            config = Config.from_json({**saved.extra["config"], **more})
             progress, data_sum = Progress(**saved.extra["progress"]), saved.extra["data_sha256"]
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{folder}: its checkpoint is not of a training run ({error})") from None
@@ -214,12 +228,9 @@ class Run:
                     report(self._report(seen, seen / (time.monotonic() - began)))
                     last_save = time.monotonic()
             self.save(engine)
+        if progress.curve:
+            self._write_metrics()
         return progress.curve
-
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing has been trained yet."""
-        return self.saved.state.step == 0
 
     @property
     def finished(self) -> bool:
@@ -266,9 +277,13 @@ class Run:
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
         self.save(engine)
+        self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        """Write metrics.jsonl and curve.png; they follow from the checkpoint, which is written first."""
         title = f"{self.config.network} on {Path(self.config.data).name}, {self.network.bits}, all integers"
-        run_folder.write_metrics(self.folder, progress.curve)
-        run_folder.draw_curve(self.folder / "curve.png", title, progress.curve, self.config.held_out)
+        run_folder.write_metrics(self.folder, self.progress.curve)
+        run_folder.draw_curve(self.folder / "curve.png", title, self.progress.curve, self.config.held_out)
 
     def predict(self, engine: Engine) -> np.ndarray:
         """Logits of the held-out images."""

@@ -12,7 +12,6 @@ import mmap
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from functools import singledispatch
@@ -224,14 +223,17 @@ class _Graph:
 
     def __init__(self, process: AbstractProcess) -> None:
         self.process = process
-        self.running = True
-        with _children_of_this_process():
-            process.create_runtime(
-                Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS}
-            )
-        self.running = False
         self.closed = False
-        self.run(0)  # Lava takes Var.set only after a first run
+        self.running = True
+        try:
+            with _children_of_this_process():
+                process.create_runtime(
+                    Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS}
+                )
+            self.run(0)  # Lava takes Var.set only after a first run
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, steps: int) -> None:
         """Run time steps; an exception in a ProcessModel ends the graph and is raised here."""
@@ -281,6 +283,8 @@ class _Graph:
     def _kill(self) -> None:
         self.closed = True
         runtime = self.process.runtime
+        if runtime is None or runtime._messaging_infrastructure is None:
+            return
         for actor in self._actors:
             actor.kill()
             actor.join()
@@ -292,15 +296,11 @@ class _Graph:
 def _children_of_this_process() -> Iterator[None]:
     """Processes started here leave Ctrl-C to us, and die when we die, however that happens."""
     global _starting
-    main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main_thread else None
     _starting = True
     try:
         yield
     finally:
         _starting = False
-        if main_thread:
-            signal.signal(signal.SIGINT, handler)
 
 
 _starting = False
@@ -309,8 +309,10 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def _after_fork() -> None:
-    if _starting and _libc:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _starting:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if _libc:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 os.register_at_fork(after_in_child=_after_fork)

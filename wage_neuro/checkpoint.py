@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,21 @@ from wage_neuro.errors import CheckpointError, WageError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Rules
 from wage_neuro.network import Network
+from wage_neuro.random_bits import check_seed
 from wage_neuro.train import Held, State
 
 FORMAT = 1
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)  # what numpy, zip and JSON raise on damaged bytes
 
 
 @dataclass(frozen=True)
@@ -65,13 +78,17 @@ def load(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # np.load leaves the file open when it opened it itself and then finds it damaged
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             header = json.loads(bytes(file["header"]))
             arrays = {name: file[name] for name in file.files if name != "header"}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: not a whole wage-neuro checkpoint ({error})") from None
+    except _DAMAGE as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{path}: not a whole wage-neuro checkpoint ({text})") from None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: damaged checkpoint (its header is no object)")
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: checkpoint format {header.get('format')}; this version reads {FORMAT}"
@@ -92,12 +109,17 @@ def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
     rules = Rules(**header["rules"])
     S = tuple(arrays[f"S{i}"] for i in range(len(arrays)))
     _check_weights(network, rules, S)
+    step, seed = header["step"], check_seed(header["seed"])
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise CheckpointError(f"step {step!r}: want a whole number >= 0")
+    if not len(header["error_held"]) == len(header["gradient_held"]) == len(S):
+        raise CheckpointError(f"{len(header['error_held'])} held exponents: want {len(S)}")
     state = State(
         S,
         tuple(Held(**held) for held in header["error_held"]),
         tuple(Held(**held) for held in header["gradient_held"]),
-        header["seed"],
-        header["step"],
+        seed,
+        step,
     )
     return Checkpoint(network, rules, state, header["extra"])
 

@@ -16,6 +16,8 @@ FORMS = (
     ("images", "labels"),
 )
 
+CLASSES_MAX = 1 << 16  # a larger label is a mistake, and its output layer would not fit in memory
+
 
 def read(path: Path) -> Dataset:
     """Read an .npz file; its grey levels are read as 0..1.
@@ -41,6 +43,8 @@ def read(path: Path) -> Dataset:
         test_images, test_labels = train_images[held], train_labels[held]
         train_images, train_labels = train_images[kept], train_labels[kept]
     classes = 1 + int(max(train_labels.max(initial=0), test_labels.max()))
+    if classes > CLASSES_MAX:
+        raise DataError(f"{path}: label {classes - 1}: want 0..{CLASSES_MAX - 1}")
     return Dataset(
         path.stem, train_images, train_labels, test_images, test_labels, classes=classes, signed=False
     )

@@ -42,7 +42,7 @@ def test_version_and_help(wage_neuro):
         assert all(name in wage_neuro(*words).out for name in ("train", "evaluate", "demo", "data"))
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
-        " validation train-images data-dir run resume record",
+        " validation train-images data-dir run resume record loss margin",
         "evaluate": "data engine lanes data-dir",
         "demo": "epochs engine seed",
         "data": "data-dir",

@@ -543,7 +543,7 @@ def test_digits_is_whole_scaled_and_fairly_split() -> None:
     data, bunch = load("digits"), load_digits()
     assert (data.train_images.shape, data.test_images.shape) == ((1437, 8, 8, 1), (360, 8, 8, 1))
     assert (data.classes, data.signed) == (10, False)
-    assert np.bincount(data.test_labels).tolist() == [36, 36, 36, 36, 36, 37, 36, 36, 35, 36]
+    assert np.abs(np.bincount(data.test_labels) - np.bincount(bunch.target) / 5).max() < 1
     levels = {int(v): round(int(v) * 255 / 16) for v in range(17)}
     first = [[levels[int(v)] for v in row] for row in bunch.images[0]]
     assert data.test_images[0, ..., 0].tolist() == first

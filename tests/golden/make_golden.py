@@ -502,6 +502,8 @@ def dense_traces(draw: Draw) -> Iterator[Case]:
     yield trace_case(draw, net, (4,), eta, "authors", "wide", bits=(4, 6, 5, 7))
     # Three weight layers, the first two with alpha above 1.
     yield trace_case(draw, [dense(11), dense(5), dense(3)], (12,), eta, "authors", "ternary", batch=3)
+    # Large steps, so that the range clips the stored weights.
+    yield trace_case(draw, net, (4,), [3, 3, 3, 3], "authors", "wide")
 
 
 def conv_traces(draw: Draw) -> Iterator[Case]:

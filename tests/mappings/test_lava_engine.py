@@ -68,7 +68,7 @@ def test_closing_leaves_nothing(nothing_left):
 
 
 def test_an_exception_in_a_model_is_told_and_ends_everything(nothing_left, monkeypatch):
-    def broken(layer, V, kept, E):
+    def broken(layer, V, kept, E, spikes):
         raise ArithmeticError(f"made to fail in layer {layer.index}")
 
     monkeypatch.setattr(layers, "backward", broken)

@@ -6,6 +6,7 @@ Arrays are numpy arrays of Python ints (dtype object), which neither round nor o
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -89,6 +90,11 @@ def updated(S: int, G: int, r: int, m: int, log2_eta: int, bound: int, ternary: 
     return clip(S - dS if G > 0 else S + dS, -bound, bound)
 
 
+def spike(code: int, r: int, log2_probability: int) -> int:
+    """Sign of a code with probability abs(code) * 2**log2_probability, by 16 random bits; else 0."""
+    return ((code > 0) - (code < 0)) * (r < abs(code) * Fraction(2) ** (16 + log2_probability))
+
+
 # --- convolution and pooling ------------------------------------------------------------------------
 
 
@@ -166,6 +172,8 @@ def pairs(specs) -> list[tuple]:
 def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None):
     """One training step; `exponents` (errors, gradients) are the held ones, else those of the batch.
 
+    random : of each layer, 16 bits a weight; with coincidence updates (16 bits an input, 16 bits an output).
+
     Returns new S of each layer, logits, and the peaks (errors, gradients) of each layer.
     """
     k_W, k_A, k_G, k_E = bits.k_W, bits.k_A, bits.k_G, bits.k_E
@@ -196,19 +204,29 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None):
         E = each(lambda d, m=m: error_code(d, m, k_E), D)
         if hidden:
             E[Z <= 0] = 0
-        E = unpool(E, chosen, full_shape) if chosen else E
+        pre, post, coincidence = a, E, rules.update == "coincidence"
+        if coincidence:
+            pre_bits, post_bits = (ints(r).reshape(c.shape) for r, c in zip(random[i], (a, E), strict=True))
+            pre = each(lambda c, r: spike(c, r, 1 - k_A), a, pre_bits)
+            post = each(lambda c, r: spike(c, r, log2_eta + 1 - k_E), E, post_bits)
+        if chosen:
+            E, post = unpool(E, chosen, full_shape), unpool(post, chosen, full_shape)
         if hasattr(spec, "kernel"):
-            G, D = convolve_back(a, W, E, spec.stride, spec.padding)
+            G, _ = convolve_back(pre, W, post, spec.stride, spec.padding)
+            _, D = convolve_back(a, W, E, spec.stride, spec.padding)
         else:
-            G, D = a.T @ E, E @ W.T
+            G, D = pre.T @ post, E @ W.T
         peaks_G.insert(0, max(map(abs, G.flat)))
         m = exponents[1][i] if exponents else exponent(peaks_G[0])
         bound, stored = stored_bound(k_W, k_G, rules.stored_range), ints(S[i])
-        if m is not None:
+        G = G.reshape(stored.shape)
+        if coincidence:
+            stored = each(lambda s, g, bound=bound: clip(s - clip(g, -1, 1), -bound, bound), stored, G)
+        elif m is not None:
 
             def move(s, g, r, m=m, bound=bound):
                 return updated(s, g, r, m, log2_eta, bound, rules.update == "ternary")
 
-            stored = each(move, stored, G.reshape(stored.shape), ints(random[i]).reshape(stored.shape))
+            stored = each(move, stored, G, ints(random[i]).reshape(stored.shape))
         new.insert(0, stored)
     return new, logits, (peaks_E, peaks_G)

@@ -51,7 +51,9 @@ def test_width_out_of_range(name, k):
         Bits(**{name: k})
 
 
-@pytest.mark.parametrize("text", ["", "288", "28888", "28F8", "28c8", "2-8-8", "2-8-8-8-8", "2,8,8,8", " 2888", 2.5])
+@pytest.mark.parametrize(
+    "text", ["", "288", "28888", "28F8", "28c8", "2-8-8", "2-8-8-8-8", "2,8,8,8", " 2888", 2.5]
+)
 def test_pattern_that_cannot_be_read(text):
     message = f"bits {str(text)!r}: want four widths k_W k_A k_G k_E such as 2888, 28C8 or 2-8-12-8"
     with pytest.raises(BitWidthError, match=f"^{re.escape(message)}$"):

@@ -53,7 +53,10 @@ def test_a_failure_at_the_end_leaves_what_was(tmp_path, monkeypatch, call):
 
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    for path, error in ((tmp_path / "none" / "a", FileNotFoundError), (tmp_path / "file" / "a", NotADirectoryError)):
+    for path, error in (
+        (tmp_path / "none" / "a", FileNotFoundError),
+        (tmp_path / "file" / "a", NotADirectoryError),
+    ):
         with pytest.raises(error), written_whole(path):
             pytest.fail("nothing to write to")
     assert os.listdir(tmp_path) == ["file"]

@@ -14,11 +14,14 @@ from wage_neuro.fixed_point import carrier, log2_round, peak, round_shift_half_e
 INTEGERS = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64]
 
 
-@given(st.integers(-8, 60).flatmap(
-    lambda shift: st.tuples(
-        st.just(shift), st.lists(st.integers(-(2 ** min(52, 52 + shift)), 2 ** min(52, 52 + shift)), max_size=20)
+@given(
+    st.integers(-8, 60).flatmap(
+        lambda shift: st.tuples(
+            st.just(shift),
+            st.lists(st.integers(-(2 ** min(52, 52 + shift)), 2 ** min(52, 52 + shift)), max_size=20),
+        )
     )
-))
+)
 def test_round_shift_of_large_numbers(plain, case):
     shift, values = case
     expected = [plain.rne(v, shift) for v in values]
@@ -77,7 +80,11 @@ def test_peak(values):
 
 
 def test_peak_of_the_lowest_integer():
-    assert [peak(np.array([np.iinfo(t).min, 0], t)) for t in (np.int8, np.int16, np.int64)] == [2**7, 2**15, 2**63]
+    assert [peak(np.array([np.iinfo(t).min, 0], t)) for t in (np.int8, np.int16, np.int64)] == [
+        2**7,
+        2**15,
+        2**63,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -91,5 +98,7 @@ def test_carrier_holds_its_bound(bound, dtype):
 
 
 def test_carrier_past_the_last():
-    with pytest.raises(OverflowError, match=f"^integers up to {2**53 + 1} are past the exact range of float64"):
+    with pytest.raises(
+        OverflowError, match=f"^integers up to {2**53 + 1} are past the exact range of float64"
+    ):
         carrier(2**53 + 1)

@@ -89,7 +89,10 @@ def check_update(case):
     with drawn([case["r"]]):
         new = layers.update(layer, stored, G, m, case["log2_eta"], rules, seed=0, step=0)
     same(new[0], case["S_new"])
-    same([max(-case["bound"], min(case["bound"], s - d)) for s, d in zip(S, case["dS"], strict=True)], new[0].tolist())
+    same(
+        [max(-case["bound"], min(case["bound"], s - d)) for s, d in zip(S, case["dS"], strict=True)],
+        new[0].tolist(),
+    )
 
 
 def check_alpha(case):
@@ -106,7 +109,9 @@ def check_input(case):
 
 def check_philox(case):
     (seed, purpose), (block, step, layer, high) = case["key"], case["counter"]
-    generator = np.random.Philox(key=np.array(case["key"], np.uint64), counter=np.array(case["counter"], np.uint64))
+    generator = np.random.Philox(
+        key=np.array(case["key"], np.uint64), counter=np.array(case["counter"], np.uint64)
+    )
     same(generator.random_raw(12), case["words"])
     if high == 0:
         same(random_bits.words(seed, purpose, layer, step, 4 * block, 12), case["words"])
@@ -213,7 +218,9 @@ def test_every_golden_file_is_used():
     assert all(GOLDEN.values())
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, i) for name, cases in GOLDEN.items() for i in range(len(cases))])
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, i) for name, cases in GOLDEN.items() for i in range(len(cases))]
+)
 def test_golden(name, number):
     CHECKS[name](GOLDEN[name][number])
 
@@ -235,7 +242,9 @@ def damage(values, last: bool):
 )
 def test_a_wrong_value_is_found(name, key, last):
     # A case whose first and last weight end inside the range, where every wrong dS shows.
-    whole = [c for c in GOLDEN[name] if name != "update" or all(abs(c["S_new"][i]) < c["bound"] for i in (0, -1))]
+    whole = [
+        c for c in GOLDEN[name] if name != "update" or all(abs(c["S_new"][i]) < c["bound"] for i in (0, -1))
+    ]
     case = copy.deepcopy(whole[4 % len(whole)] if name == "activation" else whole[0])
     if key in case:
         case[key] = damage(case[key], last)

@@ -71,7 +71,9 @@ def geometries(draw):
 def test_patches_and_fold_patches_are_transposes(geometry):
     kernel, stride, padding, shape, out_hw = geometry
     x = draw(shape, dtype=np.float64)
-    rows = kernels.patches(kernels.pad_images(x, padding, np.float64, "a"), kernel, stride, out_hw, "b").copy()
+    rows = kernels.patches(
+        kernels.pad_images(x, padding, np.float64, "a"), kernel, stride, out_hw, "b"
+    ).copy()
     n, h, w, c = shape
     assert rows.shape == (n * out_hw[0] * out_hw[1], kernel * kernel * c)
     zeros = ((0, 0), padding[:2], padding[2:], (0, 0))
@@ -88,7 +90,12 @@ def test_patches_and_fold_patches_are_transposes(geometry):
 def poolings(draw):
     size, stride = draw(SMALL), draw(SMALL)
     h, w = draw(st.integers(size, 9)), draw(st.integers(size, 9))
-    return size, stride, (draw(SMALL), h, w, draw(SMALL)), ((h - size) // stride + 1, (w - size) // stride + 1)
+    return (
+        size,
+        stride,
+        (draw(SMALL), h, w, draw(SMALL)),
+        ((h - size) // stride + 1, (w - size) // stride + 1),
+    )
 
 
 @given(poolings(), st.sampled_from([0, 1, 50]))

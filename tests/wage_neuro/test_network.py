@@ -107,9 +107,7 @@ def test_layer_scale_of_every_fan_in(k_W, plain):
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("k_A", range(2, 17))
 def test_input_codes_of_every_grey_level(k_A, signed):
-    net = Network((Dense(2),), (2, 128, 1), Bits(k_A=k_A), signed) if False else Network(
-        (Flatten(), Dense(2)), (2, 128, 1), Bits(k_A=k_A), signed
-    )
+    net = Network((Flatten(), Dense(2)), (2, 128, 1), Bits(k_A=k_A), signed)
     top = 2 ** (k_A - 1) - 1
     value = [Fraction(2 * g - 255, 255) if signed else Fraction(g, 255) for g in range(256)]
     expected = [max(-top, min(top, round(v * 2 ** (k_A - 1)))) for v in value]  # round: halves to even
@@ -164,7 +162,9 @@ def test_sums_past_what_can_be_exact(specs, shape, name, bound):
     Network(specs, shape, "8-16-16-8")
 
 
-@pytest.mark.parametrize("text", ["", "lenet5", "32C", "MP", "-512FC", "512fc", "8C3--2FC", "8C3P", "F2", "3.5FC"])
+@pytest.mark.parametrize(
+    "text", ["", "lenet5", "32C", "MP", "-512FC", "512fc", "8C3--2FC", "8C3P", "F2", "3.5FC"]
+)
 def test_text_that_cannot_be_read(text):
     token = "" if text.startswith("-") else next(t for t in text.split("-") if t not in ("8C3", "2FC"))
     message = (
@@ -204,7 +204,12 @@ def test_images_that_do_not_fit(images, message):
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (2, 8, 8), (2, 64), (0, 8, 8, 1)])
 def test_images_that_fit(shape):
-    assert Network((Flatten(), Dense(3)), IMAGE).encode(np.zeros(shape, np.uint8)).shape == (shape[0], 8, 8, 1)
+    assert Network((Flatten(), Dense(3)), IMAGE).encode(np.zeros(shape, np.uint8)).shape == (
+        shape[0],
+        8,
+        8,
+        1,
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def test_any_slice_equals_the_whole(seed, purpose, layer, step, block, count):
     raw = words(seed, purpose, layer, step, 0, 150)
     assert np.array_equal(words(seed, purpose, layer, step, 4 * block, 30), raw[4 * block : 4 * block + 30])
     # the lowest 16 bits of a word come first, on any machine
-    assert whole[:8].tolist() == [(int(word) >> shift) & 0xFFFF for word in raw[:2] for shift in (0, 16, 32, 48)]
+    assert whole[:8].tolist() == [
+        (int(word) >> shift) & 0xFFFF for word in raw[:2] for shift in (0, 16, 32, 48)
+    ]
 
 
 @given(*NAMES)
@@ -79,5 +81,7 @@ def test_seed(seed):
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True, "1", None, np.int8(-1)])
 def test_what_is_no_seed(seed):
-    with pytest.raises(SettingError, match=f"^{re.escape(f'seed {seed!r}: want a whole number in 0..2**64-1')}$"):
+    with pytest.raises(
+        SettingError, match=f"^{re.escape(f'seed {seed!r}: want a whole number in 0..2**64-1')}$"
+    ):
         check_seed(seed)

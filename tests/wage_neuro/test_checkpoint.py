@@ -1,0 +1,339 @@
+"""Checkpoints: exact round trips, and no damage that goes unnoticed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state, train_step
+from wage_neuro.bits import code_dtype
+from wage_neuro.checkpoint import FORMAT, Checkpoint, load, save
+from wage_neuro.errors import CheckpointError
+from wage_neuro.train import Held, State
+
+WIDTH, FEW = st.integers(2, 16), st.integers(1, 4)
+HELD = st.builds(Held, st.none() | st.integers(0, 60), st.integers(0, 9999))
+EXTRA = st.dictionaries(
+    st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5) | st.lists(FEW), max_size=3
+)
+RULES = st.builds(
+    Rules,
+    st.integers(1, 500),
+    st.sampled_from(["batch", "held"]),
+    st.integers(1, 9999),
+    st.sampled_from(["wide", "ternary"]),
+    st.sampled_from(["authors", "paper"]),
+    st.sampled_from(["sse", "one-sided"]),
+    st.integers(0, 8),
+) | st.builds(Rules, st.just(1), update=st.just("coincidence"))
+
+
+@st.composite
+def checkpoints(draw):
+    bits, rules = draw(st.builds(Bits, *[WIDTH] * 4)), draw(RULES)
+    front, shape = draw(
+        st.sampled_from(
+            [((), (3,)), ((Flatten(),), (2, 2, 1)), ((Conv(2, 2), MaxPool(2, 1), Flatten()), (4, 3, 2))]
+        )
+    )
+    net = Network(
+        (*front, *map(Dense, draw(st.lists(FEW, min_size=1, max_size=3)))), shape, bits, draw(st.booleans())
+    )
+    rng, bound = np.random.default_rng(draw(st.integers(0, 99))), bits.stored_max(rules.stored_range)
+    dtype = code_dtype(bits.k_G)
+    S = tuple(rng.integers(-bound, bound + 1, layer.weight_shape).astype(dtype) for layer in net.layers)
+    held = st.lists(HELD, min_size=len(S), max_size=len(S)).map(tuple)
+    state = State(S, draw(held), draw(held), draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 2**40)))
+    return Checkpoint(net, rules, state, draw(EXTRA))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture
+def assert_same_checkpoint(assert_same_state):
+    def compare(one: Checkpoint, other: Checkpoint) -> None:
+        assert_same_state(one.state, other.state)
+        assert [s.dtype for s in one.state.S] == [s.dtype for s in other.state.S]
+        assert (one.network, one.rules, one.extra) == (other.network, other.rules, other.extra)
+
+    return compare
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    path = tmp_path / "a.npz"
+    net = Network((Conv(2, 3), MaxPool(2), Flatten(), Dense(3)), (4, 4, 1))
+    save(path, Checkpoint(net, Rules(batch=7, shift="held"), initial_state(net, 5), {"epoch": 2}))
+    return path
+
+
+def rewrite(path: Path, header=None, **changes) -> None:
+    """Change a checkpoint's header (a function of its dict) and its arrays (None: left out)."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    fields = json.loads(bytes(arrays.pop("header")))
+    text = json.dumps(header(fields) if header else fields).encode()
+    arrays = {name: array for name, array in {**arrays, **changes}.items() if array is not None}
+    np.savez_compressed(path, **{"header": np.frombuffer(text, np.uint8), **arrays})
+
+
+@settings(max_examples=40)
+@given(checkpoints())
+def test_round_trip(folder, assert_same_state, checkpoint):
+    path = folder / "round.npz"
+    save(path, checkpoint)
+    again = load(str(path))
+    assert_same_state(again.state, checkpoint.state)
+    assert [s.dtype for s in again.state.S] == [s.dtype for s in checkpoint.state.S]
+    assert (again.network, again.rules, again.extra) == (
+        checkpoint.network,
+        checkpoint.rules,
+        checkpoint.extra,
+    )
+
+
+@pytest.mark.parametrize(
+    "rules", [Rules(batch=6), Rules(batch=6, shift="held", hold=9), Rules(batch=1, update="coincidence")]
+)
+def test_a_resumed_run_ends_in_the_same_bits(rules, tmp_path, assert_same_state):
+    net = Network((Dense(9), Dense(3)), (8,))
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 128, (6, rules.batch, 8)).astype(np.int8), rng.integers(0, 3, (6, rules.batch))
+    straight = resumed = initial_state(net, 2**64 - 1)
+    for step in range(6):
+        straight, _ = train_step(net, straight, x[step], y[step], 3, rules)
+        save(tmp_path / "a.npz", Checkpoint(net, rules, resumed))
+        resumed, _ = train_step(net, load(tmp_path / "a.npz").state, x[step], y[step], 3, rules)
+    assert_same_state(straight, resumed)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.npz: no such checkpoint$"):
+        load(tmp_path / "none.npz")
+
+
+def test_truncated_at_every_byte(saved):
+    whole = saved.read_bytes()
+    for size in range(len(whole)):
+        saved.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"a\.npz: not a whole wage-neuro checkpoint \("):
+            load(saved)
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0xFF])
+def test_each_byte_flipped(saved, flip, assert_same_checkpoint):
+    """Either it is an error of ours, or the byte did not matter (a time stamp)."""
+    whole, expected, escaped, harmless = saved.read_bytes(), load(saved), {}, 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= flip
+        saved.write_bytes(damaged)
+        try:
+            assert_same_checkpoint(load(saved), expected)
+            harmless += 1
+        except CheckpointError:
+            pass
+        except AssertionError:
+            raise
+        except Exception as error:
+            escaped.setdefault(f"{type(error).__name__}: {error}"[:90], []).append(place)
+    assert not escaped
+    assert harmless < len(whole) / 2
+
+
+NO_CHECKPOINT = r"a\.npz: not a whole wage-neuro checkpoint \("
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"hello", bytes(500), pickle.dumps({"S0": [1]})])
+def test_other_files(saved, content):
+    saved.write_bytes(content)
+    with pytest.raises(CheckpointError, match=NO_CHECKPOINT):
+        load(saved)
+
+
+def test_one_array_alone(saved):
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    saved.write_bytes(buffer.getvalue())
+    with pytest.raises(CheckpointError, match=NO_CHECKPOINT):
+        load(saved)
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="not a whole wage-neuro checkpoint"):
+        load(tmp_path)
+
+
+class Bomb:
+    """Leaves a file behind if it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["S0", "S2", "header"])
+def test_no_pickle_is_run(saved, name):
+    fuse = saved.parent / "exploded"
+    array = np.array([Bomb(fuse)], object)
+    with np.load(saved) as file:
+        arrays = dict(file)
+    np.savez_compressed(saved, **{**arrays, name: array})
+    with pytest.raises(CheckpointError, match=NO_CHECKPOINT):
+        load(saved)
+    assert not fuse.exists()
+    with np.load(saved, allow_pickle=True) as file:  # it would have gone off
+        _ = file[name]
+    assert fuse.exists()
+
+
+@pytest.mark.parametrize("version", [FORMAT + 1, 0, None, "1"])
+def test_other_format(saved, version):
+    rewrite(saved, lambda header: {**header, "format": version})
+    with pytest.raises(CheckpointError, match=rf"checkpoint format {version}; this version reads {FORMAT}$"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"S1": np.full((8, 3), 65, np.int8)}, "weights of layer 1: want int8 in -64..64"),
+        ({"S1": np.full((8, 3), -65, np.int8)}, "weights of layer 1: want int8 in -64..64"),
+        ({"S1": np.full((8, 3), -128, np.int8)}, "weights of layer 1: want int8 in -64..64"),
+        ({"S0": np.zeros((3, 3, 1, 2), np.int16)}, "weights of layer 0: want int8 in -64..64"),
+        ({"S0": np.zeros((3, 3, 1, 2))}, "weights of layer 0: want int8 in -64..64"),
+        (
+            {"S1": np.zeros((8, 2), np.int8)},
+            "weights of shapes [(3, 3, 1, 2), (8, 2)]: want [(3, 3, 1, 2), (8, 3)]",
+        ),
+        ({"S1": None}, "weights of shapes [(3, 3, 1, 2)]: want [(3, 3, 1, 2), (8, 3)]"),
+        ({"S0": None}, "'S0'"),
+        (
+            {"S2": np.zeros(3, np.int8)},
+            "weights of shapes [(3, 3, 1, 2), (8, 3), (3,)]: want [(3, 3, 1, 2), (8, 3)]",
+        ),
+        ({"other": np.zeros(3, np.int8)}, "'S2'"),
+    ],
+)
+def test_weights_that_the_network_cannot_have(saved, changes, message):
+    rewrite(saved, **changes)
+    with pytest.raises(CheckpointError) as caught:
+        load(saved)
+    assert str(caught.value) == f"{saved}: damaged checkpoint ({message})"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("network", "2C3-F-", "network '2C3-F-': cannot read ''"),
+        ("network", "2C3-MP2-F", "last layer F: want a Dense"),
+        ("bits", "1888", "k_W=1: want"),
+        ("input_shape", [4, 4], "input shape (4, 4): want"),
+        ("input_shape", None, "NoneType"),
+        ("rules", {"batch": 0}, "batch=0: want"),
+        ("rules", {"momentum": 1}, "momentum"),
+        ("error_held", [{"exponent": 1, "above": 2}] * 2, "above"),
+        ("error_held", 3, "int"),
+    ],
+)
+def test_damaged_header(saved, field, value, message):
+    rewrite(saved, lambda header: {**header, field: value})
+    with pytest.raises(CheckpointError, match=r"a\.npz: damaged checkpoint \(") as caught:
+        load(saved)
+    assert message in str(caught.value)
+
+
+FIELDS = [
+    "network",
+    "input_shape",
+    "bits",
+    "signed_input",
+    "rules",
+    "seed",
+    "step",
+    "error_held",
+    "gradient_held",
+    "extra",
+]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_missing_field(saved, field):
+    rewrite(saved, lambda header: {k: v for k, v in header.items() if k != field})
+    with pytest.raises(CheckpointError, match=rf"damaged checkpoint \('{field}'\)$"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("seed", "5"),
+        ("seed", None),
+        ("step", -1),
+        ("step", 0.5),
+        ("error_held", []),
+        ("gradient_held", [{"exponent": 1, "below": 0}] * 3),
+        ("error_held", [{"exponent": "1", "below": 0}] * 2),
+    ],
+)
+def test_values_that_training_cannot_have(saved, field, value):
+    """What would only fail later, inside a training step."""
+    rewrite(saved, lambda header: {**header, field: value})
+    with pytest.raises(CheckpointError, match=r"a\.npz: damaged checkpoint \("):
+        load(saved)
+
+
+@pytest.mark.parametrize("header", [[], 3, None, "text"])
+def test_header_that_is_no_object(saved, header):
+    rewrite(saved, lambda _: header)
+    with pytest.raises(CheckpointError, match=r"a\.npz: "):
+        load(saved)
+
+
+# --- saving that fails -------------------------------------------------------------------------------
+
+
+def test_folder_that_cannot_be_written(saved):
+    checkpoint = load(saved)
+    for path in (saved.parent / "none" / "b.npz", saved / "b.npz"):
+        with pytest.raises(OSError, match="b.npz"):
+            save(path, checkpoint)
+    assert os.listdir(saved.parent) == ["a.npz"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_failure_in_the_middle_leaves_the_old_file(saved, monkeypatch, error):
+    whole, checkpoint = saved.read_bytes(), load(saved)
+
+    def fail(file, **arrays):
+        file.write(whole[:100])
+        raise error
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(type(error)):
+        save(saved, checkpoint)
+    assert saved.read_bytes() == whole
+    assert os.listdir(saved.parent) == ["a.npz"]
+
+
+def test_extra_that_is_no_json_leaves_the_old_file(saved):
+    whole, checkpoint = saved.read_bytes(), load(saved)
+    checkpoint.extra["array"] = np.zeros(3)
+    with pytest.raises(TypeError, match="JSON"):
+        save(saved, checkpoint)
+    assert saved.read_bytes() == whole
+    assert os.listdir(saved.parent) == ["a.npz"]

@@ -1,0 +1,113 @@
+"""The numpy engine: the step in parts, and the errors that every engine raises before it starts."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from wage_neuro import Dense, Flatten, Network, NumpyEngine, Rules, initial_state, predict, train, train_step
+from wage_neuro.engine import check_training_input
+from wage_neuro.errors import DataError, SettingError
+
+NET = Network((Flatten(), Dense(12), Dense(3)), (3, 3, 1))
+RULES = Rules(batch=4)
+
+
+def data(n, sparse_images):
+    return sparse_images(n, NET.input_shape, NET.classes)
+
+
+def test_training_is_step_after_step(sparse_images, assert_same_state):
+    images, labels = data(12, sparse_images)
+    with NumpyEngine(NET, RULES, seed=3) as engine:
+        assert (engine.network, engine.rules, engine.name) == (NET, RULES, "numpy")
+        assert_same_state(engine.state, initial_state(NET, 3))
+        logits = engine.train(images, labels, log2_eta=1)
+    state, parts = initial_state(NET, 3), []
+    for i in (0, 4, 8):
+        state, part = train_step(NET, state, NET.encode(images[i : i + 4]), labels[i : i + 4], 1, RULES)
+        parts.append(part)
+    assert_same_state(engine.state, state)
+    assert np.array_equal(logits, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("cuts", [[4, 8], [8], [0, 4], []])
+def test_calls_may_be_cut_between_batches(cuts, sparse_images, assert_same_state):
+    images, labels = data(12, sparse_images)
+    whole, parts = NumpyEngine(NET, RULES), NumpyEngine(NET, RULES)
+    logits = whole.train(images, labels, 0)
+    pieces = zip(np.split(images, cuts), np.split(labels, cuts), strict=True)
+    found = [parts.train(*piece, 0) for piece in pieces]
+    assert np.array_equal(np.concatenate(found), logits)
+    assert_same_state(parts.state, whole.state)
+
+
+def test_a_given_state_goes_on(sparse_images, assert_same_state):
+    images, labels = data(8, sparse_images)
+    one = NumpyEngine(NET, RULES, seed=1)
+    one.train(images[:4], labels[:4], 2)
+    other = NumpyEngine(NET, RULES, state=one.state)
+    one.train(images[4:], labels[4:], 2)
+    other.train(images[4:], labels[4:], 2)
+    assert_same_state(one.state, other.state)
+
+
+@pytest.mark.parametrize("part", [1, 3, 512])
+def test_predictions_in_parts_equal_the_whole(part, monkeypatch, sparse_images, assert_same_state):
+    images, labels = data(8, sparse_images)
+    engine = NumpyEngine(NET, RULES)
+    engine.train(images, labels, 3)
+    before, whole = engine.state, predict(NET, engine.state, NET.encode(images))
+    monkeypatch.setattr(train, "PREDICT_PART", part)
+    assert np.array_equal(engine.predict(images), whole)
+    assert np.array_equal(np.concatenate([engine.predict(images[:5]), engine.predict(images[5:])]), whole)
+    assert engine.predict(images[:0]).shape == (0, 3)
+    assert_same_state(engine.state, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"images": np.zeros((4, 3, 3, 1))}, DataError, "images of float64: want uint8 grey levels 0..255"),
+        (
+            {"images": np.zeros((4, 10), np.uint8)},
+            DataError,
+            "images of shape (10,): this network takes (3, 3, 1)",
+        ),
+        ({"labels": np.zeros(4)}, DataError, "labels of shape (4,) and type float64: want 4 whole numbers"),
+        (
+            {"labels": np.zeros(3, int)},
+            DataError,
+            "labels of shape (3,) and type int64: want 4 whole numbers",
+        ),
+        ({"labels": np.array([0, 1, 2, 3])}, DataError, "label 3: this network has outputs 0..2"),
+        ({"rules": Rules(batch=3)}, SettingError, "4 samples: want a multiple of the batch, 3"),
+        ({"rules": Rules(batch=128)}, SettingError, "4 samples: want a multiple of the batch, 128"),
+        ({"log2_eta": 17}, SettingError, "eta=2**17: want 2**-16 .. 2**16"),
+        ({"log2_eta": -17}, SettingError, "eta=2**-17: want 2**-16 .. 2**16"),
+        ({"log2_eta": float("nan")}, SettingError, "eta=2**nan: want 2**-16 .. 2**16"),
+        ({"log2_eta": 0.5}, SettingError, "eta=2**0.5: want 2**-16 .. 2**16"),
+    ],
+)
+def test_input_that_cannot_be_learned(change, error, message, assert_same_state):
+    given = {
+        "images": np.zeros((4, 9), np.uint8),
+        "labels": np.zeros(4, int),
+        "log2_eta": 0,
+        "rules": RULES,
+        **change,
+    }
+    rules = given.pop("rules")
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        check_training_input(NET, rules, **given)
+    engine = NumpyEngine(NET, rules)
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        engine.train(**given)
+    assert_same_state(engine.state, initial_state(NET))
+
+
+@pytest.mark.parametrize("log2_eta", [-16, 0, 16, np.int64(3)])
+def test_input_that_can_be_learned(log2_eta):
+    check_training_input(NET, RULES, np.zeros((8, 9), np.uint8), np.zeros(8, np.uint8), log2_eta)
