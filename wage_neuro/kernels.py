@@ -118,6 +118,8 @@ def as_carrier(codes: np.ndarray, dtype: type, name: str) -> np.ndarray:
 
 def gradient_product(a: np.ndarray, e: np.ndarray, rows: int) -> np.ndarray:
     """a.T @ e summed exactly: at most `rows` rows a product, products added in float64."""
+    if len(a) == 1:
+        return a.T * e
     if len(a) <= rows:
         return a.T @ e
     total = np.zeros((a.shape[1], e.shape[1]), np.float64)
@@ -281,7 +283,7 @@ def stochastic_update(
     u = scratch("uniform", G.shape, dtype)
     np.multiply(r, 2.0**-16, out=u, dtype=dtype)
     np.add(t, np.copysign(u, t, out=u), out=t)
-    dS = scratch("dS", G.shape, np.int16 if step_max < 2**14 else np.int32)
+    dS = scratch("dS", G.shape, np.int16 if bound + step_max < 2**15 else np.int32)
     np.copyto(dS, t, casting="unsafe")
     np.subtract(S, dS, out=dS, casting="unsafe")
     np.clip(dS, -bound, bound, out=dS)

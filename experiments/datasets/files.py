@@ -231,7 +231,10 @@ def _download(name: str, file: str, allowed: bool) -> Path:
 
 
 class _Bar:
-    """Rich's progress bar on stderr, in the form pooch asks for: total, update, reset, close."""
+    """Rich's progress bar on stderr, in the form pooch asks for: total, update, reset, close.
+
+    It shows from the first byte on, so a download that never starts leaves its error alone on the screen.
+    """
 
     def __init__(self, file: str) -> None:
         from rich.console import Console
@@ -243,19 +246,20 @@ class _Bar:
         self.total = 0
 
     def __enter__(self) -> _Bar:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self.close()
 
     def update(self, size: int) -> None:
+        self._progress.start()
         self._progress.update(self._task, total=self.total or None, advance=size)
 
     def reset(self) -> None:
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()

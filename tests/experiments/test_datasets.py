@@ -198,12 +198,15 @@ def test_missing_files_are_named_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("name", files.SOURCES)
-def test_a_download_that_fails_says_which_files_to_put_where(name: str, tmp_path: Path) -> None:
+def test_a_download_that_fails_says_which_files_to_put_where(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with refused(
         f"{name}: ", "not downloaded (OSError: the network is unreachable (as tests want it)); put "
     ):
         load(name)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert capsys.readouterr() == ("", ""), "the error is printed by the command, and nothing else"
 
 
 class Answer:

@@ -1,4 +1,4 @@
-"""What the tests of the bottom floor share: the plain reference, repeatable hypothesis, the number of threads."""
+"""What the tests of the bottom floor share: the plain reference, repeatable hypothesis, threads."""
 
 from __future__ import annotations
 

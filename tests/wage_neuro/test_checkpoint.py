@@ -310,7 +310,7 @@ def test_header_that_is_no_object(saved, header):
 def test_folder_that_cannot_be_written(saved):
     checkpoint = load(saved)
     for path in (saved.parent / "none" / "b.npz", saved / "b.npz"):
-        with pytest.raises(OSError, match="b.npz"):
+        with pytest.raises(OSError, match=r"b\.npz"):
             save(path, checkpoint)
     assert os.listdir(saved.parent) == ["a.npz"]
 

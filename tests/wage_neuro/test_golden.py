@@ -1,4 +1,4 @@
-"""wage_neuro against the golden vectors, which plain ints and fractions made (tests/golden/make_golden.py)."""
+"""wage_neuro against the golden vectors, which tests/golden/make_golden.py made from plain ints."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def golden_network(case) -> Network:
 
 
 def pooled_products(layer, V, a_in):
-    """Z of a hidden layer, which `forward` keeps to itself: that of a last layer in its place, pooled here."""
+    """Z of a hidden layer, which `forward` does not give away: of a last layer in its place, pooled here."""
     if not layer.pool:
         return layers.forward(replace(layer, is_last=True), V, a_in)[0]
     bare = replace(layer, is_last=True, pool=None, out_shape=layer.z_shape)

@@ -74,7 +74,7 @@ def test_patches_and_fold_patches_are_transposes(geometry):
     rows = kernels.patches(
         kernels.pad_images(x, padding, np.float64, "a"), kernel, stride, out_hw, "b"
     ).copy()
-    n, h, w, c = shape
+    n, _, _, c = shape
     assert rows.shape == (n * out_hw[0] * out_hw[1], kernel * kernel * c)
     zeros = ((0, 0), padding[:2], padding[2:], (0, 0))
     padded, cells = np.pad(x, zeros), rows.reshape(n, *out_hw, kernel, kernel, c)

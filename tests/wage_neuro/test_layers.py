@@ -1,4 +1,4 @@
-"""The arithmetic of a layer against Python ints: whole domains where they are small, naive loops elsewhere."""
+"""The arithmetic of a layer against Python ints: whole domains where small, naive loops elsewhere."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_visible_weights(k_G, plain):
 @pytest.mark.parametrize("k_G", [2, 6, 8, 16])
 @pytest.mark.parametrize("n_in", [1, 3, 4, 100])
 def test_initial_weights_are_the_nearest_codes(k_W, k_G, n_in):
-    """abs(u) L against half codes, in squares, so that no square root is rounded: L**2 = max(3 / n, L_min**2)."""
+    """abs(u) L against half codes, in squares, so that no root is rounded: L**2 = max(3 / n, L_min**2)."""
     layer = last_layer(n_in, 60, k_W=k_W, k_G=k_G)
     S = layers.initial_weights(layer, seed=9)
     assert (S.shape, S.dtype) == ((n_in, 60), code_dtype(k_G))
@@ -293,7 +293,7 @@ def Q_E(values, k_E, active=None):
 def test_error_codes(plain, values, k_E):
     E = Q_E(values, k_E)
     m = plain.exponent(max(map(abs, values)))
-    assert E == [plain.error_code(d, m, k_E) for d in values]
+    assert [plain.error_code(d, m, k_E) for d in values] == E
     assert max(map(abs, E)) <= plain.top(k_E)
     assert Q_E([-d for d in values], k_E) == [-e for e in E]
     again = Q_E(E, k_E)
@@ -357,7 +357,7 @@ def test_output_error(loss, margin, classes, plain):
 
 
 def update_all(layer, S, G, r, m, log2_eta, rules):
-    """Every S with every G and every r, in one layer: (fan_in, n_out) = (G, S x r); rows are never all zero."""
+    """Every S with every G and every r, in one layer: (fan_in, n_out) = (G, S x r)."""
     s, rr = np.repeat(S, len(r)), np.tile(r, len(S))
     stored = np.tile(s, (len(G), 1)).astype(code_dtype(layer.bits.k_G))
     gradient = np.repeat(np.array(G)[:, None], len(s), 1).astype(layer.gradient_rows[1])

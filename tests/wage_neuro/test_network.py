@@ -121,31 +121,42 @@ IMAGE = (8, 8, 1)
 
 
 @pytest.mark.parametrize(
-    ("specs", "shape", "message"),
+    ("text", "shape", "message"),
     [
-        ((), IMAGE, "last layer None: want a Dense with a unit a class"),
-        ((Dense(3), Conv(3, 3)), (4,), "last layer 3C3: want a Dense with a unit a class"),
-        ((Conv(3, 3), Flatten()), IMAGE, "last layer F: want a Dense with a unit a class"),
-        ((MaxPool(2), Flatten(), Dense(2)), IMAGE, "layer 0 MP2: a MaxPool must follow a Conv"),
-        ((Conv(2, 3), MaxPool(2), MaxPool(3, 1), Flatten(), Dense(2)), IMAGE, "layer 2 MP3S1: a MaxPool must follow a Conv"),
-        ((Flatten(), Dense(4), MaxPool(2), Dense(2)), IMAGE, "layer 2 MP2: a MaxPool must follow a Conv"),
-        (("512FC", Dense(2)), (4,), "layer 0 '512FC': want Dense, Conv, MaxPool or Flatten"),
-        ((Dense(2),), IMAGE, "layer 0 2FC: its input has shape (8, 8, 1); put a Flatten() before it"),
-        ((Conv(2, 3), MaxPool(2), Dense(2)), IMAGE, "layer 2 2FC: its input has shape (4, 4, 2); put a Flatten() before it"),
-        ((Conv(2, 3), Dense(2)), (4,), "layer 0 2C3: its input has shape (4,); want (height, width, channels)"),
-        ((Flatten(), Conv(2, 3), Dense(2)), IMAGE, "layer 1 2C3: its input has shape (64,); want (height, width, channels)"),
-        ((Conv(2, 9, 1, "VALID"), Flatten(), Dense(2)), IMAGE, "layer 0 2C9V: kernel 9 is larger than its input (8, 8, 1)"),
-        ((Conv(2, 9, 4, "VALID"), Flatten(), Dense(2)), IMAGE, "layer 0 2C9S4V: kernel 9 is larger than its input (8, 8, 1)"),
-        ((Conv(2, 3, 3), MaxPool(4), Flatten(), Dense(2)), IMAGE, "layer 0 MP4: window 4 is larger than its input (3, 3, 2)"),
-        ((Dense(2),), (), "input shape (): want (height, width, channels) or (features,)"),
-        ((Dense(2),), (4, 4), "input shape (4, 4): want (height, width, channels) or (features,)"),
-        ((Dense(2),), (0,), "input shape (0,): want (height, width, channels) or (features,)"),
-        ((Dense(2),), (8, -8, 1), "input shape (8, -8, 1): want (height, width, channels) or (features,)"),
+        ("2C3-F", IMAGE, "last layer F: want a Dense with a unit a class"),
+        ("3FC-3C3", (4,), "last layer 3C3: want a Dense with a unit a class"),
+        ("MP2-F-2FC", IMAGE, "layer 0 MP2: a MaxPool must follow a Conv"),
+        ("2C3-MP2-MP3S1-F-2FC", IMAGE, "layer 2 MP3S1: a MaxPool must follow a Conv"),
+        ("2C3-F-MP2-2FC", IMAGE, "layer 2 MP2: a MaxPool must follow a Conv"),
+        ("F-4FC-MP2-2FC", IMAGE, "layer 2 MP2: a MaxPool must follow a Conv"),
+        ("2FC", IMAGE, "layer 0 2FC: its input has shape (8, 8, 1); put a Flatten() before it"),
+        ("2C3-MP2-2FC", IMAGE, "layer 2 2FC: its input has shape (4, 4, 2); put a Flatten() before it"),
+        ("2C3-2FC", (4,), "layer 0 2C3: its input has shape (4,); want (height, width, channels)"),
+        ("F-2C3-2FC", IMAGE, "layer 1 2C3: its input has shape (64,); want (height, width, channels)"),
+        ("2C9V-F-2FC", IMAGE, "layer 0 2C9V: kernel 9 is larger than its input (8, 8, 1)"),
+        ("2C9S4V-F-2FC", IMAGE, "layer 0 2C9S4V: kernel 9 is larger than its input (8, 8, 1)"),
+        ("2C3S3-MP4-F-2FC", IMAGE, "layer 0 MP4: window 4 is larger than its input (3, 3, 2)"),
+        ("2FC", (), "input shape (): want (height, width, channels) or (features,)"),
+        ("2FC", (4, 4), "input shape (4, 4): want (height, width, channels) or (features,)"),
+        ("2FC", (0,), "input shape (0,): want (height, width, channels) or (features,)"),
+        ("2FC", (8, -8, 1), "input shape (8, -8, 1): want (height, width, channels) or (features,)"),
     ],
-)  # fmt: skip
-def test_layers_that_do_not_chain(specs, shape, message):
+)
+def test_layers_that_do_not_chain(text, shape, message):
     with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
-        Network(specs, shape)
+        Network.parse(text, shape)
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        ((), "last layer None: want a Dense with a unit a class"),
+        (("512FC", Dense(2)), "layer 0 '512FC': want Dense, Conv, MaxPool or Flatten"),
+    ],
+)
+def test_specs_that_are_none(specs, message):
+    with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
+        Network(specs, (4,))
 
 
 @pytest.mark.parametrize(
@@ -176,11 +187,11 @@ def test_text_that_cannot_be_read(text):
 
 
 def test_values_in_the_text_are_checked():
-    with pytest.raises(NetworkError, match="^Conv stride=0: want"):
+    with pytest.raises(NetworkError, match=r"^Conv stride=0: want"):
         Network.parse("8C3S0-F-2", IMAGE)
-    with pytest.raises(NetworkError, match="^Dense units=0: want"):
+    with pytest.raises(NetworkError, match=r"^Dense units=0: want"):
         Network.parse("0FC", (4,))
-    with pytest.raises(BitWidthError, match="^k_W=1: want"):
+    with pytest.raises(BitWidthError, match=r"^k_W=1: want"):
         Network.parse("2FC", (4,), bits="1888")
 
 

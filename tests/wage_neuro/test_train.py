@@ -202,7 +202,7 @@ def test_unset_exponents_send_nothing():
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 6])
 def test_held_exponents_make_a_batch_independent_of_its_cut(cut):
-    """The samples of a batch one after the other: the same codes, gradients that add up, the same next exponents."""
+    """Sample after sample: the same codes, gradients that add up, the same next exponents."""
     net, rules = Network(CONV, (7, 6, 2)), Rules(batch=6, shift="held")
     state = random_state(net, rules)
     state = replace(state, error_held=tuple(Held(m) for m in (9, 8, 9, 11)), gradient_held=(Held(14),) * 4)
