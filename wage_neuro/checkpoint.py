@@ -28,6 +28,7 @@ _DAMAGE = (
     AttributeError,
     TypeError,
     NotImplementedError,
+    RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
 )  # what numpy, zip and JSON raise on damaged bytes
@@ -116,12 +117,19 @@ def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
         raise CheckpointError(f"{len(header['error_held'])} held exponents: want {len(S)}")
     state = State(
         S,
-        tuple(Held(**held) for held in header["error_held"]),
-        tuple(Held(**held) for held in header["gradient_held"]),
+        tuple(_read_held(held) for held in header["error_held"]),
+        tuple(_read_held(held) for held in header["gradient_held"]),
         seed,
         step,
     )
     return Checkpoint(network, rules, state, header["extra"])
+
+
+def _read_held(values: dict[str, Any]) -> Held:
+    held = Held(**values)
+    if type(held.exponent) not in (int, type(None)) or type(held.below) is not int:
+        raise CheckpointError(f"held exponent {values}: want whole numbers")
+    return held
 
 
 def _check_weights(network: Network, rules: Rules, S: tuple[np.ndarray, ...]) -> None:

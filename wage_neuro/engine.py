@@ -58,7 +58,7 @@ def check_training_input(
     if len(images) % rules.batch:
         raise SettingError(f"{len(images)} samples: want a multiple of the batch, {rules.batch}")
     low, high = LOG2_ETA_RANGE
-    if not low <= log2_eta <= high:
+    if not isinstance(log2_eta, int | np.integer) or not low <= log2_eta <= high:
         raise SettingError(f"eta=2**{log2_eta}: want 2**{low} .. 2**{high}")
 
 

@@ -150,7 +150,7 @@ class Rules:
             raise SettingError(
                 f"batch={self.batch} with update='coincidence': spikes meet one sample at a time"
             )
-        if isinstance(self.margin, bool) or self.margin not in range(MARGIN_UNITS + 1):
+        if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
 
 

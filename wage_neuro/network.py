@@ -190,7 +190,7 @@ def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -
             if place == 0 or not isinstance(specs[place - 1], Conv):
                 raise NetworkError(f"layer {place} {spec}: a MaxPool must follow a Conv")
         elif isinstance(spec, Conv | Dense):
-            pool = after if isinstance(after, MaxPool) else None
+            pool = after if isinstance(after, MaxPool) and isinstance(spec, Conv) else None
             layer = _build_layer(place, spec, pool, shape, bits, index, after is None)
             shape, index = layer.out_shape, index + 1
             yield layer

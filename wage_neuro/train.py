@@ -72,7 +72,7 @@ class State:
 
 def initial_state(network: Network, seed: int = 0) -> State:
     """Draw the initial weights of every layer; the same seed gives the same bits everywhere."""
-    check_seed(seed)
+    seed = check_seed(seed)
     held = (Held(),) * len(network.layers)
     return State(tuple(layers.initial_weights(layer, seed) for layer in network.layers), held, held, seed)
 
