@@ -31,7 +31,7 @@ bench: .venv/ready  ## time the engines against each other and against float tra
 	$(PYTHON) -m experiments.bench
 
 venv-torch:  ## set up .venv-torch, so that bench compares with PyTorch
-	@tools/venv.sh .venv-torch 3.11 3.12 3.13 3.10
+	@tools/venv.sh .venv-torch 3.11 3.12 3.13 3.10 || { echo "venv-torch: no Python 3.10 to 3.13 found" >&2; exit 1; }
 	.venv-torch/bin/python $(INSTALL) torch==2.13.0 numpy
 
 readme: .venv/ready  ## make the README's tables anew from the records

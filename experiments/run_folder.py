@@ -37,7 +37,7 @@ def prepare(folder: Path, new: bool) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise SettingError unless a file can be written at `path`, before hours are spent on what goes there."""
+    """Raise SettingError unless a file can be written at `path`, before hours are spent on its content."""
     try:
         if path.is_dir():
             raise SettingError(f"record {path}: is a folder; want a file")

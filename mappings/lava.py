@@ -90,7 +90,7 @@ class LavaEngine:
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
-        self.lanes = self.rules.batch if lanes is None else lanes
+        self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes)
         state = state or initial_state(network, seed)
         self.seed, self._step = state.seed, state.step
@@ -150,7 +150,7 @@ class LavaEngine:
         check_training_input(self.network, self.rules, images, labels, log2_eta)
         self._set("log2_eta", log2_eta)
         logits = self._play(images, labels, learning=True)
-        self._step += len(images) // self.rules.batch
+        self._step += len(images) // self.rules.samples_an_update
         self._state = None
         return logits
 
@@ -333,6 +333,8 @@ def _check(network: Network, rules: Rules, lanes: int) -> None:
             f" {rules.batch}"
             " (shift='held' takes any divisor)"
         )
+    if rules.pipelined and lanes != 1:
+        raise SettingError(f"lanes={lanes} with pipelined: one sample a time step, so lanes must be 1")
     if len(network.layers) > MAX_LAYERS:
         raise EngineError(f"{len(network.layers)} layers: the Lava read-out takes {MAX_LAYERS} at most")
     for layer in network.layers:

@@ -16,7 +16,7 @@ from processes.schedule import Schedule
 from wage_neuro import layers
 from wage_neuro.fixed_point import carrier
 from wage_neuro.layers import Layer, Rules
-from wage_neuro.train import Held, exponent_and_next, learn
+from wage_neuro.train import Held, exponent_and_next, learn, spikes_of
 
 UNKNOWN = -1
 """Held exponent of a layer that has seen no value yet: a Var holds integers only."""
@@ -127,12 +127,12 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
 
     def lrn_guard(self) -> bool:
-        """Learn in the learning phase of a batch's last step."""
-        return bool(self.learning[0]) and self.t == 0
+        """Learn in the learning phase of a batch's last step; pipelined, of every step with an error."""
+        return self.G is not None and (self.rules.pipelined or self.t == 0)
 
     def run_lrn(self) -> None:
         """Update the stored weights from the batch's gradient, and the held exponents."""
-        samples, layer = self.rules.batch, self.layer
+        samples, layer = self.rules.samples_an_update, self.layer
         assert self.G is not None
         _, held = exponent_and_next(held_from_var(self.error_held), self.error_peak, samples, self.rules)
         self.error_held = held_to_var(held)
@@ -158,23 +158,23 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
             self.e_out.send(self.error_message)
         self.forward_message = self.error_message = None
 
-    def _forward(self, a_in: np.ndarray) -> None:
+    def _visible_weights(self) -> np.ndarray:
         if self.V is None:
             self.V = layers.visible_weights(self.layer, self.S)
-        self.forward_message, kept = layers.forward(self.layer, self.V, a_in)
+        return self.V
+
+    def _forward(self, a_in: np.ndarray) -> None:
+        self.forward_message, kept = layers.forward(self.layer, self._visible_weights(), a_in)
         if self.learning[0]:
             self.in_flight.append(kept)
 
     def _backward(self, D: np.ndarray) -> None:
-        assert self.V is not None
         kept = self.in_flight.popleft()
         peak = layers.mask_saturated(kept, D)
         self.error_peak = max(self.error_peak, peak)
         exponent, _ = exponent_and_next(held_from_var(self.error_held), peak, len(D), self.rules)
         E = layers.error_codes(self.layer, kept, D.astype(carrier(peak)), exponent)
-        spikes = None
-        if self.rules.update == "coincidence":
-            step, log2_eta = int(self.update_step[0]), int(self.log2_eta[0])
-            spikes = layers.learning_spikes(self.layer, kept, E, log2_eta, self.seed, step)
-        G, self.error_message = layers.backward(self.layer, self.V, kept, E, spikes)
+        seed_step = self.seed, int(self.update_step[0])
+        spikes = spikes_of(self.layer, kept, E, int(self.log2_eta[0]), self.rules, seed_step)
+        G, self.error_message = layers.backward(self.layer, self._visible_weights(), kept, E, spikes)
         self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)

@@ -14,6 +14,7 @@ import numpy as np
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import Rules
 from wage_neuro.network import Network
+from wage_neuro.pipeline import pipelined_step
 from wage_neuro.train import State, initial_state, predict, train_step
 
 LOG2_ETA_RANGE = (-16, 16)
@@ -89,12 +90,11 @@ class NumpyEngine:
     def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
         check_training_input(self.network, self.rules, images, labels, log2_eta)
         logits = np.empty((len(images), self.network.classes), np.int64)
+        step = pipelined_step if self.rules.pipelined else train_step
         for i in range(0, len(images), self.rules.batch):
             part = slice(i, i + self.rules.batch)
             x = self.network.encode(images[part])
-            self._state, logits[part] = train_step(
-                self.network, self._state, x, labels[part], log2_eta, self.rules
-            )
+            self._state, logits[part] = step(self.network, self._state, x, labels[part], log2_eta, self.rules)
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:

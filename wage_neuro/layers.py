@@ -122,6 +122,10 @@ class Rules:
     margin : int
         In eighths of the target: a sample whose right output leads all others by as much is not learned.
         0 learns every sample.
+    pipelined : bool
+        Learn each sample by itself when its error arrives, while later ones are on their way: a chip's flow,
+        one sample a time step. The batch is then the number of samples that enter before the network drains.
+        Without it, batch = 1 learns one sample at a time strictly: each leaves before the next one enters.
     """
 
     batch: int = 128
@@ -131,6 +135,7 @@ class Rules:
     stored_range: str = "authors"
     loss: str = "sse"
     margin: int = 0
+    pipelined: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -146,12 +151,22 @@ class Rules:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise SettingError(f"{name}={getattr(self, name)!r}: want {' or '.join(known)}")
-        if self.update == "coincidence" and self.batch != 1:
+        if self.update == "coincidence" and self.samples_an_update != 1:
             raise SettingError(
-                f"batch={self.batch} with update='coincidence': spikes meet one sample at a time"
+                f"batch={self.batch} with update='coincidence': spikes meet one sample at a time,"
+                " so batch=1 or pipelined"
+            )
+        if self.pipelined and self.shift != "held":
+            raise SettingError(
+                f"shift={self.shift!r} with pipelined: want 'held', no sample waits for others"
             )
         if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
+
+    @property
+    def samples_an_update(self) -> int:
+        """Samples whose gradients are summed before the weights change."""
+        return 1 if self.pipelined else self.batch
 
 
 @dataclass(frozen=True)

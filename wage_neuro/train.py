@@ -8,7 +8,7 @@ import numpy as np
 
 from wage_neuro import layers
 from wage_neuro.fixed_point import log2_round
-from wage_neuro.layers import Layer, Rules
+from wage_neuro.layers import Kept, Layer, Rules
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
 
@@ -110,16 +110,16 @@ def train_step(
     for layer in reversed(network.layers):
         i = layer.index
         assert D is not None
-        D = D.reshape(len(x), *layer.out_shape)
-        top = layers.mask_saturated(kept[i], D)
-        exponent, error_held[i] = exponent_and_next(state.error_held[i], top, len(x), rules)
-        E = layers.error_codes(layer, kept[i], D, exponent)
-        spikes = None
-        if rules.update == "coincidence":
-            spikes = layers.learning_spikes(layer, kept[i], E, log2_eta, state.seed, state.step)
-        G, D = layers.backward(layer, V[i], kept[i], E, spikes)
-        S[i], gradient_held[i] = learn(
-            layer, state.S[i], G, state.gradient_held[i], len(x), log2_eta, rules, state.seed, state.step
+        S[i], D, error_held[i], gradient_held[i] = learn_from_error(
+            layer,
+            S[i],
+            V[i],
+            kept[i],
+            D.reshape(len(x), *layer.out_shape),
+            (error_held[i], gradient_held[i]),
+            log2_eta,
+            rules,
+            (state.seed, state.step),
         )
     new = replace(
         state,
@@ -129,6 +129,39 @@ def train_step(
         step=state.step + 1,
     )
     return new, Z
+
+
+def learn_from_error(
+    layer: Layer,
+    S: np.ndarray,
+    V: np.ndarray,
+    kept: Kept,
+    D: np.ndarray,
+    held: tuple[Held, Held],
+    log2_eta: int,
+    rules: Rules,
+    seed_step: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray | None, Held, Held]:
+    """Let the error D, (n, *out_shape), pass one layer, and the layer learn from it.
+
+    Returns the new stored weights, the error of the layer below, the held exponents of error and gradient.
+    """
+    error_held, gradient_held = held
+    peak = layers.mask_saturated(kept, D)
+    exponent, error_held = exponent_and_next(error_held, peak, len(D), rules)
+    E = layers.error_codes(layer, kept, D, exponent)
+    G, below = layers.backward(layer, V, kept, E, spikes_of(layer, kept, E, log2_eta, rules, seed_step))
+    S, gradient_held = learn(layer, S, G, gradient_held, len(D), log2_eta, rules, *seed_step)
+    return S, below, error_held, gradient_held
+
+
+def spikes_of(
+    layer: Layer, kept: Kept, E: np.ndarray, log2_eta: int, rules: Rules, seed_step: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Spikes that the weights learn from, where the rules say so."""
+    if rules.update != "coincidence":
+        return None
+    return layers.learning_spikes(layer, kept, E, log2_eta, *seed_step)
 
 
 def learn(

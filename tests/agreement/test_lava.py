@@ -28,6 +28,8 @@ MODES = {
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
+    "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
+    "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
 }
 

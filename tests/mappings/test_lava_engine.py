@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
 
+from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
+
 from mappings.lava import LavaEngine, process_of
 from wage_neuro import Dense, Flatten, MaxPool, Network, Rules, layers
 from wage_neuro.errors import DataError, EngineError, SettingError
@@ -39,22 +41,26 @@ def children() -> set[int]:
     return found
 
 
-def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").exists() else set()
-
-
 @pytest.fixture
-def nothing_left():
+def nothing_left(monkeypatch):
     """Fail if a test leaves a process or a piece of shared memory."""
+    made, create = [], SharedMemoryManager.create_shared_memory
+
+    def noted(manager, size):
+        made.append(create(manager, size))
+        return made[-1]
+
+    monkeypatch.setattr(SharedMemoryManager, "create_shared_memory", noted)
     with LavaEngine(NETWORK, RULES):  # Python's own resource tracker starts once and stays
         pass
-    before, memory = children(), shared_memory()
+    before = children()
     yield
     deadline = time.monotonic() + 5
     while children() - before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not children() - before, "orphan processes"
-    assert not shared_memory() - memory, "leaked shared memory"
+    assert made, "no shared memory was made: the check proves nothing"
+    assert not [piece.name for piece in made if Path("/dev/shm", piece.name).exists()], "leaked shared memory"
 
 
 def test_closing_leaves_nothing(nothing_left):

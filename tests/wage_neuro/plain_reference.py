@@ -169,24 +169,26 @@ def pairs(specs) -> list[tuple]:
     return found
 
 
-def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None):
+def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_back=None):
     """One training step; `exponents` (errors, gradients) are the held ones, else those of the batch.
 
     random : of each layer, 16 bits a weight; with coincidence updates (16 bits an input, 16 bits an output).
 
+    S_back : the weights that the error meets and changes, where others than S went forward.
     Returns new S of each layer, logits, and the peaks (errors, gradients) of each layer.
     """
     k_W, k_A, k_G, k_E = bits.k_W, bits.k_A, bits.k_G, bits.k_E
     n, a, kept, new = len(x), ints(x), [], []
-    for (spec, pooling), stored in zip(pairs(specs), S, strict=True):
-        W, chosen = each(lambda s: visible(s, k_W, k_G), ints(stored)), None
+    S_back = S if S_back is None else S_back
+    for (spec, pooling), stored, later in zip(pairs(specs), S, S_back, strict=True):
+        (W, W_back), chosen = (each(lambda s: visible(s, k_W, k_G), ints(w)) for w in (stored, later)), None
         a = a if hasattr(spec, "kernel") else a.reshape(n, -1)
         full = convolve(a, W, spec.stride, spec.padding) if hasattr(spec, "kernel") else a @ W
         Z = full
         if pooling:
             Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size)
         shift = k_W - 1 + alpha_shift(int(np.prod(W.shape[:-1])), k_W)
-        kept.append((a, W, Z, chosen, full.shape, shift))
+        kept.append((a, W_back, Z, chosen, full.shape, shift))
         a = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
     logits = Z
     target = 2 ** (k_A - 1 + shift)
@@ -218,7 +220,7 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None):
             G, D = pre.T @ post, E @ W.T
         peaks_G.insert(0, max(map(abs, G.flat)))
         m = exponents[1][i] if exponents else exponent(peaks_G[0])
-        bound, stored = stored_bound(k_W, k_G, rules.stored_range), ints(S[i])
+        bound, stored = stored_bound(k_W, k_G, rules.stored_range), ints(S_back[i])
         G = G.reshape(stored.shape)
         if coincidence:
             stored = each(lambda s, g, bound=bound: clip(s - clip(g, -1, 1), -bound, bound), stored, G)

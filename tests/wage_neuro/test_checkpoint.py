@@ -24,16 +24,20 @@ HELD = st.builds(Held, st.none() | st.integers(0, 60), st.integers(0, 9999))
 EXTRA = st.dictionaries(
     st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5) | st.lists(FEW), max_size=3
 )
-RULES = st.builds(
-    Rules,
-    st.integers(1, 500),
-    st.sampled_from(["batch", "held"]),
-    st.integers(1, 9999),
-    st.sampled_from(["wide", "ternary"]),
-    st.sampled_from(["authors", "paper"]),
-    st.sampled_from(["sse", "one-sided"]),
-    st.integers(0, 8),
-) | st.builds(Rules, st.just(1), update=st.just("coincidence"))
+RULES = (
+    st.builds(
+        Rules,
+        st.integers(1, 500),
+        st.sampled_from(["batch", "held"]),
+        st.integers(1, 9999),
+        st.sampled_from(["wide", "ternary"]),
+        st.sampled_from(["authors", "paper"]),
+        st.sampled_from(["sse", "one-sided"]),
+        st.integers(0, 8),
+    )
+    | st.builds(Rules, st.just(1), update=st.just("coincidence"))
+    | st.just(Rules(shift="held", pipelined=True))
+)
 
 
 @st.composite

@@ -275,6 +275,20 @@ def test_largest_errors_at_the_end_of_float32(n_out):
     assert D.tolist() == [[n_out * 127 - 1] * 2]
 
 
+def test_largest_errors_where_pooling_windows_overlap():
+    """One place wins all nine windows, so it sends back 9 * 127 a channel: past float32 in all."""
+    n_out = 20_001
+    layer = conv_layer(Conv(n_out, 1), MaxPool(3, 1), shape=(5, 5, 1))
+    a = np.zeros((1, 5, 5, 1), np.int8)
+    a[0, 2, 2] = 127
+    V = layers.visible_weights(layer, np.full(layer.weight_shape, 64, np.int8))
+    _, kept = layers.forward(layer, V, a)
+    G, D = layers.backward(layer, V, kept, np.full((1, 3, 3, n_out), 127, np.int8))
+    assert D[0, 2, 2].tolist() == [n_out * 9 * 127]
+    assert np.count_nonzero(D) == 1
+    assert np.unique(G).tolist() == [127 * 9 * 127]
+
+
 # --- errors ------------------------------------------------------------------------------------------
 
 VALUES = st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=30)
@@ -425,6 +439,17 @@ def test_update_of_large_gradients(plain, values, log2_eta, seed):
         assert new.ravel().tolist() == [plain.updated(*w, m, log2_eta, 1024, update == "ternary") for w in of]
 
 
+def test_bits_that_are_dropped_before_the_random_ones_are_added(plain):
+    """2**24 - 1 just misses one unit of 2**-16 and must not be rounded up to it, in float32 either."""
+    G, S, r = [2**24 - 1, 1 - 2**24, 2**24], np.arange(-3, 4), [0, 65534, 65535]
+    layer = last_layer(len(G), len(S) * len(r))
+    assert layer.gradient_rows[1] is np.float32
+    s, rr, new = update_all(layer, S, G, r, 24, -16, Rules())
+    for g, row in zip(G, new.tolist(), strict=True):
+        assert row == [plain.updated(w, g, x, 24, -16, 64, False) for w, x in zip(s, rr, strict=True)]
+    assert not np.array_equal(new[2], new[0])
+
+
 @pytest.mark.parametrize("silent", [0, 1, 10, 20, 30, 39, 40])
 def test_update_when_inputs_are_silent(silent, plain):
     """Rows of zeros change nothing and take nobody else's random bits."""
@@ -522,8 +547,18 @@ def test_rules_errors(name, value, want):
         Rules(**{name: value})
 
 
-def test_coincidence_takes_one_sample_at_a_time():
-    message = "batch=2 with update='coincidence': spikes meet one sample at a time"
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"batch": 2, "update": "coincidence"},
+            "batch=2 with update='coincidence': spikes meet one sample at a time, so batch=1 or pipelined",
+        ),
+        ({"pipelined": True}, "shift='batch' with pipelined: want 'held', no sample waits for others"),
+    ],
+)
+def test_rules_that_exclude_each_other(given, message):
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        Rules(batch=2, update="coincidence")
+        Rules(**given)
     assert Rules(batch=1, update="coincidence").batch == 1
+    assert Rules(batch=2, update="coincidence", shift="held", pipelined=True).pipelined
