@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -23,6 +23,17 @@ from wage_neuro.errors import SettingError, WageError
 from wage_neuro.layers import Rules
 from wage_neuro.network import PRESETS
 
+ONCHIP = {
+    "batch": 1,
+    "shift": "held",
+    "update": "ternary",
+    "loss": "one-sided",
+    "margin": "3/8",
+    "eta": "8, 4@8, 2@12, 1@15, 1/2@17, 1/4@19",
+    "epochs": 20,
+}
+"""Defaults of --mode onchip: the annealing and the loss that learn best one sample at a time."""
+DRAIN_EVERY = 250  # samples that enter a pipelined network before it drains
 NAME_LENGTH = 100  # of a run folder that is named for its run
 STOPPED = 130  # exit code of a run that Ctrl-C ended, as shells have it
 
@@ -61,6 +72,13 @@ Lanes = Annotated[
 @app.command()
 def train(
     context: typer.Context,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="`batch` learns as the paper does; `onchip` one sample at a time with ternary updates, with"
+            " other defaults for --batch, --shift, --update, --loss, --margin, --eta and --epochs."
+        ),
+    ] = "batch",
     network: Annotated[
         str,
         typer.Option(
@@ -108,6 +126,13 @@ def train(
             help="Skip samples whose right output leads by this share of the target: `3/8`; 0 skips none."
         ),
     ] = "0",
+    pipelined: Annotated[
+        bool,
+        typer.Option(
+            "--pipelined",
+            help="One sample a time step, several in flight; the batch is how many enter before it drains.",
+        ),
+    ] = False,
     validation: Annotated[
         int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
     ] = 0,
@@ -137,9 +162,23 @@ def train(
         _refuse_other_settings(context)
         training = Run.resume(resume, epochs, data_dir)
     else:
-        rules = Rules(batch, shift, hold, update, stored_range, loss, margin_of(margin))
+        given = {
+            "batch": batch, "shift": shift, "update": update, "loss": loss, "margin": margin, "eta": eta,
+            "epochs": 10 if epochs is None else epochs,
+        }  # fmt: skip
+        settings = _with_mode(context, mode, given, pipelined)
+        rules = Rules(
+            settings["batch"],
+            settings["shift"],
+            hold,
+            settings["update"],
+            stored_range,
+            settings["loss"],
+            margin_of(settings["margin"]),
+            pipelined,
+        )
         config = Config(
-            data, network, bits, 10 if epochs is None else epochs, eta, seed, validation, train_images, rules
+            data, network, bits, settings["epochs"], settings["eta"], seed, validation, train_images, rules
         )
         training = Run.start(config, _folder_of(config, run), data_dir)
     _train(training, engine, lanes, record)
@@ -219,12 +258,27 @@ def data_sets(data_dir: DataDir = None) -> None:
 # --- a run on the terminal ---------------------------------------------------------------------------
 
 
+def _with_mode(context: typer.Context, mode: str, given: dict[str, Any], pipelined: bool) -> dict[str, Any]:
+    """Settings of a mode, wherever the command line does not say otherwise."""
+    if mode not in ("batch", "onchip"):
+        raise SettingError(f"mode {mode!r}: want batch or onchip")
+    defaults: dict[str, Any] = {}
+    if mode == "onchip":
+        defaults = {**ONCHIP, **({"batch": DRAIN_EVERY} if pipelined else {})}
+    free = {name for name in given if _on_command_line(context, name)}
+    return {name: value if name in free else defaults.get(name, value) for name, value in given.items()}
+
+
+def _on_command_line(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
     free = {"resume", "epochs", "engine", "lanes", "data_dir", "record"}
     for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in free and source and source.name == "COMMANDLINE":
+        if name not in free and _on_command_line(context, name):
             option = name.replace("_", "-")
             raise SettingError(
                 f"--{option} with --resume: a resumed run keeps its settings; only --epochs may grow"

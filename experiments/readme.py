@@ -32,18 +32,33 @@ def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
     return [record for record in found if "curve" in record]
 
 
+def learning(rules: dict[str, Any]) -> str:
+    """How the weights learned, in a few words.
+
+    >>> learning({"batch": 1, "update": "ternary", "loss": "one-sided", "margin": 3})
+    'one sample at a time, ternary updates, one-sided error, margin 3/8'
+    """
+    words = ["one sample at a time" if rules["batch"] == 1 else f"batch {rules['batch']}"]
+    words += [f"{rules['update']} updates"]
+    words += ["one-sided error"] if rules.get("loss") == "one-sided" else []
+    words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
+    return ", ".join(words)
+
+
 def results_table(folder: Path = RESULTS) -> str:
     """Test accuracy, last epoch first, beside the published marks."""
     lines = [
-        "| data | network, bits | engine | epochs | test accuracy, last epoch | best epoch | published, % |",
-        "|---|---|---|---|---|---|---|",
+        "| data | network, bits | learning | engine | epochs | test accuracy, last epoch | best epoch"
+        " | published, % |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in records(folder):
         if r["measured_on"] == "test":
             config = r["config"]
             name = r["network"].replace("-F-", "-")
             lines.append(
-                f"| {config['data']} | {name}, {config['bits']} | {r['engine']} | {len(r['curve'])}"
+                f"| {config['data']} | {name}, {config['bits']} | {learning(config['rules'])} | {r['engine']}"
+                f" | {len(r['curve'])}"
                 f" | **{100 * r['accuracy_last']:.2f} %** | {100 * r['accuracy_best']:.2f} %"
                 f" | {PUBLISHED.get(config['data'], '')} |"
             )

@@ -30,7 +30,7 @@ from processes.readout.process import MAX_LAYERS, ReadOut
 from processes.schedule import Schedule
 from processes.source.process import ImageSource
 from wage_neuro.bits import code_dtype
-from wage_neuro.engine import check_training_input
+from wage_neuro.engine import check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Conv, Dense, Rules
 from wage_neuro.network import Network
@@ -325,6 +325,7 @@ def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
 
 
 def _check(network: Network, rules: Rules, lanes: int) -> None:
+    prove_gradients(network, rules)
     if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1 or rules.batch % lanes:
         raise SettingError(f"lanes={lanes}: want a divisor of the batch, {rules.batch}")
     if rules.shift == "batch" and lanes != rules.batch:

@@ -63,6 +63,17 @@ def check_training_input(
         raise SettingError(f"eta=2**{log2_eta}: want 2**{low} .. 2**{high}")
 
 
+def prove_gradients(network: Network, rules: Rules) -> None:
+    """Raise SettingError unless every gradient sum of a batch is exact, whatever the data."""
+    for layer in network.layers:
+        bound = layer.g_bound(rules.samples_an_update)
+        if bound > 2**53:
+            raise SettingError(
+                f"batch={rules.batch} with bits {network.bits}: a gradient of layer {layer.index} {layer} may"
+                f" reach {bound}, past the exact range of float64 (2**53)"
+            )
+
+
 class NumpyEngine:
     """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
 
@@ -81,6 +92,7 @@ class NumpyEngine:
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
+        prove_gradients(network, self.rules)
         self._state = state or initial_state(network, seed)
 
     @property

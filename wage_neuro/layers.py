@@ -478,6 +478,8 @@ def learning_spikes(
     -------
     pre : (1, *in_shape) sgn(A) with probability abs(A) / 2**(k_A-1), else 0
     post : (1, *out_shape) sgn(E) with probability min(1, rate * abs(E) / 2**(k_E-1)), else 0
+
+    A probability has 16 bits and is rounded up, so that no error is too small to be learned from.
     """
 
     def draw(codes: np.ndarray, log2_probability: int, purpose: int) -> np.ndarray:

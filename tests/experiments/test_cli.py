@@ -42,7 +42,7 @@ def test_version_and_help(wage_neuro):
         assert all(name in wage_neuro(*words).out for name in ("train", "evaluate", "demo", "data"))
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
-        " validation train-images data-dir run resume record loss margin",
+        " validation train-images data-dir run resume record loss margin mode pipelined",
         "evaluate": "data engine lanes data-dir",
         "demo": "epochs engine seed",
         "data": "data-dir",
@@ -270,7 +270,30 @@ BAD_SETTINGS = {
     "--validation 1437": "validation=1437: want 1..1436",
     "--validation -1": "validation=-1: want 1..1436",
     "--train-images 0": "train=0: want 1..1437",
+    "--mode chip": "mode 'chip': want batch or onchip",
+    "--loss hinge": "loss='hinge': want sse or one-sided",
+    "--margin 0.4": r"margin=0\.4: want a share of the target in eighths",
+    "--update coincidence": "batch=32 with update='coincidence': spikes meet one sample at a time",
+    "--pipelined": "shift='batch' with pipelined: want 'held'",
+    "--mode onchip --pipelined --lanes 4 --engine lava": "lanes=4 with pipelined: .* lanes must be 1",
+    "--batch 9999999 --bits 16-16-16-16": "batch=9999999",
 }
+
+
+def test_a_mode_changes_defaults_and_nothing_that_is_given(wage_neuro, tmp_path):
+    words = ("--data", "digits", "--network", "16FC", "--train-images", 40, "--engine", "numpy")
+    for extra, batch, update, epochs in (
+        (("--mode", "onchip", "--epochs", 1), 1, "ternary", 1),
+        (("--mode", "onchip", "--epochs", 1, "--pipelined", "--batch", 20), 20, "ternary", 1),
+        (("--mode", "onchip", "--epochs", 1, "--update", "coincidence"), 1, "coincidence", 1),
+    ):
+        folder = tmp_path / f"{batch}-{update}"
+        assert wage_neuro("train", *words, *extra, "--run", folder).code == 0
+        config = json.loads((folder / "record.json").read_text())["config"]
+        rules = config["rules"]
+        assert (rules["batch"], rules["update"], config["epochs"]) == (batch, update, epochs)
+        assert (rules["shift"], rules["loss"], rules["margin"]) == ("held", "one-sided", 3)
+        assert config["eta"].startswith("8, 4@8")
 
 
 @pytest.mark.parametrize("words", BAD_SETTINGS)
