@@ -30,3 +30,22 @@ def test_a_changed_number_is_found():
 def test_a_table_without_a_place_is_an_error():
     with pytest.raises(ValueError, match="0 places for the table 'results', want 1"):
         readme.with_tables("no tables here")
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"```python\n(.*?)```", readme.README.read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+    assert 0 < float(capsys.readouterr().out) <= 1
+
+
+def test_every_command_is_one(wage_neuro):
+    """Options that the README names are options that the command has."""
+    commands = re.findall(r"^wage-neuro (\S+)(.*?)(?:#.*)?$", readme.README.read_text(), re.MULTILINE)
+    assert len(commands) >= 7
+    for name, words in commands:
+        known = wage_neuro(name, "--help").out
+        assert all(option in known for option in re.findall(r"--[a-z][a-z-]*", words)), (name, words)
