@@ -20,8 +20,8 @@ from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
 from wage_neuro import __version__, checkpoint
 from wage_neuro.errors import SettingError, WageError
-from wage_neuro.layers import Rules
 from wage_neuro.network import PRESETS
+from wage_neuro.rules import Rules
 
 ONCHIP = {
     "batch": 1,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wage_neuro.engine import Engine, NumpyEngine
 from wage_neuro.errors import EngineError, SettingError
-from wage_neuro.layers import Rules
 from wage_neuro.network import Network
+from wage_neuro.rules import Rules
 from wage_neuro.train import State
 
 NAMES = ("numpy", "lava")

@@ -23,9 +23,9 @@ from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
-from wage_neuro.layers import MARGIN_UNITS, Rules
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
+from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import initial_state
 
 SAVE_EVERY_S = 60.0

@@ -32,8 +32,9 @@ from processes.source.process import ImageSource
 from wage_neuro.bits import code_dtype
 from wage_neuro.engine import check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
-from wage_neuro.layers import Conv, Dense, Rules
 from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.specs import Conv, Dense
 from wage_neuro.train import State, initial_state
 
 MESSAGE_BITS = 32

@@ -15,7 +15,8 @@ from lava.magma.core.process.variable import Var
 from processes.schedule import Schedule
 from wage_neuro import layers
 from wage_neuro.fixed_point import carrier
-from wage_neuro.layers import Layer, Rules
+from wage_neuro.layers import Layer
+from wage_neuro.rules import Rules
 from wage_neuro.train import Held, exponent_and_next, learn, spikes_of
 
 UNKNOWN = -1

@@ -16,8 +16,9 @@ True
 
 from wage_neuro.bits import Bits
 from wage_neuro.engine import Engine, NumpyEngine
-from wage_neuro.layers import Conv, Dense, Flatten, MaxPool, Rules
 from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.specs import Conv, Dense, Flatten, MaxPool
 from wage_neuro.train import State, initial_state, predict, train_step
 
 __version__ = "0.1.0"

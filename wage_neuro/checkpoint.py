@@ -14,9 +14,9 @@ import numpy as np
 from wage_neuro.bits import code_dtype
 from wage_neuro.errors import CheckpointError, WageError
 from wage_neuro.files import written_whole
-from wage_neuro.layers import Rules
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
+from wage_neuro.rules import Rules
 from wage_neuro.train import Held, State
 
 FORMAT = 1

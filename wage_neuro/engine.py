@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from wage_neuro.errors import SettingError
-from wage_neuro.layers import Rules
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
+from wage_neuro.rules import Rules
 from wage_neuro.train import State, initial_state, predict, train_step
 
 LOG2_ETA_RANGE = (-16, 16)
@@ -77,7 +77,7 @@ def prove_gradients(network: Network, rules: Rules) -> None:
 class NumpyEngine:
     """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
 
-    >>> from wage_neuro.layers import Dense
+    >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with NumpyEngine(net, Rules(batch=4)) as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)

@@ -1,9 +1,9 @@
-"""Layer specs, the layers that a Network makes of them, and their pure integer functions.
+"""The layers of a Network, and their pure integer functions.
 
-A spec (`Dense`, `Conv`, `MaxPool`, `Flatten`) is what a user writes. A `Layer` is one WAGE layer as the
-paper computes it: product with ternary weights, pooling, ReLU, quantization. The functions below are
-the arithmetic of every backend that is not an independent witness: the numpy engine and
-Lava's behavioural models call the same ones.
+A `Layer` is one WAGE layer as the paper computes it: product with ternary weights, pooling, ReLU,
+quantization. The functions below are the arithmetic of every backend that is not an independent witness:
+the numpy engine and Lava's behavioural models call the same ones. The paper's Q_W is `visible_weights`,
+Q_A is in `forward`, Q_E is `error_codes`, Q_G is `update`.
 
 Source: arXiv:1802.04680, equations 2 to 12; order of operations as in the authors' code
 (product, pooling, ReLU, Q_A; backward: clip's mask, Q_E, ReLU's mask).
@@ -19,154 +19,12 @@ import numpy as np
 
 from wage_neuro import kernels, random_bits
 from wage_neuro.bits import Bits, code_dtype
-from wage_neuro.errors import NetworkError, SettingError
 from wage_neuro.fixed_point import carrier, peak
+from wage_neuro.rules import MARGIN_UNITS, Rules
+from wage_neuro.specs import Conv, Dense, MaxPool
 
-MARGIN_UNITS = 8  # a margin counts eighths of the target
 _SPARSE = 0.7  # share of rows with a gradient below which only these are updated
 _PART_BYTES = 4 << 20  # patches a part of the batch: a few MiB keep them in cache
-
-
-def _positive(spec: object, **values: int) -> None:
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise NetworkError(f"{type(spec).__name__} {name}={value!r}: want a whole number >= 1")
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Fully connected layer with `units` outputs: 512FC of the paper."""
-
-    units: int
-
-    def __post_init__(self) -> None:
-        _positive(self, units=self.units)
-
-    def __str__(self) -> str:
-        return f"{self.units}FC"
-
-
-@dataclass(frozen=True)
-class Conv:
-    """Convolution with `channels` outputs, kernel x kernel: 32C5 of the paper; padding as TensorFlow's."""
-
-    channels: int
-    kernel: int
-    stride: int = 1
-    padding: str = "SAME"
-
-    def __post_init__(self) -> None:
-        _positive(self, channels=self.channels, kernel=self.kernel, stride=self.stride)
-        if self.padding not in ("SAME", "VALID"):
-            raise NetworkError(f"Conv padding={self.padding!r}: want 'SAME' or 'VALID'")
-
-    def __str__(self) -> str:
-        stride = f"S{self.stride}" if self.stride > 1 else ""
-        return f"{self.channels}C{self.kernel}{stride}{'V' if self.padding == 'VALID' else ''}"
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """Max-pooling over size x size windows after a Conv: MP2 of the paper. Incomplete windows are dropped."""
-
-    size: int
-    stride: int | None = None
-
-    def __post_init__(self) -> None:
-        _positive(self, size=self.size, stride=self.step)
-        if self.size > 15:
-            raise NetworkError(f"MaxPool size={self.size}: want 1..15")
-
-    @property
-    def step(self) -> int:
-        """Stride of the windows; their size when none is given."""
-        return self.size if self.stride is None else self.stride
-
-    def __str__(self) -> str:
-        return f"MP{self.size}" + (f"S{self.stride}" if self.stride is not None else "")
-
-
-@dataclass(frozen=True)
-class Flatten:
-    """(height, width, channels) -> (height * width * channels), row-major; nothing is computed."""
-
-    def __str__(self) -> str:
-        return "F"
-
-
-Spec = Dense | Conv | MaxPool | Flatten
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How the weights learn, beside eta.
-
-    Parameters
-    ----------
-    batch : int
-        Samples that share one update.
-    shift : 'batch' or 'held'
-        Where Shift takes its maximum: over the batch (the paper), or from a peak-hold exponent that each
-        layer keeps (a chip: no sample waits for a global maximum).
-    hold : int
-        With 'held': samples that must stay below the held exponent before it steps down by one.
-    update : 'wide', 'ternary' or 'coincidence'
-        Updates as the paper's; limited to -1, 0, 1 steps; or a step where a spike of the input, drawn with
-        probability abs(A) / 2**(k_A-1), meets a signed error spike, drawn with eta * abs(E) / 2**(k_E-1) (one
-        sample at a time). Its expectation is the gradient, and nothing is multiplied at the synapse.
-    stored_range : 'authors' or 'paper'
-        Stored weights end at the largest visible weight, or use the whole k_G bits.
-    loss : 'sse' or 'one-sided'
-        Sum of squared errors (the paper), or an integer squared hinge: the right output is driven only while
-        it is below its target, the others only while they are above 0.
-    margin : int
-        In eighths of the target: a sample whose right output leads all others by as much is not learned.
-        0 learns every sample.
-    pipelined : bool
-        Learn each sample by itself when its error arrives, while later ones are on their way: a chip's flow,
-        one sample a time step. The batch is then the number of samples that enter before the network drains.
-        Without it, batch = 1 learns one sample at a time strictly: each leaves before the next one enters.
-    """
-
-    batch: int = 128
-    shift: str = "batch"
-    hold: int = 5000
-    update: str = "wide"
-    stored_range: str = "authors"
-    loss: str = "sse"
-    margin: int = 0
-    pipelined: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "hold"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SettingError(f"{name}={value!r}: want a whole number >= 1")
-        choices = {
-            "shift": ("batch", "held"),
-            "update": ("wide", "ternary", "coincidence"),
-            "stored_range": ("authors", "paper"),
-            "loss": ("sse", "one-sided"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise SettingError(f"{name}={getattr(self, name)!r}: want {' or '.join(known)}")
-        if self.update == "coincidence" and self.samples_an_update != 1:
-            raise SettingError(
-                f"batch={self.batch} with update='coincidence': spikes meet one sample at a time,"
-                " so batch=1 or pipelined"
-            )
-        if self.pipelined and self.shift != "held":
-            raise SettingError(
-                f"shift={self.shift!r} with pipelined: want 'held', no sample waits for others"
-            )
-        if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
-            raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
-
-    @property
-    def samples_an_update(self) -> int:
-        """Samples whose gradients are summed before the weights change."""
-        return 1 if self.pipelined else self.batch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.errors import DataError, NetworkError
-from wage_neuro.layers import Conv, Dense, Flatten, Layer, MaxPool, Spec
+from wage_neuro.layers import Layer
+from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
 
 PRESETS = {
     "lenet": "32C5-MP2-64C5-MP2-512FC",

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from wage_neuro import layers
-from wage_neuro.layers import Kept, Rules
+from wage_neuro.layers import Kept
 from wage_neuro.network import Network
+from wage_neuro.rules import Rules
 from wage_neuro.train import State, learn_from_error
 
 

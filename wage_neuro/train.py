@@ -8,9 +8,10 @@ import numpy as np
 
 from wage_neuro import layers
 from wage_neuro.fixed_point import log2_round
-from wage_neuro.layers import Kept, Layer, Rules
+from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
+from wage_neuro.rules import Rules
 
 PREDICT_PART = 512  # samples a part of a prediction: bounds its memory
 

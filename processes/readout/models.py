@@ -15,7 +15,8 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from processes.readout.process import MAX_LAYERS, ReadOut
 from processes.schedule import Schedule
 from wage_neuro import layers
-from wage_neuro.layers import Layer, Rules
+from wage_neuro.layers import Layer
+from wage_neuro.rules import Rules
 
 
 @implements(proc=ReadOut, protocol=LoihiProtocol)

@@ -1,0 +1,81 @@
+"""Rules: how the weights learn, beside eta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wage_neuro.errors import SettingError
+
+MARGIN_UNITS = 8  # a margin counts eighths of the target
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the weights learn, beside eta.
+
+    Parameters
+    ----------
+    batch : int
+        Samples that share one update.
+    shift : 'batch' or 'held'
+        Where Shift takes its maximum: over the batch (the paper), or from a peak-hold exponent that each
+        layer keeps (a chip: no sample waits for a global maximum).
+    hold : int
+        With 'held': samples that must stay below the held exponent before it steps down by one.
+    update : 'wide', 'ternary' or 'coincidence'
+        Updates as the paper's; limited to -1, 0, 1 steps; or a step where a spike of the input, drawn with
+        probability abs(A) / 2**(k_A-1), meets a signed error spike, drawn with eta * abs(E) / 2**(k_E-1) (one
+        sample at a time). Its expectation is the gradient, and nothing is multiplied at the synapse.
+    stored_range : 'authors' or 'paper'
+        Stored weights end at the largest visible weight, or use the whole k_G bits.
+    loss : 'sse' or 'one-sided'
+        Sum of squared errors (the paper), or an integer squared hinge: the right output is driven only while
+        it is below its target, the others only while they are above 0.
+    margin : int
+        In eighths of the target: a sample whose right output leads all others by as much is not learned.
+        0 learns every sample.
+    pipelined : bool
+        Learn each sample by itself when its error arrives, while later ones are on their way: a chip's flow,
+        one sample a time step. The batch is then the number of samples that enter before the network drains.
+        Without it, batch = 1 learns one sample at a time strictly: each leaves before the next one enters.
+    """
+
+    batch: int = 128
+    shift: str = "batch"
+    hold: int = 5000
+    update: str = "wide"
+    stored_range: str = "authors"
+    loss: str = "sse"
+    margin: int = 0
+    pipelined: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "hold"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SettingError(f"{name}={value!r}: want a whole number >= 1")
+        choices = {
+            "shift": ("batch", "held"),
+            "update": ("wide", "ternary", "coincidence"),
+            "stored_range": ("authors", "paper"),
+            "loss": ("sse", "one-sided"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise SettingError(f"{name}={getattr(self, name)!r}: want {' or '.join(known)}")
+        if self.update == "coincidence" and self.samples_an_update != 1:
+            raise SettingError(
+                f"batch={self.batch} with update='coincidence': spikes meet one sample at a time,"
+                " so batch=1 or pipelined"
+            )
+        if self.pipelined and self.shift != "held":
+            raise SettingError(
+                f"shift={self.shift!r} with pipelined: want 'held', no sample waits for others"
+            )
+        if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
+            raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
+
+    @property
+    def samples_an_update(self) -> int:
+        """Samples whose gradients are summed before the weights change."""
+        return 1 if self.pipelined else self.batch
