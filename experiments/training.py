@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Config:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
-        known = {field.name for field in fields(cls)}
+        known = {f.name for f in fields(cls)}
         if set(values) != known:
             raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
         return cls(**{**values, "rules": Rules(**values["rules"])})
@@ -94,18 +94,12 @@ class Progress:
     wrong: int = 0  # this epoch, before each update
     squared_error: int = 0  # this epoch, in squared units of Z
     seconds: float = 0.0
-    rows: list[dict[str, Any]] | None = None
+    curve: list[dict[str, Any]] = field(default_factory=list)  # metrics, a row an epoch
 
     def __post_init__(self) -> None:
         for name in ("epoch", "batch", "wrong", "squared_error"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
                 raise TypeError(f"{name}={getattr(self, name)!r}")
-
-    @property
-    def curve(self) -> list[dict[str, Any]]:
-        if self.rows is None:
-            self.rows = []
-        return self.rows
 
 
 @dataclass(frozen=True)
