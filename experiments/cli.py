@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments import datasets, run_folder
+from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
 from wage_neuro import __version__, checkpoint
@@ -238,6 +239,22 @@ def evaluate(
             )
     console.print(table)
     console.print(f"test accuracy {100 * float((answers == images.test_labels).mean()):.2f} %")
+
+
+@app.command()
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or record files.")],
+    output: Annotated[Path, typer.Option(help="The picture, a PNG.")] = Path("curves.png"),
+    mark: Annotated[
+        float | None, typer.Option(help="A level to compare with, in %.", show_default=False)
+    ] = None,
+    mark_label: Annotated[str, typer.Option(help="What the level is.")] = "",
+) -> None:
+    """Draw the accuracy of several runs against the samples they have seen."""
+    records = [read_record(run) for run in runs]
+    run_folder.check_writable(output)
+    draw(output, records, mark, mark_label)
+    console.print(f"drawn to {output}")
 
 
 @app.command("data")

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from experiments.run_folder import write_text
+from experiments.training import Config
+from wage_neuro.rules import MARGIN_UNITS, Rules
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -67,7 +71,28 @@ def results_table(folder: Path = RESULTS) -> str:
 
 def commands_list(folder: Path = RESULTS) -> str:
     """The commands that made the records."""
-    return "\n".join(["```sh", *(r["command"] for r in records(folder)), "```"])
+    return "\n".join(["```sh", *map(command_of, records(folder)), "```"])
+
+
+def command_of(record: dict[str, Any]) -> str:
+    """The whole command of a run, also of one that was resumed on its way.
+
+    >>> config = {"network": "mlp", "data": "mnist", "epochs": 2, "eta": "8, 1@1", "rules": {"batch": 1}}
+    >>> command_of({"engine": "numpy", "config": config})
+    "wage-neuro train --network mlp --data mnist --engine numpy --epochs 2 --eta '8, 1@1' --batch 1"
+    """
+    config = {**Config().to_json(), **record["config"]}
+    words = ["wage-neuro", "train"]
+    for name in ("network", "data", "engine", "epochs", "eta"):
+        words += [f"--{name}", str({**config, "engine": record["engine"]}[name])]
+    for name in ("bits", "seed", "validation", "train_images"):
+        if config[name] != Config().to_json()[name]:
+            words += [f"--{name.replace('_', '-')}", str(config[name])]
+    for name, value in config["rules"].items():
+        if value != asdict(Rules())[name]:
+            text = f"{value}/{MARGIN_UNITS}" if name == "margin" else str(value)
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+    return shlex.join(words)
 
 
 def bench_table(folder: Path = RESULTS) -> str:

@@ -40,10 +40,10 @@ def check_writable(path: Path) -> None:
     """Raise SettingError unless a file can be written at `path`, before hours are spent on its content."""
     try:
         if path.is_dir():
-            raise SettingError(f"record {path}: is a folder; want a file")
+            raise SettingError(f"{path}: is a folder; want a file")
         _try_to_write(path.parent)
     except OSError as error:
-        raise SettingError(f"record {path}: cannot write there ({error.strerror})") from None
+        raise SettingError(f"{path}: cannot write there ({error.strerror})") from None
 
 
 def _try_to_write(folder: Path) -> None:
