@@ -59,7 +59,7 @@ def results_table(folder: Path = RESULTS) -> str:
     for r in records(folder):
         if r["measured_on"] == "test":
             config = r["config"]
-            name = r["network"].replace("-F-", "-")
+            name = r["network"].replace("-F-", "-").removeprefix("F-")
             lines.append(
                 f"| {config['data']} | {name}, {config['bits']} | {learning(config['rules'])} | {r['engine']}"
                 f" | {len(r['curve'])}"
