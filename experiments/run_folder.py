@@ -118,16 +118,8 @@ def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out:
     epochs = [row["epoch"] + 1 for row in rows]
     for key, label, colour in (("train_error", "training", "#8a8f98"), ("error", held_out, "#0b6bcb")):
         values = [100 * row[key] for row in rows]
-        axes.plot(epochs, values, "o-", color=colour, markersize=3.5, linewidth=1.6, label=f"{label} error")
-    last = 100 * rows[-1]["error"]
-    axes.annotate(
-        f"{last:.2f} %",
-        (epochs[-1], last),
-        textcoords="offset points",
-        xytext=(0, 7),
-        ha="center",
-        color="#0b6bcb",
-    )
+        name = f"{label} error, last {values[-1]:.2f} %"
+        axes.plot(epochs, values, "o-", color=colour, markersize=3.5, linewidth=1.6, label=name)
     axes.set(xlabel="epoch", ylabel="error (%)", title=title)
     if all(row["error"] > 0 and row["train_error"] > 0 for row in rows):
         axes.set_yscale("log")
@@ -136,7 +128,6 @@ def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out:
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0, None)
-    axes.margins(x=0.08)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False)
