@@ -43,6 +43,8 @@ def learning(rules: dict[str, Any]) -> str:
     'one sample at a time, ternary updates, one-sided error, margin 3/8'
     """
     words = ["one sample at a time" if rules["batch"] == 1 else f"batch {rules['batch']}"]
+    if rules.get("pipelined"):
+        words = ["one sample a time step, pipelined"]
     words += [f"{rules['update']} updates"]
     words += ["one-sided error"] if rules.get("loss") == "one-sided" else []
     words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
