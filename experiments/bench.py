@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -271,11 +272,9 @@ def _proportional_size(pid: int) -> int:
 def find_torch() -> str | None:
     """A Python that can import torch: $WAGE_NEURO_TORCH_PYTHON, .venv-torch, this one."""
     for python in (os.environ.get("WAGE_NEURO_TORCH_PYTHON"), ".venv-torch/bin/python", sys.executable):
-        if (
-            python
-            and subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode
-            == 0
-        ):
+        if not python or not shutil.which(python):
+            continue
+        if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0:
             return python
     return None
 

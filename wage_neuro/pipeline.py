@@ -15,7 +15,7 @@ from wage_neuro import layers
 from wage_neuro.layers import Kept
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.train import State, learn_from_error
+from wage_neuro.train import State, learn_from_error, visible_weights
 
 
 def pipelined_step(
@@ -26,16 +26,12 @@ def pipelined_step(
     Parameters and returns as `wage_neuro.train.train_step`; the state is `len(x)` updates further.
     """
     L, n = len(network.layers), len(x)
-    S, V = (
-        list(state.S),
-        [layers.visible_weights(layer, s) for layer, s in zip(network.layers, state.S, strict=True)],
-    )
+    S, V = list(state.S), visible_weights(network, state)
     error_held, gradient_held = list(state.error_held), list(state.gradient_held)
     in_flight: list[deque[Kept]] = [deque() for _ in range(L)]
     logits = np.empty((n, network.classes), np.int64)
-    forward: list[np.ndarray | None] = [None] * (
-        L + 1
-    )  # message that arrives at each layer, last the read-out
+    # messages that arrive at each layer; the last place of `forward` is the read-out
+    forward: list[np.ndarray | None] = [None] * (L + 1)
     error: list[np.ndarray | None] = [None] * L
     for t in range(n + 2 * L):
         sent_forward: list[np.ndarray | None] = [None] * (L + 1)

@@ -185,13 +185,18 @@ def learn(
 
 def predict(network: Network, state: State, x: np.ndarray) -> np.ndarray:
     """(n, classes) int64 logits of (n, *input_shape) input codes; nothing is learned."""
-    V = [layers.visible_weights(layer, S) for layer, S in zip(network.layers, state.S, strict=True)]
+    V = visible_weights(network, state)
     parts = [_through(network, V, x[i : i + PREDICT_PART])[-1] for i in range(0, len(x), PREDICT_PART)]
     return np.concatenate(parts) if parts else np.empty((0, network.classes), np.int64)
 
 
+def visible_weights(network: Network, state: State) -> list[np.ndarray]:
+    """Visible weights of every layer, as `layers.visible_weights`."""
+    return [layers.visible_weights(layer, S) for layer, S in zip(network.layers, state.S, strict=True)]
+
+
 def _forward(network: Network, state: State, x: np.ndarray) -> tuple[list, list, np.ndarray]:
-    V = [layers.visible_weights(layer, S) for layer, S in zip(network.layers, state.S, strict=True)]
+    V = visible_weights(network, state)
     *kept, Z = _through(network, V, x)
     return V, kept, Z
 

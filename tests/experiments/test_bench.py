@@ -1,0 +1,31 @@
+"""The benchmark's own parts, without timing anything."""
+
+from __future__ import annotations
+
+import sys
+
+from experiments import bench
+from wage_neuro import Network
+
+
+def test_without_torch_the_products_take_its_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no .venv-torch here
+    monkeypatch.setenv("WAGE_NEURO_TORCH_PYTHON", str(tmp_path / "none"))
+    found = bench.find_torch()
+    assert found in (None, sys.executable)
+    network = Network.parse("mlp", (28, 28, 1), 10)
+    products = bench.Products(network)
+    assert [(a @ b).shape for a, b in products.pairs] == [
+        (128, 256),
+        (784, 256),
+        (128, 10),
+        (256, 10),
+        (128, 256),
+    ]
+    products(1)
+
+
+def test_the_ratio_is_the_other_s_time_to_ours():
+    ratio, ours, others = bench.pairwise(lambda: None, lambda: sum(range(200_000)), pairs=3)
+    assert ratio > 1
+    assert others > ours
