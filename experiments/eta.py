@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from wage_neuro.engine import LOG2_ETA_RANGE
+from wage_neuro.control import LOG2_ETA_RANGE
 from wage_neuro.errors import SettingError
 
 

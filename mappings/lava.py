@@ -27,13 +27,15 @@ from processes.conv.process import WageConv
 from processes.dense.process import WageDense
 from processes.layer_process import WageLayer, held_from_var
 from processes.readout.process import MAX_LAYERS, ReadOut
-from processes.schedule import Schedule
 from processes.source.process import ImageSource
+from wage_neuro.activity import FIELDS, Activity, Watch
 from wage_neuro.bits import code_dtype
+from wage_neuro.control import Control, control_of
 from wage_neuro.engine import check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
+from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
 from wage_neuro.train import State, initial_state
 
@@ -95,12 +97,14 @@ class LavaEngine:
         _check(network, self.rules, self.lanes)
         state = state or initial_state(network, seed)
         self.seed, self._step = state.seed, state.step
-        self.schedule = Schedule(len(network.layers), self.rules.batch // self.lanes)
+        direct = self.rules.feedback == "direct"
+        self.schedule = Schedule(len(network.layers), self.rules.batch // self.lanes, direct)
         self._build(state)
         self._batches = 0  # played so far; the Processes count the same
         self._state: State | None = state
-        self._settings = {"learning": 1, "log2_eta": 0}  # as the Vars stand
         self._graph = _Graph(self.source)
+        self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
+        self.watch(0)
 
     # --- the graph ---
 
@@ -116,6 +120,7 @@ class LavaEngine:
         self.layers = [
             process_of(layer.spec)(
                 layer,
+                network.classes,
                 self.rules,
                 self.schedule,
                 self.lanes,
@@ -138,7 +143,11 @@ class LavaEngine:
         for below, above in zip(self.layers[:-1], self.layers[1:], strict=True):
             # the shapes differ where the network flattens
             below.a_out.reshape(above.a_in.shape).connect(above.a_in)
-            above.e_out.reshape(below.e_in.shape).connect(below.e_in)
+            if not self.schedule.direct:
+                above.e_out.reshape(below.e_in.shape).connect(below.e_in)
+        if self.schedule.direct:
+            for hidden in self.layers[:-1]:
+                self.layers[-1].e_out.connect(hidden.e_in)
         self.layers[-1].z_out.connect(self.readout.z_in)
         self.readout.e_out.connect(self.layers[-1].e_in)
         for i, layer in enumerate(self.layers):
@@ -146,12 +155,20 @@ class LavaEngine:
 
     # --- what a user calls ---
 
-    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
+    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches; see `wage_neuro.engine.Engine`."""
-        check_training_input(self.network, self.rules, images, labels, log2_eta)
-        self._set("log2_eta", log2_eta)
+        check_training_input(self.network, self.rules, images, labels, control)
+        controls = control_of(control).of_layers(len(self.layers), self.rules)
+        for process, layer in zip(self.layers, controls, strict=True):
+            self._set(process, "frozen", int(layer.log2_eta is None))
+            if layer.log2_eta is not None:
+                self._set(process, "log2_eta", layer.log2_eta)
+            self._set(process, "hold", layer.hold)
         logits = self._play(images, labels, learning=True)
-        self._step += len(images) // self.rules.samples_an_update
+        steps = len(images) // self.rules.samples_an_update
+        counted = sum(self._watch.wants(step) for step in range(self._step, self._step + steps))
+        self._watch.samples += counted * self.rules.samples_an_update
+        self._step += steps
         self._state = None
         return logits
 
@@ -162,14 +179,33 @@ class LavaEngine:
         missing = -n % batch
         if missing:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+        self._watch.samples += n if self._watch.every else 0
         return self._play(images, np.zeros(n + missing, np.int64), learning=False)[:n]
+
+    def watch(self, every: int) -> None:
+        """Count the activity; a prediction counts what the black images that fill its last batch do, too."""
+        self._watch = Watch(len(self.layers), every)
+        self._set_all("watch", every)
+        for process in self.layers:
+            process.counts.set(np.zeros(len(FIELDS), np.int64))
+
+    def activity(self) -> Activity:
+        """Return what the Processes counted since the last call."""
+        self._graph.check()
+        for i, process in enumerate(self.layers):
+            self._watch.counts[i] = process.counts.get()
+            process.counts.set(np.zeros(len(FIELDS), np.int64))
+        return self._watch.take()
 
     @property
     def state(self) -> State:
         """Weights through the RefPorts, held exponents through their Vars."""
         if self._state is None:
+            self._graph.check()
             self.readout.read.set(np.array([1]))
-            self.predict(np.zeros((self.rules.batch, *self.network.input_shape), np.uint8))
+            self._set_all("watch", 0)
+            self._play(np.zeros_like(self._images[0]), np.zeros_like(self._labels[0]), learning=False)
+            self._set_all("watch", self._watch.every)
             dtype = code_dtype(self.network.bits.k_G)
             self._state = State(
                 tuple(S.astype(dtype) for S in self._weights),
@@ -196,7 +232,7 @@ class LavaEngine:
 
     def _play(self, images: np.ndarray, labels: np.ndarray, learning: bool) -> np.ndarray:
         """Send whole batches through the ring; return their logits."""
-        self._set("learning", int(learning))
+        self._set_all("learning", int(learning))
         batch, slots = self.rules.batch, len(self._images)
         images = images.reshape(-1, batch, *self.network.input_shape)
         labels = labels.reshape(-1, batch)
@@ -210,13 +246,18 @@ class LavaEngine:
             self._batches += len(places)
         return logits.reshape(-1, self.network.classes)
 
-    def _set(self, name: str, value: int) -> None:
-        """Set a Var of every Process that has it, when it differs."""
-        if self._settings[name] != value:
-            for process in (self.source, *self.layers, self.readout):
-                if hasattr(process, name):
-                    getattr(process, name).set(np.array([value]))
-            self._settings[name] = value
+    def _set_all(self, name: str, value: int) -> None:
+        """Set a Var of every Process that has it."""
+        for process in (self.source, *self.layers, self.readout):
+            if hasattr(process, name):
+                self._set(process, name, value)
+
+    def _set(self, process: AbstractProcess, name: str, value: int) -> None:
+        """Set a Var when it does not stand there already."""
+        if self._settings.get((process, name)) != value:
+            self._graph.check()
+            getattr(process, name).set(np.array([value]))
+            self._settings[process, name] = value
 
 
 class _Graph:
@@ -238,8 +279,7 @@ class _Graph:
 
     def run(self, steps: int) -> None:
         """Run time steps; an exception in a ProcessModel ends the graph and is raised here."""
-        if self.closed:
-            raise EngineError("this Lava engine is closed: make a new one")
+        self.check()
         self.running = True
         self.process.run(condition=RunSteps(steps, blocking=False))
         runtime, dead_since = self.process.runtime, None
@@ -254,6 +294,13 @@ class _Graph:
         except RuntimeError:
             self._fail()
         self.running = False
+
+    def check(self) -> None:
+        """Raise EngineError unless every Process lives: a Var of a dead one would be waited for for ever."""
+        if self.closed:
+            raise EngineError("this Lava engine is closed: make a new one")
+        if not all(actor.is_alive() for actor in self._actors):
+            self._fail()
 
     @property
     def _actors(self) -> list:

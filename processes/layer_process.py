@@ -12,12 +12,13 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
-from processes.schedule import Schedule
 from wage_neuro import layers
-from wage_neuro.fixed_point import carrier
+from wage_neuro.activity import FIELDS, count_forward
+from wage_neuro.control import LayerControl
 from wage_neuro.layers import Layer
 from wage_neuro.rules import Rules
-from wage_neuro.train import Held, exponent_and_next, learn, spikes_of
+from wage_neuro.schedule import Schedule
+from wage_neuro.train import Held, learn, next_held, pass_error, receive_error
 
 UNKNOWN = -1
 """Held exponent of a layer that has seen no value yet: a Var holds integers only."""
@@ -46,8 +47,10 @@ class WageLayer(AbstractProcess):
     a_in : (lanes, *in_shape) activation codes, k_A bits
     a_out : (lanes, *out_shape) activation codes, k_A bits; of a hidden layer
     z_out : (lanes, *out_shape) products Z, 32 bits; of the last layer
-    e_in : (lanes, *out_shape) error sums V^T E of the layer above, 32 bits
-    e_out : (lanes, *in_shape) error sums for the layer below, 32 bits
+    e_in : (lanes, *out_shape) error sums V^T E of the layer above, 32 bits; with direct feedback
+        (lanes, classes) error codes of the last layer
+    e_out : (lanes, *in_shape) error sums for the layer below, 32 bits; with direct feedback (lanes, classes)
+        error codes, of the last layer only
 
     Vars
     ----
@@ -55,12 +58,17 @@ class WageLayer(AbstractProcess):
     error_held, gradient_held : (exponent or -1, samples below it)
     learning : 1 learns, 0 answers only
     log2_eta : step size
+    frozen : 1 keeps the weights as they are, while errors pass
+    hold : samples below a held exponent before it steps down
     update_step : updates done; names the random bits
+    watch : count the activity of every so many update steps, and of all answers; 0 counts nothing
+    counts : what was counted, see `wage_neuro.activity.FIELDS`
     """
 
     def __init__(
         self,
         layer: Layer,
+        classes: int,
         rules: Rules,
         schedule: Schedule,
         lanes: int,
@@ -71,19 +79,29 @@ class WageLayer(AbstractProcess):
         step: int,
     ) -> None:
         super().__init__(
-            layer=layer, rules=rules, schedule=schedule, seed=seed, name=f"layer {layer.index} {layer}"
+            layer=layer,
+            classes=classes,
+            rules=rules,
+            schedule=schedule,
+            seed=seed,
+            name=f"layer {layer.index} {layer}",
         )
+        direct = rules.feedback == "direct"
         self.a_in = InPort(shape=(lanes, *layer.in_shape))
         self.a_out = OutPort(shape=(lanes, *layer.out_shape))
         self.z_out = OutPort(shape=(lanes, *layer.out_shape))
-        self.e_in = InPort(shape=(lanes, *layer.out_shape))
-        self.e_out = OutPort(shape=(lanes, *layer.in_shape))
+        self.e_in = InPort(shape=(lanes, classes) if direct else (lanes, *layer.out_shape))
+        self.e_out = OutPort(shape=(lanes, classes) if direct else (lanes, *layer.in_shape))
         self.S = Var(shape=layer.weight_shape, init=S)
         self.error_held = Var(shape=(2,), init=held_to_var(error_held))
         self.gradient_held = Var(shape=(2,), init=held_to_var(gradient_held))
         self.learning = Var(shape=(1,), init=1)
         self.log2_eta = Var(shape=(1,), init=0)
+        self.frozen = Var(shape=(1,), init=0)
+        self.hold = Var(shape=(1,), init=rules.hold)
         self.update_step = Var(shape=(1,), init=step)
+        self.watch = Var(shape=(1,), init=0)
+        self.counts = Var(shape=(len(FIELDS),), init=0)
 
 
 class PyWageLayerModelFixed(PyLoihiProcessModel):
@@ -102,11 +120,16 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     gradient_held: np.ndarray = LavaPyType(np.ndarray, np.int32)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
     log2_eta: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    frozen: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    hold: np.ndarray = LavaPyType(np.ndarray, np.int32)
     update_step: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    watch: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    counts: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
+        self.classes: int = proc_params["classes"]
         self.rules: Rules = proc_params["rules"]
         self.schedule: Schedule = proc_params["schedule"]
         self.seed: int = proc_params["seed"]
@@ -115,42 +138,62 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         self.error_message: np.ndarray | None = None
         self.in_flight: deque[layers.Kept] = deque()
         self.G: np.ndarray | None = None
-        self.error_peak = 0
+        self.error_peak: int | None = None  # of the batch so far; None before its first error
+        self.first_step = 0  # update step of the batch's first sample
         self.V: np.ndarray | None = None
 
     def run_spk(self) -> None:
         """Send what the step before computed, then receive and compute."""
         self._send()
-        if self.schedule.forward(self.layer.index, self.t) is not None:
-            self._forward(self.a_in.recv())
-        if self.learning[0] and self.schedule.error(self.layer.index, self.t) is not None:
-            self._backward(self.e_in.recv())
+        if self.t == 0:
+            self.first_step = int(self.update_step[0])
+        micro = self.schedule.forward(self.layer.index, self.t)
+        if micro is not None:
+            self._forward(self.a_in.recv(), micro)
+        if self.learning[0]:
+            micro = self.schedule.error(self.layer.index, self.t)
+            if micro is not None:
+                self._backward(self.e_in.recv())
         self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
 
     def lrn_guard(self) -> bool:
         """Learn in the learning phase of a batch's last step; pipelined, of every step with an error."""
-        return self.G is not None and (self.rules.pipelined or self.t == 0)
+        return self.error_peak is not None and (self.rules.pipelined or self.t == 0)
 
     def run_lrn(self) -> None:
         """Update the stored weights from the batch's gradient, and the held exponents."""
-        samples, layer = self.rules.samples_an_update, self.layer
-        assert self.G is not None
-        _, held = exponent_and_next(held_from_var(self.error_held), self.error_peak, samples, self.rules)
+        samples, rules, control = self.rules.samples_an_update, self.rules, self._control()
+        assert self.error_peak is not None
+        held = next_held(held_from_var(self.error_held), self.error_peak, samples, rules, control.hold)
         self.error_held = held_to_var(held)
+        gradient_held = held_from_var(self.gradient_held)
         S, held = learn(
-            layer,
+            self.layer,
             self.S,
             self.G,
-            held_from_var(self.gradient_held),
+            gradient_held,
             samples,
-            int(self.log2_eta[0]),
-            self.rules,
-            self.seed,
-            int(self.update_step[0]),
+            control,
+            rules,
+            self._seed_step(),
+            self._counted(int(self.update_step[0])),
         )
-        self.S, self.gradient_held = S, held_to_var(held)
+        self.gradient_held = held_to_var(held)
+        if S is not self.S:
+            self.S, self.V = S, None
         self.update_step = self.update_step + 1
-        self.V, self.G, self.error_peak = None, None, 0
+        self.G, self.error_peak = None, None
+
+    def _control(self) -> LayerControl:
+        return LayerControl(None if self.frozen[0] else int(self.log2_eta[0]), int(self.hold[0]))
+
+    def _seed_step(self) -> tuple[int, int]:
+        return self.seed, int(self.update_step[0])
+
+    def _counted(self, step: int) -> np.ndarray | None:
+        """Where to count the activity of an update step; None when it is not counted."""
+        every = int(self.watch[0])
+        return self.counts if every and (step % every == 0 or not self.learning[0]) else None
 
     def _send(self) -> None:
         if self.forward_message is not None:
@@ -164,18 +207,31 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
             self.V = layers.visible_weights(self.layer, self.S)
         return self.V
 
-    def _forward(self, a_in: np.ndarray) -> None:
+    def _forward(self, a_in: np.ndarray, micro: int) -> None:
         self.forward_message, kept = layers.forward(self.layer, self._visible_weights(), a_in)
         if self.learning[0]:
             self.in_flight.append(kept)
+        counts = self._counted(self.first_step + (micro if self.rules.pipelined else 0))
+        if counts is not None:
+            count_forward(counts, self.layer, a_in, self.forward_message)
 
-    def _backward(self, D: np.ndarray) -> None:
-        kept = self.in_flight.popleft()
-        peak = layers.mask_saturated(kept, D)
-        self.error_peak = max(self.error_peak, peak)
-        exponent, _ = exponent_and_next(held_from_var(self.error_held), peak, len(D), self.rules)
-        E = layers.error_codes(self.layer, kept, D.astype(carrier(peak)), exponent)
-        seed_step = self.seed, int(self.update_step[0])
-        spikes = spikes_of(self.layer, kept, E, int(self.log2_eta[0]), self.rules, seed_step)
-        G, self.error_message = layers.backward(self.layer, self._visible_weights(), kept, E, spikes)
-        self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)
+    def _backward(self, message: np.ndarray) -> None:
+        layer, rules, kept = self.layer, self.rules, self.in_flight.popleft()
+        counts = self._counted(int(self.update_step[0]))
+        E, peak = receive_error(
+            layer, message, kept, held_from_var(self.error_held), self.classes, rules, self.seed, counts
+        )
+        self.error_peak = max(self.error_peak or 0, peak)
+        G, self.error_message = pass_error(
+            layer,
+            self._visible_weights(),
+            kept,
+            E,
+            self.classes,
+            self._control(),
+            rules,
+            self._seed_step(),
+            counts,
+        )
+        if G is not None:
+            self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)

@@ -9,12 +9,14 @@ A network reads like the paper: a tuple of layer specs, a bit pattern, an engine
 >>> labels = np.array([0, 1] * 8)
 >>> with NumpyEngine(network, Rules(batch=16), seed=0) as engine:
 ...     for _ in range(40):
-...         logits = engine.train(images, labels, log2_eta=0)
+...         logits = engine.train(images, labels, control=0)
 ...     print((engine.predict(images).argmax(axis=1) == labels).all())
 True
 """
 
+from wage_neuro.activity import Activity
 from wage_neuro.bits import Bits
+from wage_neuro.control import Control
 from wage_neuro.engine import Engine, NumpyEngine
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
@@ -23,7 +25,9 @@ from wage_neuro.train import State, initial_state, predict, train_step
 
 __version__ = "0.1.0"
 __all__ = [
+    "Activity",
     "Bits",
+    "Control",
     "Conv",
     "Dense",
     "Engine",

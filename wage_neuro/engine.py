@@ -11,13 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
+from wage_neuro.activity import Activity, Watch
+from wage_neuro.control import Control, control_of
 from wage_neuro.errors import SettingError
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
 from wage_neuro.rules import Rules
 from wage_neuro.train import State, initial_state, predict, train_step
-
-LOG2_ETA_RANGE = (-16, 16)
 
 
 class Engine(Protocol):
@@ -26,10 +26,11 @@ class Engine(Protocol):
     network: Network
     rules: Rules
 
-    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
+    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches in the order given.
 
-        images : (n, ...) uint8 grey levels, n a multiple of `rules.batch`; labels : (n,) whole numbers.
+        images : (n, ...) uint8 grey levels, n a multiple of `rules.batch`; labels : (n,) whole numbers;
+        control : log2 of the step size, or a `Control` of each layer's own step size and hold.
         Returns the (n, classes) int64 logits that each batch had before its update.
         """
 
@@ -39,6 +40,12 @@ class Engine(Protocol):
     @property
     def state(self) -> State:
         """Everything that training has changed so far."""
+
+    def watch(self, every: int) -> None:
+        """Count the activity of every `every`-th update step, and of all predictions; 0 counts nothing."""
+
+    def activity(self) -> Activity:
+        """Return what was counted since the last call."""
 
     def close(self) -> None:
         """Free what the engine holds; it cannot be used afterwards."""
@@ -51,16 +58,14 @@ class Engine(Protocol):
 
 
 def check_training_input(
-    network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, log2_eta: int
+    network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, control: int | Control
 ) -> None:
     """Raise DataError or SettingError unless these are whole batches that the network can learn from."""
     network.check_images(images)
     network.check_labels(labels, len(images))
     if len(images) % rules.batch:
         raise SettingError(f"{len(images)} samples: want a multiple of the batch, {rules.batch}")
-    low, high = LOG2_ETA_RANGE
-    if not isinstance(log2_eta, int | np.integer) or not low <= log2_eta <= high:
-        raise SettingError(f"eta=2**{log2_eta}: want 2**{low} .. 2**{high}")
+    control_of(control).of_layers(len(network.layers), rules)
 
 
 def prove_gradients(network: Network, rules: Rules) -> None:
@@ -80,7 +85,7 @@ class NumpyEngine:
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with NumpyEngine(net, Rules(batch=4)) as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -94,23 +99,32 @@ class NumpyEngine:
         self.rules = rules or Rules()
         prove_gradients(network, self.rules)
         self._state = state or initial_state(network, seed)
+        self.watch(0)
 
     @property
     def state(self) -> State:
         return self._state
 
-    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, log2_eta)
+    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control)
         logits = np.empty((len(images), self.network.classes), np.int64)
         step = pipelined_step if self.rules.pipelined else train_step
         for i in range(0, len(images), self.rules.batch):
             part = slice(i, i + self.rules.batch)
             x = self.network.encode(images[part])
-            self._state, logits[part] = step(self.network, self._state, x, labels[part], log2_eta, self.rules)
+            self._state, logits[part] = step(
+                self.network, self._state, x, labels[part], control, self.rules, self._watch
+            )
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        return predict(self.network, self._state, self.network.encode(images))
+        return predict(self.network, self._state, self.network.encode(images), self._watch)
+
+    def watch(self, every: int) -> None:
+        self._watch = Watch(len(self.network.layers), every)
+
+    def activity(self) -> Activity:
+        return self._watch.take()
 
     def close(self) -> None:
         pass

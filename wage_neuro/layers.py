@@ -351,68 +351,88 @@ def learning_spikes(
 
 def backward(
     layer: Layer,
-    V: np.ndarray,
+    W_back: np.ndarray | None,
     kept: Kept,
     E: np.ndarray,
     spikes: tuple[np.ndarray, np.ndarray] | None = None,
-) -> tuple[np.ndarray, np.ndarray | None]:
+    learns: bool = True,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """One layer backward: gradient of the weights and error of the layer below.
 
     Parameters
     ----------
+    W_back : (fan_in, n_out) weights that the error goes back through: V, or fixed feedback weights; None
+        sends nothing back
     E : (n, *out_shape) error codes
     spikes : (pre, post) of `learning_spikes`, when the weights learn from those and not from A and E
+    learns : whether the gradient is wanted
 
     Returns
     -------
-    G : (fan_in, n_out)
+    G : (fan_in, n_out) or None
         sum over samples and positions of A * E, an exact float carrier.
     D : (n, *in_shape) or None
-        V^T E, a float carrier; None for the first layer, which has nobody below.
+        W_back^T E, a float carrier; None for the first layer, which has nobody below.
     """
     pre, post = spikes or (kept.a_in, E)
+    if layer.index == 0:
+        W_back = None
     if isinstance(layer.spec, Dense):
-        return _dense_backward(layer, V, E, pre, post)
-    return _conv_backward(layer, V, kept, E, pre, post)
+        return _dense_backward(layer, W_back, E, (pre, post) if learns else None)
+    return _conv_backward(layer, W_back, kept, E, (pre, post) if learns else None)
+
+
+_Pair = tuple[np.ndarray, np.ndarray]
 
 
 def _dense_backward(
-    layer: Layer, V: np.ndarray, E: np.ndarray, pre: np.ndarray, post: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    rows, g_dtype = layer.gradient_rows
-    G = kernels.gradient_product(kernels.as_carrier(pre, g_dtype, "a"), post.astype(g_dtype), rows)
-    if layer.index == 0:
-        return G, None
-    return G, E.astype(layer.d_dtype) @ V.astype(layer.d_dtype, copy=False).T
+    layer: Layer, W_back: np.ndarray | None, E: np.ndarray, factors: _Pair | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    G = D = None
+    if factors:
+        pre, post = factors
+        rows, dtype = layer.gradient_rows
+        G = kernels.gradient_product(kernels.as_carrier(pre, dtype, "a"), post.astype(dtype), rows)
+    if W_back is not None:
+        D = E.astype(layer.d_dtype) @ W_back.astype(layer.d_dtype, copy=False).T
+    return G, D
 
 
 def _conv_backward(
-    layer: Layer, V: np.ndarray, kept: Kept, E: np.ndarray, pre: np.ndarray, post: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
+    layer: Layer, W_back: np.ndarray | None, kept: Kept, E: np.ndarray, factors: _Pair | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     assert isinstance(layer.spec, Conv)
-    spec, n, n_out = layer.spec, len(E), V.shape[1]
+    spec, n, n_out = layer.spec, len(E), layer.weight_shape[-1]
     rows, g_dtype = layer.gradient_rows
-    D = np.empty((n, *layer.in_shape), layer.d_dtype) if layer.index else None
-    V_d = V.astype(layer.d_dtype, copy=False)
+    D = W_d = None
+    if W_back is not None:
+        D = np.empty((n, *layer.in_shape), layer.d_dtype)
+        W_d = W_back.astype(layer.d_dtype, copy=False).T
     total = np.zeros((layer.fan_in, n_out), np.float64)
     lock = threading.Lock()
 
+    def spread(errors: np.ndarray, part: slice) -> np.ndarray:
+        return _unpool(layer, kept, errors, part, g_dtype).reshape(-1, n_out)
+
     def work(part: slice) -> None:
-        E_z = _unpool(layer, kept, post, part, g_dtype).reshape(-1, n_out)
-        G = kernels.gradient_product(_patches(layer, pre[part], g_dtype), E_z, rows)
-        with lock:
-            np.add(total, G, out=total)
-        if D is not None:
-            if post is not E:
-                E_z = _unpool(layer, kept, E, part, g_dtype).reshape(-1, n_out)
-            back = kernels.product(E_z.astype(layer.d_dtype, copy=False), V_d.T, "patches")
+        E_z = None
+        if factors:
+            pre, post = factors
+            E_z = spread(post, part)
+            G = kernels.gradient_product(_patches(layer, pre[part], g_dtype), E_z, rows)
+            with lock:
+                np.add(total, G, out=total)
+        if D is not None and W_d is not None:
+            if E_z is None or post is not E:
+                E_z = spread(E, part)
+            back = kernels.product(E_z.astype(layer.d_dtype, copy=False), W_d, "patches")
             image = (len(E[part]), *layer.in_shape)
             D[part] = kernels.fold_patches(
                 back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2]
             )
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
-    return total, D
+    return (total if factors else None), D
 
 
 def _unpool(layer: Layer, kept: Kept, E: np.ndarray, part: slice, dtype: type) -> np.ndarray:

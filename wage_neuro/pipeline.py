@@ -1,75 +1,67 @@
 """The oracle of pipelined learning: one sample a time step, several in flight, as on a chip.
 
-Sample j meets layer i forward at step j + i and its error at step j + 2 L - i, so an error meets weights that
-have learned from a few samples since; messages take one step a hop.
+`Schedule` says when each message arrives. An error meets weights that have learned from a few samples since
+its own went up; messages take one step a hop.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 
 import numpy as np
 
 from wage_neuro import layers
+from wage_neuro.activity import Watch
+from wage_neuro.control import Control
 from wage_neuro.layers import Kept
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.train import State, learn_from_error, visible_weights
+from wage_neuro.schedule import Schedule
+from wage_neuro.train import Learner, State
 
 
 def pipelined_step(
-    network: Network, state: State, x: np.ndarray, labels: np.ndarray, log2_eta: int, rules: Rules
+    network: Network,
+    state: State,
+    x: np.ndarray,
+    labels: np.ndarray,
+    control: int | Control,
+    rules: Rules,
+    watch: Watch | None = None,
 ) -> tuple[State, np.ndarray]:
     """Send a batch through, one sample a step, each learned as its error arrives; then let it drain.
 
     Parameters and returns as `wage_neuro.train.train_step`; the state is `len(x)` updates further.
     """
     L, n = len(network.layers), len(x)
-    S, V = list(state.S), visible_weights(network, state)
-    error_held, gradient_held = list(state.error_held), list(state.gradient_held)
+    schedule = Schedule(L, n, rules.feedback == "direct")
+    learner = Learner(network, state, control, rules, watch)
     in_flight: list[deque[Kept]] = [deque() for _ in range(L)]
     logits = np.empty((n, network.classes), np.int64)
-    # messages that arrive at each layer; the last place of `forward` is the read-out
-    forward: list[np.ndarray | None] = [None] * (L + 1)
-    error: list[np.ndarray | None] = [None] * L
-    for t in range(n + 2 * L):
-        sent_forward: list[np.ndarray | None] = [None] * (L + 1)
-        sent_error: list[np.ndarray | None] = [None] * L
-        forward[0] = x[t : t + 1] if t < n else None
+    # activations and errors by step and layer of their arrival; the read-out is layer L
+    a: dict[tuple[int, int], np.ndarray] = {(t, 0): x[t : t + 1] for t in range(n)}
+    e: dict[tuple[int, int], np.ndarray] = {}
+    for t in range(schedule.steps(learning=True)):
         for layer in network.layers:
             i = layer.index
-            a, D = forward[i], error[i]
-            if a is not None:
-                sent_forward[i + 1], kept = layers.forward(layer, V[i], a.reshape(1, *layer.in_shape))
+            sample = schedule.forward(i, t)
+            if sample is not None:
+                a[t + 1, i + 1], kept = learner.forward(layer, a.pop((t, i)), state.step + sample)
                 in_flight[i].append(kept)
-            if D is not None:
-                sample = t - 2 * L + i
-                S[i], below, error_held[i], gradient_held[i] = learn_from_error(
-                    layer,
-                    S[i],
-                    V[i],
-                    in_flight[i].popleft(),
-                    D.reshape(1, *layer.out_shape),
-                    (error_held[i], gradient_held[i]),
-                    log2_eta,
-                    rules,
-                    (state.seed, state.step + sample),
-                )
-                V[i] = layers.visible_weights(layer, S[i])
-                if i:
-                    sent_error[i - 1] = below
-        Z = forward[L]
-        if Z is not None:
-            sample = t - L
+            sample = schedule.error(i, t)
+            if sample is not None:
+                message = e.pop((t, i))
+                sent = learner.learn(layer, message, in_flight[i].popleft(), state.step + sample)
+                if sent is not None:
+                    e.update({(t + 1, below): sent for below in _receivers(i, rules)})
+        sample = schedule.forward(L, t)
+        if sample is not None:
+            Z = a.pop((t, L))
             logits[sample] = Z[0]
-            sent_error[L - 1] = layers.output_error(network.layers[-1], Z, labels[sample : sample + 1], rules)
-        forward, error = sent_forward, sent_error
-    new = replace(
-        state,
-        S=tuple(S),
-        error_held=tuple(error_held),
-        gradient_held=tuple(gradient_held),
-        step=state.step + n,
-    )
-    return new, logits
+            e[t + 1, L - 1] = layers.output_error(network.layers[-1], Z, labels[sample : sample + 1], rules)
+    return learner.state(state.step + n), logits
+
+
+def _receivers(layer: int, rules: Rules) -> range:
+    """Layers that get the error message of a layer."""
+    return range(layer) if rules.feedback == "direct" else range(layer - 1, layer)

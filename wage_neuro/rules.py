@@ -38,6 +38,8 @@ class Rules:
         Learn each sample by itself when its error arrives, while later ones are on their way: a chip's flow,
         one sample a time step. The batch is then the number of samples that enter before the network drains.
         Without it, batch = 1 learns one sample at a time strictly: each leaves before the next one enters.
+    feedback : 'transposed', 'random' or 'direct'
+        How the error reaches the layers below, see `wage_neuro.feedback`.
     """
 
     batch: int = 128
@@ -48,6 +50,7 @@ class Rules:
     loss: str = "sse"
     margin: int = 0
     pipelined: bool = False
+    feedback: str = "transposed"
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -59,6 +62,7 @@ class Rules:
             "update": ("wide", "ternary", "coincidence"),
             "stored_range": ("authors", "paper"),
             "loss": ("sse", "one-sided"),
+            "feedback": ("transposed", "random", "direct"),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wage_neuro import layers
+from wage_neuro import activity, layers
+from wage_neuro.activity import Watch
+from wage_neuro.control import Control, LayerControl, control_of
+from wage_neuro.feedback import arriving_error, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
@@ -78,19 +81,29 @@ def initial_state(network: Network, seed: int = 0) -> State:
     return State(tuple(layers.initial_weights(layer, seed) for layer in network.layers), held, held, seed)
 
 
-def exponent_and_next(held: Held, peak: int, samples: int, rules: Rules) -> tuple[int | None, Held]:
-    """Exponent of Shift for this batch, and the held exponent for the next.
+def exponent_of(held: Held, peak: int, rules: Rules) -> int | None:
+    """Exponent of Shift for a batch: of its own `peak`, or with shift='held' the one held before it.
 
-    With shift='batch' it is that of the batch's own peak. With shift='held' it is the one held before this
-    batch, so a sample can be answered at once; until one is known the layer sends nothing.
+    None when none is known yet: the layer then sends nothing.
     """
     if rules.shift == "held":
-        return held.exponent, held.after(peak, samples, rules.hold)
-    return (log2_round(peak) if peak else None), held
+        return held.exponent
+    return log2_round(peak) if peak else None
+
+
+def next_held(held: Held, peak: int, samples: int, rules: Rules, hold: int) -> Held:
+    """Held exponent after a batch of `samples` with this peak; with shift='batch' nothing is held."""
+    return held.after(peak, samples, hold) if rules.shift == "held" else held
 
 
 def train_step(
-    network: Network, state: State, x: np.ndarray, labels: np.ndarray, log2_eta: int, rules: Rules
+    network: Network,
+    state: State,
+    x: np.ndarray,
+    labels: np.ndarray,
+    control: int | Control,
+    rules: Rules,
+    watch: Watch | None = None,
 ) -> tuple[State, np.ndarray]:
     """Learn one batch.
 
@@ -98,112 +111,171 @@ def train_step(
     ----------
     x : (batch, *input_shape) input codes of `Network.encode`
     labels : (batch,) whole numbers, 0 .. classes - 1
-    log2_eta : int
-        eta = 2**log2_eta.
+    control : Control, or log2 of the step size of every layer
+    watch : where to count the activity
 
     Returns
     -------
     State after the update, and the (batch, classes) int64 logits before it, in units of Z.
     """
-    V, kept, Z = _forward(network, state, x)
-    D: np.ndarray | None = layers.output_error(network.layers[-1], Z, labels, rules)
-    S, error_held, gradient_held = list(state.S), list(state.error_held), list(state.gradient_held)
+    learner = Learner(network, state, control, rules, watch)
+    a, kept = x, []
+    for layer in network.layers:
+        a, keep = learner.forward(layer, a, state.step)
+        kept.append(keep)
+    Z = a
+    message = layers.output_error(network.layers[-1], Z, labels, rules)
     for layer in reversed(network.layers):
-        i = layer.index
-        assert D is not None
-        S[i], D, error_held[i], gradient_held[i] = learn_from_error(
-            layer,
-            S[i],
-            V[i],
-            kept[i],
-            D.reshape(len(x), *layer.out_shape),
-            (error_held[i], gradient_held[i]),
-            log2_eta,
-            rules,
-            (state.seed, state.step),
+        sent = learner.learn(layer, message, kept[layer.index], state.step)
+        message = message if sent is None else sent
+    return learner.state(state.step + 1), Z
+
+
+class Learner:
+    """A network in the middle of learning, layer by layer: what every kind of training step changes."""
+
+    def __init__(
+        self, network: Network, state: State, control: int | Control, rules: Rules, watch: Watch | None
+    ) -> None:
+        self.network, self.rules, self.before = network, rules, state
+        self.watch = watch or Watch(len(network.layers), 0)
+        self.controls = control_of(control).of_layers(len(network.layers), rules)
+        self.S = list(state.S)
+        self.V: list[np.ndarray | None] = [None] * len(self.S)  # made anew when S has changed
+        self.held = list(zip(state.error_held, state.gradient_held, strict=True))
+
+    def visible(self, layer: Layer) -> np.ndarray:
+        """Visible weights of a layer as it stands."""
+        V = self.V[layer.index]
+        if V is None:
+            V = self.V[layer.index] = layers.visible_weights(layer, self.S[layer.index])
+        return V
+
+    def forward(self, layer: Layer, a_in: np.ndarray, step: int) -> tuple[np.ndarray, Kept]:
+        """One layer forward, on the samples of an update step; see `layers.forward`."""
+        a_in = a_in.reshape(len(a_in), *layer.in_shape)
+        out, kept = layers.forward(layer, self.visible(layer), a_in)
+        if self.watch.wants(step):
+            activity.count_forward(self.watch.counts[layer.index], layer, a_in, out)
+            self.watch.samples += len(a_in) if layer.index == 0 else 0
+        return out, kept
+
+    def learn(self, layer: Layer, message: np.ndarray, kept: Kept, step: int) -> np.ndarray | None:
+        """Let a layer learn from the error message that arrives; return the one it sends on, if any."""
+        i, rules, seed = layer.index, self.rules, self.before.seed
+        control, (error_held, gradient_held) = self.controls[i], self.held[i]
+        counts = self.watch.counts[i] if self.watch.wants(step) else None
+        E, peak = receive_error(layer, message, kept, error_held, self.network.classes, rules, seed, counts)
+        G, sent = pass_error(
+            layer, self.visible(layer), kept, E, self.network.classes, control, rules, (seed, step), counts
         )
-    new = replace(
-        state,
-        S=tuple(S),
-        error_held=tuple(error_held),
-        gradient_held=tuple(gradient_held),
-        step=state.step + 1,
-    )
-    return new, Z
+        error_held = next_held(error_held, peak, len(E), rules, control.hold)
+        S, gradient_held = learn(
+            layer, self.S[i], G, gradient_held, len(E), control, rules, (seed, step), counts
+        )
+        self.held[i] = error_held, gradient_held
+        if S is not self.S[i]:
+            self.S[i], self.V[i] = S, None
+        return sent
+
+    def state(self, step: int) -> State:
+        """The state after `step` updates."""
+        error_held, gradient_held = zip(*self.held, strict=True)
+        return replace(
+            self.before, S=tuple(self.S), error_held=error_held, gradient_held=gradient_held, step=step
+        )
 
 
-def learn_from_error(
+def receive_error(
     layer: Layer,
-    S: np.ndarray,
+    message: np.ndarray,
+    kept: Kept,
+    held: Held,
+    classes: int,
+    rules: Rules,
+    seed: int,
+    counts: np.ndarray | None = None,
+) -> tuple[np.ndarray, int]:
+    """Quantize the error that arrives at a layer: its codes E, and the peak that was left after the mask.
+
+    counts : (fields,) to add the activity to; see `wage_neuro.activity`
+    """
+    if counts is not None and rules.feedback == "direct" and not layer.is_last:
+        activity.count_direct_feedback(counts, layer, message)
+    D = arriving_error(layer, message, feedback_weights(layer, classes, rules, seed), rules)
+    peak = layers.mask_saturated(kept, D)
+    return layers.error_codes(layer, kept, D, exponent_of(held, peak, rules)), peak
+
+
+def pass_error(
+    layer: Layer,
     V: np.ndarray,
     kept: Kept,
-    D: np.ndarray,
-    held: tuple[Held, Held],
-    log2_eta: int,
+    E: np.ndarray,
+    classes: int,
+    control: LayerControl,
     rules: Rules,
     seed_step: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray | None, Held, Held]:
-    """Let the error D, (n, *out_shape), pass one layer, and the layer learn from it.
-
-    Returns the new stored weights, the error of the layer below, the held exponents of error and gradient.
-    """
-    error_held, gradient_held = held
-    peak = layers.mask_saturated(kept, D)
-    exponent, error_held = exponent_and_next(error_held, peak, len(D), rules)
-    E = layers.error_codes(layer, kept, D, exponent)
-    G, below = layers.backward(layer, V, kept, E, spikes_of(layer, kept, E, log2_eta, rules, seed_step))
-    S, gradient_held = learn(layer, S, G, gradient_held, len(D), log2_eta, rules, *seed_step)
-    return S, below, error_held, gradient_held
-
-
-def spikes_of(
-    layer: Layer, kept: Kept, E: np.ndarray, log2_eta: int, rules: Rules, seed_step: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Spikes that the weights learn from, where the rules say so."""
-    if rules.update != "coincidence":
-        return None
-    return layers.learning_spikes(layer, kept, E, log2_eta, *seed_step)
+    counts: np.ndarray | None = None,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Gradient of a layer's weights, None if they are frozen, and the error message it sends on."""
+    spikes, learns = None, control.log2_eta is not None
+    if control.log2_eta is not None and rules.update == "coincidence":
+        spikes = layers.learning_spikes(layer, kept, E, control.log2_eta, *seed_step)
+    W_back = {
+        "transposed": lambda: V,
+        "random": lambda: feedback_weights(layer, classes, rules, seed_step[0]),
+        "direct": lambda: None,
+    }[rules.feedback]()
+    G, D = layers.backward(layer, W_back, kept, E, spikes, learns)
+    if counts is not None:
+        activity.count_error(counts, layer, kept, E, (spikes or (kept.a_in, E)) if learns else None)
+        if D is not None:
+            activity.count_feedback(counts, layer, kept, E)
+    return G, leaving_error(layer, E, D, rules)
 
 
 def learn(
     layer: Layer,
     S: np.ndarray,
-    G: np.ndarray,
+    G: np.ndarray | None,
     held: Held,
     samples: int,
-    log2_eta: int,
+    control: LayerControl,
     rules: Rules,
-    seed: int,
-    step: int,
+    seed_step: tuple[int, int],
+    counts: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Held]:
     """Update one layer from its gradient over `samples` samples; return S and the held exponent."""
+    if G is None or control.log2_eta is None:
+        return S, held
     exponent = None
     if rules.update != "coincidence":  # whose steps have no scale
-        exponent, held = exponent_and_next(held, layers.peak(G), samples, rules)
-    return layers.update(layer, S, G, exponent, log2_eta, rules, seed, step), held
+        peak = layers.peak(G)
+        exponent, held = exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
+    new = layers.update(layer, S, G, exponent, control.log2_eta, rules, *seed_step)
+    if counts is not None:
+        activity.count_updates(counts, S, new)
+    return new, held
 
 
-def predict(network: Network, state: State, x: np.ndarray) -> np.ndarray:
+def predict(network: Network, state: State, x: np.ndarray, watch: Watch | None = None) -> np.ndarray:
     """(n, classes) int64 logits of (n, *input_shape) input codes; nothing is learned."""
     V = visible_weights(network, state)
-    parts = [_through(network, V, x[i : i + PREDICT_PART])[-1] for i in range(0, len(x), PREDICT_PART)]
-    return np.concatenate(parts) if parts else np.empty((0, network.classes), np.int64)
+    logits = np.empty((len(x), network.classes), np.int64)
+    for i in range(0, len(x), PREDICT_PART):
+        a = x[i : i + PREDICT_PART]
+        for layer in network.layers:
+            a_in = a.reshape(len(a), *layer.in_shape)
+            a, _ = layers.forward(layer, V[layer.index], a_in)
+            if watch and watch.every:
+                activity.count_forward(watch.counts[layer.index], layer, a_in, a)
+        logits[i : i + PREDICT_PART] = a
+    if watch and watch.every:
+        watch.samples += len(x)
+    return logits
 
 
 def visible_weights(network: Network, state: State) -> list[np.ndarray]:
     """Visible weights of every layer, as `layers.visible_weights`."""
     return [layers.visible_weights(layer, S) for layer, S in zip(network.layers, state.S, strict=True)]
-
-
-def _forward(network: Network, state: State, x: np.ndarray) -> tuple[list, list, np.ndarray]:
-    V = visible_weights(network, state)
-    *kept, Z = _through(network, V, x)
-    return V, kept, Z
-
-
-def _through(network: Network, V: list[np.ndarray], a: np.ndarray) -> list:
-    kept = []
-    for layer in network.layers:
-        a, keep = layers.forward(layer, V[layer.index], a.reshape(len(a), *layer.in_shape))
-        kept.append(keep)
-    return [*kept, a]

@@ -13,10 +13,10 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.readout.process import MAX_LAYERS, ReadOut
-from processes.schedule import Schedule
 from wage_neuro import layers
 from wage_neuro.layers import Layer
 from wage_neuro.rules import Rules
+from wage_neuro.schedule import Schedule
 
 
 @implements(proc=ReadOut, protocol=LoihiProtocol)

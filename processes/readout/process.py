@@ -7,9 +7,9 @@ from lava.magma.core.process.ports.ports import InPort, OutPort, RefPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
-from processes.schedule import Schedule
 from wage_neuro.layers import Layer
 from wage_neuro.rules import Rules
+from wage_neuro.schedule import Schedule
 
 MAX_LAYERS = 32
 """Lava wants ports as class attributes, so there are as many as the deepest network may need."""

@@ -10,8 +10,8 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from processes.schedule import Schedule
 from processes.source.process import ImageSource
+from wage_neuro.schedule import Schedule
 
 
 @implements(proc=ImageSource, protocol=LoihiProtocol)

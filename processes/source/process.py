@@ -7,7 +7,7 @@ from lava.magma.core.process.ports.ports import OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
-from processes.schedule import Schedule
+from wage_neuro.schedule import Schedule
 
 
 class ImageSource(AbstractProcess):

@@ -9,7 +9,7 @@ pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
 
 from experiments.training import Config, Run
 from mappings.lava import LavaEngine
-from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 
 LAYERS = {
     "dense": ((Dense(24), Dense(5)), (30,)),
@@ -30,8 +30,22 @@ MODES = {
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
     "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
+    "random feedback": Rules(batch=16, feedback="random"),
+    "direct feedback": Rules(batch=16, shift="held", feedback="direct"),
+    "pipelined, random feedback": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, feedback="random"
+    ),
+    "pipelined, direct feedback": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
+    ),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
 }
+
+
+def assert_same_activity(one, other, assert_same_arrays):
+    one, other = one.activity(), other.activity()
+    assert one.samples == other.samples > 0
+    assert_same_arrays(one.counts, other.counts, "activity")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -39,16 +53,23 @@ MODES = {
 def test_lava_equals_numpy(name, mode, sparse_images, assert_same_state, assert_same_arrays):
     specs, shape = LAYERS[name]
     network, rules = Network(specs, shape), MODES[mode]
-    lanes = 4 if mode == "held" else None
+    lanes = 4 if mode in ("held", "direct feedback") else None
     images, labels = sparse_images(16 * 12, shape, 5)
     numpy_engine = NumpyEngine(network, rules, seed=3)
+    L = len(network.layers)
     with LavaEngine(network, rules, seed=3, lanes=lanes) as lava_engine:
-        # learn, answer, learn again with another eta: one graph for all of it
-        for part, log2_eta in ((slice(0, 96), 3), (slice(96, 192), 0)):
-            one = numpy_engine.train(images[part], labels[part], log2_eta)
-            other = lava_engine.train(images[part], labels[part], log2_eta)
+        for engine in (numpy_engine, lava_engine):
+            engine.watch(2)
+        # learn, answer, learn again in another way: one graph for all of it
+        other_control = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(20, 20 + L)))
+        for part, control in ((slice(0, 96), 3), (slice(96, 192), other_control)):
+            one = numpy_engine.train(images[part], labels[part], control)
+            other = lava_engine.train(images[part], labels[part], control)
+            assert_same_activity(numpy_engine, lava_engine, assert_same_arrays)
             assert_same_arrays(one, other, "logits in training")
             assert_same_arrays(numpy_engine.predict(images[:21]), lava_engine.predict(images[:21]), "logits")
+            numpy_engine.predict(images[:32]), lava_engine.predict(images[:32])
+            assert_same_activity(numpy_engine, lava_engine, assert_same_arrays)
             assert_same_state(numpy_engine.state, lava_engine.state)
     assert any(
         (a != b).any()

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from experiments.eta import EtaSchedule, log2_of
-from wage_neuro.engine import LOG2_ETA_RANGE
+from wage_neuro.control import LOG2_ETA_RANGE
 from wage_neuro.errors import SettingError
 
 EXPONENTS = range(LOG2_ETA_RANGE[0], LOG2_ETA_RANGE[1] + 1)

@@ -74,7 +74,7 @@ def test_closing_leaves_nothing(nothing_left):
 
 
 def test_an_exception_in_a_model_is_told_and_ends_everything(nothing_left, monkeypatch):
-    def broken(layer, V, kept, E, spikes):
+    def broken(layer, *rest):
         raise ArithmeticError(f"made to fail in layer {layer.index}")
 
     monkeypatch.setattr(layers, "backward", broken)

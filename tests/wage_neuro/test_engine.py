@@ -24,7 +24,7 @@ def test_training_is_step_after_step(sparse_images, assert_same_state):
     with NumpyEngine(NET, RULES, seed=3) as engine:
         assert (engine.network, engine.rules, engine.name) == (NET, RULES, "numpy")
         assert_same_state(engine.state, initial_state(NET, 3))
-        logits = engine.train(images, labels, log2_eta=1)
+        logits = engine.train(images, labels, control=1)
     state, parts = initial_state(NET, 3), []
     for i in (0, 4, 8):
         state, part = train_step(NET, state, NET.encode(images[i : i + 4]), labels[i : i + 4], 1, RULES)
@@ -85,17 +85,17 @@ def test_predictions_in_parts_equal_the_whole(part, monkeypatch, sparse_images, 
         ({"labels": np.array([0, 1, 2, 3])}, DataError, "label 3: this network has outputs 0..2"),
         ({"rules": Rules(batch=3)}, SettingError, "4 samples: want a multiple of the batch, 3"),
         ({"rules": Rules(batch=128)}, SettingError, "4 samples: want a multiple of the batch, 128"),
-        ({"log2_eta": 17}, SettingError, "eta=2**17: want 2**-16 .. 2**16"),
-        ({"log2_eta": -17}, SettingError, "eta=2**-17: want 2**-16 .. 2**16"),
-        ({"log2_eta": float("nan")}, SettingError, "eta=2**nan: want 2**-16 .. 2**16"),
-        ({"log2_eta": 0.5}, SettingError, "eta=2**0.5: want 2**-16 .. 2**16"),
+        ({"control": 17}, SettingError, "eta=2**17: want 2**-16 .. 2**16"),
+        ({"control": -17}, SettingError, "eta=2**-17: want 2**-16 .. 2**16"),
+        ({"control": float("nan")}, SettingError, "eta=2**nan: want 2**-16 .. 2**16"),
+        ({"control": 0.5}, SettingError, "eta=2**0.5: want 2**-16 .. 2**16"),
     ],
 )
 def test_input_that_cannot_be_learned(change, error, message, assert_same_state):
     given = {
         "images": np.zeros((4, 9), np.uint8),
         "labels": np.zeros(4, int),
-        "log2_eta": 0,
+        "control": 0,
         "rules": RULES,
         **change,
     }

@@ -15,7 +15,7 @@ from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, kern
 from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import CARRIERS, peak, round_shift_half_even
 from wage_neuro.layers import Kept
-from wage_neuro.train import Held, State, exponent_and_next, train_step
+from wage_neuro.train import Held, State, exponent_of, train_step
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden"
 GOLDEN = {path.stem: json.loads(path.read_text())["cases"] for path in sorted(FOLDER.glob("*.json"))}
@@ -27,7 +27,7 @@ def same(found, expected) -> None:
 
 
 def exponent(largest: int) -> int | None:
-    return exponent_and_next(Held(), largest, 1, Rules())[0]
+    return exponent_of(Held(), largest, Rules())
 
 
 def drawn(random):

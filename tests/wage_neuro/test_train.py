@@ -24,7 +24,8 @@ from wage_neuro import (
 )
 from wage_neuro import layers as wage
 from wage_neuro.bits import code_dtype
-from wage_neuro.train import Held, State, exponent_and_next
+from wage_neuro.control import LayerControl
+from wage_neuro.train import Held, State, exponent_of, next_held
 
 DENSE = (Dense(6), Dense(5), Dense(3))
 CONV = (Conv(3, 3), MaxPool(3, 2), Conv(2, 2, 1, "VALID"), Flatten(), Dense(4), Dense(3))
@@ -226,7 +227,16 @@ def test_held_exponents_make_a_batch_independent_of_its_cut(cut):
             total[i] = total[i] + G
     for layer in net.layers:
         i = layer.index
-        S, held = train.learn(layer, state.S[i], total[i], Held(14), 6, 0, rules, state.seed, state.step)
+        S, held = train.learn(
+            layer,
+            state.S[i],
+            total[i],
+            Held(14),
+            6,
+            LayerControl(0, rules.hold),
+            rules,
+            (state.seed, state.step),
+        )
         assert np.array_equal(S, expected.S[i])
         assert held == expected.gradient_held[i]
         assert state.error_held[i].after(tops[i], 6, rules.hold) == expected.error_held[i]
@@ -299,9 +309,11 @@ def test_down_by_one_after_hold_samples():
 @given(PEAK, st.none() | st.integers(0, 40))
 def test_which_exponent_a_batch_gets(plain, peak, exponent):
     held = Held(exponent, 3)
-    assert exponent_and_next(held, peak, 2, Rules()) == (plain.exponent(peak), held)
+    assert exponent_of(held, peak, Rules()) == plain.exponent(peak)
+    assert next_held(held, peak, 2, Rules(), 7) == held
     rules = Rules(shift="held", hold=7)
-    assert exponent_and_next(held, peak, 2, rules) == (exponent, held.after(peak, 2, 7))
+    assert exponent_of(held, peak, rules) == exponent
+    assert next_held(held, peak, 2, rules, 7) == held.after(peak, 2, 7)
 
 
 # --- first state, predictions ------------------------------------------------------------------------
