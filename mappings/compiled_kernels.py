@@ -26,6 +26,9 @@ SILENT, ACTIVE, SATURATED = range(3)
 BLOCK = 16
 """Random 16-bit numbers a Philox block."""
 
+CHUNK = 32 * BLOCK
+"""Weights that are updated together."""
+
 _UPDATE = 1  # purpose of the random bits, as wage_neuro.random_bits
 _SQRT_HALF = np.uint64(0xB504F333F9DE6484)  # floor(2**63.5)
 _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
@@ -364,33 +367,33 @@ def update(
         exponent = _exponent(peak, held, samples, hold)
         shift = exponent - log2_eta - 16 if exponent != NONE else 63
     v_shift, v_max = k_G - k_W, (1 << (k_W - 1)) - 1
-    done = 0
-    words = np.empty(4, np.uint64)
-    r = words.view(np.uint16)
-    q = np.empty(BLOCK, np.int64)
     q_max = step_max << 16
-    limit = q_max >> -shift if shift < 0 else peak
-    for i in range(touched.size):
-        if not touched[i]:
+    right, left = min(max(shift, 0), 31), 0
+    while left < -shift and q_max >> left:
+        left += 1
+    limit = (q_max >> left) + 1 if left else peak  # more is cut to the largest step all the same
+    words = np.empty(CHUNK // 4, np.uint64)
+    r = words.view(np.uint16)
+    q = np.empty(CHUNK, np.uint32)
+    for first in range(0, S.size, CHUNK):
+        size = min(CHUNK, S.size - first)
+        rows = touched[first // n_out : (first + size - 1) // n_out + 1]
+        if not rows.any():
             continue
-        touched[i] = False
-        last = (i * n_out + n_out - 1) // BLOCK
-        for block in range(max(done, i * n_out // BLOCK), last + 1):
-            first = block * BLOCK
-            fractions = steps = 0
-            for k in range(BLOCK):
-                g = abs(np.int64(G[first + k]))
-                q[k] = min(q_max, g >> shift if shift > 0 else q_max if g > limit else g << -shift)
-                fractions |= q[k] & 0xFFFF
-                steps |= q[k]
-            if steps:
-                if fractions:
-                    philox(seed, _UPDATE, layer, time, block, words)
-                for k in range(BLOCK):
-                    dS = (q[k] + r[k]) >> 16
-                    new = S[first + k] - (dS if G[first + k] > 0 else -dS)
-                    new = max(-bound, min(bound, new))
-                    S[first + k] = new
-                    V[first + k] = max(-v_max, min(v_max, _round_shift(new, v_shift)))
-            G[first : first + BLOCK] = 0
-        done = last + 1
+        g, s, v = G[first : first + size], S[first : first + size], V[first : first + size]
+        for k in range(size):
+            q[k] = min(q_max, min(limit, abs(g[k])) << left >> right)
+        for block in range(size // BLOCK):
+            for k in range(block * BLOCK, (block + 1) * BLOCK):
+                if q[k] & 0xFFFF:
+                    philox(
+                        seed, _UPDATE, layer, time, first // BLOCK + block, words[4 * block : 4 * block + 4]
+                    )
+                    break
+        for k in range(size):
+            dS = (q[k] + r[k]) >> 16
+            new = max(-bound, min(bound, s[k] - (dS if g[k] > 0 else -dS)))
+            s[k] = new
+            v[k] = max(-v_max, min(v_max, _round_shift(new, v_shift)))
+        g[:] = 0
+    touched[:] = False
