@@ -116,7 +116,13 @@ class _CompiledLayer:
         """Let the error x.D pass to the layer below, and learn from it; False where all of it is lost."""
         E = x.E
         if not kernels.error_codes(
-            x.D.reshape(-1), x.gate.reshape(-1), self.error_held, len(E), self.hold, self.bits.k_E, E.reshape(-1)
+            x.D.reshape(-1),
+            x.gate.reshape(-1),
+            self.error_held,
+            len(E),
+            self.hold,
+            self.bits.k_E,
+            E.reshape(-1),
         ):
             return False
         if D_below is not None:
@@ -126,10 +132,23 @@ class _CompiledLayer:
             pre, post = self._spikes(x, log2_eta, step)
         self._gradient(x, pre, post)
         kernels.update(
-            self.S, self.flat_V, self.flat_G, self.touched, self.V.shape[1],
-            self.gradient_held, len(E), self.hold, self.rules.update == "coincidence",
-            log2_eta, self.step_max, self.bound, self.bits.k_G, self.bits.k_W,
-            self.seed, self.layer.index, step,
+            self.S,
+            self.flat_V,
+            self.flat_G,
+            self.touched,
+            self.V.shape[1],
+            self.gradient_held,
+            len(E),
+            self.hold,
+            self.rules.update == "coincidence",
+            log2_eta,
+            self.step_max,
+            self.bound,
+            self.bits.k_G,
+            self.bits.k_W,
+            self.seed,
+            self.layer.index,
+            step,
         )
         if self.is_conv:
             self._turn_weights()
@@ -145,7 +164,15 @@ class _CompiledLayer:
     def _gradient(self, x: _Samples, pre: np.ndarray, post: np.ndarray) -> None:
         if self.is_conv:
             kernels.conv_gradient(
-                pre, post, x.winner, *self.pool, *self.corner, self.padded_a, self.G_back, self.G, self.touched
+                pre,
+                post,
+                x.winner,
+                *self.pool,
+                *self.corner,
+                self.padded_a,
+                self.G_back,
+                self.G,
+                self.touched,
             )
         else:
             kernels.dense_gradient(pre, post.reshape(len(post), -1), self.G, self.touched)

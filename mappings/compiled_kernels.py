@@ -391,7 +391,7 @@ def update(
                     )
                     break
         for k in range(size):
-            dS = (q[k] + r[k]) >> 16
+            dS = np.int64(q[k] + r[k]) >> 16
             new = max(-bound, min(bound, s[k] - (dS if g[k] > 0 else -dS)))
             s[k] = new
             v[k] = max(-v_max, min(v_max, _round_shift(new, v_shift)))
