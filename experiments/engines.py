@@ -8,7 +8,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import State
 
-NAMES = ("numpy", "lava")
+NAMES = ("numpy", "compiled", "lava")
 
 
 def make_engine(name: str, network: Network, rules: Rules, state: State, lanes: int | None = None) -> Engine:
@@ -21,10 +21,8 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, lanes: 
     EngineError
         If what it needs is not installed.
     """
-    if name == "numpy":
-        if lanes is not None:
-            raise SettingError(f"lanes={lanes}: only the lava engine sends samples in lanes")
-        return NumpyEngine(network, rules, state=state)
+    if name not in NAMES:
+        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
     if name == "lava":
         try:
             from mappings.lava import LavaEngine
@@ -33,4 +31,14 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, lanes: 
                 f"engine 'lava': {error}; it needs lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)"
             ) from None
         return LavaEngine(network, rules, state=state, lanes=lanes)
-    raise SettingError(f"engine {name!r}: want {' or '.join(NAMES)}")
+    if lanes is not None:
+        raise SettingError(f"lanes={lanes}: only the lava engine sends samples in lanes")
+    if name == "numpy":
+        return NumpyEngine(network, rules, state=state)
+    try:
+        from mappings.compiled import CompiledEngine
+    except ImportError as error:
+        raise EngineError(
+            f"engine 'compiled': {error}; it needs numba: pip install \"wage-neuro[compiled]\""
+        ) from None
+    return CompiledEngine(network, rules, state=state)

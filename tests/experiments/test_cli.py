@@ -241,7 +241,7 @@ BAD_SETTINGS = {
     "--eta 3": "eta=3: want a power of two",
     "--eta much": "eta=much: want a power of two",
     "--eta 8,4@5,2@3": "eta '8,4@5,2@3': want .* epochs that grow",
-    "--engine loihi": "engine 'loihi': want numpy or lava",
+    "--engine loihi": "engine 'loihi': want numpy, compiled or lava",
     "--data imagenet": "data 'imagenet': want digits, mnist",
     "--data missing.npz": r"missing\.npz: no such file",
     "--data-dir nowhere --data mnist": "data_dir=nowhere: no such folder",

@@ -16,25 +16,32 @@ RULES = Rules(batch=8)
 STATE = initial_state(NETWORK, seed=5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_gives_its_engine(name):
+def need(name):
     if name == "lava":
         pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+    if name == "compiled":
+        pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_gives_its_engine(name):
+    need(name)
     with make_engine(name, NETWORK, RULES, STATE) as engine:
         assert (engine.name, engine.network, engine.rules) == (name, NETWORK, RULES)
         assert engine.state.seed == 5
         assert engine.state.step == 0
 
 
-def test_both_go_on_from_the_same_state_to_the_same_state(assert_same_state, sparse_images):
-    pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_all_go_on_from_the_same_state_to_the_same_state(name, assert_same_state, sparse_images):
+    need(name)
     images, labels = sparse_images(24, (8,), 3)
     with make_engine("numpy", NETWORK, RULES, STATE) as engine:
         engine.train(images, labels, 2)
         middle = engine.state
     ends = []
-    for name in NAMES:
-        with make_engine(name, NETWORK, RULES, middle) as engine:
+    for each in ("numpy", name):
+        with make_engine(each, NETWORK, RULES, middle) as engine:
             engine.train(images, labels, 0)
             ends.append((engine.state, engine.predict(images)))
     assert_same_state(ends[0][0], ends[1][0])
@@ -44,17 +51,27 @@ def test_both_go_on_from_the_same_state_to_the_same_state(assert_same_state, spa
 
 @pytest.mark.parametrize("name", ["", "Lava", "brian2", "numpy "])
 def test_an_unknown_name(name):
-    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy or lava$"):
+    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled or lava$"):
         make_engine(name, NETWORK, RULES, STATE)
 
 
-def test_lanes_belong_to_lava():
+@pytest.mark.parametrize("name", ["numpy", "compiled"])
+def test_lanes_belong_to_lava(name):
     with pytest.raises(SettingError, match=r"^lanes=8: only the lava engine sends samples in lanes$"):
-        make_engine("numpy", NETWORK, RULES, STATE, lanes=8)
+        make_engine(name, NETWORK, RULES, STATE, lanes=8)
 
 
 def test_without_lava_the_error_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "mappings.lava", None)
     with pytest.raises(EngineError, match=r"^engine 'lava': .*; it needs lava-nc 0\.10\.0 on Python 3\.10"):
         make_engine("lava", NETWORK, RULES, STATE)
+    make_engine("numpy", NETWORK, RULES, STATE).close()
+
+
+def test_without_numba_the_error_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mappings.compiled", None)
+    with pytest.raises(
+        EngineError, match=r"^engine 'compiled': .*; it needs numba: pip install \"wage-neuro\[compiled\]\"$"
+    ):
+        make_engine("compiled", NETWORK, RULES, STATE)
     make_engine("numpy", NETWORK, RULES, STATE).close()

@@ -1,0 +1,216 @@
+"""Compiled engine = numpy engine: every stored weight, exponent and logit, over layers x modes x widths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
+
+from mappings import compiled_kernels
+from mappings.compiled import CompiledEngine
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro.errors import DataError, SettingError
+from wage_neuro.fixed_point import log2_round
+from wage_neuro.random_bits import INIT, POST, UPDATE, words
+from wage_neuro.train import Held
+
+LAYERS = {
+    "dense": ((Dense(24), Dense(5)), (30,)),
+    "one layer": ((Dense(5),), (30,)),
+    "wide rows": ((Dense(600), Dense(37), Dense(5)), (30,)),
+    "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
+    "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
+    "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
+    "conv, pooling": (
+        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)),
+        (12, 12, 1),
+    ),
+}
+MODES = {
+    "paper": Rules(batch=16),
+    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
+    "held": Rules(batch=16, shift="held", hold=40),
+    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
+    "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
+    "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
+    "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
+}
+WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
+
+
+@pytest.fixture(scope="module")
+def assert_agree(assert_same_state, assert_same_arrays, sparse_images):
+    """Both engines learn, answer, and learn again with another eta: all equal, and something was learned."""
+
+    def compare(network, rules, seed=3, log2_etas=(3, 0)):
+        n, begin = 96, initial_state(network, seed)
+        images, labels = sparse_images(n * len(log2_etas), network.input_shape, network.classes, seed)
+        one, other = (build(network, rules, state=begin) for build in (NumpyEngine, CompiledEngine))
+        for k, log2_eta in enumerate(log2_etas):
+            part = slice(n * k, n * (k + 1))
+            logits = [engine.train(images[part], labels[part], log2_eta) for engine in (one, other)]
+            assert_same_arrays(*logits, "logits in training")
+            assert_same_arrays(one.predict(images[:21]), other.predict(images[:21]), "logits")
+            assert_same_state(one.state, other.state)
+        return sum(int((a != b).sum()) for a, b in zip(other.state.S, begin.S, strict=True))
+
+    return compare
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_compiled_equals_numpy(name, mode, assert_agree):
+    assert assert_agree(Network(*LAYERS[name]), MODES[mode]) > 0
+
+
+@pytest.mark.parametrize("mode", ["paper", "pipelined", "coincidence"])
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_other_widths(bits, mode, assert_agree):
+    for name in ("dense", "conv, pooling"):
+        assert_agree(Network(*LAYERS[name], bits), MODES[mode])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_small_network(data, assert_agree):
+    pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
+    specs = []
+    for _ in range(data.draw(st.integers(0, 2))):
+        specs.append(Conv(pick(1, 3, 17), pick(1, 2, 3), pick(1, 2), pick("SAME", "VALID")))
+        if data.draw(st.booleans()):
+            specs.append(MaxPool(pick(1, 2), pick(None, 1)))
+    specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 40), max_size=2)))]
+    network = Network((*specs, Dense(pick(1, 2, 10))), (11, 10, pick(1, 2)), signed_input=pick(False, True))
+    batch, pipelined = pick(1, 2, 24), data.draw(st.booleans())
+    single = batch == 1 or pipelined
+    rules = Rules(
+        batch,
+        "held" if pipelined else pick("batch", "held"),
+        pick(1, 3, 1000),
+        pick("wide", "ternary", "coincidence") if single else pick("wide", "ternary"),
+        pick("authors", "paper"),
+        pick("sse", "one-sided"),
+        pick(0, 3, 8),
+        pipelined,
+    )
+    assert_agree(network, rules, data.draw(st.integers(0, 2**64 - 1)), (pick(-16, -3, 0, 16), 3))
+
+
+@pytest.mark.parametrize("mode", ["held", "one sample at a time", "pipelined"])
+def test_goes_on_from_a_state(mode, sparse_images, assert_same_state):
+    network, rules = Network((Dense(12), Dense(3)), (10,)), MODES[mode]
+    images, labels = sparse_images(192, (10,), 3)
+    whole, half = NumpyEngine(network, rules), NumpyEngine(network, rules)
+    whole.train(images, labels, 1)
+    half.train(images[:96], labels[:96], 1)
+    before = half.state
+    kept = [S.copy() for S in before.S]
+    with CompiledEngine(network, rules, state=before) as engine:
+        engine.train(images[96:], labels[96:], 1)
+        after = engine.state
+        assert_same_state(whole.state, after)
+        engine.train(images[:96], labels[:96], 1)
+    # a state that was handed out, or in, is nobody's working memory
+    assert_same_state(whole.state, after)
+    assert all(np.array_equal(a, b) for a, b in zip(before.S, kept, strict=True))
+
+
+def test_many_samples_at_once(sparse_images, assert_same_state, assert_same_arrays):
+    """More than are encoded together, in batches that do not divide that number; then none at all."""
+    network, rules = Network((Dense(12), Dense(3)), (10,)), Rules(batch=100)
+    images, labels = sparse_images(700, (10,), 3)
+    one, other = NumpyEngine(network, rules), CompiledEngine(network, rules)
+    assert_same_arrays(one.train(images, labels, 1), other.train(images, labels, 1), "logits in training")
+    assert_same_arrays(one.predict(images), other.predict(images), "logits")
+    assert other.predict(images[:0]).shape == other.train(images[:0], labels[:0], 1).shape == (0, 3)
+    assert_same_state(one.state, other.state)
+
+
+def test_black_images_teach_nothing_but_the_outputs_see_them(assert_same_state):
+    """All products are 0: ties in every pooling window, no gradient anywhere."""
+    network, rules = Network(*LAYERS["conv, pooling"]), MODES["one sample at a time"]
+    images, labels = np.zeros((5, 12, 12, 1), np.uint8), np.arange(5)
+    one, other = NumpyEngine(network, rules), CompiledEngine(network, rules)
+    assert not one.train(images, labels, 3).any()
+    other.train(images, labels, 3)
+    assert_same_state(one.state, other.state)
+    assert other.state.step == 5
+    assert other.state.error_held[-1].exponent is not None
+
+
+def test_the_first_maximum_wins():
+    """Ties among positive products, which images of one grey level make everywhere."""
+    Z = np.array([3, 5, 5, 1, 5, 2, 5, 5, 5], np.int32).reshape(1, 3, 3, 1)
+    out, gate, winner = np.empty((1, 2, 2, 1), np.int8), *np.empty((2, 1, 2, 2, 1), np.uint8)
+    compiled_kernels.activate(Z, 2, 1, 0, 4, out, gate, winner)
+    assert winner.ravel().tolist() == [1, 0, 1, 0]
+    assert out.ravel().tolist() == [4, 4, 4, 4]
+    assert (gate == compiled_kernels.SATURATED).all()
+
+
+def test_even_images(assert_same_state):
+    network, rules = Network(*LAYERS["conv, pooling"]), MODES["paper"]
+    images = np.repeat(np.arange(16, dtype=np.uint8) * 17, 144).reshape(16, 12, 12, 1)
+    one, other = NumpyEngine(network, rules), CompiledEngine(network, rules)
+    for engine in (one, other):
+        engine.train(images, np.arange(16) % 5, 3)
+    assert_same_state(one.state, other.state)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 40), st.integers(0, 2**40), st.integers(0, 2**40))
+def test_philox_is_numpys(seed, layer, step, block):
+    drawn = np.empty(4, np.uint64)
+    for purpose in (INIT, UPDATE, POST):
+        compiled_kernels.philox(np.uint64(seed), purpose, layer, step, block, drawn)
+        assert np.array_equal(drawn, words(seed, purpose, layer, step, 4 * block, 4))
+
+
+def test_every_block_of_a_large_layer():
+    drawn = np.empty(4, np.uint64)
+    whole = words(7, UPDATE, 2, 99, 0, 784 * 512 // 4)
+    for block in range(784 * 512 // 16):
+        compiled_kernels.philox(np.uint64(7), UPDATE, 2, 99, block, drawn)
+        assert np.array_equal(drawn, whole[4 * block : 4 * block + 4])
+
+
+def test_log2_round_on_either_side_of_every_half():
+    for n in range(1, 53):
+        half = int(np.sqrt(2.0) * 2.0**n)
+        for x in (2**n - 1, 2**n, half - 1, half, half + 1, half + 2, 2**n + 1):
+            assert compiled_kernels.log2_round(x) == log2_round(x), x
+
+
+def test_weights_outside_the_range_are_refused():
+    network = Network((Dense(3),), (4,))
+    begin = initial_state(network)
+    outside = replace(begin, S=(np.full((4, 3), -100, np.int8),))
+    with pytest.raises(
+        SettingError, match=r"^stored weights of layer 0 reach 100: stored_range='authors' ends at 64$"
+    ):
+        CompiledEngine(network, Rules(), state=outside)
+    CompiledEngine(network, Rules(stored_range="paper"), state=outside).close()
+
+
+def test_bad_data_is_refused_and_changes_nothing(sparse_images, assert_same_state):
+    network = Network((Dense(3),), (4,))
+    images, labels = sparse_images(8, (4,), 3)
+    with CompiledEngine(network, Rules(batch=4)) as engine:
+        with pytest.raises(DataError, match="^label 3: "):
+            engine.train(images, np.full(8, 3), 0)
+        with pytest.raises(DataError, match="^images of float64: "):
+            engine.predict(images / 255)
+        with pytest.raises(SettingError, match="^7 samples: want a multiple of the batch, 4$"):
+            engine.train(images[:7], labels[:7], 0)
+        assert_same_state(engine.state, initial_state(network))
+
+
+def test_a_held_exponent_that_is_unknown_stays_unknown():
+    network = Network((Dense(3),), (4,))
+    with CompiledEngine(network, MODES["one sample at a time"]) as engine:
+        assert engine.state.error_held == (Held(),)
