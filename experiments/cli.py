@@ -134,6 +134,19 @@ def train(
             help="One sample a time step, several in flight; the batch is how many enter before it drains.",
         ),
     ] = False,
+    feedback: Annotated[
+        str,
+        typer.Option(
+            help="The error goes down through `transposed` weights (the paper), fixed `random` ones, or"
+            " `direct` from the last layer to each."
+        ),
+    ] = "transposed",
+    augment: Annotated[
+        str,
+        typer.Option(
+            help="`crop4-flip`: pad 4, crop at random, mirror; `crop1` shifts by up to 1 pixel; `none`."
+        ),
+    ] = "none",
     validation: Annotated[
         int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
     ] = 0,
@@ -177,9 +190,19 @@ def train(
             settings["loss"],
             margin_of(settings["margin"]),
             pipelined,
+            feedback,
         )
         config = Config(
-            data, network, bits, settings["epochs"], settings["eta"], seed, validation, train_images, rules
+            data,
+            network,
+            bits,
+            settings["epochs"],
+            settings["eta"],
+            seed,
+            validation,
+            train_images,
+            augment,
+            rules,
         )
         training = Run.start(config, _folder_of(config, run), data_dir)
     _train(training, engine, lanes, record)

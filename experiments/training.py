@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from experiments import datasets, run_folder
+from experiments.augment import Augment
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
@@ -47,10 +48,12 @@ class Config:
     seed: int = 0
     validation: int = 0
     train_images: int | None = None
+    augment: str = "none"
     rules: Rules = Rules()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         EtaSchedule.parse(self.eta)
+        Augment.parse(self.augment)
         if self.epochs < 1:
             raise SettingError(f"epochs={self.epochs}: want 1 or more")
 
@@ -149,6 +152,7 @@ class Run:
         self.saved = saved
         self.progress = progress
         self.eta = EtaSchedule.parse(config.eta)
+        self.augment = Augment.parse(config.augment)
         self.batches = len(data.train_labels) // config.rules.batch
         if not self.batches:
             raise SettingError(
@@ -233,10 +237,12 @@ class Run:
 
     def _train(self, engine: Engine, order: np.ndarray, batches: int) -> float:
         progress, batch = self.progress, self.config.rules.batch
-        index = order[progress.batch * batch : (progress.batch + batches) * batch]
-        labels = self.data.train_labels[index]
+        places = slice(progress.batch * batch, (progress.batch + batches) * batch)
+        index = order[places]
+        images, labels = self.data.train_images[index], self.data.train_labels[index]
+        images = self.augment.apply(images, self.config.seed, progress.epoch, places)
         began = time.monotonic()
-        logits = engine.train(self.data.train_images[index], labels, self.eta.log2_at(progress.epoch))
+        logits = engine.train(images, labels, self.eta.log2_at(progress.epoch))
         seconds = time.monotonic() - began
         target = self.network.layers[-1].target
         error = logits.copy()

@@ -1,22 +1,27 @@
-"""The compiled engine: the same bits as the numpy engine at the speed of machine code, above all for batch = 1.
+"""The compiled engine: the numpy engine's bits at the speed of machine code, above all for batch = 1.
 
-It needs numba: pip install "wage-neuro[compiled]". The first run compiles for some seconds (`compiled_kernels`).
+It needs numba: pip install "wage-neuro[compiled]". The first run compiles for some seconds.
 """
 
 from __future__ import annotations
 
+import itertools
 from types import TracebackType
 
 import numpy as np
 
 from mappings import compiled_kernels as kernels
-from wage_neuro import random_bits
+from wage_neuro import activity, random_bits
+from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
+from wage_neuro.control import Control, LayerControl, control_of
 from wage_neuro.engine import check_training_input, prove_gradients
 from wage_neuro.errors import SettingError
-from wage_neuro.layers import Layer
+from wage_neuro.feedback import feedback_weights
+from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
+from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv
 from wage_neuro.train import Held, State, initial_state
 
@@ -24,7 +29,7 @@ PART = 256  # samples that are encoded, and answered, together
 
 
 class _Samples:
-    """Room of one layer for n samples in flight: what goes through it, and what it keeps until the error comes.
+    """Room of one layer for n samples in flight: what passes it, and what it keeps until the error comes.
 
     a : input codes; Z : products; out, gate, winner : see `kernels.activate`; D, E : error and its codes
     """
@@ -52,11 +57,11 @@ def _integer(bound: int) -> type[np.signedinteger]:
 class _CompiledLayer:
     """One layer with its weights, at work through the kernels.
 
-    `W_back` is what errors go back through: (fan_in, n_out) of a dense layer, (n_out, kernel, kernel * c_in) of a
-    convolution.
+    `W_back` is what errors go back through: (fan_in, n_out) of a dense layer, (n_out, kernel, kernel * c_in)
+    of a convolution. It follows V unless fixed feedback weights B take its place.
     """
 
-    def __init__(self, layer: Layer, rules: Rules, state: State) -> None:
+    def __init__(self, layer: Layer, classes: int, rules: Rules, state: State) -> None:
         self.layer, self.rules, self.bits = layer, rules, layer.bits
         self.is_conv = isinstance(layer.spec, Conv)
         n_out = layer.weight_shape[-1]
@@ -76,9 +81,10 @@ class _CompiledLayer:
         self.touched = np.zeros(layer.fan_in, bool)
         self.error_held = _held_array(state.error_held[layer.index])
         self.gradient_held = _held_array(state.gradient_held[layer.index])
-        self.hold = rules.hold if rules.shift == "held" else 0
         self.seed = np.uint64(state.seed)
-        self.W_back = self.V
+        B = feedback_weights(layer, classes, rules, state.seed)
+        self.B = None if B is None else B.astype(np.int8)
+        self.W_back = self.B if rules.feedback == "random" and self.B is not None else self.V
         if self.is_conv:
             self._prepare_conv()
 
@@ -93,16 +99,16 @@ class _CompiledLayer:
         self.padded_D = np.empty(border, np.int64)
         back = (spec.channels, spec.kernel, spec.kernel * c)
         self.G_back = np.zeros(back, self.flat_G.dtype)
-        self.W_back = np.empty(back, self.V.dtype)
-        self._turn_weights()
+        W_back, self.W_back = self.W_back, np.empty(back, self.V.dtype)
+        self._turn_weights(W_back)
 
-    def _turn_weights(self) -> None:
-        self.W_back.reshape(self.V.shape[1], -1)[...] = self.V.T
+    def _turn_weights(self, W: np.ndarray) -> None:
+        self.W_back.reshape(W.shape[1], -1)[...] = W.T
 
     def forward(self, x: _Samples) -> None:
         """Z from x.a, and x.out from Z unless this is the last layer."""
         layer = self.layer
-        if self.is_conv:
+        if isinstance(layer.spec, Conv):
             kernels.conv_product(x.a, self.V, x.Z, layer.spec.kernel, *self.corner)
         else:
             kernels.dense_product(x.a, self.V, x.Z.reshape(len(x.Z), -1))
@@ -112,25 +118,45 @@ class _CompiledLayer:
                 x.Z, size, step, layer.z_shift, self.bits.activation_max, x.out, x.gate, x.winner
             )
 
-    def learn(self, x: _Samples, D_below: np.ndarray | None, log2_eta: int, step: int) -> bool:
-        """Let the error x.D pass to the layer below, and learn from it; False where all of it is lost."""
-        E = x.E
+    def receive_direct(self, x: _Samples, message: np.ndarray) -> None:
+        """x.D from the error codes of the last layer."""
+        kernels.dense_product(message.reshape(len(message), -1), self.B, x.D.reshape(len(x.D), -1))
+
+    def learn(
+        self,
+        x: _Samples,
+        D_below: np.ndarray | None,
+        control: LayerControl,
+        step: int,
+        counts: np.ndarray | None,
+    ) -> bool:
+        """Let the error x.D pass to the layer below, and learn from it; False where all of it is lost.
+
+        D_below is None where nothing is sent; counts, (fields,), is where to count the activity.
+        """
+        E, hold = x.E, control.hold if self.rules.shift == "held" else 0
         if not kernels.error_codes(
             x.D.reshape(-1),
             x.gate.reshape(-1),
             self.error_held,
             len(E),
-            self.hold,
+            hold,
             self.bits.k_E,
             E.reshape(-1),
         ):
             return False
         if D_below is not None:
             self._send_back(x, D_below)
-        pre, post = x.a, E
-        if self.rules.update == "coincidence":
-            pre, post = self._spikes(x, log2_eta, step)
-        self._gradient(x, pre, post)
+        factors, log2_eta = None, control.log2_eta
+        if log2_eta is not None:
+            coincidence = self.rules.update == "coincidence"
+            factors = self._spikes(x, log2_eta, step) if coincidence else (x.a, E)
+        if counts is not None:
+            self._count_error(counts, x, factors, D_below is not None)
+        if factors is None or log2_eta is None:
+            return True
+        S = None if counts is None else self.S.copy()
+        self._gradient(x, *factors)
         kernels.update(
             self.S,
             self.flat_V,
@@ -139,7 +165,7 @@ class _CompiledLayer:
             self.V.shape[1],
             self.gradient_held,
             len(E),
-            self.hold,
+            hold,
             self.rules.update == "coincidence",
             log2_eta,
             self.step_max,
@@ -150,9 +176,27 @@ class _CompiledLayer:
             self.layer.index,
             step,
         )
-        if self.is_conv:
-            self._turn_weights()
+        if self.is_conv and self.rules.feedback == "transposed":
+            self._turn_weights(self.V)
+        if counts is not None and S is not None:
+            activity.count_updates(counts, S, self.S)
         return True
+
+    def count_forward(self, counts: np.ndarray, x: _Samples) -> None:
+        out = x.Z if self.layer.is_last else x.out
+        activity.count_forward(counts, self.layer, x.a.reshape(len(x.a), *self.layer.in_shape), out)
+
+    def _count_error(
+        self,
+        counts: np.ndarray,
+        x: _Samples,
+        factors: tuple[np.ndarray, np.ndarray] | None,
+        sends: bool,
+    ) -> None:
+        kept = Kept(x.a, winner=x.winner)
+        activity.count_error(counts, self.layer, kept, x.E, factors)
+        if sends:
+            activity.count_feedback(counts, self.layer, kept, x.E)
 
     def _send_back(self, x: _Samples, D: np.ndarray) -> None:
         if self.is_conv:
@@ -188,7 +232,7 @@ class _CompiledLayer:
 
 
 def _whole_blocks(S: np.ndarray, dtype: type) -> np.ndarray:
-    flat = np.zeros(-(-S.size // kernels.BLOCK) * kernels.BLOCK, dtype)
+    flat: np.ndarray = np.zeros(-(-S.size // kernels.BLOCK) * kernels.BLOCK, dtype)
     flat[: S.size] = S.reshape(-1)
     return flat
 
@@ -218,7 +262,7 @@ class CompiledEngine:
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with CompiledEngine(net, Rules(batch=4)) as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -233,7 +277,9 @@ class CompiledEngine:
         prove_gradients(network, self.rules)
         state = state or initial_state(network, seed)
         self._seed, self._step = state.seed, state.step
-        self._layers = [_CompiledLayer(layer, self.rules, state) for layer in network.layers]
+        self._layers = [_CompiledLayer(layer, network.classes, self.rules, state) for layer in network.layers]
+        self._direct = self.rules.feedback == "direct"
+        self.watch(0)
         # a pipeline holds samples in flight, one a slot; a batch is learned before the next enters
         slots = 2 * len(network.layers) + 1 if self.rules.pipelined else 1
         self._slots = [self._room(self.rules.samples_an_update) for _ in range(slots)]
@@ -241,14 +287,15 @@ class CompiledEngine:
     def _room(self, n: int) -> list[_Samples]:
         """Room for n samples in every layer; what one sends is what the next one reads."""
         room = [_Samples(layer, n) for layer in self.network.layers]
-        for below, above in zip(room[:-1], room[1:], strict=True):
+        for below, above in itertools.pairwise(room):
             above.a = below.out.reshape(above.a.shape)
         return room
 
     # --- what a user calls ---
 
-    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, log2_eta)
+    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control)
+        controls = control_of(control).of_layers(len(self._layers), self.rules)
         labels = labels.astype(np.int64)
         logits = np.empty((len(images), self.network.classes), np.int64)
         batch, learn = self.rules.batch, self._pipeline if self.rules.pipelined else self._batch
@@ -257,7 +304,7 @@ class CompiledEngine:
             x = self._encode(images[first : first + together])
             for i in range(0, len(x), batch):
                 part = slice(first + i, first + i + batch)
-                learn(x[i : i + batch], labels[part], logits[part], int(log2_eta))
+                learn(x[i : i + batch], labels[part], logits[part], controls)
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -268,9 +315,15 @@ class CompiledEngine:
             x = self._encode(images[first : first + PART])
             if room is None or len(x) != len(room[0].a):
                 room = self._room(len(x))
-            self._through(room, x)
+            self._through(room, x, bool(self._watch.every))
             logits[first : first + PART] = room[-1].Z.reshape(len(x), -1)
         return logits
+
+    def watch(self, every: int) -> None:
+        self._watch = Watch(len(self._layers), every)
+
+    def activity(self) -> Activity:
+        return self._watch.take()
 
     @property
     def state(self) -> State:
@@ -300,41 +353,61 @@ class CompiledEngine:
     def _encode(self, images: np.ndarray) -> np.ndarray:
         return self.network.encode(images).reshape(len(images), *self.network.layers[0].in_shape)
 
-    def _through(self, room: list[_Samples], x: np.ndarray) -> None:
+    def _through(self, room: list[_Samples], x: np.ndarray, watched: bool) -> None:
         room[0].a = x
         for layer, samples in zip(self._layers, room, strict=True):
-            layer.forward(samples)
+            self._forward(layer, samples, watched)
 
-    def _batch(self, x: np.ndarray, labels: np.ndarray, logits: np.ndarray, log2_eta: int) -> None:
+    def _forward(self, layer: _CompiledLayer, x: _Samples, watched: bool) -> None:
+        layer.forward(x)
+        if watched:
+            layer.count_forward(self._watch.counts[layer.layer.index], x)
+            self._watch.samples += len(x.a) if layer.layer.index == 0 else 0
+
+    def _learn(self, i: int, room: list[_Samples], control: LayerControl, step: int) -> bool:
+        """Let layer i learn; return whether any error goes on."""
+        layer, counts = self._layers[i], self._watch.counts[i] if self._watch.wants(step) else None
+        if not self._direct:
+            return layer.learn(room[i], room[i - 1].D if i else None, control, step, counts)
+        if not layer.layer.is_last:
+            layer.receive_direct(room[i], room[-1].E)
+            if counts is not None:
+                activity.count_direct_feedback(counts, layer.layer, room[-1].E)
+        # an error that is lost in one hidden layer is not lost for the others
+        return layer.learn(room[i], None, control, step, counts) or not layer.layer.is_last
+
+    def _batch(
+        self, x: np.ndarray, labels: np.ndarray, logits: np.ndarray, controls: tuple[LayerControl, ...]
+    ) -> None:
         """Learn one batch; fill in the logits it had before."""
         room = self._slots[0]
-        self._through(room, x)
+        self._through(room, x, self._watch.wants(self._step))
         if self._read_out(room, labels, logits):
-            for layer in reversed(self._layers):
-                i = layer.layer.index
-                if not layer.learn(room[i], room[i - 1].D if i else None, log2_eta, self._step):
+            for i in reversed(range(len(self._layers))):
+                if not self._learn(i, room, controls[i], self._step):
                     break
         self._step += 1
 
-    def _pipeline(self, x: np.ndarray, labels: np.ndarray, logits: np.ndarray, log2_eta: int) -> None:
-        """Send a batch through as `wage_neuro.pipeline`: sample j is at layer i at j + i and at j + 2 L - i."""
+    def _pipeline(
+        self, x: np.ndarray, labels: np.ndarray, logits: np.ndarray, controls: tuple[LayerControl, ...]
+    ) -> None:
+        """Send a batch through as `wage_neuro.pipeline` does, each sample in a slot of its own."""
         L, n, slots = len(self._layers), len(x), len(self._slots)
+        schedule = Schedule(L, n, self._direct)
         has_error = [False] * slots
-        for t in range(n + 2 * L):
+        for t in range(schedule.steps(learning=True)):
             for i, layer in enumerate(self._layers):
-                entering, returning = t - i, t - 2 * L + i
-                if 0 <= entering < n:
-                    room = self._slots[entering % slots]
+                j = schedule.forward(i, t)
+                if j is not None:
+                    room = self._slots[j % slots]
                     if i == 0:
-                        room[0].a = x[entering : entering + 1]
-                    layer.forward(room[i])
-                if 0 <= returning < n and has_error[returning % slots]:
-                    room = self._slots[returning % slots]
-                    has_error[returning % slots] = layer.learn(
-                        room[i], room[i - 1].D if i else None, log2_eta, self._step + returning
-                    )
-            j = t - L
-            if 0 <= j < n:
+                        room[0].a = x[j : j + 1]
+                    self._forward(layer, room[i], self._watch.wants(self._step + j))
+                j = schedule.error(i, t)
+                if j is not None and has_error[j % slots]:
+                    has_error[j % slots] = self._learn(i, self._slots[j % slots], controls[i], self._step + j)
+            j = schedule.forward(L, t)
+            if j is not None:
                 has_error[j % slots] = self._read_out(
                     self._slots[j % slots], labels[j : j + 1], logits[j : j + 1]
                 )

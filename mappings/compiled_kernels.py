@@ -4,8 +4,8 @@ Every function is plain loops over integers: no float anywhere, and work only wh
 numba compiles each at its first call for the widths in use and keeps the machine code beside this file, or in
 the user's cache folder where this one is read-only: some seconds once, none in later runs.
 
-Shapes: n samples; codes `a` and `E` in their code's integer type; sums in int32 or int64, as the caller has proven.
-Weights are flat, row-major in weight_shape, and filled up to whole Philox blocks of 16.
+Shapes: n samples; codes `a` and `E` in their code's integer type; sums in int32 or int64, as the caller has
+proven. Weights are flat, row-major in weight_shape, and filled up to whole Philox blocks of 16.
 
 Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
 """
@@ -260,8 +260,8 @@ def dense_error(V, E, D):
 def conv_error(W, E, winner, size, step, stride, top, left, padded, D):
     """D <- E W^T, each error sent from the place that won its window.
 
-    W (n_out, kernel, kernel * c), E and winner (n, h_pool, w_pool, n_out), D (n, h, w, c); padded: room for one
-    image of D with its border.
+    W (n_out, kernel, kernel * c), E and winner (n, h_pool, w_pool, n_out), D (n, h, w, c); padded: room for
+    one image of D with its border.
     """
     n, height, width, channels = E.shape
     flat = padded.reshape(padded.shape[0], -1)

@@ -11,9 +11,9 @@ import numpy as np
 
 from wage_neuro.errors import SettingError
 
-INIT, UPDATE, ORDER, PRE, POST, FEEDBACK = range(6)
+INIT, UPDATE, ORDER, PRE, POST, FEEDBACK, AUGMENT = range(7)
 """Purposes: initial weights, stochastic rounding of updates, order of the training data, learning spikes
-before and after the synapse, fixed feedback weights."""
+before and after the synapse, fixed feedback weights, augmentation of the training images."""
 
 _WORDS_A_BLOCK = 4  # one Philox block is four 64-bit words
 

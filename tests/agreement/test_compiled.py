@@ -13,7 +13,7 @@ pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
 
 from mappings import compiled_kernels
 from mappings.compiled import CompiledEngine
-from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.errors import DataError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.random_bits import INIT, POST, UPDATE, words
@@ -39,6 +39,14 @@ MODES = {
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
     "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
+    "random feedback": Rules(batch=16, feedback="random"),
+    "direct feedback": Rules(batch=16, feedback="direct"),
+    "pipelined, random feedback": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, feedback="random"
+    ),
+    "pipelined, direct feedback": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
+    ),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
 }
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
@@ -49,13 +57,19 @@ def assert_agree(assert_same_state, assert_same_arrays, sparse_images):
     """Both engines learn, answer, and learn again with another eta: all equal, and something was learned."""
 
     def compare(network, rules, seed=3, log2_etas=(3, 0)):
-        n, begin = 96, initial_state(network, seed)
-        images, labels = sparse_images(n * len(log2_etas), network.input_shape, network.classes, seed)
+        n, begin, L = 96, initial_state(network, seed), len(network.layers)
+        images, labels = sparse_images(n * 3, network.input_shape, network.classes, seed)
+        frozen = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(20, 20 + L)))
         one, other = (build(network, rules, state=begin) for build in (NumpyEngine, CompiledEngine))
-        for k, log2_eta in enumerate(log2_etas):
+        for k, control in enumerate((*log2_etas, frozen)):
             part = slice(n * k, n * (k + 1))
-            logits = [engine.train(images[part], labels[part], log2_eta) for engine in (one, other)]
+            for engine in (one, other):
+                engine.watch(k)
+            logits = [engine.train(images[part], labels[part], control) for engine in (one, other)]
             assert_same_arrays(*logits, "logits in training")
+            counted = [engine.activity() for engine in (one, other)]
+            assert counted[0].samples == counted[1].samples
+            assert_same_arrays(counted[0].counts, counted[1].counts, "activity")
             assert_same_arrays(one.predict(images[:21]), other.predict(images[:21]), "logits")
             assert_same_state(one.state, other.state)
         return sum(int((a != b).sum()) for a, b in zip(other.state.S, begin.S, strict=True))
@@ -98,6 +112,7 @@ def test_any_small_network(data, assert_agree):
         pick("sse", "one-sided"),
         pick(0, 3, 8),
         pipelined,
+        pick("transposed", "random", "direct"),
     )
     assert_agree(network, rules, data.draw(st.integers(0, 2**64 - 1)), (pick(-16, -3, 0, 16), 3))
 
@@ -201,11 +216,11 @@ def test_bad_data_is_refused_and_changes_nothing(sparse_images, assert_same_stat
     network = Network((Dense(3),), (4,))
     images, labels = sparse_images(8, (4,), 3)
     with CompiledEngine(network, Rules(batch=4)) as engine:
-        with pytest.raises(DataError, match="^label 3: "):
+        with pytest.raises(DataError, match=r"^label 3: "):
             engine.train(images, np.full(8, 3), 0)
-        with pytest.raises(DataError, match="^images of float64: "):
+        with pytest.raises(DataError, match=r"^images of float64: "):
             engine.predict(images / 255)
-        with pytest.raises(SettingError, match="^7 samples: want a multiple of the batch, 4$"):
+        with pytest.raises(SettingError, match=r"^7 samples: want a multiple of the batch, 4$"):
             engine.train(images[:7], labels[:7], 0)
         assert_same_state(engine.state, initial_state(network))
 

@@ -1,0 +1,75 @@
+"""Augmentation of training images, in integers and from counter-based bits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from wage_neuro import random_bits
+from wage_neuro.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Pad with zeros, crop at a random place, and mirror every second image.
+
+    Parameters
+    ----------
+    pad : int
+        Zeros on each side; the crop has the image's own size, so it shifts by up to as many pixels.
+    flip : bool
+        Mirror left and right with probability 1/2.
+
+    >>> Augment.parse("crop4-flip")
+    Augment(pad=4, flip=True)
+    """
+
+    pad: int = 0
+    flip: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Augment:
+        """Read 'crop4-flip' (the paper's for CIFAR-10), 'crop1', 'flip' or 'none'."""
+        match = re.fullmatch(r"(?=.)(?:crop([1-9]\d?))?(?:(?:^|-)(flip))?", text)
+        if text == "none" or not match:
+            if text != "none":
+                raise SettingError(f"augment {text!r}: want none, crop1, flip or crop4-flip")
+            return cls()
+        return cls(int(match[1] or 0), match[2] is not None)
+
+    def apply(self, images: np.ndarray, seed: int, epoch: int, places: slice) -> np.ndarray:
+        """Augment the images that stand at some places of an epoch's order.
+
+        images : (n, height, width[, channels]) uint8
+
+        Returns
+        -------
+        Images of the same shape; the bits depend on seed, epoch and place alone.
+        """
+        if not self.pad and not self.flip:
+            return images
+        if images.ndim < 3:
+            raise SettingError(f"augment: images of shape {images.shape[1:]} have no height and width")
+        first = places.start // 4 * 4  # whole blocks of random words
+        words = random_bits.words(seed, random_bits.AUGMENT, 0, epoch, first, places.stop - first)
+        words = words[places.start - first :]
+        if self.pad:
+            images = _crop(images, self.pad, words)
+        if self.flip:
+            mirrored = (words & np.uint64(1)).astype(bool)
+            images = np.where(mirrored.reshape(-1, *[1] * (images.ndim - 1)), images[:, :, ::-1], images)
+        return images
+
+
+def _crop(images: np.ndarray, pad: int, words: np.ndarray) -> np.ndarray:
+    n, h, w = images.shape[:3]
+    border = ((0, 0), (pad, pad), (pad, pad), *[(0, 0)] * (images.ndim - 3))
+    padded: np.ndarray = np.pad(images, border)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))  # type: ignore[call-overload]
+    offsets = np.uint64(2 * pad + 1)
+    top, left = ((words >> np.uint64(shift)) % offsets for shift in (16, 40))
+    cropped = windows[np.arange(n), top.astype(np.intp), left.astype(np.intp)]
+    # the window's axes come last; channels, if any, before them
+    return np.ascontiguousarray(np.moveaxis(cropped, 1, -1) if images.ndim == 4 else cropped)
