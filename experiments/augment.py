@@ -32,12 +32,10 @@ class Augment:
     @classmethod
     def parse(cls, text: str) -> Augment:
         """Read 'crop4-flip' (the paper's for CIFAR-10), 'crop1', 'flip' or 'none'."""
-        match = re.fullmatch(r"(?=.)(?:crop([1-9]\d?))?(?:(?:^|-)(flip))?", text)
-        if text == "none" or not match:
-            if text != "none":
-                raise SettingError(f"augment {text!r}: want none, crop1, flip or crop4-flip")
-            return cls()
-        return cls(int(match[1] or 0), match[2] is not None)
+        match = re.fullmatch(r"crop([1-9]\d?)(-flip)?|flip|none", text)
+        if not match:
+            raise SettingError(f"augment {text!r}: want none, crop1, flip or crop4-flip")
+        return cls(int(match[1] or 0), text.endswith("flip"))
 
     def apply(self, images: np.ndarray, seed: int, epoch: int, places: slice) -> np.ndarray:
         """Augment the images that stand at some places of an epoch's order.

@@ -60,7 +60,7 @@ def philox(seed, purpose, layer, step, block, words):
     c0, c1, c2, c3 = np.uint64(block + 1), np.uint64(step), np.uint64(layer), np.uint64(0)
     k0, k1 = np.uint64(seed), np.uint64(purpose)
     for _ in range(10):
-        high0, low0 = _high_word(_M0, c0), _M0 * c0
+        high0, low0 = _high_word(_M0, c0), _M0 * c0  # type: ignore[call-arg, var-annotated]
         high1, low1 = _high_word(_M1, c2), _M1 * c2
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0 += _W0
