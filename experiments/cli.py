@@ -58,7 +58,9 @@ DataDir = Annotated[
 EngineName = Annotated[
     str,
     typer.Option(
-        "--engine", help="`lava` simulates the processes; `numpy` gives the same bits without Lava."
+        "--engine",
+        help="`lava` simulates the processes; `numpy` and `compiled` give the same bits without it, the last"
+        " one fastest where few samples share an update.",
     ),
 ]
 Lanes = Annotated[
@@ -166,6 +168,12 @@ def train(
             show_default=False,
         ),
     ] = None,
+    watch: Annotated[
+        int,
+        typer.Option(
+            help="Count spikes, errors and updates of each layer in every N-th update step; 0 counts nothing."
+        ),
+    ] = 0,
     record: Annotated[
         Path | None,
         typer.Option(help="Also write the finished run's record to this file.", show_default=False),
@@ -205,7 +213,7 @@ def train(
             rules,
         )
         training = Run.start(config, _folder_of(config, run), data_dir)
-    _train(training, engine, lanes, record)
+    _train(training, engine, lanes, record, watch=watch)
 
 
 @app.command()
@@ -316,7 +324,7 @@ def _on_command_line(context: typer.Context, name: str) -> bool:
 
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "epochs", "engine", "lanes", "data_dir", "record"}
+    free = {"resume", "epochs", "engine", "lanes", "data_dir", "record", "watch"}
     for name in context.params:
         if name not in free and _on_command_line(context, name):
             option = name.replace("_", "-")
@@ -331,7 +339,12 @@ def _folder_of(config: Config, given: Path | None) -> Path:
 
 
 def _train(
-    training: Run, engine_name: str, lanes: int | None = None, record: Path | None = None, hints: bool = False
+    training: Run,
+    engine_name: str,
+    lanes: int | None = None,
+    record: Path | None = None,
+    watch: int = 0,
+    hints: bool = False,
 ) -> None:
     config, folder = training.config, training.folder
     shown = shlex.quote(str(folder))
@@ -348,7 +361,7 @@ def _train(
         )
         began = time.monotonic()
         with _bar() as progress:
-            training.fit(engine, _display(progress, training))
+            training.fit(engine, _display(progress, training), watch)
     if not training.finished:
         console.print(
             f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {shown}"

@@ -133,3 +133,30 @@ def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out:
     axes.legend(frameon=False)
     with written_whole(path) as file:
         figure.savefig(file, format="png", dpi=130)
+
+
+def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:
+    """Draw spikes, error spikes and updates a sample of each layer against epochs."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    rows = [row for row in rows if "activity" in row]
+    epochs = [row["epoch"] + 1 for row in rows]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure.suptitle(title)
+    panels = {"spikes": "activation spikes", "errors": "error spikes", "updates": "weights changed"}
+    for axes, (field, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for i, layer in enumerate(layers):
+            values = [row["activity"][field][i] for row in rows]
+            name = f"{i} {layer}: {values[-1]:,.4g}"
+            axes.plot(epochs, values, "o-", markersize=3, linewidth=1.5, label=name)
+        axes.set_title(f"{label}, a sample", fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(True, alpha=0.25)
+        axes.legend(frameon=False, fontsize=8, title="layer: last", title_fontsize=8)
+    with written_whole(path) as file:
+        figure.savefig(file, format="png", dpi=130)

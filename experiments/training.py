@@ -200,14 +200,19 @@ class Run:
     # --- the loop ---
 
     def fit(
-        self, engine: Engine, report: Callable[[Report], None] = lambda report: None
+        self,
+        engine: Engine,
+        report: Callable[[Report], None] = lambda report: None,
+        watch: int = 0,
     ) -> list[dict[str, Any]]:
         """Train to the last epoch, or until a stop is wanted; return the metrics, a row an epoch.
 
+        With `watch`, a row also has the activity of each layer, counted in every `watch`-th update step.
         Ctrl-C and SIGTERM end it after the batches in hand, with a checkpoint; so does `stop_wanted = True`.
         """
         progress, seen, began = self.progress, 0, time.monotonic()
         last_save = time.monotonic()
+        engine.watch(watch)
         with self._signals():
             while progress.epoch < self.config.epochs and not self.stop_wanted:
                 order = permutation(self.config.seed, progress.epoch, len(self.data.train_labels))
@@ -222,7 +227,7 @@ class Run:
                         self.save(engine)
                         last_save = time.monotonic()
                 if progress.batch == self.batches:
-                    self._end_epoch(engine)
+                    self._end_epoch(engine, watch)
                     report(self._report(seen, seen / (time.monotonic() - began)))
                     last_save = time.monotonic()
             self.save(engine)
@@ -256,8 +261,10 @@ class Run:
         progress.seconds += seconds
         return seconds
 
-    def _end_epoch(self, engine: Engine) -> None:
+    def _end_epoch(self, engine: Engine, watch: int) -> None:
         progress = self.progress
+        activity = engine.activity()
+        engine.watch(0)  # not the evaluation
         samples = self.batches * self.config.rules.batch
         target = self.network.layers[-1].target
         wrong = int((self.predict(engine).argmax(axis=1) != self.data.test_labels).sum())
@@ -272,8 +279,10 @@ class Run:
                 "error": error,
                 "accuracy": 1 - error,
                 "seconds": round(progress.seconds, 3),
+                **({"activity": activity.to_json()} if activity.samples else {}),
             }
         )
+        engine.watch(watch)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
         self.save(engine)
@@ -284,6 +293,9 @@ class Run:
         title = f"{self.config.network} on {Path(self.config.data).name}, {self.network.bits}, all integers"
         run_folder.write_metrics(self.folder, self.progress.curve)
         run_folder.draw_curve(self.folder / "curve.png", title, self.progress.curve, self.config.held_out)
+        if any("activity" in row for row in self.progress.curve):
+            names = [str(layer) for layer in self.network.layers]
+            run_folder.draw_activity(self.folder / "activity.png", title, self.progress.curve, names)
 
     def predict(self, engine: Engine) -> np.ndarray:
         """Logits of the held-out images."""

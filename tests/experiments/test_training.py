@@ -471,3 +471,28 @@ def test_data_that_changed_or_went_away(tmp_path, helpers, sparse_images):
     file.unlink()
     with pytest.raises(DataError, match=r"mine\.npz: no such file"):
         Run.resume(folder)
+
+
+def test_a_watched_run_counts_each_layer_and_learns_the_same(tmp_path, assert_same_state):
+    config = Config(network="8FC", epochs=2, train_images=96, augment="crop1", rules=Rules(batch=32))
+    ends = []
+    for watch in (0, 3):
+        run = Run.start(config, tmp_path / f"{watch}")
+        run_folder.prepare(run.folder, new=True)
+        with run.engine("numpy") as engine:
+            rows = run.fit(engine, watch=watch)
+            ends.append(engine.state)
+        assert ("activity" in rows[-1]) == bool(watch)
+    assert_same_state(*ends)
+    activity = rows[-1]["activity"]
+    assert [len(values) for values in activity.values()] == [2] * 7
+    assert 0 < activity["updates"][0] <= 8 * 64
+    assert activity["inputs"][1] == activity["spikes"][0]
+    assert json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[0])["activity"]
+
+
+def test_the_picture_of_the_activity(tmp_path):
+    fields = {"spikes": [3.0, 0.0], "errors": [1.0, 0.5], "updates": [20.0, 0.0]}
+    rows = [{"epoch": 0}, *({"epoch": epoch, "activity": fields} for epoch in (1, 2))]
+    run_folder.draw_activity(tmp_path / "activity.png", "a title", rows, ["8FC", "10FC"])
+    assert (tmp_path / "activity.png").read_bytes().startswith(b"\x89PNG")
