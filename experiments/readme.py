@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 from experiments.run_folder import write_text
 from experiments.training import Config
+from wage_neuro.feedback import feedback_memory
+from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, Rules
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,9 +34,30 @@ PUBLISHED = {
 
 
 def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """Every record of a training run, by file name."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return [record for record in found if "curve" in record]
+    """Every record of a training run that was measured on test images, by file name."""
+    paths = sorted(path for path in folder.rglob("*.json") if "validation" not in path.parts)
+    found = [json.loads(path.read_text()) for path in paths]
+    return [record for record in found if record.get("measured_on") == "test"]
+
+
+def groups(folder: Path = RESULTS) -> list[list[dict[str, Any]]]:
+    """Records that differ in their seed alone, together; the seeds rise."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records(folder):
+        config = {**record["config"], "seed": None}
+        key = json.dumps([config, record["engine"], len(record["curve"])], sort_keys=True)
+        found.setdefault(key, []).append(record)
+    return [sorted(group, key=lambda r: r["config"]["seed"]) for group in found.values()]
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """Mean in %, with the standard deviation over the seeds where there are several.
+
+    >>> mean_and_spread([0.98]), mean_and_spread([0.97, 0.98, 0.99])
+    ('98.00 %', '98.00 % ± 1.00')
+    """
+    mean = f"{100 * statistics.mean(values):.2f} %"
+    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def learning(rules: dict[str, Any]) -> str:
@@ -52,28 +76,60 @@ def learning(rules: dict[str, Any]) -> str:
 
 
 def results_table(folder: Path = RESULTS) -> str:
-    """Test accuracy, last epoch first, beside the published marks."""
+    """Test accuracy, last epoch first: mean over the seeds."""
     lines = [
-        "| data | network, bits | learning | engine | epochs | test accuracy, last epoch | best epoch"
-        " | published, % |",
+        "| data | network, bits | learning | engine | epochs | seeds | test accuracy, last epoch"
+        " | best epoch |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for r in records(folder):
-        if r["measured_on"] == "test":
-            config = r["config"]
+    for group in groups(folder):
+        r = group[0]
+        config = r["config"]
+        name = r["network"].replace("-F-", "-").removeprefix("F-")
+        what = learning(config["rules"])
+        if config.get("augment", "none") != "none":
+            what += f", {config['augment']}"
+        last, best = (mean_and_spread([r[key] for r in group]) for key in ("accuracy_last", "accuracy_best"))
+        lines.append(
+            f"| {config['data']} | {name}, {config['bits']} | {what} | {r['engine']} | {len(r['curve'])}"
+            f" | {len(group)} | **{last}** | {best} |"
+        )
+    data = dict.fromkeys(group[0]["config"]["data"] for group in groups(folder))
+    published = [f"{name}: {PUBLISHED[name]}" for name in data if PUBLISHED.get(name)]
+    return "\n".join([*lines, "", "Published, %: " + ". ".join(published) + "."])
+
+
+def feedback_table(folder: Path = RESULTS) -> str:
+    """Accuracy and memory of the three feedback paths, of the runs that differ in nothing else."""
+    by_setting: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for group in groups(folder):
+        config = group[0]["config"]
+        rules = {**config["rules"], "feedback": None, "pipelined": config["rules"].get("pipelined", False)}
+        key = json.dumps({**config, "seed": None, "rules": rules}, sort_keys=True)
+        kind = config["rules"].get("feedback", "transposed")
+        if len(group) > 1:
+            by_setting.setdefault(key, {})[kind] = group
+    lines = [
+        "| network, data | feedback | test accuracy, last epoch | feedback synapses | their memory |",
+        "|---|---|---|---|---|",
+    ]
+    for kinds in by_setting.values():
+        for kind, group in kinds.items() if len(kinds) > 1 else ():
+            r = group[0]
+            network = Network.parse(r["network"], tuple(r["input_shape"]), bits=r["config"]["bits"])
+            synapses, bits = feedback_memory(network, kind)
             name = r["network"].replace("-F-", "-").removeprefix("F-")
             lines.append(
-                f"| {config['data']} | {name}, {config['bits']} | {learning(config['rules'])} | {r['engine']}"
-                f" | {len(r['curve'])}"
-                f" | **{100 * r['accuracy_last']:.2f} %** | {100 * r['accuracy_best']:.2f} %"
-                f" | {PUBLISHED.get(config['data'], '')} |"
+                f"| {name}, {r['config']['data']} | {kind}"
+                f" | **{mean_and_spread([r['accuracy_last'] for r in group])}**"
+                f" | {synapses:,} | {bits / 8 / 1024:,.1f} KiB |"
             )
     return "\n".join(lines)
 
 
 def commands_list(folder: Path = RESULTS) -> str:
-    """The commands that made the records."""
-    return "\n".join(["```sh", *map(command_of, records(folder)), "```"])
+    """The commands that made the records, of a group's first seed."""
+    return "\n".join(["```sh", *(command_of(group[0]) for group in groups(folder)), "```"])
 
 
 def command_of(record: dict[str, Any]) -> str:
@@ -87,7 +143,7 @@ def command_of(record: dict[str, Any]) -> str:
     words = ["wage-neuro", "train"]
     for name in ("network", "data", "engine", "epochs", "eta"):
         words += [f"--{name}", str({**config, "engine": record["engine"]}[name])]
-    for name in ("bits", "seed", "validation", "train_images"):
+    for name in ("bits", "seed", "validation", "train_images", "augment"):
         if config[name] != Config().to_json()[name]:
             words += [f"--{name.replace('_', '-')}", str(config[name])]
     for name, value in config["rules"].items():
@@ -115,6 +171,7 @@ def bench_table(folder: Path = RESULTS) -> str:
 
 TABLES: dict[str, Callable[[Path], str]] = {
     "results": results_table,
+    "feedback": feedback_table,
     "commands": commands_list,
     "bench": bench_table,
 }

@@ -338,6 +338,7 @@ class Run:
             "engine": engine_name,
             "config": self.config.to_json(),
             "network": str(self.network),
+            "input_shape": list(self.network.input_shape),
             "weights": self.network.n_weights,
             "data_sha256": self._data_sum,
             "measured_on": self.config.held_out,

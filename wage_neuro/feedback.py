@@ -18,7 +18,10 @@ import numpy as np
 from wage_neuro import random_bits
 from wage_neuro.fixed_point import carrier
 from wage_neuro.layers import Layer
+from wage_neuro.network import Network
 from wage_neuro.rules import Rules
+
+TERNARY_BITS = 2
 
 
 def feedback_weights(layer: Layer, classes: int, rules: Rules, seed: int) -> np.ndarray | None:
@@ -63,3 +66,26 @@ def leaving_error(layer: Layer, E: np.ndarray, D: np.ndarray | None, rules: Rule
     if rules.feedback == "direct":
         return E if layer.is_last and layer.index else None
     return D
+
+
+def feedback_memory(network: Network, feedback: str) -> tuple[int, int]:
+    """Synapses of a feedback path on a chip, and the bits they need.
+
+    transposed : a copy of every layer but the first, visible weight and stored weight, as it learns
+    random : as many synapses, of a ternary weight alone
+    direct : a ternary weight from every class to every output of a hidden layer
+
+    Weights that a convolution shares are counted once.
+
+    >>> from wage_neuro.specs import Dense
+    >>> network = Network((Dense(512), Dense(10)), (784,))
+    >>> [feedback_memory(network, kind) for kind in ("transposed", "random", "direct")]
+    [(5120, 51200), (5120, 10240), (5120, 10240)]
+    """
+    above, hidden = network.layers[1:], network.layers[:-1]
+    if feedback == "direct":
+        synapses = network.classes * sum(int(np.prod(layer.out_shape)) for layer in hidden)
+    else:
+        synapses = sum(layer.n_weights for layer in above)
+    bits = network.bits
+    return synapses, synapses * (bits.k_W + bits.k_G if feedback == "transposed" else TERNARY_BITS)
