@@ -132,13 +132,18 @@ class LoihiRule:
 
     @classmethod
     def build(
-        cls, network: Network, images: np.ndarray, labels: np.ndarray, S: np.ndarray, rule: Loihi3FLearningRule
+        cls,
+        network: Network,
+        images: np.ndarray,
+        labels: np.ndarray,
+        S: np.ndarray,
+        rule: Loihi3FLearningRule,
     ) -> LoihiRule:
         """Connect them; S are the (n_in, n_out) stored weights to begin with."""
         layer = _layer_of(network)
         n, after = len(images), T_EPOCH - 1
         payload = np.zeros((layer.fan_in, n, STEPS_A_SAMPLE), np.int32)
-        payload[:, :, 0] = PAYLOAD * network.encode(images).reshape(n, -1).T
+        payload[:, :, 0] = PAYLOAD * network.encode(images).astype(np.int32).reshape(n, -1).T
         target = np.zeros((network.classes, n, STEPS_A_SAMPLE), np.int32)
         target[labels, np.arange(n), after] = layer.target
         V = layers.visible_weights(layer, S).astype(np.int32)
@@ -206,7 +211,9 @@ def learn(
     built = LoihiRule.build(network, images, labels, S, rule)
     with contextlib.closing(_Graph(built.synapses)) as graph:
         graph.run(len(images) * STEPS_A_SAMPLE)
-        tags, weights = (var.get().T.astype(np.int16) for var in (built.synapses.tag_1, built.synapses.weights))
+        tags, weights = (
+            var.get().T.astype(np.int16) for var in (built.synapses.tag_1, built.synapses.weights)
+        )
     return Learned(network, tags, weights)
 
 
