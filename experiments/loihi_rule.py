@@ -1,4 +1,4 @@
-"""On-chip learning of digits in lava-nc's stock learning engine, next to ours. `python -m experiments.loihi_rule`.
+"""On-chip learning of digits in lava-nc's stock engine, next to ours: `python -m experiments.loihi_rule`.
 
 Same images, same order, as many samples, one dense layer, sum of squared errors, one sample at a time, one
 eta all along. Each side takes the setting that is best on a validation split of the training images; the
@@ -20,7 +20,7 @@ import numpy as np
 from experiments import datasets
 from experiments.run_folder import check_writable, versions, write_text
 from mappings.loihi_rule import STEPS_A_SAMPLE, learn
-from wage_neuro import Dense, Flatten, Network, NumpyEngine, Rules
+from wage_neuro import Bits, Dense, Flatten, Network, NumpyEngine, Rules
 from wage_neuro.random_bits import permutation
 
 RESULT = Path("experiments/results/loihi-rule.json")
@@ -144,7 +144,7 @@ def _ordered(images: Images, seed: int, epochs: int) -> Images:
 
 
 def _network(images: np.ndarray, bits: str) -> Network:
-    return Network((Flatten(), Dense(10)), images.shape[1:], bits)
+    return Network((Flatten(), Dense(10)), images.shape[1:], Bits.parse(bits))
 
 
 def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Learning in Loihi's own terms: a dense layer in lava-nc's stock `LearningDense`, two rule strings, a neuron.
+"""Learning in Loihi's own terms: lava-nc's stock `LearningDense`, two rule strings and an error neuron.
 
 The tag t of a synapse is its stored weight S, its weight w is 64 times the visible one, the pre trace x1 is
 the activation, and the post trace y1 is the error that an `ErrorNeuron` sends back as third factor:
@@ -38,7 +38,7 @@ UNIT = 64  # a visible weight of 1
 PAYLOAD = 2  # x1 is half of a spike's payload, so an activation travels doubled
 WEIGHT_EXP = -7  # UNIT * PAYLOAD = 2**7: the sums are in units of Z
 NO_DECAY = 2**60  # time constant at which exp(-1 / tau) is 1; the usual 65535 loses a 1 now and then
-EXACT_SHIFT = 10  # fixed point drops three of the product's bits; "2^-7" adds x1 * y1 * 2**-10 to the tag
+PRODUCT_SHIFT = 3  # bits that fixed point drops from a product of two traces: "2^k" adds x1 * y1 * 2**(k-3)
 EXPONENTS = range(-7, 10)  # that a rule string may name
 
 
@@ -95,12 +95,12 @@ def learning_rule(network: Network, log2_eta: int, to_even: bool = False) -> Loi
         Take `dw_string_to_even` for `dw_string`.
     """
     bits = network.bits
-    exponent = log2_eta - (bits.k_A - 1) - (bits.k_E - 1) + EXACT_SHIFT - 7
+    exponent = log2_eta - (bits.k_A - 1) - (bits.k_E - 1) + PRODUCT_SHIFT
     if exponent not in EXPONENTS:
-        low = EXPONENTS[0] - exponent + log2_eta
+        low, high = (log2_eta - exponent + end for end in (EXPONENTS[0], EXPONENTS[-1]))
         raise SettingError(
-            f"eta=2**{log2_eta} with bits {bits}: the learning engine can do 2**{low} .. 2**{low + 16}; fewer"
-            " bits of error (k_E) make it smaller"
+            f"eta=2**{log2_eta} with bits {bits}: the learning engine can do 2**{low} .. 2**{high};"
+            " fewer bits of error (k_E) make it smaller"
         )
     threshold = 1 << (bits.k_G - 3)
     rule = Loihi3FLearningRule(
@@ -211,10 +211,8 @@ def learn(
     built = LoihiRule.build(network, images, labels, S, rule)
     with contextlib.closing(_Graph(built.synapses)) as graph:
         graph.run(len(images) * STEPS_A_SAMPLE)
-        tags, weights = (
-            var.get().T.astype(np.int16) for var in (built.synapses.tag_1, built.synapses.weights)
-        )
-    return Learned(network, tags, weights)
+        tags, weights = built.synapses.tag_1.get(), built.synapses.weights.get()
+    return Learned(network, tags.T.astype(np.int16), weights.T.astype(np.int16))
 
 
 def _layer_of(network: Network) -> Layer:

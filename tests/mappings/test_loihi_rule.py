@@ -27,7 +27,7 @@ from mappings.loihi_rule import (
     learn,
     learning_rule,
 )
-from wage_neuro import Dense, Flatten, Network, Rules, layers
+from wage_neuro import Bits, Dense, Flatten, Network, Rules, layers
 from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import round_shift_half_even
 
@@ -190,8 +190,8 @@ def test_no_step_is_clipped_and_2_to_the_minus_10_is_the_smallest_scale():
 def test_tags_saturate_at_255_and_minus_256_only():
     (tags,) = play(rule(dt="x0*x1*y1*2^0"), np.full((1, 1), 254), np.array([[127], [-127]]))
     assert tags[0, :, 0].tolist() == [255, -256]  # or -257, one time in 128
-    assert layers.Bits().stored_max("authors") == 64
-    assert layers.Bits().stored_max("paper") == 127
+    assert Bits().stored_max("authors") == 64
+    assert Bits().stored_max("paper") == 127
 
 
 # --- cannot: traces ----------------------------------------------------------------------------------
@@ -199,12 +199,8 @@ def test_tags_saturate_at_255_and_minus_256_only():
 
 def test_a_payload_is_halved_to_7_bits_without_a_sign():
     payload = np.array([0, 1, 2, 3, 5, 254, 255, 256, 512, -3, -100])
-    x1, tags = play(rule(dt="x0*x1*y1*2^-4"), payload[:, None], 8, names=("x1", "tag_1"))
-    expected = [0, 0, 1, 2, 2, 127, 127, 127, 0, 127, 127]
-    assert x1[0].tolist() == expected
-    assert tags[0, 0].tolist() == [
-        x // 16 + (x % 16 > 16 * np.random.default_rng(2).random(2)[1]) for x in expected
-    ]
+    (x1,) = play(rule(), payload[:, None], 0, names=("x1",))
+    assert x1[0].tolist() == [0, 0, 1, 2, 2, 127, 127, 127, 0, 127, 127]
 
 
 def test_a_silent_input_keeps_its_trace_so_x0_must_gate():
@@ -256,7 +252,7 @@ IMAGES, LABELS = np.zeros((2, 4), np.uint8), np.zeros(2, int)
         (Network((Dense(2),), (4,), "2-16-8-8"), EngineError, "k_A and k_E up to 8"),
         (Network((Dense(2),), (4,), "28A8"), EngineError, "k_G 3 to 9"),
         (Network((Dense(2),), (4,), signed_input=True), EngineError, "has no sign"),
-        (Network((Dense(2),), (4,), "2888"), SettingError, r"eta=2\*\*0 .*can do 2\*\*4 .. 2\*\*20; fewer"),
+        (Network((Dense(2),), (4,), "2888"), SettingError, r"eta=2\*\*0 .*can do 2\*\*4 .. 2\*\*20;"),
     ],
 )
 def test_refuses_what_the_engine_cannot_hold(network, error, message):
