@@ -36,7 +36,7 @@ class Config:
         Training images that choose the settings; the last ones.
     choosing_seeds, seeds : seeds of the runs that choose, and of those that count
     engine_settings : (bits, log2_eta, to_even) of the stock engine
-    our_settings : (log2_eta, stored_range)
+    our_settings : (log2_eta, stored_range, shift)
     """
 
     epochs: int = 5
@@ -49,8 +49,11 @@ class Config:
         ("2885", 1, False),
         ("2885", 1, True),
     )
-    our_settings: tuple[tuple[int, str], ...] = tuple(
-        (log2_eta, kept) for kept in ("authors", "paper") for log2_eta in (-2, -1, 0, 1)
+    our_settings: tuple[tuple[int, str, str], ...] = tuple(
+        (log2_eta, kept, shift)
+        for shift in ("batch", "held")
+        for kept in ("authors", "paper")
+        for log2_eta in (-1, 0, 1, 2)
     )
 
 
@@ -77,10 +80,10 @@ def in_the_engine(setting: tuple[str, int, bool], seed: int, train: Images, test
     return _accuracy(learned.predict(test[0]), test[1])
 
 
-def in_ours(setting: tuple[int, str], seed: int, train: Images, test: Images) -> float:
+def in_ours(setting: tuple[int, str, str], seed: int, train: Images, test: Images) -> float:
     """Accuracy on `test` after learning `train` in the numpy engine: batch 1, ternary updates, SSE."""
-    log2_eta, stored_range = setting
-    rules = Rules(batch=1, update="ternary", stored_range=stored_range)
+    log2_eta, stored_range, shift = setting
+    rules = Rules(batch=1, shift=shift, update="ternary", stored_range=stored_range)
     with NumpyEngine(_network(train[0], "2888"), rules, seed) as engine:
         engine.train(*train, log2_eta)
         return _accuracy(engine.predict(test[0]), test[1])

@@ -21,7 +21,7 @@ def test_a_small_comparison_chooses_on_validation_and_tests_each_seed(monkeypatc
         test_labels=digits.test_labels[:30],
     )
     seen = []
-    answers = {("2884", 0, False): 0.25, ("2884", 4, False): 0.75, (0, "paper"): 0.5}
+    answers = {("2884", 0, False): 0.25, ("2884", 4, False): 0.75, (0, "paper", "held"): 0.5}
 
     def noted(learner):
         def learn(setting, seed, train, test):
@@ -40,7 +40,7 @@ def test_a_small_comparison_chooses_on_validation_and_tests_each_seed(monkeypatc
         choosing_seeds=(9,),
         seeds=(0, 1),
         engine_settings=(("2884", 0, False), ("2884", 4, False)),
-        our_settings=((0, "paper"),),
+        our_settings=((0, "paper", "held"),),
     )
     record = loihi_rule.run(config, data)
     engine, ours = record["sides"]
@@ -52,9 +52,9 @@ def test_a_small_comparison_chooses_on_validation_and_tests_each_seed(monkeypatc
         (("2884", 4, False), 9, 80, 20),
         (("2884", 4, False), 0, 120, 30),
         (("2884", 4, False), 1, 120, 30),
-        ((0, "paper"), 9, 80, 20),
-        ((0, "paper"), 0, 120, 30),
-        ((0, "paper"), 1, 120, 30),
+        ((0, "paper", "held"), 9, 80, 20),
+        ((0, "paper", "held"), 0, 120, 30),
+        ((0, "paper", "held"), 1, 120, 30),
     ]
     assert record["samples"] == 120
-    assert ours["chosen"] == "(0, 'paper')"
+    assert ours["chosen"] == "(0, 'paper', 'held')"
