@@ -102,7 +102,7 @@ class LavaEngine:
         self._build(state)
         self._batches = 0  # played so far; the Processes count the same
         self._state: State | None = state
-        self._graph = _Graph(self.source)
+        self._graph = Graph(self.source)
         self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
         self.watch(0)
 
@@ -260,7 +260,7 @@ class LavaEngine:
             self._settings[process, name] = value
 
 
-class _Graph:
+class Graph:
     """The running Lava graph: starts it, waits for it, and leaves nothing behind when it ends or fails."""
 
     def __init__(self, process: AbstractProcess) -> None:

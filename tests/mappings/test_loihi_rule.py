@@ -17,7 +17,7 @@ from lava.magma.core.learning.learning_rule import Loihi3FLearningRule
 from lava.proc.dense.process import LearningDense
 from lava.proc.io.source import RingBuffer
 
-from mappings.lava import _Graph
+from mappings.lava import Graph
 from mappings.loihi_rule import (
     NO_DECAY,
     STEPS_A_SAMPLE,
@@ -56,7 +56,7 @@ def play(learning_rule, pre, y1, tags=0, bap=None, names=("tag_1",)):
     for port, data in inputs.items():
         RingBuffer(data=data).s_out.connect(getattr(synapses, port))
     seen = {name: [] for name in names}
-    with contextlib.closing(_Graph(synapses)) as graph:
+    with contextlib.closing(Graph(synapses)) as graph:
         for _ in range(pre.shape[1]):
             graph.run(1)
             for name in names:
@@ -135,7 +135,7 @@ def test_tags_learn_when_the_error_arrives_and_weights_follow_an_epoch_later():
     images, labels = np.full((2, 1), 128, np.uint8), np.zeros(2, int)
     built = LoihiRule.build(network, images, labels, np.array([[30]], np.int16), learning_rule(network, 4))
     seen = []
-    with contextlib.closing(_Graph(built.synapses)) as graph:
+    with contextlib.closing(Graph(built.synapses)) as graph:
         for _ in range(2 * STEPS_A_SAMPLE):
             graph.run(1)
             seen.append([getattr(built.synapses, name).get().item() for name in ("y1", "tag_1", "weights")])
