@@ -107,6 +107,10 @@ def train(
     ] = "2888",
     batch: Annotated[int, typer.Option(help="Samples that share one update.")] = 128,
     lanes: Lanes = None,
+    model: Annotated[
+        str,
+        typer.Option(help="lava: each layer one Process, `behavioural`, or `structural`: a chip's parts."),
+    ] = "behavioural",
     shift: Annotated[
         str, typer.Option(help="Shift takes its maximum over the `batch`, or is `held` by each layer.")
     ] = "batch",
@@ -149,7 +153,7 @@ def train(
         Path | None,
         typer.Option(
             help="Go on with the run in this folder, to the same bits as if never stopped;"
-            " takes --epochs, --engine, --lanes.",
+            " takes --epochs, --engine, --lanes, --model.",
             show_default=False,
         ),
     ] = None,
@@ -182,7 +186,7 @@ def train(
             data, network, bits, settings["epochs"], settings["eta"], seed, validation, train_images, rules
         )
         training = Run.start(config, _folder_of(config, run), data_dir)
-    _train(training, engine, lanes, record)
+    _train(training, engine, lanes, record, model=model)
 
 
 @app.command()
@@ -293,7 +297,7 @@ def _on_command_line(context: typer.Context, name: str) -> bool:
 
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "epochs", "engine", "lanes", "data_dir", "record"}
+    free = {"resume", "epochs", "engine", "lanes", "model", "data_dir", "record"}
     for name in context.params:
         if name not in free and _on_command_line(context, name):
             option = name.replace("_", "-")
@@ -308,13 +312,20 @@ def _folder_of(config: Config, given: Path | None) -> Path:
 
 
 def _train(
-    training: Run, engine_name: str, lanes: int | None = None, record: Path | None = None, hints: bool = False
+    training: Run,
+    engine_name: str,
+    lanes: int | None = None,
+    record: Path | None = None,
+    hints: bool = False,
+    model: str = "behavioural",
 ) -> None:
     config, folder = training.config, training.folder
     shown = shlex.quote(str(folder))
     if record:
         run_folder.check_writable(record)
-    with training.engine(engine_name, lanes) as engine:
+    with training.engine(engine_name, lanes, model) as engine:
+        for line in getattr(engine, "unproven", ()):
+            console.print(f"saturates: {line}", soft_wrap=True)
         run_folder.prepare(folder, new=training.is_new)
         console.print(
             f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"

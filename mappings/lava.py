@@ -381,19 +381,28 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
     if model == "behavioural":
         if declared:
-            raise SettingError("widths or strict with model='behavioural': only the structural model declares widths")
+            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
         return
+    refusals = (
+        (
+            rules.samples_an_update != 1,
+            f"batch={rules.batch}",
+            "want batch=1 or pipelined",
+        ),
+        (lanes != 1, f"lanes={lanes}", "want one sample a time step, lanes=1"),
+        (rules.shift != "held", f"shift={rules.shift!r}", "want 'held', as no sample waits for others"),
+        (
+            rules.update == "wide",
+            "update='wide'",
+            "its steps are -1, 0, 1: update='ternary' or 'coincidence'",
+        ),
+    )
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):
             names = " and ".join(spec.__name__ for spec in STRUCTURAL)
             raise EngineError(f"layer {layer.index} {layer}: no structural model for it; {names} have one")
-    refusals = {
-        f"batch={rules.batch}": (rules.samples_an_update != 1, "one sample an update, so batch=1 or pipelined"),
-        f"lanes={lanes}": (lanes != 1, "one sample a time step, so lanes must be 1"),
-        f"shift={rules.shift!r}": (rules.shift != "held", "no sample waits for a maximum, so want 'held'"),
-        f"update={rules.update!r}": (rules.update == "wide", "a step is -1, 0 or 1: 'ternary' or 'coincidence'"),
-    }
-    for value, (refused, reason) in refusals.items():
-        if refused:
-            layer = network.layers[0]
-            raise SettingError(f"{value} with the structural model of layer {layer.index} {layer}: {reason}")
+        for refused, value, reason in refusals:
+            if refused:
+                raise SettingError(
+                    f"{value} with the structural model of layer {layer.index} {layer}: {reason}"
+                )

@@ -79,14 +79,14 @@ class PySynapsesModelFixed(PyPartModelFixed):
 
     def _meet(self) -> int:
         """Let the kept pre factor meet the post factor; return the largest gradient."""
-        pre, post = self.in_flight.popleft(), self._fit("y_in", self.y_in.recv())
+        pre, post = self.in_flight.popleft(), self.y_in.recv()
         if self.rules.update == "coincidence":
             pre = neurocore.pre_spikes(self.layer, pre, self.seed, int(self.update_step[0]))
         else:
             m = int(self.m_in.recv()[0])
             self.exponent = None if m == neurocore.UNKNOWN else m
         self.G = self._fit("G", neurocore.gradient(self.layer, pre, post))
-        return int(self._fit("G", neurocore.gradient_peak(self.layer, pre, post, self.G)))
+        return self.limits["G"].fit_whole(neurocore.gradient_peak(self.layer, pre, post, self.G))
 
     def lrn_guard(self) -> bool:
         """Learn when a sample's factors have met."""

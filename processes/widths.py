@@ -85,10 +85,14 @@ class Limit:
         """Saturate an unproven quantity, or raise BitWidthError in strict mode."""
         if self.proven:
             return x
-        if self.strict and peak(np.asarray(x)) > self.high:
-            worst = int(np.asarray(x).flat[np.abs(x).argmax()])
+        if self.strict and peak(x) > self.high:
+            worst = int(x.flat[np.abs(x).argmax()])
             raise BitWidthError(f"{self.process}: {self.var}={worst} is past its {self.range}")
         return np.clip(x, self.low, self.high)
+
+    def fit_whole(self, x: int) -> int:
+        """`fit` of one whole number."""
+        return int(self.fit(np.array(x)))
 
     @property
     def range(self) -> str:
@@ -139,7 +143,6 @@ def _layer_limits(network: Network, layer: Layer, rules: Rules, widths: Widths, 
         "a_in": (bits.activation_max, widths.activation),
         "S": (bits.stored_max(rules.stored_range), widths.tag),
         "V": (bits.weight_max, widths.weight),
-        "y_in": (post, widths.post),
         "G": (G, widths.shared if shared else widths.learning),
     }
     neurons = {

@@ -29,6 +29,6 @@ class PyExponentTrackerModelFixed(PyPartModelFixed):
         exponent, below = (int(v) for v in self.held)
         self.m_out.send(np.array([exponent]))
         reached = neurocore.exponent_reached(self.threshold, self._fit("x_in", self.x_in.recv()))
-        reached = int(self._fit("exponent", reached))
-        counter = self.limits["below"].fit
-        self.held = np.array(neurocore.tracker_step(exponent, below, reached, self.rules.hold, counter))
+        reached = self.limits["exponent"].fit_whole(reached)
+        counter = self.limits["below"].fit_whole
+        self.held[:] = neurocore.tracker_step(exponent, below, reached, self.rules.hold, counter)
