@@ -384,18 +384,10 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
             raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
         return
     refusals = (
-        (
-            rules.samples_an_update != 1,
-            f"batch={rules.batch}",
-            "want batch=1 or pipelined",
-        ),
+        (rules.samples_an_update != 1, f"batch={rules.batch}", "want batch=1 or pipelined"),
         (lanes != 1, f"lanes={lanes}", "want one sample a time step, lanes=1"),
         (rules.shift != "held", f"shift={rules.shift!r}", "want 'held', as no sample waits for others"),
-        (
-            rules.update == "wide",
-            "update='wide'",
-            "its steps are -1, 0, 1: update='ternary' or 'coincidence'",
-        ),
+        (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
     )
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):

@@ -45,7 +45,8 @@ class StructuralLayerModel(AbstractSubProcessModel):
 
     def _build_forward(self, proc: WageLayer) -> None:
         step = int(proc.update_step.init)
-        self.synapses = ForwardSynapses(S=proc.S.init, step=step, **self._part(FORWARD))
+        S = self.limits[FORWARD]["S"].fit(proc.S.init)
+        self.synapses = ForwardSynapses(S=S, step=step, **self._part(FORWARD))
         self.neurons = Neurons(step=step, **self._part(NEURONS))
         proc.a_in.connect(self.synapses.a_in)
         self.synapses.z_out.connect(self.neurons.z_in)
@@ -68,9 +69,8 @@ class StructuralLayerModel(AbstractSubProcessModel):
         proc.gradient_held.alias(self.gradient_tracker.held)
 
     def _build_transposed(self, proc: WageLayer) -> None:
-        self.transposed = TransposedSynapses(
-            S=proc.S.init, step=int(proc.update_step.init), **self._part(TRANSPOSED)
-        )
+        step = int(proc.update_step.init)
+        self.transposed = TransposedSynapses(S=self.synapses.S.init, step=step, **self._part(TRANSPOSED))
         proc.a_in.connect(self.transposed.a_in)
         self.neurons.e_pos_out.connect(self.transposed.e_pos_in)
         self.neurons.e_neg_out.connect(self.transposed.e_neg_in)
