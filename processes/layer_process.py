@@ -56,6 +56,9 @@ class WageLayer(AbstractProcess):
     learning : 1 learns, 0 answers only
     log2_eta : step size
     update_step : updates done; names the random bits
+
+    The structural model wants `proc_params["limits"]` of `processes.widths.limits`; `processes.part.set_everywhere`
+    sets a Var of all its parts.
     """
 
     def __init__(

@@ -156,12 +156,12 @@ def _layer_limits(network: Network, layer: Layer, rules: Rules, widths: Widths, 
     table = {
         FORWARD: {**synapses, "z_out": (layer.z_bound, widths.accumulator)},
         NEURONS: neurons,
-        ERROR_TRACKER: _tracker(error_in, rules, widths, widths.state),
+        ERROR_TRACKER: _tracker(error_in, rules, widths),
     }
     if layer.index:
         table[TRANSPOSED] = {**synapses, "e_out": (layer.d_bound, widths.accumulator)}
     if rules.update != "coincidence":
-        table[GRADIENT_TRACKER] = _tracker(G, rules, widths, widths.shared)
+        table[GRADIENT_TRACKER] = _tracker(G, rules, widths)
     return {
         part: {
             var: Limit(f"layer {layer.index} {layer} {part}", var, worst, k, _signed(part, var), strict)
@@ -171,9 +171,9 @@ def _layer_limits(network: Network, layer: Layer, rules: Rules, widths: Widths, 
     }
 
 
-def _tracker(worst: int, rules: Rules, widths: Widths, width: int) -> dict[str, tuple[int, int]]:
+def _tracker(worst: int, rules: Rules, widths: Widths) -> dict[str, tuple[int, int]]:
     return {
-        "x_in": (worst, width),
+        "x_in": (worst, widths.state),
         "below": (rules.hold, widths.state),
         "exponent": (log2_round(max(1, worst)), widths.exponent),
     }

@@ -8,7 +8,6 @@ import pytest
 from processes.widths import (
     ERROR_TRACKER,
     FORWARD,
-    GRADIENT_TRACKER,
     NEURONS,
     TRANSPOSED,
     Limit,
@@ -80,7 +79,6 @@ NEEDED = {
     "accumulator": (18, f"{FORWARD}: z_out may reach 99568"),
     "state": (18, f"{NEURONS}: z_in may reach 99568"),
     "learning": (15, f"{FORWARD}: G may reach 16129"),
-    "shared": (15, f"{GRADIENT_TRACKER}: x_in may reach 16129"),
     "exponent": (6, f"{ERROR_TRACKER}: exponent may reach 16"),
 }
 
