@@ -57,8 +57,8 @@ class WageLayer(AbstractProcess):
     log2_eta : step size
     update_step : updates done; names the random bits
 
-    The structural model wants `proc_params["limits"]` of `processes.widths.limits`; `processes.part.set_everywhere`
-    sets a Var of all its parts.
+    The structural model wants `proc_params["limits"]`, of `processes.widths.limits`. Set a Var that several
+    of its parts have with `processes.part.set_everywhere`.
     """
 
     def __init__(
