@@ -95,16 +95,11 @@ class PySynapsesModelFixed(PyPartModelFixed):
     def run_lrn(self) -> None:
         """Update the weights from their own gradients."""
         assert self.G is not None
-        S = layers.update(
-            self.layer,
-            self._stored(),
-            self.G,
-            self.exponent,
-            int(self.log2_eta[0]),
-            self.rules,
-            self.seed,
-            int(self.update_step[0]),
-        )
-        self._store(self._fit("S", S))
+        before, step = self._stored(), int(self.update_step[0])
+        eta, rules = int(self.log2_eta[0]), self.rules
+        S = layers.update(self.layer, before, self.G, self.exponent, eta, rules, self.seed, step)
+        if S is not before:
+            self._store(self._fit("S", S))
+            self.V = None
         self.update_step = self.update_step + 1
-        self.V = self.G = None
+        self.G = None
