@@ -109,6 +109,10 @@ def train(
     ] = "2888",
     batch: Annotated[int, typer.Option(help="Samples that share one update.")] = 128,
     lanes: Lanes = None,
+    model: Annotated[
+        str,
+        typer.Option(help="lava: each layer one Process, `behavioural`, or `structural`: a chip's parts."),
+    ] = "behavioural",
     shift: Annotated[
         str, typer.Option(help="Shift takes its maximum over the `batch`, or is `held` by each layer.")
     ] = "batch",
@@ -164,7 +168,7 @@ def train(
         Path | None,
         typer.Option(
             help="Go on with the run in this folder, to the same bits as if never stopped;"
-            " takes --epochs, --engine, --lanes.",
+            " takes --epochs, --engine, --lanes, --model.",
             show_default=False,
         ),
     ] = None,
@@ -213,7 +217,7 @@ def train(
             rules,
         )
         training = Run.start(config, _folder_of(config, run), data_dir)
-    _train(training, engine, lanes, record, watch=watch)
+    _train(training, engine, lanes, record, watch=watch, model=model)
 
 
 @app.command()
@@ -324,7 +328,7 @@ def _on_command_line(context: typer.Context, name: str) -> bool:
 
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "epochs", "engine", "lanes", "data_dir", "record", "watch"}
+    free = {"resume", "epochs", "engine", "lanes", "model", "data_dir", "record", "watch"}
     for name in context.params:
         if name not in free and _on_command_line(context, name):
             option = name.replace("_", "-")
@@ -345,12 +349,15 @@ def _train(
     record: Path | None = None,
     watch: int = 0,
     hints: bool = False,
+    model: str = "behavioural",
 ) -> None:
     config, folder = training.config, training.folder
     shown = shlex.quote(str(folder))
     if record:
         run_folder.check_writable(record)
-    with training.engine(engine_name, lanes) as engine:
+    with training.engine(engine_name, lanes, model) as engine:
+        for line in getattr(engine, "unproven", ()):
+            console.print(f"saturates: {line}", soft_wrap=True)
         run_folder.prepare(folder, new=training.is_new)
         console.print(
             f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"

@@ -1,7 +1,8 @@
 """Network -> connected Lava Processes, and the engine that trains and answers in them.
 
 One long-lived graph: image source -> a Process a WAGE layer -> read-out, errors the same way back. It is
-built once and serves the whole training and its evaluations; learning is switched by a Var.
+built once and serves the whole training and its evaluations; learning is switched by a Var. A layer's Process
+runs as one piece (behavioural), or as the parts of a neurocore (structural).
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from processes.conv.process import WageConv
 from processes.dense.process import WageDense
 from processes.layer_process import WageLayer, held_from_var
+from processes.part import set_everywhere
 from processes.readout.process import MAX_LAYERS, ReadOut
 from processes.source.process import ImageSource
+from processes.widths import Widths, limits, unproven
 from wage_neuro.activity import FIELDS, Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
@@ -44,6 +47,9 @@ RING_BYTES = 32 << 20  # images on their way into the graph
 CHANNEL_SLOTS = 2  # messages a channel holds; Lava's default of 64 costs 64 times the largest message
 POLL_S = 0.0005
 GRACE_S = 2.0  # for the others to answer after a Process has ended
+MODELS = ("behavioural", "structural")
+STRUCTURAL = (Dense, Conv)
+"""Layer specs whose Process has a structural model."""
 
 
 @singledispatch
@@ -72,11 +78,20 @@ class LavaEngine:
         the chip's way. More than one time step a batch needs shift='held'.
     state : State, optional
         Where to go on from; otherwise the initial state of `seed`.
+    model : 'behavioural' or 'structural'
+        One Process a layer, or the parts of a neurocore: one sample a time step and an update, ternary or
+        coincidence updates, held exponents. The bits are the same.
+    widths : Widths, optional
+        Declared widths of the structural model. What the worst case may exceed is listed in `unproven`, and
+        saturates.
+    strict : bool
+        A value past its width is an EngineError that names it, and does not saturate.
 
     Raises
     ------
     SettingError, EngineError
-        If lanes do not divide the batch, or a message would not fit 32 bits.
+        If lanes do not divide the batch, a message would not fit 32 bits, or the structural model has no
+        part for what is asked.
 
     Always use it in a `with` block, or call `close()`: it holds operating-system processes.
     """
@@ -90,11 +105,20 @@ class LavaEngine:
         seed: int = 0,
         state: State | None = None,
         lanes: int | None = None,
+        model: str = "behavioural",
+        widths: Widths | None = None,
+        strict: bool = False,
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes)
+        self.model = model
+        _check_model(model, network, self.rules, self.lanes, declared=widths is not None or strict)
+        self.unproven: list[str] = []
+        if model == "structural":
+            self.unproven = unproven(network, self.rules, widths)
+            self._limits = limits(network, self.rules, widths or Widths(), strict)
         state = state or initial_state(network, seed)
         self.seed, self._step = state.seed, state.step
         direct = self.rules.feedback == "direct"
@@ -102,7 +126,7 @@ class LavaEngine:
         self._build(state)
         self._batches = 0  # played so far; the Processes count the same
         self._state: State | None = state
-        self._graph = Graph(self.source)
+        self._graph = Graph(self.source, structural=model == "structural")
         self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
         self.watch(0)
 
@@ -132,6 +156,9 @@ class LavaEngine:
             )
             for layer in network.layers
         ]
+        if self.model == "structural":
+            for process, declared in zip(self.layers, self._limits, strict=True):
+                process.proc_params["limits"] = declared
         self.readout = ReadOut(
             network.layers[-1], self.rules, self.schedule, self.lanes, self._logits, self._weights
         )
@@ -184,18 +211,25 @@ class LavaEngine:
 
     def watch(self, every: int) -> None:
         """Count the activity; a prediction counts what the black images that fill its last batch do, too."""
+        if every and self.model == "structural":
+            raise SettingError(f"watch every={every}: the structural model counts nothing")
         self._watch = Watch(len(self.layers), every)
-        self._set_all("watch", every)
-        for process in self.layers:
-            process.counts.set(np.zeros(len(FIELDS), np.int64))
+        if self.model == "behavioural":
+            self._set_all("watch", every)
+            self._reset_counts()
 
     def activity(self) -> Activity:
         """Return what the Processes counted since the last call."""
-        self._graph.check()
-        for i, process in enumerate(self.layers):
-            self._watch.counts[i] = process.counts.get()
-            process.counts.set(np.zeros(len(FIELDS), np.int64))
+        if self.model == "behavioural":
+            self._graph.check()
+            for i, process in enumerate(self.layers):
+                self._watch.counts[i] = process.counts.get()
+            self._reset_counts()
         return self._watch.take()
+
+    def _reset_counts(self) -> None:
+        for process in self.layers:
+            process.counts.set(np.zeros(len(FIELDS), np.int64))
 
     @property
     def state(self) -> State:
@@ -249,28 +283,28 @@ class LavaEngine:
     def _set_all(self, name: str, value: int) -> None:
         """Set a Var of every Process that has it."""
         for process in (self.source, *self.layers, self.readout):
-            if hasattr(process, name):
-                self._set(process, name, value)
+            self._set(process, name, value)
 
     def _set(self, process: AbstractProcess, name: str, value: int) -> None:
         """Set a Var when it does not stand there already."""
         if self._settings.get((process, name)) != value:
             self._graph.check()
-            getattr(process, name).set(np.array([value]))
+            set_everywhere(process, name, value)
             self._settings[process, name] = value
 
 
 class Graph:
     """The running Lava graph: starts it, waits for it, and leaves nothing behind when it ends or fails."""
 
-    def __init__(self, process: AbstractProcess) -> None:
+    def __init__(self, process: AbstractProcess, structural: bool = False) -> None:
         self.process = process
         self.closed = False
         self.running = True
         try:
             with _children_of_this_process():
                 process.create_runtime(
-                    Loihi2SimCfg(select_tag="fixed_pt"), compile_config={"pypy_channel_size": CHANNEL_SLOTS}
+                    Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=structural),
+                    compile_config={"pypy_channel_size": CHANNEL_SLOTS},
                 )
             self.run(0)  # Lava takes Var.set only after a first run
         except BaseException:
@@ -393,3 +427,29 @@ def _check(network: Network, rules: Rules, lanes: int) -> None:
                 f"layer {layer.index} {layer} with bits {network.bits}: a sum may reach {widest}, past the"
                 f" {MESSAGE_BITS}-bit messages of the Lava engine; use fewer bits or the numpy engine"
             )
+
+
+def _check_model(model: str, network: Network, rules: Rules, lanes: int, declared: bool) -> None:
+    """Raise unless every layer has such a model, and it can do what the rules ask."""
+    if model not in MODELS:
+        raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
+    if model == "behavioural":
+        if declared:
+            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
+        return
+    refusals = (
+        (rules.samples_an_update != 1, f"batch={rules.batch}", "want batch=1 or pipelined"),
+        (lanes != 1, f"lanes={lanes}", "want one sample a time step, lanes=1"),
+        (rules.shift != "held", f"shift={rules.shift!r}", "want 'held', as no sample waits for others"),
+        (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
+        (rules.feedback != "transposed", f"feedback={rules.feedback!r}", "want 'transposed'"),
+    )
+    for layer in network.layers:
+        if not isinstance(layer.spec, STRUCTURAL):
+            names = " and ".join(spec.__name__ for spec in STRUCTURAL)
+            raise EngineError(f"layer {layer.index} {layer}: no structural model for it; {names} have one")
+        for refused, value, reason in refusals:
+            if refused:
+                raise SettingError(
+                    f"{value} with the structural model of layer {layer.index} {layer}: {reason}"
+                )

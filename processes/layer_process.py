@@ -63,6 +63,9 @@ class WageLayer(AbstractProcess):
     update_step : updates done; names the random bits
     watch : count the activity of every so many update steps, and of all answers; 0 counts nothing
     counts : what was counted, see `wage_neuro.activity.FIELDS`
+
+    The structural model wants `proc_params["limits"]`, of `processes.widths.limits`. Set a Var that several
+    of its parts have with `processes.part.set_everywhere`.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ def test_version_and_help(wage_neuro):
         assert all(name in wage_neuro(*words).out for name in ("train", "evaluate", "demo", "data"))
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
-        " validation train-images data-dir run resume record loss margin mode pipelined",
+        " validation train-images data-dir run resume record loss margin mode pipelined model",
         "evaluate": "data engine lanes data-dir",
         "demo": "epochs engine seed",
         "data": "data-dir",
@@ -276,6 +276,9 @@ BAD_SETTINGS = {
     "--update coincidence": "batch=32 with update='coincidence': spikes meet one sample at a time",
     "--pipelined": "shift='batch' with pipelined: want 'held'",
     "--mode onchip --pipelined --lanes 4 --engine lava": "lanes=4 with pipelined: .* lanes must be 1",
+    "--model chip --engine lava": "model='chip': want behavioural or structural",
+    "--model structural": "model='structural': only the lava engine has models",
+    "--model structural --engine lava": "batch=32 with the structural model of layer 0 16FC: want batch=1",
     "--batch 9999999 --bits 16-16-16-16": "batch=9999999",
 }
 
@@ -294,6 +297,24 @@ def test_a_mode_changes_defaults_and_nothing_that_is_given(wage_neuro, tmp_path)
         assert (rules["batch"], rules["update"], config["epochs"]) == (batch, update, epochs)
         assert (rules["shift"], rules["loss"], rules["margin"]) == ("held", "one-sided", 3)
         assert config["eta"].startswith("8, 4@8")
+
+
+@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc needs Python 3.10")
+def test_the_structural_model_gives_the_same_bits(wage_neuro, tmp_path, assert_same_state):
+    words = ("--data", "digits", "--network", "16FC", "--train-images", 64, "--epochs", 1)
+    onchip = ("--mode", "onchip", "--pipelined", "--batch", 32)
+    for engine in (("numpy",), ("lava", "--model", "structural")):
+        ended = wage_neuro("train", *words, *onchip, "--run", engine[0], "--engine", *engine)
+        assert (ended.code, ended.err) == (0, "")
+        assert "saturates" not in ended.out
+    states = [checkpoint.load(tmp_path / name / "checkpoint.npz").state for name in ("numpy", "lava")]
+    assert_same_state(*states)
+    assert states[0].step == 64
+
+    wide = ("--resume", "lava", "--epochs", 1, "--engine", "lava", "--model", "structural")
+    assert wage_neuro("train", *wide).code == 0
+    ended = wage_neuro("train", *words, *onchip, "--bits", "28C8", "--run", "wide", *wide[4:])
+    assert "saturates: layer 0 16FC forward synapses: S may reach 1024, past its 9 bits" in ended.out
 
 
 @pytest.mark.parametrize("words", BAD_SETTINGS)

@@ -61,6 +61,11 @@ def test_lanes_belong_to_lava(name):
         make_engine(name, NETWORK, RULES, STATE, lanes=8)
 
 
+def test_models_belong_to_lava():
+    with pytest.raises(SettingError, match=r"^model='structural': only the lava engine has models$"):
+        make_engine("numpy", NETWORK, RULES, STATE, model="structural")
+
+
 def test_without_lava_the_error_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "mappings.lava", None)
     with pytest.raises(EngineError, match=r"^engine 'lava': .*; it needs lava-nc 0\.10\.0 on Python 3\.10"):

@@ -1,0 +1,35 @@
+"""Model of ExponentTracker."""
+
+from __future__ import annotations
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from processes.exponent_tracker.process import ExponentTracker
+from processes.part import PyPartModelFixed
+from wage_neuro import neurocore
+
+
+@implements(proc=ExponentTracker, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyExponentTrackerModelFixed(PyPartModelFixed):
+    """Same exponents as `wage_neuro.train.Held`, by comparisons and a counter alone."""
+
+    x_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    m_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    threshold: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    held: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    hold: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+    def _backward(self) -> None:
+        exponent, below = (int(v) for v in self.held)
+        self.m_out.send(np.array([exponent]))
+        reached = neurocore.exponent_reached(self.threshold, self._fit("x_in", self.x_in.recv()))
+        reached = self.limits["exponent"].fit_whole(reached)
+        counter = self.limits["below"].fit_whole
+        self.held[:] = neurocore.tracker_step(exponent, below, reached, int(self.hold[0]), counter)

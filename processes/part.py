@@ -1,0 +1,94 @@
+"""What the parts of a structural layer have in common: the layer's clock and its declared widths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+
+from processes.widths import Limit
+from wage_neuro.layers import Layer
+from wage_neuro.rules import Rules
+from wage_neuro.schedule import Schedule
+
+
+class Part(AbstractProcess):
+    """A part of a structural layer; one sample a time step.
+
+    Vars
+    ----
+    learning : 1 learns, 0 answers only
+
+    Parameters
+    ----------
+    part : name of the part, for messages to people
+    limits : declared width of each Var and port
+    """
+
+    def __init__(
+        self,
+        part: str,
+        layer: Layer,
+        rules: Rules,
+        schedule: Schedule,
+        seed: int,
+        limits: dict[str, Limit],
+        **more: Any,
+    ) -> None:
+        super().__init__(
+            layer=layer,
+            rules=rules,
+            schedule=schedule,
+            seed=seed,
+            limits=limits,
+            name=f"layer {layer.index} {layer} {part}",
+            **more,
+        )
+        self.learning = Var(shape=(1,), init=1)
+
+
+class PyPartModelFixed(PyLoihiProcessModel):
+    """Runs the layer's clock: sends what waits, then meets the activation and the error of this step."""
+
+    learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.layer: Layer = proc_params["layer"]
+        self.rules: Rules = proc_params["rules"]
+        self.schedule: Schedule = proc_params["schedule"]
+        self.seed: int = proc_params["seed"]
+        self.limits: dict[str, Limit] = proc_params["limits"]
+        self.t = 0  # step within the batch
+
+    def run_spk(self) -> None:
+        """One time step."""
+        self._send()
+        if self.schedule.forward(self.layer.index, self.t) is not None:
+            self._forward()
+        if self.learning[0] and self.schedule.error(self.layer.index, self.t) is not None:
+            self._backward()
+        self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
+
+    def _fit(self, var: str, x: np.ndarray) -> np.ndarray:
+        return self.limits[var].fit(x)
+
+    def _send(self) -> None:
+        """Send what the step before computed."""
+
+    def _forward(self) -> None:
+        """Meet the activation that arrives in this step."""
+
+    def _backward(self) -> None:
+        """Meet the error that arrives in this step."""
+
+
+def set_everywhere(process: AbstractProcess, name: str, value: int) -> None:
+    """Set a one-element Var of a running Process, or of every part of it that has one of that name."""
+    for part in list(process.procs) or [process]:
+        if hasattr(part, name):
+            getattr(part, name).set(np.array([value]))

@@ -1,0 +1,49 @@
+"""Model of TransposedSynapses."""
+
+from __future__ import annotations
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from processes.synapses import PySynapsesModelFixed
+from processes.transposed_synapses.process import TransposedSynapses
+from wage_neuro import neurocore
+
+
+@implements(proc=TransposedSynapses, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
+    """The one delay of the error's path through a layer."""
+
+    e_pos_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    e_neg_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params) -> None:
+        super().__init__(proc_params)
+        self.message: np.ndarray | None = None
+
+    def _stored(self) -> np.ndarray:
+        return np.swapaxes(self.S, -1, -2)
+
+    def _store(self, S: np.ndarray) -> None:
+        self.S = np.swapaxes(S, -1, -2).copy()
+
+    def _send(self) -> None:
+        if self.message is not None:
+            self.e_out.send(self.message)
+            self.message = None
+
+    def _forward(self) -> None:
+        self._receive()
+
+    def _backward(self) -> None:
+        # two axons of opposite weight an error neuron; their sums add up in one dendrite
+        E = self.e_pos_in.recv() - self.e_neg_in.recv()
+        self.message = self._fit("e_out", neurocore.error_sums(self.layer, self._visible(), E))
+        self._meet()

@@ -1,0 +1,30 @@
+"""TransposedSynapses: a layer's own copy of its weights, for the error's way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.process.ports.ports import InPort, OutPort
+
+from processes.synapses import Synapses
+from processes.widths import TRANSPOSED
+from wage_neuro.layers import Layer
+
+
+class TransposedSynapses(Synapses):
+    """Error spikes in, error sums for the layer below out, one time step later.
+
+    It learns what the forward synapses learn, from the same factors and the same counter-based random bits,
+    so the two copies stay equal without ever being compared. Ports and Vars as Synapses; S is
+    (..., n_out, n_in), and
+
+    e_pos_in, e_neg_in : (1, *z_shape) magnitudes of the errors above and below zero: a payload has no sign
+    e_out : (1, *in_shape) sums V^T (e+ - e-)
+    """
+
+    def __init__(self, layer: Layer, S: np.ndarray, step: int, **common: Any) -> None:
+        super().__init__(TRANSPOSED, layer, np.swapaxes(S, -1, -2).copy(), step, **common)
+        self.e_pos_in = InPort(shape=(1, *layer.z_shape))
+        self.e_neg_in = InPort(shape=(1, *layer.z_shape))
+        self.e_out = OutPort(shape=(1, *layer.in_shape))

@@ -1,0 +1,138 @@
+"""The arithmetic of one sample, cut where a neurocore cuts it: synapses, neurons, exponent trackers.
+
+`layers` has whole layers; these are the same sums in the pieces that a structural model sends between its
+parts. Joined again they give the bits of `layers.forward`, `layers.backward` and `train.Held`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isqrt
+
+import numpy as np
+
+from wage_neuro import kernels, layers
+from wage_neuro.bits import code_dtype
+from wage_neuro.fixed_point import log2_round, peak
+from wage_neuro.layers import Kept, Layer, _patches, _product, _unpool
+from wage_neuro.specs import Dense
+
+UNKNOWN = -1
+"""Exponent of a tracker that no value has reached yet."""
+
+_NONE = np.zeros((1, 0), np.int8)
+
+
+# --- synapses ----------------------------------------------------------------------------------------
+
+
+def sums(layer: Layer, V: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Z, (n, *z_shape): what the dendrites of a layer receive for (n, *in_shape) activation codes."""
+    return _product(layer, V, a).copy()
+
+
+def error_sums(layer: Layer, V: np.ndarray, E_z: np.ndarray) -> np.ndarray:
+    """V^T E, (n, *in_shape), of the (n, *z_shape) errors at the places of Z."""
+    V_d = V.astype(layer.d_dtype, copy=False)
+    back = E_z.reshape(-1, V.shape[1]).astype(layer.d_dtype) @ V_d.T
+    if isinstance(layer.spec, Dense):
+        return back
+    image, spec = (len(E_z), *layer.in_shape), layer.spec
+    return kernels.fold_patches(
+        back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2]
+    ).copy()
+
+
+def gradient(layer: Layer, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
+    """Pre times post factor of each weight, (fan_in, n_out); shared weights add up their places.
+
+    pre : (n, *in_shape) activation codes or spikes; post : (n, *z_shape) error codes or signed spikes
+    """
+    rows, dtype = layer.gradient_rows
+    post_rows = post.reshape(-1, layer.weight_shape[-1]).astype(dtype)
+    if isinstance(layer.spec, Dense):
+        return kernels.gradient_product(kernels.as_carrier(pre, dtype, "a"), post_rows, rows)
+    return kernels.gradient_product(_patches(layer, pre, dtype), post_rows, rows).astype(np.float64)
+
+
+def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray) -> int:
+    """Largest magnitude in G; of a dense layer the product of two peaks, which neurons can tell alone."""
+    return peak(pre) * peak(post) if isinstance(layer.spec, Dense) else peak(G)
+
+
+def pre_spikes(layer: Layer, a: np.ndarray, seed: int, step: int) -> np.ndarray:
+    """Spikes of the inputs, as `layers.learning_spikes`: an axon draws its own."""
+    return layers.learning_spikes(layer, Kept(a), _NONE, 0, seed, step)[0]
+
+
+def post_spikes(layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int) -> np.ndarray:
+    """Signed error spikes, as `layers.learning_spikes`: a neuron draws its own."""
+    return layers.learning_spikes(layer, Kept(_NONE), E, log2_eta, seed, step)[1]
+
+
+# --- neurons -----------------------------------------------------------------------------------------
+
+
+def activate(layer: Layer, Z: np.ndarray) -> tuple[np.ndarray, Kept]:
+    """Pooling, ReLU and Q_A of the sums Z, (n, *z_shape).
+
+    Returns
+    -------
+    (n, *out_shape) activation codes, and the masks; `Kept.a_in` is empty, as it stays with the synapses.
+    """
+    bits, shape = layer.bits, (len(Z), *layer.out_shape)
+    Z = Z.astype(layer.z_dtype)
+    winner = np.empty(shape if layer.pool else 0, np.uint8)
+    if layer.pool:
+        Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner)
+    kept = Kept(_NONE, Z > 0, bits.activation_max * 2.0**layer.z_shift < Z, winner)
+    A = np.empty(shape, code_dtype(bits.k_A))
+    kernels.quantize_into(A, Z, layer.z_shift, 0, bits.activation_max)
+    return A, kept
+
+
+def unpool(layer: Layer, kept: Kept, E: np.ndarray) -> np.ndarray:
+    """Each error at the place of Z that won its window: (n, *out_shape) -> (n, *z_shape) integers."""
+    if not layer.pool:
+        return E
+    return _unpool(layer, kept, E, slice(None), layer.gradient_rows[1]).astype(np.int32)
+
+
+# --- exponent trackers -------------------------------------------------------------------------------
+
+
+def thresholds(worst: int) -> np.ndarray:
+    """Smallest whole number above 2**(m - 1/2), for every exponent m up to that of `worst`.
+
+    >>> thresholds(100).tolist()
+    [1, 2, 3, 6, 12, 23, 46, 91]
+    """
+    top = log2_round(max(1, worst))
+    return np.array([1, *(isqrt(1 << (2 * m - 1)) + 1 for m in range(1, top + 1))], np.int64)
+
+
+def exponent_reached(bank: np.ndarray, x: np.ndarray) -> int:
+    """Exponent of the highest threshold neuron that any of x makes spike; UNKNOWN where none does.
+
+    >>> exponent_reached(thresholds(100), np.array([-23, 5]))
+    5
+    """
+    return int(np.count_nonzero(peak(x) >= bank)) - 1
+
+
+def tracker_step(
+    exponent: int, below: int, reached: int, hold: int, fit: Callable[[int], int] = int
+) -> tuple[int, int]:
+    """Exponent and hold counter after one sample: up at once, down by one when the counter is at `hold`.
+
+    exponent, reached : UNKNOWN or a whole number; fit : limits the counter to its width
+
+    >>> tracker_step(7, 1, reached=4, hold=2), tracker_step(7, 1, reached=9, hold=2)
+    ((6, 0), (9, 0))
+    """
+    if reached == UNKNOWN:
+        return exponent, below
+    if reached >= exponent:
+        return reached, 0
+    below = fit(below + 1)
+    return (exponent - 1, 0) if below >= hold else (exponent, below)
