@@ -12,6 +12,7 @@ Nothing here is random, and nothing is held a synapse: only ranges.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -455,6 +456,11 @@ class Placement:
         return -(-self.cores // self.chip.cores)
 
     @cached_property
+    def chip_columns(self) -> int:
+        """Chips side by side."""
+        return math.isqrt(self.chips - 1) + 1
+
+    @cached_property
     def piece_resources(self) -> dict[str, np.ndarray]:
         """(pieces,) of each of `RESOURCES`."""
         return _piece_resources(self.pieces, self.edges)
@@ -472,13 +478,14 @@ class Placement:
         return _limit(self.chip, resource)
 
     def xy(self, core: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Column and row of cores' tiles, the chips side by side; the host sits at the first tile of chip 0."""
+        """Column and row of cores' tiles over all chips, which form a near square grid; both in snakes."""
         chip = self.chip
-        index = np.maximum(core, 0)
-        number, place = np.divmod(index, chip.cores)
+        number, place = np.divmod(core, chip.cores)
+        chip_row, chip_column = np.divmod(number, self.chip_columns)
+        chip_column = np.where(chip_row % 2, self.chip_columns - 1 - chip_column, chip_column)
         row, column = np.divmod(place // chip.tile_cores, chip.mesh_columns)
         column = np.where(row % 2, chip.mesh_columns - 1 - column, column)
-        return number * chip.mesh_columns + column, row
+        return chip_column * chip.mesh_columns + column, chip_row * chip.mesh_rows + row
 
     def steps(self, population: int) -> int:
         """Time steps in which a population takes in one sample: what the accumulator holds at once, summed up."""
