@@ -56,7 +56,8 @@ class Report:
     def title(self) -> str:
         name = str(self.network).replace("-F-", "-").removeprefix("F-")
         mode = f"training, {self.use.feedback} feedback" if self.use.training else "inference"
-        return f"{name} on {self.chip.name}, {mode}"
+        shape = " x ".join(map(str, self.network.input_shape))
+        return f"{shape}: {name} on {self.chip.name}, {mode}"
 
     @property
     def notes(self) -> list[str]:
@@ -97,9 +98,9 @@ class Report:
 def _placement_notes(placement: Placement) -> list[str]:
     notes = []
     parts = [
-        f"{population}: {placement.steps(t)}"
+        f"{population}: {placement.steps[t]}"
         for t, population in enumerate(placement.populations)
-        if population.role in ("forward", "error") and placement.steps(t) > 1
+        if population.role in ("forward", "error") and placement.steps[t] > 1
     ]
     if parts:
         notes.append(
@@ -140,7 +141,7 @@ def _population_json(placement: Placement, t: int) -> dict[str, Any]:
         "memory_bits": int(placement.piece_resources["memory"][mine].sum()),
         "pieces": int(mine.sum()),
         "cores": len(np.unique(placement.core[mine])),
-        "steps": placement.steps(t),
+        "steps": placement.steps[t],
         "largest_piece": {
             name: {"value": int(placement.piece_resources[name][mine].max()), "limit": placement.limit(name)}
             for name in RESOURCES
@@ -192,7 +193,10 @@ def map_command(
         typer.Option(help="Data set that its activity is counted on.  [default: the run's own]", show_default=False),
     ] = None,
     bits: Annotated[str, typer.Option(help="Of --network: k_W k_A k_G k_E.")] = "2888",
-    images: Annotated[int, typer.Option(help="Images that its activity is counted on.")] = 32,
+    images: Annotated[
+        int | None,
+        typer.Option(help="Images that its activity is counted on.  [default: what takes a second, 2 to 64]", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for the picture and the report.  [default: the run's]", show_default=False),
@@ -210,7 +214,7 @@ def map_command(
         raise SettingError("map: want a run, or --network with --data, and not both")
     if mode not in MODES:
         raise SettingError(f"mode {mode!r}: want {' or '.join(MODES)}")
-    if images < 1:
+    if images is not None and images < 1:
         raise SettingError(f"images={images}: want 1 or more")
     saved, data_name, log2_eta = _open_run(run, data) if run else _untrained(network or "", data, bits, data_dir)
     use = Use(mode == "training", saved.rules, feedback)
@@ -223,7 +227,8 @@ def map_command(
     run_folder.check_writable(folder / f"{name}.json")
     found = datasets.load(data_name, data_dir)
     part = "train" if use.training else "test"
-    x, y = (getattr(found, f"{part}_{what}")[:images] for what in ("images", "labels"))
+    some = images or _a_second(saved.network)
+    x, y = (getattr(found, f"{part}_{what}")[:some] for what in ("images", "labels"))
     state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
     counted_on = f"{len(x)} {part} images of {found.name}, {state}"
     report = map_checkpoint(saved, described, use, x, y, log2_eta, counted_on)
@@ -242,6 +247,11 @@ def as_text(report: dict[str, Any]) -> str:
     """JSON with lists of numbers on one line."""
     text = json.dumps(report, indent=1)
     return re.sub(r"\[\s+(-?\d[-\d,\s]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+
+
+def _a_second(network: Network) -> int:
+    products = sum(layer.n_weights * layer.positions for layer in network.layers)
+    return max(2, min(64, 2 * 10**9 // products))
 
 
 def _open_run(run: Path, data: str | None) -> tuple[Checkpoint, str, int]:

@@ -28,7 +28,8 @@ def draw(path: Path, placement: Placement, cost: Cost, title: str, lines: list[s
     _draw_cores(where, placement, colours)
     image = _draw_traffic(traffic, placement, cost)
     figure.colorbar(image, cax=bar, label="messages a sample through a tile").outline.set_visible(False)
-    figure.text(0.025, 0.965, title, fontsize=15, fontweight="bold", color=INK, va="center")
+    size = min(15.0, 15 * 88 / len(title))  # long names of networks stay on one line
+    figure.text(0.025, 0.965, title, fontsize=size, fontweight="bold", color=INK, va="center")
     _draw_legend(figure.add_axes((0.665, 0.40, 0.325, 0.515)), placement, colours)
     figure.text(0.715, 0.36, "\n".join(lines), fontsize=9, color=INK, va="top", linespacing=1.5)
     with written_whole(path) as file:
@@ -128,7 +129,7 @@ def _draw_traffic(axes: Any, placement: Placement, cost: Cost) -> Any:
     image = axes.imshow(
         np.where(load > 0, load, np.nan),
         extent=(0, load.shape[1], load.shape[0], 0),
-        cmap="magma_r", norm=LogNorm(max(top * 1e-4, 1.0), top), interpolation="nearest",
+        cmap="YlGnBu", norm=LogNorm(max(top * 1e-3, 1.0), top, clip=True), interpolation="nearest",
     )  # fmt: skip
     _frame(axes, placement)
     axes.set_title("messages through each tile, X first, then Y; the host is at the upper left", fontsize=10,

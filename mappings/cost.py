@@ -243,8 +243,7 @@ class Cost:
     def steps(self) -> int:
         """Time steps from a sample's first message to its last: layer after layer, then back."""
         placement = self.placement
-        on_chip = range(1, len(placement.populations))
-        return sum(placement.steps(t) for t in on_chip) + 1 + placement.use.training
+        return sum(placement.steps) + 1 + placement.use.training
 
     @cached_property
     def learning(self) -> dict[int, float]:
@@ -263,7 +262,7 @@ class Cost:
         synaptic = sum(self.synaptic(link, geometry, counted) for link, geometry in pairs)
         synaptic += float(messages[np.isin(edges.link, (PARTIAL, LABEL, TRACK))].sum())
         neurons = placement.piece_resources["neurons"]
-        active = float(neurons @ np.array([placement.steps(p.population) for p in placement.pieces]))
+        active = float(neurons @ np.array([placement.steps[p.population] for p in placement.pieces]))
         chip_of = np.append(placement.core // placement.chip.cores, 0)
         across, down = self.distances
         return Operations(
@@ -313,7 +312,7 @@ class Cost:
         synaptic = sum(self.synaptic(link, g, True) for link, g in pairs if link.target == t)
         update = max(p.neurons for p in mine) * (chip.time_neuron_active - chip.time_neuron_inactive)
         work = synaptic * chip.time_synapse + self.learning.get(t, 0.0) * chip.time_learning
-        return share * work + placement.steps(t) * update
+        return share * work + placement.steps[t] * update
 
     def to_json(self) -> dict[str, Any]:
         """Everything the report says of the cost."""

@@ -487,18 +487,27 @@ class Placement:
         column = np.where(row % 2, chip.mesh_columns - 1 - column, column)
         return chip_column * chip.mesh_columns + column, chip_row * chip.mesh_rows + row
 
-    def steps(self, population: int) -> int:
-        """Time steps in which a population takes in one sample: what the accumulator holds at once, summed up."""
-        mine = [p for p in self.pieces if p.population == population]
+    @cached_property
+    def first_piece(self) -> dict[int, Piece]:
+        """A largest piece of each population."""
+        return {piece.population: piece for piece in reversed(self.pieces)}
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """Time steps in which each population takes in one sample; see `_steps`."""
+        return [0, *(self._steps(t) for t in range(1, len(self.populations)))]
+
+    def _steps(self, population: int) -> int:
+        """One, and more where the sum is wider than the accumulator: its parts come one after another."""
         main = next(g for g in self.geometries if g.link.target == population)
         if main.link.role == "pool":
             return main.fan_in(1)  # one place a step, the neuron keeps the largest
         if main.link.depthwise:
             return 1
-        slices = -(-main.inputs // (mine[0].inputs[1] - mine[0].inputs[0]))
-        bound = main.fan_in(mine[0].inputs[1] - mine[0].inputs[0]) * main.link.value
+        low, high = self.first_piece[population].inputs
+        bound = main.fan_in(high - low) * main.link.value
         parts = -(-bound // ((1 << (self.chip.accumulator_bits - 1)) - 1))
-        return parts + (slices > 1)
+        return parts + (high - low < main.inputs)  # and one for the partial sums
 
 
 def _limit(chip: Chip, resource: str) -> int:
