@@ -15,6 +15,7 @@ from rich.table import Table
 
 from experiments import datasets, run_folder
 from experiments.chip_picture import draw
+from experiments.datasets import Dataset
 from experiments.eta import EtaSchedule
 from mappings.chip import GRADES, NAMES, Chip, ChipError
 from mappings.cost import PUBLISHED, Cost, count_activity
@@ -104,11 +105,13 @@ def _placement_notes(placement: Placement) -> list[str]:
     ]
     if parts:
         notes.append(
-            f"Sums wider than the accumulator of {placement.chip.accumulator_bits} bits are taken in parts, a time step"
-            f" each, added in the neuron's state ({'; '.join(parts)} steps)."
+            f"Sums wider than the accumulator of {placement.chip.accumulator_bits} bits are taken in parts,"
+            f" a time step each, added in the neuron's state ({'; '.join(parts)} steps)."
         )
     if placement.chips > 1:
-        notes.append("Energy of links between chips and barriers over several chips are not published, not counted.")
+        notes.append(
+            "Energy of links between chips and barriers over several chips are not published, not counted."
+        )
     return notes
 
 
@@ -150,7 +153,13 @@ def _population_json(placement: Placement, t: int) -> dict[str, Any]:
 
 
 def map_checkpoint(
-    saved: Checkpoint, chip: Chip, use: Use, images: np.ndarray, labels: np.ndarray, log2_eta: int, counted_on: str
+    saved: Checkpoint,
+    chip: Chip,
+    use: Use,
+    images: np.ndarray,
+    labels: np.ndarray,
+    log2_eta: int,
+    counted_on: str,
 ) -> Report:
     """Check, place and cost a network; its activity is counted on the images.
 
@@ -165,9 +174,7 @@ def map_checkpoint(
     limits += broken_by_parts(placement)
     rules = use.rules if saved.state.step else replace(use.rules, shift="batch", pipelined=False)
     network.check_labels(labels, len(images))
-    activity = count_activity(
-        network, saved.state, images, labels if use.training else None, rules, log2_eta
-    )
+    activity = count_activity(network, saved.state, images, labels if use.training else None, rules, log2_eta)
     return Report(network, chip, use, limits, placement, Cost(placement, activity), counted_on)
 
 
@@ -179,29 +186,42 @@ def map_command(
         Path | None,
         typer.Argument(help="Folder of a run, or a checkpoint file; or give --network.", show_default=False),
     ] = None,
-    chip: Annotated[str, typer.Option(help=f"{', '.join(NAMES)}, or a chip of your own: a `.toml` file.")] = "loihi2",
-    mode: Annotated[str, typer.Option(help="`inference`, or `training`: learning on the chip.")] = "inference",
+    chip: Annotated[
+        str, typer.Option(help=f"{', '.join(NAMES)}, or a chip of your own: a `.toml` file.")
+    ] = "loihi2",
+    mode: Annotated[
+        str, typer.Option(help="`inference`, or `training`: learning on the chip.")
+    ] = "inference",
     feedback: Annotated[
         str, typer.Option(help=f"How errors come back in training: {', '.join(FEEDBACK)}.")
     ] = "transposed",
     network: Annotated[
         str | None,
-        typer.Option(help="A network before it is trained, as `train` takes it; wants --data.", show_default=False),
+        typer.Option(
+            help="A network before it is trained, as `train` takes it; wants --data.", show_default=False
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set that its activity is counted on.  [default: the run's own]", show_default=False),
+        typer.Option(
+            help="Data set that its activity is counted on.  [default: the run's own]", show_default=False
+        ),
     ] = None,
     bits: Annotated[str, typer.Option(help="Of --network: k_W k_A k_G k_E.")] = "2888",
     images: Annotated[
         int | None,
-        typer.Option(help="Images that its activity is counted on.  [default: what takes a second, 2 to 64]", show_default=False),
+        typer.Option(
+            help="Images that its activity is counted on.  [default: what takes a second, 2 to 64]",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for the picture and the report.  [default: the run's]", show_default=False),
     ] = None,
-    numbers: Annotated[bool, typer.Option("--numbers", help="Print the chip's numbers with their sources.")] = False,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Print the chip's numbers with their sources.")
+    ] = False,
     data_dir: Annotated[Path | None, typer.Option(help="As for train.", show_default=False)] = None,
 ) -> None:
     """Map a network onto a chip: does it fit, where does it go, what does a sample cost (an estimate)."""
@@ -216,7 +236,12 @@ def map_command(
         raise SettingError(f"mode {mode!r}: want {' or '.join(MODES)}")
     if images is not None and images < 1:
         raise SettingError(f"images={images}: want 1 or more")
-    saved, data_name, log2_eta = _open_run(run, data) if run else _untrained(network or "", data, bits, data_dir)
+    if network and data is None:
+        raise SettingError("map --network: want --data too, for the shape of its input")
+    saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run) if run else None
+    config = saved.extra.get("config", {}) if saved else {}
+    found = datasets.load(data or config.get("data", "digits"), data_dir)
+    saved = saved or _untrained(network or "", found, bits)
     use = Use(mode == "training", saved.rules, feedback)
     folder = output or (run if run and run.is_dir() else Path())
     words = re.findall("[a-z0-9]+", described.name.lower())
@@ -225,13 +250,12 @@ def map_command(
     if output:
         run_folder.prepare(output, new=False)
     run_folder.check_writable(folder / f"{name}.json")
-    found = datasets.load(data_name, data_dir)
     part = "train" if use.training else "test"
     some = images or _a_second(saved.network)
     x, y = (getattr(found, f"{part}_{what}")[:some] for what in ("images", "labels"))
     state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
     counted_on = f"{len(x)} {part} images of {found.name}, {state}"
-    report = map_checkpoint(saved, described, use, x, y, log2_eta, counted_on)
+    report = map_checkpoint(saved, described, use, x, y, _log2_eta(saved), counted_on)
     _print(report)
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:
@@ -254,19 +278,15 @@ def _a_second(network: Network) -> int:
     return max(2, min(64, 2 * 10**9 // products))
 
 
-def _open_run(run: Path, data: str | None) -> tuple[Checkpoint, str, int]:
-    saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
-    config = saved.extra.get("config", {})
-    epoch = max(0, saved.extra.get("progress", {}).get("epoch", 1) - 1)
-    return saved, data or config.get("data", "digits"), EtaSchedule.parse(config.get("eta", "8")).log2_at(epoch)
+def _log2_eta(saved: Checkpoint) -> int:
+    """Step size of the last epoch that was trained."""
+    epoch = max(0, saved.extra.get("progress", {}).get("epoch", 0) - 1)
+    return EtaSchedule.parse(saved.extra.get("config", {}).get("eta", "8")).log2_at(epoch)
 
 
-def _untrained(network: str, data: str | None, bits: str, data_dir: Path | None) -> tuple[Checkpoint, str, int]:
-    if data is None:
-        raise SettingError("map --network: want --data too, for the shape of its input")
-    found = datasets.load(data, data_dir)
-    built = Network.parse(network, found.train_images.shape[1:], found.classes, bits, found.signed)
-    return Checkpoint(built, ONCHIP, initial_state(built)), data, 3
+def _untrained(network: str, data: Dataset, bits: str) -> Checkpoint:
+    built = Network.parse(network, data.train_images.shape[1:], data.classes, bits, data.signed)
+    return Checkpoint(built, ONCHIP, initial_state(built))
 
 
 # --- what is printed ---------------------------------------------------------------------------------
@@ -277,7 +297,11 @@ def _print(report: Report) -> None:
     if report.limits:
         table = Table("where", "quantity", "wanted", "the chip has", "way out", title="limits that it breaks")
         for limit in report.limits:
-            values = ("yes", "no") if limit.unit == "ability" else (f"{limit.value:,}", f"{limit.limit:,} {limit.unit}")
+            values = (
+                ("yes", "no")
+                if limit.unit == "ability"
+                else (f"{limit.value:,}", f"{limit.limit:,} {limit.unit}")
+            )
             table.add_row(limit.where, limit.quantity, *values, limit.way_out)
         console.print(table)
     if report.placement and report.cost:
@@ -290,7 +314,18 @@ def _print(report: Report) -> None:
 
 
 def _placement_table(placement: Placement) -> Table:
-    columns = ("layer", "role", "neurons", "synapses", "cores", "steps", "neurons", "memory", "axons in", "axons out")
+    columns = (
+        "layer",
+        "role",
+        "neurons",
+        "synapses",
+        "cores",
+        "steps",
+        "neurons",
+        "memory",
+        "axons in",
+        "axons out",
+    )
     chips = f", {placement.chips} chips" if placement.chips > 1 else ""
     table = Table(title=f"{placement.cores:,} cores{chips}; right: the fullest piece, of its core")
     for column in columns:
@@ -338,7 +373,8 @@ def summary(report: Report) -> list[str]:
     return [
         f"estimate: {energy['dynamic']:.3g} mJ and {cost['time_ms']:.3g} ms {_a_sample(mode)}, without the"
         f" {energy['static']:.3g} mJ that the chips draw at rest in that time",
-        f"published: {published['energy_mJ']} mJ and {published['time_ms']} ms {_a_sample(mode)}: {PUBLISHED['source']}",
+        f"published: {published['energy_mJ']} mJ and {published['time_ms']} ms {_a_sample(mode)}:"
+        f" {PUBLISHED['source']}",
     ]
 
 

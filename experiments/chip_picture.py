@@ -1,4 +1,5 @@
-"""A picture of a placed network: the cores by layer with their fill, the traffic over the mesh, and a legend."""
+"""A picture of a placed network: the cores by layer with their fill, the traffic over the mesh, and a
+legend."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def draw(path: Path, placement: Placement, cost: Cost, title: str, lines: list[s
     colours = _colours(placement)
     _draw_cores(where, placement, colours)
     image = _draw_traffic(traffic, placement, cost)
-    figure.colorbar(image, cax=bar, label="messages a sample through a tile").outline.set_visible(False)
+    figure.colorbar(image, cax=bar, label="messages a sample through a tile")
     size = min(15.0, 15 * 88 / len(title))  # long names of networks stay on one line
     figure.text(0.025, 0.965, title, fontsize=size, fontweight="bold", color=INK, va="center")
     _draw_legend(figure.add_axes((0.665, 0.40, 0.325, 0.515)), placement, colours)
@@ -62,7 +63,9 @@ def _frame(axes: Any, placement: Placement) -> None:
         x, y = (int(v[0]) for v in placement.xy(np.array([number * chip.cores])))
         corner = (x, y)
         axes.add_patch(
-            Rectangle(corner, chip.mesh_columns, chip.mesh_rows, fill=False, edgecolor=INK, linewidth=1.1, zorder=4)
+            Rectangle(
+                corner, chip.mesh_columns, chip.mesh_rows, fill=False, edgecolor=INK, linewidth=1.1, zorder=4
+            )
         )
     margin = 0.012 * columns
     axes.set(xlim=(-margin, columns + margin), ylim=(rows + margin, -margin), aspect="equal")
@@ -89,15 +92,19 @@ def _draw_cores(axes: Any, placement: Placement, colours: list[tuple[float, floa
     every = np.arange(placement.chips * placement.chip.cores)
     x, y, size = _corners(placement, every)
     gap = 0.06 * size if placement.chips < 4 else 0.0
-    line = {"edgecolors": EDGE, "linewidths": 0.5 if placement.chips < 4 else 0.0}
-    axes.add_collection(PolyCollection(_boxes(x + gap, y + gap, size - 2 * gap, size - 2 * gap), facecolors=EMPTY, **line))
+    empty = _boxes(x + gap, y + gap, size - 2 * gap, size - 2 * gap)
+    axes.add_collection(
+        PolyCollection(
+            list(empty), facecolors=EMPTY, edgecolors=EDGE, linewidths=0.5 if placement.chips < 4 else 0.0
+        )
+    )
     heights, below = _fill(placement)
     px, py, size = _corners(placement, placement.core)
     room = size - 2 * gap
     bottom = py + gap + room * (1 - below)
     axes.add_collection(
         PolyCollection(
-            _boxes(px + gap, bottom, room, -heights * room),
+            list(_boxes(px + gap, bottom, room, -heights * room)),
             facecolors=[colours[piece.population] for piece in placement.pieces],
         )
     )
@@ -159,7 +166,12 @@ def _draw_legend(axes: Any, placement: Placement, colours: list[tuple[float, flo
     layers, shown = placement.network.layers, placement.populations[1:]
     axes.set(xlim=(0, 1), ylim=(max(10, len(shown)) + 1.6, 0))
     axes.axis("off")
-    columns = ((0.06, "layer", "left"), (0.62, "neurons", "right"), (0.76, "cores", "right"), (0.99, "fill", "right"))
+    columns = (
+        (0.06, "layer", "left"),
+        (0.62, "neurons", "right"),
+        (0.76, "cores", "right"),
+        (0.99, "fill", "right"),
+    )
     for x, text, side in columns:
         axes.text(x, 0.7, text, ha=side, va="center", fontsize=9, color="#7b8794")
     heights, _ = _fill(placement)
@@ -169,7 +181,7 @@ def _draw_legend(axes: Any, placement: Placement, colours: list[tuple[float, flo
         name = {"forward": str(layers[population.layer].spec), "pool": str(layers[population.layer].pool)}
         text = f"{population.layer}  {name.get(population.role, population.role)}"
         cells = (text, f"{population.size:,}", f"{len(np.unique(placement.core[mine])):,}")
-        for (x, _, side), cell in zip(columns, cells, strict=False):
+        for (x, _, side), cell in zip(columns, cells, strict=True):
             axes.text(x, row + 0.72, cell, ha=side, va="center", fontsize=9.5, color=INK)
         fill = float(np.mean(heights[mine]))
         axes.add_patch(Rectangle((0.83, row + 0.5), 0.16, 0.44, color=EMPTY))

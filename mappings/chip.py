@@ -1,7 +1,7 @@
 """A Loihi-class chip, as data: limits, abilities, energies and times, each number with its source.
 
-`mappings/chips/*.toml` hold the chips that are known here; a user's own is a TOML file of the same form, whole
-or as changes to a known one (`base = "loihi2"`).
+`mappings/chips/*.toml` hold the chips that are known here; a user's own is a TOML file of the same form,
+whole or as changes to a known one (`base = "loihi2"`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _number(unit: str, least: float = 0) -> Any:
 class Chip:
     """What a chip can hold and do, and what an operation costs there.
 
-    Each attribute but `name`, `note` and `evidence` is a table of the TOML file, with `value`, `unit` and, where
-    they are known, `grade` and `source`. Widths count the sign.
+    Each attribute but `name`, `note` and `evidence` is a table of the TOML file, with `value`, `unit` and,
+    where they are known, `grade` and `source`. Widths count the sign.
 
     Attributes
     ----------
@@ -110,8 +110,8 @@ class Chip:
         places = self.mesh_columns * self.mesh_rows * self.tile_cores
         if self.cores > places:
             raise ChipError(
-                f"chip {self.name!r}: cores={self.cores}, but its mesh of {self.mesh_columns} x {self.mesh_rows}"
-                f" tiles with {self.tile_cores} cores each has {places} places"
+                f"chip {self.name!r}: cores={self.cores}, but its mesh has {places} places"
+                f" ({self.mesh_columns} x {self.mesh_rows} tiles of {self.tile_cores} cores)"
             )
 
     @classmethod
@@ -129,7 +129,7 @@ class Chip:
         """
         text = str(name_or_path)
         if text in NAMES:
-            return cls._read(text, files("mappings").joinpath("chips", f"{text}.toml").read_text())
+            return cls._read(text, files("mappings").joinpath("chips").joinpath(f"{text}.toml").read_text())
         if not text.endswith(".toml"):
             raise ChipError(f"chip {text!r}: want {' or '.join(NAMES)}, or the path of a .toml file")
         try:
@@ -164,7 +164,7 @@ class Chip:
         missing = [name for name in _FIELDS if name not in values]
         if missing:
             raise ChipError(f"{where}: missing {', '.join(missing)} (or a base)")
-        return cls(evidence=evidence, **texts, **values)
+        return cls(texts["name"], texts["note"], evidence, **values)
 
     def to_json(self) -> dict[str, Any]:
         """Every number with its unit, grade and source."""
@@ -183,6 +183,9 @@ class Chip:
 _FIELDS: dict[str, Field] = {entry.name: entry for entry in fields(Chip) if "unit" in entry.metadata}
 
 
+_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
+
+
 def _read_entry(where: str, entry: Field, given: object) -> tuple[int | float | bool, Evidence]:
     key, unit = entry.name, entry.metadata["unit"]
     where = f"{where}: {key}"
@@ -195,8 +198,9 @@ def _read_entry(where: str, entry: Field, given: object) -> tuple[int | float | 
     grade, source = given.get("grade", "own"), given.get("source", "its own description")
     if grade not in GRADES or not isinstance(source, str):
         raise ChipError(f"{where}: grade {grade!r}, source {source!r}: want {', '.join(GRADES)} and a text")
-    value, kind = given["value"], {"int": int, "float": (int, float), "bool": bool}[str(entry.type)]
-    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+    value: Any = given["value"]
+    kind = _KINDS[str(entry.type)]
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind == (bool,)):
         words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
         raise ChipError(f"{where}={value!r}: want {words[str(entry.type)]}")
     if not entry.metadata["least"] <= value < float("inf"):  # refuses nan too

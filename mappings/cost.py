@@ -1,7 +1,8 @@
 """What a placed network costs a sample: operations, energy, time.
 
-Operations follow from `Activity`: how many inputs, outputs and errors of each layer are not zero. Any source of
-such numbers will do: `count_activity` takes them from the oracle, Lava's processes may count them as they run.
+Operations follow from `Activity`: how many inputs, outputs and errors of each layer are not zero. Any source
+of such numbers will do: `count_activity` takes them from the oracle, Lava's processes may count them as they
+run.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def count_activity(
         parts = [_part(keep, part) for keep in kept]
         learned += _learned(network, state, V, parts, D, rules, log2_eta, start // size)
     return [
-        Activity(a, b, *(row[:3] / n), synapses=s, error_synapses=row[3] / n)
-        for (a, b, s), row in zip(forward, learned, strict=True)
+        Activity(a, b, errors, pairs, changed, s, passed)
+        for (a, b, s), (errors, pairs, changed, passed) in zip(forward, (learned / n).tolist(), strict=True)
     ]
 
 
@@ -152,11 +153,13 @@ def _learned(
         S = layers.update(layer, state.S[i], G, gradient, log2_eta, rules, *seed_step)
         # weights, inputs and errors of 1 make the products count
         pre, post = ((spike != 0).astype(np.int8) for spike in spikes or (keep.a_in, E))
-        pairs, passed = layers.backward(layer, np.ones_like(V[i]), keep, (E != 0).astype(np.int8), (pre, post))
+        pairs, passed = layers.backward(
+            layer, np.ones_like(V[i]), keep, (E != 0).astype(np.int8), (pre, post)
+        )
         counts[i] = (
             np.count_nonzero(E),
             pairs.sum(),
-            np.count_nonzero(S != state.S[i]),
+            np.count_nonzero(state.S[i] != S),
             0 if passed is None else passed.sum(dtype=np.float64),
         )
     return counts
@@ -293,8 +296,9 @@ class Cost:
     def time(self) -> float:
         """Time, ns, without traffic jams and without a barrier over several chips.
 
-        Populations work one after another and their cores side by side: each takes as long as its busiest piece.
-        A step ends when every core has updated all its neurons, the farthest message is there, and a barrier.
+        Populations work one after another and their cores side by side: each takes as long as its busiest
+        piece. A step ends when every core has updated all its neurons, the farthest message is there, and a
+        barrier.
         """
         chip, placement = self.placement.chip, self.placement
         across, down = self.distances

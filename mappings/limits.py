@@ -19,7 +19,8 @@ class Limit:
     Attributes
     ----------
     where : the layer, or what else of the network
-    quantity, value, limit, unit : what is wanted, and what the chip has; an ability is wanted (1) or not there (0)
+    quantity, value, limit, unit : what is wanted, and what the chip has; an ability is wanted (1) or not
+        there (0)
     way_out : what would help
     """
 
@@ -46,7 +47,8 @@ def signed_bits(bound: int) -> int:
 
 
 def broken(network: Network, chip: Chip, use: Use) -> list[Limit]:
-    """Every limit of widths and abilities that a network breaks, whatever the data; room is `place`'s matter."""
+    """Every limit of widths and abilities that a network breaks, whatever the data; room is `place`'s
+    matter."""
     found = [*_message_limits(network, chip, use)]
     for layer in network.layers:
         found += _layer_limits(layer, chip, use)
@@ -63,12 +65,19 @@ def _payload(codes_max: int, signed: bool) -> int:
 def _message_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
     bits = network.bits
     graded = "a chip with graded spikes"
+    code = f"{graded}, or k_A = 2"
     messages = [
-        ("input", "payload of an input code", bits.activation_max, network.signed_input, f"{graded}, or k_A = 2")
+        (
+            "input",
+            "payload of an input code",
+            bits.activation_max,
+            network.signed_input,
+            f"{graded}, or k_A = 2",
+        )
     ]
     for layer in network.layers[:-1]:
         where = f"layer {layer.index} {layer}"
-        messages.append((where, "payload of an activation", bits.activation_max, False, f"{graded}, or k_A = 2"))
+        messages.append((where, "payload of an activation", bits.activation_max, False, code))
     for layer in network.layers if use.training else ():
         messages.append((f"layer {layer.index} {layer}", "payload of an error", bits.error_max, True, graded))
     for where, quantity, value, signed, way_out in messages:
@@ -104,7 +113,9 @@ def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
         if not getattr(chip, ability):
             yield Limit("all layers", name, 1, 0, "ability", f"another chip, or {answer}")
     if bits.k_G > chip.tag_bits:
-        yield Limit("all layers", "stored weight in the tag", bits.k_G, chip.tag_bits, "bits", "fewer bits (k_G)")
+        yield Limit(
+            "all layers", "stored weight in the tag", bits.k_G, chip.tag_bits, "bits", "fewer bits (k_G)"
+        )
     if rules.shift == "batch":
         way_out = "hold the exponents (train --shift held, or --mode onchip)"
         yield Limit("all layers", "a maximum over the batch", 1, 0, "ability", way_out)
@@ -116,7 +127,9 @@ def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
             needed = signed_bits(layer.g_bound(rules.samples_an_update))
             if needed > chip.gradient_bits:
                 way_out = "learn one sample at a time (train --mode onchip)"
-                yield Limit(where, "gradient of a batch", needed, chip.gradient_bits, "bits a synapse", way_out)
+                yield Limit(
+                    where, "gradient of a batch", needed, chip.gradient_bits, "bits a synapse", way_out
+                )
 
 
 def broken_by_parts(placement: Placement) -> list[Limit]:
@@ -139,7 +152,11 @@ _WORDS = {
     "neurons": ("neurons of one piece", "neurons a core", "another chip"),
     "memory": ("synapses of one neuron", "bits a core", "fewer channels, or another chip"),
     "axons_in": ("inputs of one neuron", "axons a core", "fewer channels, or another chip"),
-    "axons_out": ("cores that hear one neuron", "axons a core", "fewer channels above, direct feedback, or another chip"),
+    "axons_out": (
+        "cores that hear one neuron",
+        "axons a core",
+        "fewer channels above, direct feedback, or another chip",
+    ),
 }
 
 

@@ -1,13 +1,14 @@
 """Place a network on a chip: populations of neurons, the links between them, their pieces, and the cores.
 
-A WAGE layer needs these populations. `forward`: a neuron a place of Z, with the layer's weights. `pool`: a neuron a
-window. To learn: `error`, a neuron an activation, which sums V^T E and rescales it; each piece of a population that
-rescales has a neuron that tracks its exponent. The links say which neuron hears which, and what a synapse stores.
+A WAGE layer needs these populations. `forward`: a neuron a place of Z, with the layer's weights. `pool`: a
+neuron a window. To learn: `error`, a neuron an activation, which sums V^T E and rescales it; each piece of a
+population that rescales has a neuron that tracks its exponent. The links say which neuron hears which, and
+what a synapse stores.
 
 A population is cut into pieces by rows, columns, channels and inputs: a regular grid, the one with the fewest
-pieces of all that fit a core. Pieces that hold a part of the inputs send partial sums to the first of them. Pieces
-fill the cores in order, and the cores follow each other in a snake over the mesh, so neighbours stay near.
-Nothing here is random, and nothing is held a synapse: only ranges.
+pieces of all that fit a core. Pieces that hold a part of the inputs send partial sums to the first of them.
+Pieces fill the cores in order, and the cores follow each other in a snake over the mesh, so neighbours stay
+near. Nothing here is random, and no synapse is held by itself: only ranges.
 """
 
 from __future__ import annotations
@@ -117,9 +118,7 @@ def grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (1, 1, shape[0]) if len(shape) == 1 else (shape[0], shape[1], shape[2])
 
 
-def populations_and_links(
-    network: Network, chip: Chip, use: Use
-) -> tuple[list[Population], list[Link]]:
+def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[Population], list[Link]]:
     """Populations and links; the first link into a population is the one whose inputs may be cut."""
     bits = network.bits
     populations = [Population(HOST, "input", grid(network.input_shape))]
@@ -127,7 +126,9 @@ def populations_and_links(
     forward, visible, error = {}, {HOST: 0}, {}
     learning = chip.weight_bits + chip.tag_bits
     if use.rules.samples_an_update > 1:
-        learning += max(layer.g_bound(use.rules.samples_an_update) for layer in network.layers).bit_length() + 1
+        learning += (
+            max(layer.g_bound(use.rules.samples_an_update) for layer in network.layers).bit_length() + 1
+        )
 
     def add(layer: Layer, role: str, shape: tuple[int, ...]) -> int:
         populations.append(Population(layer.index, role, grid(shape)))
@@ -154,7 +155,9 @@ def populations_and_links(
             links.append(_one(forward[i], error[i], "loss", layer, True, bits.k_W, layer.z_bound))
         elif use.feedback == "direct":
             links.append(
-                Link(error[last.index], error[i], "feedback", None, False, False, False, bits.k_W, False, value)
+                Link(
+                    error[last.index], error[i], "feedback", None, False, False, False, bits.k_W, False, value
+                )
             )
         else:
             above = network.layers[i + 1]
@@ -283,7 +286,7 @@ def list_bits(chip: Chip, synapses: np.ndarray, bits: int) -> np.ndarray:
         return -(-(n * bits + chip.list_header) // chip.word) * chip.word
 
     whole, rest = np.divmod(synapses, chip.list_synapses)
-    return whole * words(np.int64(chip.list_synapses)) + np.where(rest > 0, words(rest), 0)
+    return whole * words(np.array(chip.list_synapses)) + np.where(rest > 0, words(rest), 0)
 
 
 # --- what a piece takes ------------------------------------------------------------------------------
@@ -318,20 +321,22 @@ def _take(
     main = geometries[0]
     rows, columns, channels, inputs = sizes
     neurons = rows * columns * channels
-    memory, axons_in = np.int64(0), np.int64(0)
+    memory, axons_in = np.zeros_like(neurons), np.zeros_like(neurons)
     for geometry in geometries:
         most = [
             np.array([geometry.most(a, int(n)) for n in sizes[a].ravel()]).T.reshape(2, *sizes[a].shape)
             for a in (0, 1)
         ]
         (sources_y, pairs_y), (sources_x, pairs_x) = most
-        depth = np.int64(1) if geometry.link.depthwise else inputs
+        depth = np.ones_like(inputs) if geometry.link.depthwise else inputs
         axons = sources_y * sources_x * (channels if geometry.link.depthwise else depth)
-        memory = memory + _link_memory(chip, geometry, axons, pairs_y * pairs_x * channels * depth, channels, depth)
+        memory = memory + _link_memory(
+            chip, geometry, axons, pairs_y * pairs_x * channels * depth, channels, depth
+        )
         axons_in = axons_in + axons
     slices = -(-main.inputs // inputs)
-    helpers = np.int64(0)
-    one = list_bits(chip, np.int64(1), 2)
+    helpers = 0
+    one = int(list_bits(chip, np.array(1), 2))
     if use.training and population.role == "error":  # a tracker hears every neuron of its piece
         helpers, axons_in, memory = helpers + 1, axons_in + neurons, memory + neurons * one
         if main.link.role == "loss":  # the labels
@@ -380,8 +385,8 @@ def _link_memory(
 class Piece:
     """A part of a population that sits in one core.
 
-    Ranges are half open. `first` is the piece that owns the neurons: itself, unless it holds a later slice of the
-    inputs and only sends partial sums. `neurons` counts trackers and partial sums too.
+    Ranges are half open. `first` is the piece that owns the neurons: itself, unless it holds a later slice
+    of the inputs and only sends partial sums. `neurons` counts trackers and partial sums too.
     """
 
     population: int
@@ -586,7 +591,7 @@ def _cut(
         over = {name: int(np.min(getattr(smallest, name))) for name in RESOURCES}
         worst = max(over, key=lambda name: over[name] / _limit(chip, name))
         raise DoesNotFit(population, worst, over[worst], _limit(chip, worst))
-    count = np.int64(1)
+    count = np.ones((1, 1, 1, 1), np.int64)
     for span, axis in zip(spans, axes, strict=True):
         count = count * -(-span // axis)
     # cores that hold the pieces, and cores that the senders' axons fill
@@ -608,7 +613,10 @@ def _pieces(
     owners = [np.full(population.shape, HOST, np.int32) for population in populations]
     for t, geometries in into.items():
         population, main = populations[t], geometries[0]
-        ranges = [list(_segments(n, size)) for n, size in zip((*population.shape, main.inputs), cuts[t], strict=True)]
+        ranges = [
+            list(_segments(n, size))
+            for n, size in zip((*population.shape, main.inputs), cuts[t], strict=True)
+        ]
         known: dict[tuple, tuple[int, int, int, int]] = {}
         for rows in ranges[0]:
             for columns in ranges[1]:
@@ -617,9 +625,12 @@ def _pieces(
                     owners[t][slice(*rows), slice(*columns), slice(*channels)] = first
                     for inputs in ranges[3]:
                         heard = geometries if len(pieces) == first else geometries[:1]
-                        key = (rows, columns, channels[1] - channels[0], inputs[1] - inputs[0], len(heard))
+                        size = (channels[1] - channels[0], inputs[1] - inputs[0])
+                        key = (rows, columns, *size, len(pieces) == first)
                         if key not in known:
-                            known[key] = _measure(chip, use, population, heard, rows, columns, key[2], inputs, ranges)
+                            known[key] = _measure(
+                                chip, use, population, heard, rows, columns, key[2], inputs, ranges
+                            )
                         pieces.append(Piece(t, rows, columns, channels, inputs, first, *known[key]))
     return pieces, owners
 
@@ -639,7 +650,7 @@ def _measure(
     size = (rows[1] - rows[0]) * (columns[1] - columns[0]) * channels
     depth, is_first = inputs[1] - inputs[0], inputs[0] == 0
     neurons, synapses, memory, axons_in = size, 0, 0, 0
-    one = int(list_bits(chip, np.int64(1), 2))
+    one = int(list_bits(chip, np.array(1), 2))
     for geometry in geometries:
         each = 1 if geometry.link.depthwise else depth
         count = geometry.synapses(rows, columns, channels, each)
@@ -648,8 +659,7 @@ def _measure(
             places = len(geometry.sources(0, rows)) * len(geometry.sources(1, columns))
         axons = places * (channels if geometry.link.depthwise else each)
         synapses, axons_in = synapses + count, axons_in + axons
-        values = (np.int64(v) for v in (axons, count, channels, each))
-        memory += int(_link_memory(chip, geometry, *values))
+        memory += int(_link_memory(chip, geometry, *map(np.array, (axons, count, channels, each))))
     if is_first:
         partial = (len(ranges[3]) - 1) * size
         if use.training and population.role == "error":
@@ -695,11 +705,11 @@ def _edges(
             found.append((number, source, index, count))
             if link.role == "loss":
                 rows.append((LABEL, HOST, index, piece.size))
-    last = populations[-1].layer
+    last = ("forward", populations[-1].layer)
     rows += [
         (READ_OUT, i, HOST, p.size)
         for i, p in enumerate(pieces)
-        if p.first == i and populations[p.population].role == "forward" and populations[p.population].layer == last
+        if p.first == i and (populations[p.population].role, populations[p.population].layer) == last
     ]
     extra = np.array(rows, np.int64).reshape(-1, 4).T
     lengths = [len(source) for _, source, _, _ in found]
