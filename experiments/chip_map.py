@@ -264,7 +264,9 @@ def map_command(
     run_folder.write_text(written[0], as_text(report.to_json()))
     console.print(f"written: {', '.join(map(str, written))}")
     if not report.fits:
-        raise ChipError(f"{report.title}: does not fit, {len(report.limits)} limits broken ({written[0]})")
+        raise ChipError(
+            f"{report.title}: does not fit, {_many(len(report.limits), 'limit')} broken ({written[0]})"
+        )
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -326,8 +328,8 @@ def _placement_table(placement: Placement) -> Table:
         "axons in",
         "axons out",
     )
-    chips = f", {placement.chips} chips" if placement.chips > 1 else ""
-    table = Table(title=f"{placement.cores:,} cores{chips}; right: the fullest piece, of its core")
+    room = f"{_many(placement.cores, 'core')} of {_many(placement.chips, 'chip')}"
+    table = Table(title=f"{room}; right: the fullest piece, of its core")
     for column in columns:
         table.add_column(column, justify="left" if column in ("layer", "role") else "right")
     for t in range(1, len(placement.populations)):
@@ -378,6 +380,10 @@ def summary(report: Report) -> list[str]:
     ]
 
 
+def _many(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
 def _a_sample(mode: str) -> str:
     return "a training sample" if mode == "training" else "an inference"
 
@@ -395,7 +401,7 @@ def _picture_lines(report: Report) -> list[str]:
         "",
     ]
     if not report.fits:
-        lines += [f"does not fit: {len(report.limits)} limits broken,", "drawn as if they were met", ""]
+        lines += [f"does not fit: {_many(len(report.limits), 'limit')} broken", "(drawn as if met)", ""]
     proxy = _wrapped(report.chip.note, 46)
     return [*lines, *proxy]
 

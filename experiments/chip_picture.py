@@ -166,12 +166,8 @@ def _draw_legend(axes: Any, placement: Placement, colours: list[tuple[float, flo
     layers, shown = placement.network.layers, placement.populations[1:]
     axes.set(xlim=(0, 1), ylim=(max(10, len(shown)) + 1.6, 0))
     axes.axis("off")
-    columns = (
-        (0.06, "layer", "left"),
-        (0.62, "neurons", "right"),
-        (0.76, "cores", "right"),
-        (0.99, "fill", "right"),
-    )
+    columns = ((0.06, "layer", "left"), (0.62, "neurons", "right"), (0.76, "cores", "right"))
+    axes.text(0.99, 0.7, "fill", ha="right", va="center", fontsize=9, color="#7b8794")
     for x, text, side in columns:
         axes.text(x, 0.7, text, ha=side, va="center", fontsize=9, color="#7b8794")
     heights, _ = _fill(placement)
