@@ -196,11 +196,11 @@ def _read_entry(where: str, entry: Field, given: object) -> tuple[int | float | 
     if given["unit"] != unit:
         raise ChipError(f"{where}: unit {given['unit']!r}: want {unit!r}")
     grade, source = given.get("grade", "own"), given.get("source", "its own description")
-    if grade not in GRADES or not isinstance(source, str):
+    if grade not in tuple(GRADES) or not isinstance(source, str):
         raise ChipError(f"{where}: grade {grade!r}, source {source!r}: want {', '.join(GRADES)} and a text")
     value: Any = given["value"]
     kind = _KINDS[str(entry.type)]
-    if not isinstance(value, kind) or isinstance(value, bool) != (kind == (bool,)):
+    if not isinstance(given["value"], kind) or isinstance(given["value"], bool) != (kind == (bool,)):
         words = {"int": "a whole number", "float": "a number", "bool": "true or false"}
         raise ChipError(f"{where}={value!r}: want {words[str(entry.type)]}")
     if not entry.metadata["least"] <= value < float("inf"):  # refuses nan too

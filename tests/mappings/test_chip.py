@@ -83,6 +83,7 @@ def test_a_whole_chip_of_your_own(tmp_path):
         ('energy_tile = { value = "much", unit = "pJ" }', "energy_tile='much': want a number"),
         ('cores = { value = 4, unit = "cores", source = 3 }', "source 3"),
         ('cores = { value = 4, unit = "cores", grade = "A" }', "grade 'A'"),
+        ('cores = { value = 4, unit = "cores", grade = ["S"] }', "grade ['S']"),
         ('cores = { value = 4, unit = "cores", from = "x" }', "unknown key 'from'"),
         ('cores = { value = 400, unit = "cores" }', "cores=400, but its mesh has 128 places"),
         ("name = 3", "name=3: want a text"),
