@@ -1,0 +1,422 @@
+"""`wage-neuro map`: does a network fit a chip, where does it go, what does a sample cost there."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from experiments import datasets, run_folder
+from experiments.chip_picture import draw
+from experiments.datasets import Dataset
+from experiments.eta import EtaSchedule
+from mappings.chip import GRADES, NAMES, Chip, ChipError
+from mappings.cost import PUBLISHED, Cost, count_activity
+from mappings.limits import Limit, broken, broken_by_parts, no_room
+from mappings.placement import FEEDBACK, RESOURCES, DoesNotFit, Placement, Use, place
+from wage_neuro import checkpoint
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.errors import SettingError
+from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.train import initial_state
+
+FORMAT = 1
+"""Version of the JSON report; it grows when a key changes its meaning or goes."""
+MODES = ("inference", "training")
+ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
+"""How a network that is given by name would learn."""
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A mapped network: `placement` and `cost` are None where not even one neuron of a layer fits a core."""
+
+    network: Network
+    chip: Chip
+    use: Use
+    limits: list[Limit]
+    placement: Placement | None
+    cost: Cost | None
+    counted_on: str
+
+    @property
+    def fits(self) -> bool:
+        return not self.limits
+
+    @property
+    def title(self) -> str:
+        name = str(self.network).replace("-F-", "-").removeprefix("F-")
+        mode = f"training, {self.use.feedback} feedback" if self.use.training else "inference"
+        shape = " x ".join(map(str, self.network.input_shape))
+        return f"{shape}: {name} on {self.chip.name}, {mode}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        notes = [self.chip.note] if self.chip.note else []
+        if self.placement:
+            notes += _placement_notes(self.placement)
+        if not self.fits:
+            notes.append("Places and costs are those it would have if the broken limits were met.")
+        if not self.chip.payload_bits and any("payload" in limit.quantity for limit in self.limits):
+            notes.append("Binary spikes: a value is counted as one spike, so the costs are lower bounds.")
+        return notes
+
+    def to_json(self) -> dict[str, Any]:
+        """The report; its keys are the same whatever the network."""
+        return {
+            "format": FORMAT,
+            "network": {
+                "layers": str(self.network),
+                "input_shape": self.network.input_shape,
+                "bits": str(self.network.bits),
+                "weights": self.network.n_weights,
+            },
+            "mode": MODES[self.use.training],
+            "feedback": self.use.feedback,
+            "rules": asdict(self.use.rules),
+            "fits": self.fits,
+            "limits": [asdict(limit) for limit in self.limits],
+            "notes": self.notes,
+            "placement": _placement_json(self.placement) if self.placement else None,
+            "activity_counted_on": self.counted_on,
+            "cost": self.cost.to_json() if self.cost else None,
+            "published": PUBLISHED,
+            "chip": self.chip.to_json(),
+        }
+
+
+def _placement_notes(placement: Placement) -> list[str]:
+    notes = []
+    parts = [
+        f"{population}: {placement.steps[t]}"
+        for t, population in enumerate(placement.populations)
+        if population.role in ("forward", "error") and placement.steps[t] > 1
+    ]
+    if parts:
+        notes.append(
+            f"Sums wider than the accumulator of {placement.chip.accumulator_bits} bits are taken in parts,"
+            f" a time step each, added in the neuron's state ({'; '.join(parts)} steps)."
+        )
+    if placement.chips > 1:
+        notes.append(
+            "Energy of links between chips and barriers over several chips are not published, not counted."
+        )
+    return notes
+
+
+def _placement_json(placement: Placement) -> dict[str, Any]:
+    return {
+        "chips": placement.chips,
+        "cores": placement.cores,
+        "neurons": int(placement.piece_resources["neurons"].sum()),
+        "synapses": sum(piece.synapses for piece in placement.pieces),
+        "memory_bits": int(placement.piece_resources["memory"].sum()),
+        "populations": [_population_json(placement, t) for t in range(1, len(placement.populations))],
+        "pieces": {
+            "keys": ["population", "core", "rows", "columns", "channels", "inputs"],
+            "rows": [
+                [p.population - 1, int(core), *p.rows, *p.columns, *p.channels, *p.inputs]
+                for p, core in zip(placement.pieces, placement.core, strict=True)
+            ],
+        },
+    }
+
+
+def _population_json(placement: Placement, t: int) -> dict[str, Any]:
+    population = placement.populations[t]
+    mine = np.array([piece.population == t for piece in placement.pieces])
+    return {
+        "layer": population.layer,
+        "role": population.role,
+        "neurons": population.size,
+        "synapses": sum(g.connections for g in placement.geometries if g.link.target == t),
+        "memory_bits": int(placement.piece_resources["memory"][mine].sum()),
+        "pieces": int(mine.sum()),
+        "cores": len(np.unique(placement.core[mine])),
+        "steps": placement.steps[t],
+        "largest_piece": {
+            name: {"value": int(placement.piece_resources[name][mine].max()), "limit": placement.limit(name)}
+            for name in RESOURCES
+        },
+    }
+
+
+def map_checkpoint(
+    saved: Checkpoint,
+    chip: Chip,
+    use: Use,
+    images: np.ndarray,
+    labels: np.ndarray,
+    log2_eta: int,
+    counted_on: str,
+) -> Report:
+    """Check, place and cost a network; its activity is counted on the images.
+
+    A network that was never trained holds no exponents yet: they are taken from each image itself.
+    """
+    network, limits = saved.network, broken(saved.network, chip, use)
+    try:
+        placement = place(network, chip, use)
+    except DoesNotFit as error:
+        limits = [*limits, no_room(network, error)]
+        return Report(network, chip, use, limits, None, None, counted_on)
+    limits += broken_by_parts(placement)
+    rules = use.rules if saved.state.step else replace(use.rules, shift="batch", pipelined=False)
+    network.check_labels(labels, len(images))
+    activity = count_activity(network, saved.state, images, labels if use.training else None, rules, log2_eta)
+    return Report(network, chip, use, limits, placement, Cost(placement, activity), counted_on)
+
+
+# --- the command -------------------------------------------------------------------------------------
+
+
+def map_command(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a run, or a checkpoint file; or give --network.", show_default=False),
+    ] = None,
+    chip: Annotated[
+        str, typer.Option(help=f"{', '.join(NAMES)}, or a chip of your own: a `.toml` file.")
+    ] = "loihi2",
+    mode: Annotated[
+        str, typer.Option(help="`inference`, or `training`: learning on the chip.")
+    ] = "inference",
+    feedback: Annotated[
+        str, typer.Option(help=f"How errors come back in training: {', '.join(FEEDBACK)}.")
+    ] = "transposed",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="A network before it is trained, as `train` takes it; wants --data.", show_default=False
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set that its activity is counted on.  [default: the run's own]", show_default=False
+        ),
+    ] = None,
+    bits: Annotated[str, typer.Option(help="Of --network: k_W k_A k_G k_E.")] = "2888",
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help="Images that its activity is counted on.  [default: what takes a second, 2 to 64]",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the picture and the report.  [default: the run's]", show_default=False),
+    ] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="Print the chip's numbers with their sources.")
+    ] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="As for train.", show_default=False)] = None,
+) -> None:
+    """Map a network onto a chip: does it fit, where does it go, what does a sample cost (an estimate)."""
+    described = Chip.load(chip)
+    if numbers:
+        _print_numbers(described)
+        if run is None and network is None:
+            return
+    if (run is None) == (network is None):
+        raise SettingError("map: want a run, or --network with --data, and not both")
+    if mode not in MODES:
+        raise SettingError(f"mode {mode!r}: want {' or '.join(MODES)}")
+    if images is not None and images < 1:
+        raise SettingError(f"images={images}: want 1 or more")
+    if network and data is None:
+        raise SettingError("map --network: want --data too, for the shape of its input")
+    saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run) if run else None
+    config = saved.extra.get("config", {}) if saved else {}
+    found = datasets.load(data or config.get("data", "digits"), data_dir)
+    saved = saved or _untrained(network or "", found, bits)
+    use = Use(mode == "training", saved.rules, feedback)
+    folder = output or (run if run and run.is_dir() else Path())
+    words = re.findall("[a-z0-9]+", described.name.lower())
+    name = f"map-{''.join(words)}-{mode}"
+    name += f"-{feedback}" if use.training and feedback != "transposed" else ""
+    if output:
+        run_folder.prepare(output, new=False)
+    run_folder.check_writable(folder / f"{name}.json")
+    part = "train" if use.training else "test"
+    some = images or _a_second(saved.network)
+    x, y = (getattr(found, f"{part}_{what}")[:some] for what in ("images", "labels"))
+    state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
+    counted_on = f"{len(x)} {part} images of {found.name}, {state}"
+    report = map_checkpoint(saved, described, use, x, y, _log2_eta(saved), counted_on)
+    _print(report)
+    written = [folder / f"{name}.json"]
+    if report.placement and report.cost:
+        written.append(folder / f"{name}.png")
+        draw(written[1], report.placement, report.cost, report.title, _picture_lines(report))
+    run_folder.write_text(written[0], as_text(report.to_json()))
+    console.print(f"written: {', '.join(map(str, written))}")
+    if not report.fits:
+        raise ChipError(
+            f"{report.title}: does not fit, {_many(len(report.limits), 'limit')} broken ({written[0]})"
+        )
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """JSON with lists of numbers on one line."""
+    text = json.dumps(report, indent=1)
+    return re.sub(r"\[\s+(-?\d[-\d,\s]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+
+
+def _a_second(network: Network) -> int:
+    products = sum(layer.n_weights * layer.positions for layer in network.layers)
+    return max(2, min(64, 2 * 10**9 // products))
+
+
+def _log2_eta(saved: Checkpoint) -> int:
+    """Step size of the last epoch that was trained."""
+    epoch = max(0, saved.extra.get("progress", {}).get("epoch", 0) - 1)
+    return EtaSchedule.parse(saved.extra.get("config", {}).get("eta", "8")).log2_at(epoch)
+
+
+def _untrained(network: str, data: Dataset, bits: str) -> Checkpoint:
+    built = Network.parse(network, data.train_images.shape[1:], data.classes, bits, data.signed)
+    return Checkpoint(built, ONCHIP, initial_state(built))
+
+
+# --- what is printed ---------------------------------------------------------------------------------
+
+
+def _print(report: Report) -> None:
+    console.print(report.title, style="bold")
+    if report.limits:
+        table = Table("where", "quantity", "wanted", "the chip has", "way out", title="limits that it breaks")
+        for limit in report.limits:
+            values = (
+                ("yes", "no")
+                if limit.unit == "ability"
+                else (f"{limit.value:,}", f"{limit.limit:,} {limit.unit}")
+            )
+            table.add_row(limit.where, limit.quantity, *values, limit.way_out)
+        console.print(table)
+    if report.placement and report.cost:
+        console.print(_placement_table(report.placement))
+        console.print(_cost_table(report))
+        for line in summary(report):
+            console.print(line)
+    for note in report.notes:
+        console.print(f"note: {note}")
+
+
+def _placement_table(placement: Placement) -> Table:
+    columns = (
+        "layer",
+        "role",
+        "neurons",
+        "synapses",
+        "cores",
+        "steps",
+        "neurons",
+        "memory",
+        "axons in",
+        "axons out",
+    )
+    room = f"{_many(placement.cores, 'core')} of {_many(placement.chips, 'chip')}"
+    table = Table(title=f"{room}; right: the fullest piece, of its core")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("layer", "role") else "right")
+    for t in range(1, len(placement.populations)):
+        row = _population_json(placement, t)
+        layer = placement.network.layers[row["layer"]]
+        fills = (f"{100 * v['value'] / v['limit']:.0f} %" for v in row["largest_piece"].values())
+        counts = (f"{row[name]:,}" for name in ("neurons", "synapses", "cores", "steps"))
+        table.add_row(f"{row['layer']} {layer}", row["role"], *counts, *fills)
+    return table
+
+
+def _cost_table(report: Report) -> Table:
+    assert report.cost
+    chip, energy = report.chip, report.cost.energy()
+    counted, formula = report.cost.operations(), report.cost.operations(counted=False)
+    title = f"operations of one sample, alone in the network; activity of {report.counted_on}"
+    table = Table(title=title)
+    for column in ("operation", "counted", "formula", "pJ each", "µJ"):
+        table.add_column(column, justify="left" if column == "operation" else "right")
+    rows = (
+        ("synaptic operations", "synaptic", f"{chip.energy_synapse:g}", "synaptic operations"),
+        ("neuron updates, active", "active", f"{chip.energy_neuron_active:g}", "active neurons"),
+        ("neuron updates, inactive", "inactive", f"{chip.energy_neuron_inactive:g}", "inactive neurons"),
+        ("learning updates", "learning", f"{chip.energy_learning:g}", "learning"),
+        ("messages", "messages", f"{chip.energy_tile:g}", "messages"),
+        ("hops along X", "hops_x", f"{chip.energy_hop_x:g}", None),
+        ("hops along Y", "hops_y", f"{chip.energy_hop_y:g}", None),
+        ("messages between chips", "between_chips", "", None),
+        ("time steps", "steps", "", None),
+    )
+    for name, key, each, kind in rows:
+        values = (f"{getattr(o, key):,.0f}" for o in (counted, formula))
+        table.add_row(name, *values, each, f"{energy[kind] * 1e-6:,.3f}" if kind else "")
+    return table
+
+
+def summary(report: Report) -> list[str]:
+    """Energy and time of a sample, beside what was measured on a chip."""
+    assert report.cost
+    cost, mode = report.cost.to_json(), MODES[report.use.training]
+    energy, published = cost["energy_mJ"], PUBLISHED[mode]
+    assert isinstance(published, dict)
+    return [
+        f"estimate: {energy['dynamic']:.3g} mJ and {cost['time_ms']:.3g} ms {_a_sample(mode)}, without the"
+        f" {energy['static']:.3g} mJ that the chips draw at rest in that time",
+        f"published: {published['energy_mJ']} mJ and {published['time_ms']} ms {_a_sample(mode)}:"
+        f" {PUBLISHED['source']}",
+    ]
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _a_sample(mode: str) -> str:
+    return "a training sample" if mode == "training" else "an inference"
+
+
+def _picture_lines(report: Report) -> list[str]:
+    assert report.cost
+    cost, mode = report.cost.to_json(), MODES[report.use.training]
+    published = PUBLISHED[mode]
+    assert isinstance(published, dict)
+    lines = [
+        f"{_a_sample(mode)}, estimated".capitalize(),
+        f"   {cost['energy_mJ']['dynamic']:.3g} mJ   {cost['time_ms']:.3g} ms",
+        "measured by others, backpropagation on Loihi",
+        f"   {published['energy_mJ']:g} mJ   {published['time_ms']:g} ms   (400-400-10)",
+        "",
+    ]
+    if not report.fits:
+        lines += [f"does not fit: {_many(len(report.limits), 'limit')} broken", "(drawn as if met)", ""]
+    proxy = _wrapped(report.chip.note, 46)
+    return [*lines, *proxy]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width)
+
+
+def _print_numbers(chip: Chip) -> None:
+    table = Table("number", "value", "unit", "grade", "source", title=chip.name)
+    for name, entry in chip.to_json().items():
+        if isinstance(entry, dict):
+            table.add_row(name, str(entry["value"]), entry["unit"], entry["grade"], entry["source"])
+    console.print(table)
+    console.print("grades: " + ", ".join(f"{grade} {words}" for grade, words in GRADES.items()))
+    console.print(f"note: {chip.note}")

@@ -1,0 +1,173 @@
+"""Cost: operations against loops that count them one by one; energy and time from the chip's table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mappings.chip import Chip
+from mappings.cost import PUBLISHED, Activity, Cost, count_activity, fan_out
+from mappings.placement import Use, place
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro.train import train_step, visible_weights
+
+CHIP = Chip.load("loihi1")
+ONCHIP = Rules(batch=1, shift="held", update="ternary")
+NETWORK = Network((Conv(4, 3), MaxPool(2), Conv(3, 3, 2), Flatten(), Dense(12), Dense(5)), (8, 8, 2))
+DENSE = Network((Dense(20), Dense(5)), (30,))
+
+
+def trained(network, sparse_images, rules=ONCHIP):
+    images, labels = sparse_images(64, network.input_shape, 5)
+    engine = NumpyEngine(network, rules, seed=1)
+    engine.train(images, labels, 2)
+    return engine.state, images[:8], labels[:8]
+
+
+def connections(layer) -> np.ndarray:
+    """(in, z) number of synapses between places, by plain loops."""
+    if not isinstance(layer.spec, Conv):
+        return np.ones((layer.in_shape[0], layer.z_shape[0]))
+    table = np.zeros((*layer.in_shape, *layer.z_shape))
+    for y, x in np.ndindex(*layer.z_shape[:2]):
+        for i, j in np.ndindex(layer.spec.kernel, layer.spec.kernel):
+            row = y * layer.spec.stride - layer.padding[0] + i
+            column = x * layer.spec.stride - layer.padding[2] + j
+            if 0 <= row < layer.in_shape[0] and 0 <= column < layer.in_shape[1]:
+                table[row, column, :, y, x, :] += 1
+    return table.reshape(int(np.prod(layer.in_shape)), -1)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_fan_out(number):
+    layer = NETWORK.layers[number]
+    assert (fan_out(layer).ravel() == connections(layer).sum(axis=1)).all()
+
+
+def test_activity_is_what_the_oracle_does(sparse_images):
+    """Against the layers' own values, taken apart sample by sample."""
+    state, images, labels = trained(DENSE, sparse_images)
+    activity = count_activity(DENSE, state, images, labels, ONCHIP, 2)
+    V = visible_weights(DENSE, state)
+    x = DENSE.encode(images)
+    A = np.clip(np.rint(x @ V[0] / 2.0 ** DENSE.layers[0].z_shift), 0, 127)
+    assert activity[0].inputs == (x != 0).sum() / 8
+    assert activity[0].outputs == activity[1].inputs == (A != 0).sum() / 8
+    assert activity[1].outputs == (A @ V[1] != 0).sum() / 8
+    changed = np.zeros(2)
+    for i in range(8):
+        new, _ = train_step(
+            DENSE, replace(state, step=state.step + i), x[i : i + 1], labels[i : i + 1], 2, ONCHIP
+        )
+        changed += [(a != b).sum() for a, b in zip(new.S, state.S, strict=True)]
+    assert [a.changed for a in activity] == (changed / 8).tolist()
+    assert changed.sum() > 0
+
+
+def test_pairs_and_passed_synapses_one_by_one(sparse_images):
+    state, images, labels = trained(NETWORK, sparse_images)
+    for sample in range(2):
+        part = slice(sample, sample + 1)
+        activity = count_activity(NETWORK, state, images[part], labels[part], ONCHIP, 2)
+        a = (NETWORK.encode(images[part]) != 0).ravel()
+        first = NETWORK.layers[0]
+        assert activity[0].synapses == a @ connections(first).sum(axis=1)
+    # without pooling and with every value nonzero, all pairs meet
+    layer = NETWORK.layers[1]
+    assert activity[1].pairs <= connections(layer).sum()
+    assert activity[1].error_synapses <= connections(layer).sum()
+    dense = activity[2]
+    assert dense.pairs == dense.inputs * dense.errors
+    assert dense.error_synapses == dense.errors * 12  # of the layer below: 2 x 2 x 3 places
+    assert activity[0].error_synapses == 0
+
+
+def test_a_batch_is_one_update(sparse_images):
+    rules = Rules(batch=8, shift="batch", update="wide")
+    state, images, labels = trained(NETWORK, sparse_images, rules)
+    activity = count_activity(NETWORK, state, images, labels, rules, 2)
+    new, _ = train_step(NETWORK, state, NETWORK.encode(images), labels, 2, rules)
+    assert [a.changed for a in activity] == [(a != b).sum() / 8 for a, b in zip(new.S, state.S, strict=True)]
+
+
+def test_coincidence_counts_spikes(sparse_images):
+    rules = replace(ONCHIP, update="coincidence")
+    state, images, labels = trained(DENSE, sparse_images, rules)
+    by_spikes = count_activity(DENSE, state, images, labels, rules, 0)
+    by_values = count_activity(DENSE, state, images, labels, ONCHIP, 0)
+    assert 0 < by_spikes[0].pairs < by_values[0].pairs
+    assert by_spikes[0].errors == by_values[0].errors
+
+
+@pytest.mark.parametrize("network", [DENSE, NETWORK])
+@pytest.mark.parametrize("training", [False, True])
+def test_formula_and_count_agree(network, training, sparse_images):
+    """The same for dense layers; where borders of images have fewer synapses, near."""
+    state, images, labels = trained(network, sparse_images)
+    use = Use(training, ONCHIP)
+    activity = count_activity(network, state, images, labels if training else None, ONCHIP, 2)
+    cost = Cost(place(network, CHIP, use), activity)
+    counted, formula = cost.operations(), cost.operations(counted=False)
+    assert replace(counted, synaptic=0) == replace(formula, synaptic=0)
+    assert counted.synaptic == pytest.approx(formula.synaptic, rel=1e-12 if network is DENSE else 0.25)
+    assert (counted.learning > 0) == training
+
+
+def test_operations_by_hand():
+    """Inference of 30-20-5 with 10 inputs and 4 hidden values that are not zero."""
+    placement = place(DENSE, CHIP, Use())
+    cost = Cost(placement, [Activity(10, 4), Activity(4, 5)])
+    o = cost.operations()
+    assert placement.cores == 1
+    assert o.messages == 10 + 4 + 5  # inputs, hidden, answers
+    assert o.synaptic == 10 * 20 + 4 * 5
+    assert (o.active, o.inactive, o.steps) == (25, 25 * 2, 3)
+    assert (o.hops_x, o.hops_y, o.between_chips, o.learning) == (0, 0, 0, 0)
+    energy = cost.energy()
+    assert energy["synaptic operations"] == 220 * 23.6
+    assert energy["active neurons"] == 25 * 81
+    assert energy["inactive neurons"] == 50 * 52
+    assert energy["messages"] == 19 * 1.7
+    assert energy["static"] == pytest.approx(104.4 * cost.time())
+    step = 465 + 25 * 5.3 + 2.1
+    busy = 220 * 3.5 + (20 + 5) * (8.4 - 5.3)
+    assert cost.time() == pytest.approx(3 * step + busy)
+
+
+def test_learning_by_hand():
+    """Every pair is an update, and once more in the transposed copy, which the first layer has not."""
+    activity = [Activity(10, 4, 3, 30, 2), Activity(4, 5, 2, 8, 1)]
+    learning = {
+        feedback: Cost(place(DENSE, CHIP, Use(True, ONCHIP, feedback)), activity).operations()
+        for feedback in ("transposed", "random", "direct")
+    }
+    assert learning["transposed"].learning == 30 + 8 + 8
+    assert learning["random"].learning == learning["direct"].learning == 30 + 8
+    o = learning["random"]
+    passed = (10 * 20 + 4 * 5) + 2 * 20  # forward, feedback
+    one_to_one = 4 + 5 + 3 + 2  # mask, loss, third factors
+    trackers, label = 3 + 2, 1
+    assert o.synaptic == pytest.approx(passed + one_to_one + trackers + label)
+    assert o.messages == pytest.approx(10 + 4 + 2 + one_to_one + trackers + label + 5)
+
+
+def test_hops_go_along_rows_then_columns():
+    """Cores one to a tile, on a mesh of 2 x 2: a snake, so core 2 is below core 1."""
+    chip = replace(CHIP, cores=4, mesh_columns=2, mesh_rows=2, tile_cores=1, core_neurons=10, axons_in=100)
+    placement = place(DENSE, chip, Use())  # 20 neurons in two cores, 5 in the third
+    assert placement.core.tolist() == [0, 1, 2]
+    assert [a.tolist() for a in placement.xy(np.arange(4))] == [[0, 1, 1, 0], [0, 0, 1, 1]]
+    o = Cost(placement, [Activity(30, 20), Activity(20, 5)]).operations()
+    # to core 1: 30 inputs; from cores 0 and 1 to 2: 10 each; 5 answers back to the host
+    assert o.hops_x == 30 + 10 + 5
+    assert o.hops_y == 10 + 10 + 5
+    two = Cost(place(DENSE, replace(chip, cores=2), Use()), [Activity(30, 20), Activity(20, 5)])
+    assert two.placement.chips == 2
+    assert two.operations().between_chips == 20 + 5
+
+
+def test_published_numbers_are_those_of_the_paper():
+    assert PUBLISHED["training"] == {"energy_mJ": 0.59, "time_ms": 1.5}
+    assert PUBLISHED["inference"] == {"energy_mJ": 0.0025, "time_ms": 0.17}
