@@ -16,6 +16,7 @@ from rich.table import Table
 from experiments import datasets, run_folder
 from experiments.chip_picture import draw
 from experiments.datasets import Dataset
+from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
 from mappings.chip import GRADES, NAMES, Chip, ChipError
 from mappings.cost import PUBLISHED, Cost, count_activity
@@ -160,6 +161,7 @@ def map_checkpoint(
     labels: np.ndarray,
     log2_eta: int,
     counted_on: str,
+    engine: str = "numpy",
 ) -> Report:
     """Check, place and cost a network; its activity is counted on the images.
 
@@ -172,10 +174,16 @@ def map_checkpoint(
         limits = [*limits, no_room(network, error)]
         return Report(network, chip, use, limits, None, None, counted_on)
     limits += broken_by_parts(placement)
-    rules = use.rules if saved.state.step else replace(use.rules, shift="batch", pipelined=False)
-    network.check_labels(labels, len(images))
-    activity = count_activity(network, saved.state, images, labels if use.training else None, rules, log2_eta)
+    with make_engine(engine, network, _counting_rules(use, saved, len(images)), saved.state) as machine:
+        activity = count_activity(machine, images, labels if use.training else None, log2_eta)
     return Report(network, chip, use, limits, placement, Cost(placement, activity), counted_on)
+
+
+def _counting_rules(use: Use, saved: Checkpoint, images: int) -> Rules:
+    rules = replace(use.rules, feedback=use.feedback)
+    if not saved.state.step:
+        rules = replace(rules, shift="batch", pipelined=False)
+    return replace(rules, batch=images) if rules.pipelined or not use.training else rules
 
 
 # --- the command -------------------------------------------------------------------------------------
@@ -222,6 +230,9 @@ def map_command(
     numbers: Annotated[
         bool, typer.Option("--numbers", help="Print the chip's numbers with their sources.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="Where its activity is counted: `lava` in the running simulation.")
+    ] = "numpy",
     data_dir: Annotated[Path | None, typer.Option(help="As for train.", show_default=False)] = None,
 ) -> None:
     """Map a network onto a chip: does it fit, where does it go, what does a sample cost (an estimate)."""
@@ -252,10 +263,12 @@ def map_command(
     run_folder.check_writable(folder / f"{name}.json")
     part = "train" if use.training else "test"
     some = images or _a_second(saved.network)
+    if use.training and not use.rules.pipelined:
+        some = -(-some // use.rules.batch) * use.rules.batch
     x, y = (getattr(found, f"{part}_{what}")[:some] for what in ("images", "labels"))
     state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
     counted_on = f"{len(x)} {part} images of {found.name}, {state}"
-    report = map_checkpoint(saved, described, use, x, y, _log2_eta(saved), counted_on)
+    report = map_checkpoint(saved, described, use, x, y, _log2_eta(saved), counted_on, engine)
     _print(report)
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:

@@ -1,26 +1,20 @@
 """What a placed network costs a sample: operations, energy, time.
 
-Operations follow from `Activity`: how many inputs, outputs and errors of each layer are not zero. Any source
-of such numbers will do: `count_activity` takes them from the oracle, Lava's processes may count them as they
-run.
+Operations follow from `Activity`: how many inputs, outputs and errors of each layer are not zero. An engine
+counts them while it runs: the Lava simulation and the others count the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from mappings.placement import LABEL, PARTIAL, TRACK, Geometry, Link, Placement
-from wage_neuro import layers
-from wage_neuro.layers import Kept, Layer
-from wage_neuro.network import Network
-from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv
-from wage_neuro.train import State, exponent_and_next, spikes_of, visible_weights
+from wage_neuro.engine import Engine
 
 PUBLISHED = {
     "source": "backpropagation on Loihi, 400-400-10, MNIST, measured:"
@@ -54,120 +48,40 @@ class Activity:
     error_synapses: float | None = None
 
 
-# --- activity from the oracle ------------------------------------------------------------------------
+# --- activity of an engine ---------------------------------------------------------------------------
 
 
 def count_activity(
-    network: Network,
-    state: State,
-    images: np.ndarray,
-    labels: np.ndarray | None = None,
-    rules: Rules | None = None,
-    log2_eta: int = 0,
+    engine: Engine, images: np.ndarray, labels: np.ndarray | None = None, log2_eta: int = 0
 ) -> list[Activity]:
-    """Count what the oracle does with some images, layer by layer; nothing is learned.
+    """Let an engine answer images, or learn them where labels are given, and count what its layers do.
 
     Parameters
     ----------
-    images : (n, ...) uint8
+    images : (n, ...) uint8; n a multiple of the batch where they are learned
     labels : (n,) or None
-        None: answers only.
-    rules : one sample an update: each image is learned by itself from `state`; else all of them as one batch.
 
     Returns
     -------
     One Activity a layer, the mean of a sample.
     """
-    V, kept, values = visible_weights(network, state), [], [network.encode(images)]
-    for layer in network.layers:
-        out, keep = layers.forward(layer, V[layer.index], values[-1].reshape(-1, *layer.in_shape))
-        kept.append(keep)
-        values.append(out)
-    n = len(images)
-    forward = [
-        (
-            np.count_nonzero(keep.a_in) / n,
-            np.count_nonzero(out) / n,
-            float(np.count_nonzero(keep.a_in, axis=0).ravel() @ fan_out(layer).ravel()) / n,
-        )
-        for layer, keep, out in zip(network.layers, kept, values[1:], strict=True)
-    ]
+    engine.watch(1)
     if labels is None:
-        return [Activity(a, b, synapses=s) for a, b, s in forward]
-    rules = rules or Rules()
-    size = 1 if rules.samples_an_update == 1 else n
-    learned = np.zeros((len(V), 4))
-    for start in range(0, n, size):
-        part = slice(start, start + size)
-        D = layers.output_error(network.layers[-1], values[-1][part], labels[part], rules)
-        parts = [_part(keep, part) for keep in kept]
-        learned += _learned(network, state, V, parts, D, rules, log2_eta, start // size)
-    return [
-        Activity(a, b, errors, pairs, changed, s, passed)
-        for (a, b, s), (errors, pairs, changed, passed) in zip(forward, (learned / n).tolist(), strict=True)
-    ]
-
-
-def fan_out(layer: Layer) -> np.ndarray:
-    """Synapses of each input of a layer: in_shape.
-
-    >>> from wage_neuro import Conv, Dense, Flatten, Network
-    >>> fan_out(Network((Conv(2, 3), Flatten(), Dense(1)), (3, 3, 1)).layers[0])[..., 0].tolist()
-    [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
-    """
-    if not isinstance(layer.spec, Conv):
-        return np.full(layer.in_shape, float(layer.z_shape[0]))
-    hits = [np.zeros(n) for n in layer.in_shape[:2]]
-    for axis, hit in enumerate(hits):
-        for place in range(layer.z_shape[axis]):
-            first = place * layer.spec.stride - layer.padding[2 * axis]
-            hit[max(0, first) : first + layer.spec.kernel] += 1
-    return np.broadcast_to(np.outer(*hits)[:, :, None] * float(layer.z_shape[2]), layer.in_shape)
-
-
-def _learned(
-    network: Network,
-    state: State,
-    V: list[np.ndarray],
-    kept: list[Kept],
-    D: np.ndarray,
-    rules: Rules,
-    log2_eta: int,
-    number: int,
-) -> np.ndarray:
-    """(layers, 4): errors, pairs, changed weights and synapses passed backward, of one update."""
-    counts = np.zeros((len(network.layers), 4))
-    seed_step = (state.seed, state.step + number)
-    error: np.ndarray | None = D
-    for layer in reversed(network.layers):
-        i, keep = layer.index, kept[layer.index]
-        assert error is not None
-        error = error.reshape(-1, *layer.out_shape)
-        exponent, _ = exponent_and_next(
-            state.error_held[i], layers.mask_saturated(keep, error), len(error), rules
-        )
-        E = layers.error_codes(layer, keep, error, exponent)
-        spikes = spikes_of(layer, keep, E, log2_eta, rules, seed_step)
-        G, error = layers.backward(layer, V[i], keep, E, spikes)
-        gradient, _ = exponent_and_next(state.gradient_held[i], layers.peak(G), len(E), rules)
-        S = layers.update(layer, state.S[i], G, gradient, log2_eta, rules, *seed_step)
-        # weights, inputs and errors of 1 make the products count
-        pre, post = ((spike != 0).astype(np.int8) for spike in spikes or (keep.a_in, E))
-        pairs, passed = layers.backward(
-            layer, np.ones_like(V[i]), keep, (E != 0).astype(np.int8), (pre, post)
-        )
-        counts[i] = (
-            np.count_nonzero(E),
-            pairs.sum(),
-            np.count_nonzero(state.S[i] != S),
-            0 if passed is None else passed.sum(dtype=np.float64),
-        )
-    return counts
-
-
-def _part(kept: Kept, part: slice) -> Kept:
-    arrays = {f.name: getattr(kept, f.name) for f in fields(kept)}
-    return Kept(**{name: v if v is None or not v.size else v[part] for name, v in arrays.items()})
+        engine.predict(images)
+    else:
+        engine.train(images, labels, log2_eta)
+    counted = engine.activity()
+    engine.watch(0)
+    fields = (
+        "inputs",
+        "spikes",
+        "errors",
+        "learning_operations",
+        "updates",
+        "synaptic_operations",
+        "error_operations",
+    )
+    return [Activity(*layer) for layer in zip(*map(counted.a_sample, fields), strict=True)]
 
 
 # --- cost --------------------------------------------------------------------------------------------
