@@ -13,11 +13,13 @@ import mmap
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import singledispatch
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from lava.magma.core.process.process import AbstractProcess
@@ -27,11 +29,11 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from processes.conv.process import WageConv
 from processes.dense.process import WageDense
 from processes.layer_process import WageLayer, held_from_var
-from processes.part import set_everywhere
+from processes.part import set_everywhere, take_counts
 from processes.readout.process import MAX_LAYERS, ReadOut
 from processes.source.process import ImageSource
 from processes.widths import Widths, limits, unproven
-from wage_neuro.activity import FIELDS, Activity, Watch
+from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
 from wage_neuro.engine import check_training_input, prove_gradients
@@ -40,7 +42,9 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
-from wage_neuro.train import State, initial_state
+from wage_neuro.train import Held, State, initial_state
+
+Answer = TypeVar("Answer")
 
 MESSAGE_BITS = 32
 RING_BYTES = 32 << 20  # images on their way into the graph
@@ -211,44 +215,41 @@ class LavaEngine:
 
     def watch(self, every: int) -> None:
         """Count the activity; a prediction counts what the black images that fill its last batch do, too."""
-        if every and self.model == "structural":
-            raise SettingError(f"watch every={every}: the structural model counts nothing")
         self._watch = Watch(len(self.layers), every)
-        if self.model == "behavioural":
-            self._set_all("watch", every)
-            self._reset_counts()
+        self._set_all("watch", every)
+        self._take_counts()
 
     def activity(self) -> Activity:
         """Return what the Processes counted since the last call."""
-        if self.model == "behavioural":
-            self._graph.check()
-            for i, process in enumerate(self.layers):
-                self._watch.counts[i] = process.counts.get()
-            self._reset_counts()
+        self._watch.counts[...] = self._take_counts()
         return self._watch.take()
 
-    def _reset_counts(self) -> None:
-        for process in self.layers:
-            process.counts.set(np.zeros(len(FIELDS), np.int64))
+    def _take_counts(self) -> list[np.ndarray]:
+        return self._graph.ask(lambda: [take_counts(process) for process in self.layers])
 
     @property
     def state(self) -> State:
         """Weights through the RefPorts, held exponents through their Vars."""
         if self._state is None:
-            self._graph.check()
-            self.readout.read.set(np.array([1]))
+            self._graph.ask(lambda: self.readout.read.set(np.array([1])))
             self._set_all("watch", 0)
             self._play(np.zeros_like(self._images[0]), np.zeros_like(self._labels[0]), learning=False)
             self._set_all("watch", self._watch.every)
             dtype = code_dtype(self.network.bits.k_G)
             self._state = State(
                 tuple(S.astype(dtype) for S in self._weights),
-                tuple(held_from_var(process.error_held.get()) for process in self.layers),
-                tuple(held_from_var(process.gradient_held.get()) for process in self.layers),
+                *self._graph.ask(self._held),
                 self.seed,
                 self._step,
             )
         return self._state
+
+    def _held(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
+        """Held exponents of errors and of gradients."""
+        return (
+            tuple(held_from_var(process.error_held.get()) for process in self.layers),
+            tuple(held_from_var(process.gradient_held.get()) for process in self.layers),
+        )
 
     def close(self) -> None:
         """Stop every Process of the graph; safe to call twice."""
@@ -286,10 +287,9 @@ class LavaEngine:
             self._set(process, name, value)
 
     def _set(self, process: AbstractProcess, name: str, value: int) -> None:
-        """Set a Var when it does not stand there already."""
+        """Set a Var of a Process, or of its parts, when it does not stand there already."""
         if self._settings.get((process, name)) != value:
-            self._graph.check()
-            set_everywhere(process, name, value)
+            self._graph.ask(lambda: set_everywhere(process, name, value))
             self._settings[process, name] = value
 
 
@@ -316,25 +316,46 @@ class Graph:
         self.check()
         self.running = True
         self.process.run(condition=RunSteps(steps, blocking=False))
-        runtime, dead_since = self.process.runtime, None
-        while not all(port.probe() for port in runtime.service_to_runtime):
-            time.sleep(POLL_S)
-            if not all(actor.is_alive() for actor in self._actors):
-                dead_since = dead_since or time.monotonic()
-                if time.monotonic() - dead_since > GRACE_S:
-                    self._fail()
+        ports = self.process.runtime.service_to_runtime
+        self._wait_for(lambda: all(port.probe() for port in ports))
         try:
             self.process.wait()
         except RuntimeError:
             self._fail()
         self.running = False
 
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Get or set Vars: Lava waits for ever for a Process that has ended, so a thread does the waiting."""
+        self.check()
+        answer: Future[Answer] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(question())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        self.running = True
+        threading.Thread(target=work, daemon=True).start()
+        self._wait_for(answer.done)
+        self.running = False
+        return answer.result()
+
     def check(self) -> None:
-        """Raise EngineError unless every Process lives: a Var of a dead one would be waited for for ever."""
+        """Raise EngineError unless every Process lives."""
         if self.closed:
             raise EngineError("this Lava engine is closed: make a new one")
         if not all(actor.is_alive() for actor in self._actors):
             self._fail()
+
+    def _wait_for(self, done: Callable[[], bool]) -> None:
+        dead_since = None
+        while not done():
+            time.sleep(POLL_S)
+            if not all(actor.is_alive() for actor in self._actors):
+                dead_since = dead_since or time.monotonic()
+                if time.monotonic() - dead_since > GRACE_S:
+                    self._fail()
 
     @property
     def _actors(self) -> list:
@@ -441,8 +462,8 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         (rules.samples_an_update != 1, f"batch={rules.batch}", "want batch=1 or pipelined"),
         (lanes != 1, f"lanes={lanes}", "want one sample a time step, lanes=1"),
         (rules.shift != "held", f"shift={rules.shift!r}", "want 'held', as no sample waits for others"),
-        (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
         (rules.feedback != "transposed", f"feedback={rules.feedback!r}", "want 'transposed'"),
+        (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
     )
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.variable import Var
 
-from processes.part import Part, PyPartModelFixed
+from processes.part import LearningPart, PyLearningPartModelFixed
 from wage_neuro import layers, neurocore
 from wage_neuro.layers import Layer
 
 
-class Synapses(Part):
+class Synapses(LearningPart):
     """Ternary visible weights V, with the stored weight S in the tag; they learn by themselves.
 
     Ports
@@ -28,40 +29,33 @@ class Synapses(Part):
     Vars
     ----
     S : stored weights
-    log2_eta : step size
-    frozen : 1 keeps the weights as they are
-    update_step : updates done; names the random bits
     """
 
     def __init__(self, part: str, layer: Layer, S: np.ndarray, step: int, **common: Any) -> None:
-        super().__init__(part, layer, **common)
+        super().__init__(part, layer, step, **common)
         self.a_in = InPort(shape=(1, *layer.in_shape))
         self.y_in = InPort(shape=(1, *layer.z_shape))
         self.m_in = InPort(shape=(1,))
         self.S = Var(shape=S.shape, init=S)
-        self.log2_eta = Var(shape=(1,), init=0)
-        self.frozen = Var(shape=(1,), init=0)
-        self.update_step = Var(shape=(1,), init=step)
 
 
-class PySynapsesModelFixed(PyPartModelFixed):
+class PySynapsesModelFixed(PyLearningPartModelFixed):
     """Pre factor meets post factor in the spiking phase; the weights change in the learning phase."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16)
     y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     S: np.ndarray = LavaPyType(np.ndarray, np.int16)
-    log2_eta: np.ndarray = LavaPyType(np.ndarray, np.int32)
-    frozen: np.ndarray = LavaPyType(np.ndarray, np.int32)
-    update_step: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
+        # the layer without its pooling: errors are counted at the places they are sent to
+        self.at_z = replace(self.layer, pool=None, out_shape=self.layer.z_shape)
         self.in_flight: deque[np.ndarray] = deque()
         self.V: np.ndarray | None = None
-        self.met = False
         self.G: np.ndarray | None = None
         self.exponent: int | None = None
+        self.met = False
 
     def _stored(self) -> np.ndarray:
         """S in the layout of the layer's weights."""
@@ -81,8 +75,8 @@ class PySynapsesModelFixed(PyPartModelFixed):
             self.in_flight.append(a)
         return a
 
-    def _meet(self) -> int:
-        """Let the kept pre factor meet the post factor; return the largest gradient."""
+    def _meet(self) -> tuple[np.ndarray, np.ndarray]:
+        """Let the kept pre factor meet the post factor; return both."""
         pre, post = self.in_flight.popleft(), self.y_in.recv()
         if self.rules.update == "coincidence":
             pre = neurocore.pre_spikes(self.layer, pre, self.seed, int(self.update_step[0]))
@@ -90,26 +84,29 @@ class PySynapsesModelFixed(PyPartModelFixed):
             m = int(self.m_in.recv()[0])
             self.exponent = None if m == neurocore.UNKNOWN else m
         self.met = True
-        if self.frozen[0]:
-            return 0
-        self.G = self._fit("G", neurocore.gradient(self.layer, pre, post))
-        return self.limits["G"].fit_whole(neurocore.gradient_peak(self.layer, pre, post, self.G))
+        if not self.frozen[0]:
+            self.G = self._fit("G", neurocore.gradient(self.layer, pre, post))
+        return pre, post
 
     def lrn_guard(self) -> bool:
         """Learn when a sample's factors have met."""
         return self.met
 
     def run_lrn(self) -> None:
-        """Update the weights from their own gradients."""
+        """Update the weights from their own gradients, unless they are frozen."""
         if self.G is not None:
-            self._update(self.G)
+            self._learn(self.G)
         self.update_step = self.update_step + 1
-        self.met, self.G = False, None
+        self.G, self.met = None, False
 
-    def _update(self, G: np.ndarray) -> None:
+    def _learn(self, G: np.ndarray) -> None:
         before, step = self._stored(), int(self.update_step[0])
         eta, rules = int(self.log2_eta[0]), self.rules
         S = layers.update(self.layer, before, G, self.exponent, eta, rules, self.seed, step)
         if S is not before:
+            self._learned(before, S)
             self._store(self._fit("S", S))
             self.V = None
+
+    def _learned(self, before: np.ndarray, after: np.ndarray) -> None:
+        """See what an update changes."""

@@ -23,8 +23,8 @@ class PyExponentTrackerModelFixed(PyPartModelFixed):
     x_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     m_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     threshold: np.ndarray = LavaPyType(np.ndarray, np.int64)
-    held: np.ndarray = LavaPyType(np.ndarray, np.int32)
     hold: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    held: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def _backward(self) -> None:
         exponent, below = (int(v) for v in self.held)

@@ -24,8 +24,8 @@ class ExponentTracker(Part):
     Vars
     ----
     threshold : the bank: neuron m spikes when a magnitude is above 2**(m - 1/2)
+    hold : samples below the exponent before it steps down
     held : (exponent or -1, samples below it: the counter neuron)
-    hold : samples below it before it steps down
     """
 
     def __init__(
@@ -36,5 +36,5 @@ class ExponentTracker(Part):
         self.x_in = InPort(shape=shape)
         self.m_out = OutPort(shape=(1,))
         self.threshold = Var(shape=bank.shape, init=bank)
+        self.hold = Var(shape=(1,), init=common["rules"].hold)
         self.held = Var(shape=(2,), init=held)
-        self.hold = Var(shape=(1,), init=self.proc_params["rules"].hold)

@@ -11,7 +11,10 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.forward_synapses.process import ForwardSynapses
 from processes.synapses import PySynapsesModelFixed
-from wage_neuro import neurocore
+from wage_neuro import activity, neurocore
+from wage_neuro.layers import Kept
+
+NOTHING = np.zeros((1, 0))
 
 
 @implements(proc=ForwardSynapses, protocol=LoihiProtocol)
@@ -24,8 +27,20 @@ class PyForwardSynapsesModelFixed(PySynapsesModelFixed):
     g_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def _forward(self) -> None:
-        Z = neurocore.sums(self.layer, self._visible(), self._receive())
-        self.z_out.send(self._fit("z_out", Z))
+        a = self._receive()
+        self.z_out.send(self._fit("z_out", neurocore.sums(self.layer, self._visible(), a)))
+        if self._counts_forward():
+            activity.count_forward(self.counts, self.layer, a, NOTHING)
 
     def _backward(self) -> None:
-        self.g_out.send(np.array([self._meet()]))
+        pre, post = self._meet()
+        peak = 0
+        if self.G is not None:
+            peak = self.limits["G"].fit_whole(neurocore.gradient_peak(self.layer, pre, post, self.G))
+            if self._counts_error():
+                activity.count_error(self.counts, self.at_z, Kept(pre), NOTHING, (pre, post))
+        self.g_out.send(np.array([peak]))
+
+    def _learned(self, before: np.ndarray, after: np.ndarray) -> None:
+        if self._counts_error():
+            activity.count_updates(self.counts, before, after)

@@ -12,8 +12,8 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.neurons.process import Neurons
-from processes.part import PyPartModelFixed
-from wage_neuro import layers, neurocore
+from processes.part import PyLearningPartModelFixed
+from wage_neuro import activity, layers, neurocore
 from wage_neuro.fixed_point import carrier
 from wage_neuro.layers import Kept
 
@@ -21,7 +21,7 @@ from wage_neuro.layers import Kept
 @implements(proc=Neurons, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyNeuronsModelFixed(PyPartModelFixed):
+class PyNeuronsModelFixed(PyLearningPartModelFixed):
     """The one delay of the activation's path through a layer; the masks wait here for the error."""
 
     z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
@@ -33,8 +33,6 @@ class PyNeuronsModelFixed(PyPartModelFixed):
     e_pos_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     e_neg_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     y_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    log2_eta: np.ndarray = LavaPyType(np.ndarray, np.int32)
-    update_step: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
@@ -55,6 +53,8 @@ class PyNeuronsModelFixed(PyPartModelFixed):
             self.message = self._fit("a_out", A)
         if self.learning[0]:
             self.in_flight.append(kept)
+        if self._counts_forward():
+            activity.count_forward(self.counts, self.layer, np.zeros((1, *self.layer.in_shape)), self.message)
 
     def _backward(self) -> None:
         kept, D = self.in_flight.popleft(), self._fit("e_in", self.e_in.recv())
@@ -63,6 +63,8 @@ class PyNeuronsModelFixed(PyPartModelFixed):
         m = int(self.m_in.recv()[0])
         exponent = None if m == neurocore.UNKNOWN else m
         E = layers.error_codes(self.layer, kept, D.astype(carrier(peak)), exponent)
+        if self._counts_error():
+            activity.count_error(self.counts, self.layer, kept, E, None)
         E_z = neurocore.unpool(self.layer, kept, E)
         if self.layer.index:
             self.e_pos_out.send(self._fit("e_out", np.maximum(E_z, 0)))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from lava.magma.core.process.ports.ports import InPort, OutPort
-from lava.magma.core.process.variable import Var
 
-from processes.part import Part
+from processes.part import LearningPart
 from processes.widths import NEURONS
 from wage_neuro.layers import Layer
 
 
-class Neurons(Part):
+class Neurons(LearningPart):
     """Sums in, activations out one time step later; error sums in, error spikes out in the same step.
 
     Ports
@@ -25,15 +24,10 @@ class Neurons(Part):
     x_out : (1, *out_shape) error sums for that tracker, 0 where the activation saturated
     e_pos_out, e_neg_out : (1, *z_shape) error spikes for the transposed synapses
     y_out : (1, *z_shape) post factor of learning: the error codes, or signed spikes (coincidence)
-
-    Vars
-    ----
-    log2_eta : rate of the error spikes (coincidence)
-    update_step : samples learned; names the random bits
     """
 
     def __init__(self, layer: Layer, step: int, **common: Any) -> None:
-        super().__init__(NEURONS, layer, **common)
+        super().__init__(NEURONS, layer, step, **common)
         self.z_in = InPort(shape=(1, *layer.z_shape))
         self.a_out = OutPort(shape=(1, *layer.out_shape))
         self.z_out = OutPort(shape=(1, *layer.out_shape))
@@ -43,5 +37,3 @@ class Neurons(Part):
         self.e_pos_out = OutPort(shape=(1, *layer.z_shape))
         self.e_neg_out = OutPort(shape=(1, *layer.z_shape))
         self.y_out = OutPort(shape=(1, *layer.z_shape))
-        self.log2_eta = Var(shape=(1,), init=0)
-        self.update_step = Var(shape=(1,), init=step)

@@ -11,7 +11,8 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.synapses import PySynapsesModelFixed
 from processes.transposed_synapses.process import TransposedSynapses
-from wage_neuro import neurocore
+from wage_neuro import activity, neurocore
+from wage_neuro.layers import Kept
 
 
 @implements(proc=TransposedSynapses, protocol=LoihiProtocol)
@@ -46,4 +47,6 @@ class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
         # two axons of opposite weight an error neuron; their sums add up in one dendrite
         E = self.e_pos_in.recv() - self.e_neg_in.recv()
         self.message = self._fit("e_out", neurocore.error_sums(self.layer, self._visible(), E))
+        if self._counts_error():
+            activity.count_feedback(self.counts, self.at_z, Kept(E), E)
         self._meet()

@@ -10,7 +10,8 @@ pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
 from experiments import datasets
 from mappings.lava import LavaEngine
 from processes.widths import Widths
-from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro.control import Control
 
 MODES = {
     "pipelined ternary": Rules(batch=8, shift="held", hold=5, update="ternary", pipelined=True),
@@ -26,15 +27,14 @@ OVERLAP = Widths(error=9, post=10)  # overlapping windows add up to four errors 
 
 
 def assert_agree(network, rules, images, labels, widths, assert_same_arrays, assert_same_state):
-    """Learn, answer, learn again in another way, in one graph; compare everything twice."""
-    half, L = len(images) // 2, len(network.layers)
-    other_control = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(4, 4 + L)))
+    """Learn, answer, learn again with another eta, in one graph; compare everything twice."""
+    half = len(images) // 2
     oracle = NumpyEngine(network, rules, seed=3)
     with LavaEngine(network, rules, seed=3, model="structural", widths=widths) as engine:
         assert engine.unproven == []
-        for part, control in ((slice(0, half), 3), (slice(half, None), other_control)):
-            one = oracle.train(images[part], labels[part], control)
-            other = engine.train(images[part], labels[part], control)
+        for part, log2_eta in ((slice(0, half), 3), (slice(half, None), 0)):
+            one = oracle.train(images[part], labels[part], log2_eta)
+            other = engine.train(images[part], labels[part], log2_eta)
             assert_same_arrays(one, other, "logits in training")
             assert_same_arrays(oracle.predict(images[:5]), engine.predict(images[:5]), "logits")
             assert_same_state(oracle.state, engine.state)
@@ -90,6 +90,31 @@ def test_goes_on_from_a_state(sparse_images, assert_same_state):
         assert_same_state(whole.state, engine.state)
 
 
+@pytest.mark.parametrize("mode", ["pipelined ternary", "pipelined coincidence", "strict ternary"])
+@pytest.mark.parametrize(
+    "network", [DENSE, Network((Conv(4, 3), MaxPool(2), Conv(6, 3), Flatten(), Dense(5)), (8, 8, 1))], ids=str
+)
+def test_control_and_activity(network, mode, sparse_images, assert_same_state):
+    """Frozen layers, step sizes and holds of each layer; the parts' counts add up to the layer's."""
+    rules = MODES[mode]
+    images, labels = sparse_images(48, network.input_shape, 5)
+    oracle = NumpyEngine(network, rules)
+    oracle.watch(2)
+    with LavaEngine(network, rules, model="structural") as engine:
+        engine.watch(2)
+        for part, control in (
+            (slice(0, 24), Control((3, None, 2), hold=4)),
+            (slice(24, 48), Control(1, hold=(3, 9, 5))),
+        ):
+            for each in (oracle, engine):
+                each.train(images[part], labels[part], control)
+                each.predict(images[:1])
+            assert_same_state(oracle.state, engine.state)
+            one, other = oracle.activity(), engine.activity()
+            assert one.counts.any(axis=0).all()
+            assert np.array_equal(one.counts, other.counts)
+
+
 # --- the two copies ----------------------------------------------------------------------------------
 
 
@@ -101,8 +126,9 @@ def copies(engine, layer):
 
 def time_steps(engine, images, labels):
     """Learn one batch, a time step at a time."""
-    engine._set("learning", 1)
-    engine._set("log2_eta", 3)
+    engine._set_all("learning", 1)
+    for layer in engine.layers:
+        engine._set(layer, "log2_eta", 3)
     engine._images[0], engine._labels[0] = images, labels
     for step in range(engine.schedule.steps(True)):
         engine._graph.run(1)
