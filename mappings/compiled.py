@@ -1,10 +1,12 @@
-"""The compiled engine: the same bits as the numpy engine at the speed of machine code, above all for batch = 1.
+"""The compiled engine: the numpy engine's bits at the speed of machine code, above all for batch = 1.
 
-It needs numba: pip install "wage-neuro[compiled]". The first run compiles for some seconds (`compiled_kernels`).
+It needs numba: pip install "wage-neuro[compiled]". The first run compiles for some seconds, see
+`compiled_kernels`.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import TracebackType
 
 import numpy as np
@@ -24,7 +26,7 @@ PART = 256  # samples that are encoded, and answered, together
 
 
 class _Samples:
-    """Room of one layer for n samples in flight: what goes through it, and what it keeps until the error comes.
+    """Room of one layer for n samples in flight: what goes through, and what is kept until the error comes.
 
     a : input codes; Z : products; out, gate, winner : see `kernels.activate`; D, E : error and its codes
     """
@@ -52,8 +54,8 @@ def _integer(bound: int) -> type[np.signedinteger]:
 class _CompiledLayer:
     """One layer with its weights, at work through the kernels.
 
-    `W_back` is what errors go back through: (fan_in, n_out) of a dense layer, (n_out, kernel, kernel * c_in) of a
-    convolution.
+    `W_back` is what errors go back through: (fan_in, n_out) of a dense layer, (n_out, kernel, kernel * c_in)
+    of a convolution.
     """
 
     def __init__(self, layer: Layer, rules: Rules, state: State) -> None:
@@ -87,10 +89,11 @@ class _CompiledLayer:
         assert isinstance(spec, Conv)
         (h, w, c), (top, bottom, left, right) = layer.in_shape, layer.padding
         border = (h + top + bottom, w + left + right, c)
+        self.kernel = spec.kernel
         self.corner = (spec.stride, top, left)
         self.pool = (layer.pool.size, layer.pool.step) if layer.pool else (1, 1)
         self.padded_a = np.zeros(border, code_dtype(self.bits.k_A))
-        self.padded_D = np.empty(border, np.int64)
+        self.padded_D = np.empty(border, _integer(layer.d_bound))
         back = (spec.channels, spec.kernel, spec.kernel * c)
         self.G_back = np.zeros(back, self.flat_G.dtype)
         self.W_back = np.empty(back, self.V.dtype)
@@ -103,7 +106,7 @@ class _CompiledLayer:
         """Z from x.a, and x.out from Z unless this is the last layer."""
         layer = self.layer
         if self.is_conv:
-            kernels.conv_product(x.a, self.V, x.Z, layer.spec.kernel, *self.corner)
+            kernels.conv_product(x.a, self.V, x.Z, self.kernel, *self.corner)
         else:
             kernels.dense_product(x.a, self.V, x.Z.reshape(len(x.Z), -1))
         if not layer.is_last:
@@ -188,7 +191,7 @@ class _CompiledLayer:
 
 
 def _whole_blocks(S: np.ndarray, dtype: type) -> np.ndarray:
-    flat = np.zeros(-(-S.size // kernels.BLOCK) * kernels.BLOCK, dtype)
+    flat: np.ndarray = np.zeros(-(-S.size // kernels.BLOCK) * kernels.BLOCK, dtype)
     flat[: S.size] = S.reshape(-1)
     return flat
 
@@ -241,7 +244,7 @@ class CompiledEngine:
     def _room(self, n: int) -> list[_Samples]:
         """Room for n samples in every layer; what one sends is what the next one reads."""
         room = [_Samples(layer, n) for layer in self.network.layers]
-        for below, above in zip(room[:-1], room[1:], strict=True):
+        for below, above in pairwise(room):
             above.a = below.out.reshape(above.a.shape)
         return room
 
@@ -317,7 +320,7 @@ class CompiledEngine:
         self._step += 1
 
     def _pipeline(self, x: np.ndarray, labels: np.ndarray, logits: np.ndarray, log2_eta: int) -> None:
-        """Send a batch through as `wage_neuro.pipeline`: sample j is at layer i at j + i and at j + 2 L - i."""
+        """Learn a batch as `wage_neuro.pipeline`: sample j is at layer i at step j + i and at j + 2 L - i."""
         L, n, slots = len(self._layers), len(x), len(self._slots)
         has_error = [False] * slots
         for t in range(n + 2 * L):
