@@ -3,10 +3,10 @@
 
 Every function is plain loops over integers: no float anywhere, and work only where something is not zero.
 numba compiles each at its first call for the widths in use and keeps the machine code beside this file, or in
-the user's cache folder where this one is read-only: some seconds once, none in later runs.
+the user's cache folder where this one is read-only: some ten seconds once, none in later runs.
 
-Shapes: n samples; codes `a` and `E` in their code's integer type; sums in int32 or int64, as the
-caller has proven. Weights are flat, row-major in weight_shape, and filled up to whole Philox blocks of 16.
+Shapes: n samples; codes `a` and `E` in their code's integer type; sums in int32 or int64, as the caller
+has proven. Weights are flat, row-major in weight_shape, and filled up to whole Philox blocks of 16.
 
 Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
 """
@@ -35,8 +35,14 @@ _M0 = np.uint64(0xD2E7470E), np.uint64(0xE14C6C93)
 _M1 = np.uint64(0xCA5A8263), np.uint64(0x95121157)
 _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
-_compiled = njit(cache=True, nogil=True)
-_inline = njit(cache=True, nogil=True, inline="always")
+_inline = njit(inline="always")
+
+
+def _compiled(function):
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder that can be written to: compiled in every run
+        return njit(nogil=True)(function)
 
 
 # --- integers ----------------------------------------------------------------------------------------
