@@ -22,7 +22,7 @@ from wage_neuro.rules import Rules
 from wage_neuro.specs import Conv
 from wage_neuro.train import Held, State, initial_state
 
-PART = 256  # samples that are encoded, and answered, together
+PART = 64  # samples that are encoded, and answered, together
 
 
 class _Samples:

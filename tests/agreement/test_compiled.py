@@ -124,7 +124,7 @@ def test_goes_on_from_a_state(mode, sparse_images, assert_same_state):
 def test_many_samples_at_once(sparse_images, assert_same_state, assert_same_arrays):
     """More than are encoded together, in batches that do not divide that number; then none at all."""
     network, rules = Network((Dense(12), Dense(3)), (10,)), Rules(batch=100)
-    images, labels = sparse_images(700, (10,), 3)
+    images, labels = sparse_images(300, (10,), 3)
     one, other = NumpyEngine(network, rules), CompiledEngine(network, rules)
     assert_same_arrays(one.train(images, labels, 1), other.train(images, labels, 1), "logits in training")
     assert_same_arrays(one.predict(images), other.predict(images), "logits")
