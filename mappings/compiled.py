@@ -25,7 +25,7 @@ from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv
 from wage_neuro.train import Held, State, initial_state
 
-PART = 256  # samples that are encoded, and answered, together
+PART = 64  # samples that are encoded, and answered, together
 
 
 class _Samples:
@@ -96,7 +96,7 @@ class _CompiledLayer:
         self.corner = (spec.stride, top, left)
         self.pool = (layer.pool.size, layer.pool.step) if layer.pool else (1, 1)
         self.padded_a = np.zeros(border, code_dtype(self.bits.k_A))
-        self.padded_D = np.empty(border, np.int64)
+        self.padded_D = np.empty(border, _integer(layer.d_bound))
         back = (spec.channels, spec.kernel, spec.kernel * c)
         self.G_back = np.zeros(back, self.flat_G.dtype)
         W_back, self.W_back = self.W_back, np.empty(back, self.V.dtype)

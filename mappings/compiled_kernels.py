@@ -1,11 +1,12 @@
+# mypy: ignore-errors
 """The compiled engine's integer arithmetic, written from the equations and sharing no code with `wage_neuro`.
 
 Every function is plain loops over integers: no float anywhere, and work only where something is not zero.
 numba compiles each at its first call for the widths in use and keeps the machine code beside this file, or in
-the user's cache folder where this one is read-only: some seconds once, none in later runs.
+the user's cache folder where this one is read-only: some ten seconds once, none in later runs.
 
-Shapes: n samples; codes `a` and `E` in their code's integer type; sums in int32 or int64, as the caller has
-proven. Weights are flat, row-major in weight_shape, and filled up to whole Philox blocks of 16.
+Shapes: n samples; codes `a` and `E` in their code's integer type; sums in int32 or int64, as the caller
+has proven. Weights are flat, row-major in weight_shape, and filled up to whole Philox blocks of 16.
 
 Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
 """
@@ -13,9 +14,7 @@ Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 NONE = -1
 """A held exponent that is not known yet."""
@@ -29,43 +28,58 @@ BLOCK = 16
 CHUNK = 32 * BLOCK
 """Weights that are updated together."""
 
+_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _UPDATE = 1  # purpose of the random bits, as wage_neuro.random_bits
 _SQRT_HALF = np.uint64(0xB504F333F9DE6484)  # floor(2**63.5)
-_M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+_M0 = np.uint64(0xD2E7470E), np.uint64(0xE14C6C93)
+_M1 = np.uint64(0xCA5A8263), np.uint64(0x95121157)
 _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
-_compiled = njit(cache=True, nogil=True)
-_inline = njit(cache=True, nogil=True, inline="always")
+_inline = njit(inline="always")
+
+
+def _compiled(function):
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder that can be written to: compiled in every run
+        return njit(nogil=True)(function)
 
 
 # --- integers ----------------------------------------------------------------------------------------
 
 
-@intrinsic
-def _high_word(typing, a, b):
-    """Upper 64 bits of the product of two uint64."""
-
-    def generate(context, builder, signature, arguments):
-        wide = ir.IntType(128)
-        x, y = (builder.zext(argument, wide) for argument in arguments)
-        return builder.trunc(builder.lshr(builder.mul(x, y), ir.Constant(wide, 64)), ir.IntType(64))
-
-    return types.uint64(types.uint64, types.uint64), generate
+@_inline
+def _wide_product(x, high, low):
+    """Upper and lower word of the product of x and the 64-bit constant of these halves: the lanes of a vector
+    unit have no wider product than 32 x 32 bits."""
+    x_low, x_high = x & _LOW, x >> _HALF
+    bottom, middle = x_low * low, x_high * low
+    middle += bottom >> _HALF
+    other = x_low * high + (middle & _LOW)
+    return x_high * high + (middle >> _HALF) + (other >> _HALF), (other << _HALF) | (bottom & _LOW)
 
 
 @_compiled
-def philox(seed, purpose, layer, step, block, words):
-    """Write the four 64-bit words of one block: key (seed, purpose), counter (block, step, layer, 0)."""
-    # numpy's generator counts up before it draws
-    c0, c1, c2, c3 = np.uint64(block + 1), np.uint64(step), np.uint64(layer), np.uint64(0)
+def philox(seed, purpose, layer, step, first, words):
+    """Write the words of the blocks from `first` on: key (seed, purpose), counter (block, step, layer, 0).
+
+    words : (4 * blocks,) uint64, CHUNK // BLOCK blocks at most; they are drawn side by side, round by round.
+    """
+    blocks = words.size // 4
+    c0, c1, c2, c3 = np.empty((4, CHUNK // BLOCK), np.uint64)
     k0, k1 = np.uint64(seed), np.uint64(purpose)
+    for b in range(blocks):
+        # numpy's generator counts up before it draws
+        c0[b], c1[b], c2[b], c3[b] = first + b + 1, step, layer, 0
     for _ in range(10):
-        high0, low0 = _high_word(_M0, c0), _M0 * c0  # type: ignore[call-arg, var-annotated]
-        high1, low1 = _high_word(_M1, c2), _M1 * c2
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        for b in range(blocks):
+            high0, low0 = _wide_product(c0[b], _M0[0], _M0[1])
+            high1, low1 = _wide_product(c2[b], _M1[0], _M1[1])
+            c0[b], c1[b], c2[b], c3[b] = high1 ^ c1[b] ^ k0, low1, high0 ^ c3[b] ^ k1, low0
         k0 += _W0
         k1 += _W1
-    words[0], words[1], words[2], words[3] = c0, c1, c2, c3
+    for b in range(blocks):
+        words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = c0[b], c1[b], c2[b], c3[b]
 
 
 @_compiled
@@ -166,10 +180,11 @@ def activate(Z, size, step, shift, top, out, gate, winner):
             for x in range(width):
                 for c in range(channels):
                     best, place = Z[s, y * step, x * step, c], 0
-                    for other in range(1, size * size):
-                        z = Z[s, y * step + other // size, x * step + other % size, c]
-                        if z > best:
-                            best, place = z, other
+                    for i in range(size):
+                        for j in range(size):
+                            z = Z[s, y * step + i, x * step + j, c]
+                            if z > best:
+                                best, place = z, i * size + j
                     winner[s, y, x, c] = place
                     gate[s, y, x, c] = SILENT if best <= 0 else SATURATED if best > ceiling else ACTIVE
                     out[s, y, x, c] = max(0, min(top, _round_shift(np.int64(best), shift)))
@@ -230,18 +245,16 @@ def error_codes(D, gate, held, samples, hold, k_E, E):
 @_compiled
 def spikes(codes, shift, seed, purpose, layer, step, out):
     """out <- sgn(code) with probability min(1, abs(code) * 2**shift / 2**16), rounded up; all flat."""
-    words = np.empty(4, np.uint64)
+    words = np.empty(CHUNK // 4, np.uint64)
     r = words.view(np.uint16)
-    for first in range(0, codes.size, BLOCK):
-        part = codes[first : first + BLOCK]
-        out[first : first + BLOCK] = 0
-        if not part.any():
-            continue
-        philox(seed, purpose, layer, step, first // BLOCK, words)
+    for first in range(0, codes.size, CHUNK):
+        part = codes[first : first + CHUNK]
+        if part.any():
+            philox(seed, purpose, layer, step, first // BLOCK, words)
         for k in range(part.size):
             size = abs(np.int64(part[k]))
-            if r[k] < (size << shift if shift >= 0 else -(-size >> -shift)):
-                out[first + k] = np.sign(part[k])
+            spike = r[k] < (size << shift if shift >= 0 else -(-size >> -shift))
+            out[first + k] = np.sign(part[k]) * spike
 
 
 @_compiled
@@ -270,7 +283,7 @@ def conv_error(W, E, winner, size, step, stride, top, left, padded, D):
         for y in range(height):
             for x in range(width):
                 for o in range(channels):
-                    e = np.int64(E[s, y, x, o])
+                    e = E[s, y, x, o]
                     if e:
                         y_in = (y * step + winner[s, y, x, o] // size) * stride
                         x_in = (x * step + winner[s, y, x, o] % size) * stride * D.shape[3]
@@ -334,6 +347,26 @@ def conv_gradient(a, E, winner, size, step, stride, top, left, padded, G_back, G
 
 
 @_compiled
+def _quotients(g, limit, left, right, q_max, q):
+    """q <- floor(abs(g) * 2**(left - right)), q_max at most; returns the bits that any of them has."""
+    bits = np.uint32(0)
+    for k in range(g.size):
+        q[k] = min(q_max, min(limit, abs(g[k])) << left >> right)
+        bits |= q[k]
+    return bits
+
+
+@_compiled
+def _move(s, v, g, q, r, bound, v_shift, v_max):
+    """Step S by q, rounded with the random bits r, against the sign of g; then see what V it gives."""
+    for k in range(g.size):
+        dS = np.int64(q[k] + r[k]) >> 16
+        new = max(-bound, min(bound, s[k] - (dS if g[k] > 0 else -dS)))
+        s[k] = new
+        v[k] = max(-v_max, min(v_max, _round_shift(new, v_shift)))
+
+
+@_compiled
 def update(
     S,
     V,
@@ -360,8 +393,9 @@ def update(
     peak = 0
     for i in range(touched.size):
         if touched[i]:
-            for p in range(i * n_out, (i + 1) * n_out):
-                peak = max(peak, abs(G[p]))
+            row = G[i * n_out : (i + 1) * n_out]
+            for j in range(n_out):
+                peak = max(peak, abs(row[j]))
     shift = -16  # a coincidence moves a whole step
     if not coincidence:
         exponent = _exponent(peak, held, samples, hold)
@@ -381,19 +415,10 @@ def update(
         if not rows.any():
             continue
         g, s, v = G[first : first + size], S[first : first + size], V[first : first + size]
-        for k in range(size):
-            q[k] = min(q_max, min(limit, abs(g[k])) << left >> right)
-        for block in range(size // BLOCK):
-            for k in range(block * BLOCK, (block + 1) * BLOCK):
-                if q[k] & 0xFFFF:
-                    philox(
-                        seed, _UPDATE, layer, time, first // BLOCK + block, words[4 * block : 4 * block + 4]
-                    )
-                    break
-        for k in range(size):
-            dS = np.int64(q[k] + r[k]) >> 16
-            new = max(-bound, min(bound, s[k] - (dS if g[k] > 0 else -dS)))
-            s[k] = new
-            v[k] = max(-v_max, min(v_max, _round_shift(new, v_shift)))
+        steps = _quotients(g, limit, left, right, q_max, q)
+        if steps & 0xFFFF:  # whole steps need no random bits
+            philox(seed, _UPDATE, layer, time, first // BLOCK, words[: size // 4])
+        if steps:
+            _move(s, v, g, q, r, bound, v_shift, v_max)
         g[:] = 0
     touched[:] = False
