@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.readme import learning
+import numpy as np
+
+from experiments.readme import groups, learning, mean_and_spread
 from wage_neuro.errors import DataError
 from wage_neuro.files import written_whole
 
@@ -31,36 +33,36 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def _augment(config: dict[str, Any]) -> list[str]:
+    augment = config.get("augment", "none")
+    return [] if augment == "none" else [augment]
+
+
 def draw(
     path: Path, records: Sequence[dict[str, Any]], mark: float | None = None, mark_label: str = ""
 ) -> None:
-    """Draw accuracy (%) against samples seen, a line a record, and a level to compare with."""
+    """Draw accuracy (%) against samples seen, and a level to compare with.
+
+    A line a setting: the mean of its seeds, with a band from the worst to the best.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for record in records:
-        seen, total = [], 0
-        for row in record["curve"]:
-            total += row["samples"]
-            seen.append(total / 1000)
-        values = [100 * row["accuracy"] for row in record["curve"]]
-        rules = learning(record["config"]["rules"])
-        name = record["network"].replace("F-", "").replace("FC", "")
-        axes.plot(
-            seen, values, "o-", markersize=3, linewidth=1.5, label=f"{name}, {rules}: {values[-1]:.2f} %"
-        )
+    for group in groups(records):
+        first = group[0]
+        seen = np.cumsum([row["samples"] for row in first["curve"]]) / 1000
+        values = np.array([[100 * row["accuracy"] for row in record["curve"]] for record in group])
+        name = first["network"].replace("F-", "").replace("FC", "")
+        what = ", ".join([name, learning(first["config"]["rules"]), *_augment(first["config"])])
+        label = f"{what}: {mean_and_spread([record['accuracy_last'] for record in group])}"
+        (line,) = axes.plot(seen, values.mean(axis=0), "o-", markersize=3, linewidth=1.5, label=label)
+        if len(group) > 1:
+            low, high = values.min(axis=0), values.max(axis=0)
+            axes.fill_between(seen, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     if mark is not None:
-        axes.axhline(mark, color="#444", linestyle="--", linewidth=1)
-        axes.annotate(
-            f"{mark_label} {mark:g} %".strip(),
-            (0.99, mark),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            xytext=(0, 4),
-            ha="right",
-            color="#444",
-        )
+        label = f"{mark_label} {mark:g} %".strip()
+        axes.axhline(mark, color="#444", linestyle="--", linewidth=1, label=label)
     first = records[0]
     axes.set(
         xlabel="training samples seen (thousands)",

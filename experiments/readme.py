@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,10 @@ def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
     return [record for record in found if record.get("measured_on") == "test"]
 
 
-def groups(folder: Path = RESULTS) -> list[list[dict[str, Any]]]:
+def groups(runs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Records that differ in their seed alone, together; the seeds rise."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for record in records(folder):
+    for record in runs:
         config = {**record["config"], "seed": None}
         key = json.dumps([config, record["engine"], len(record["curve"])], sort_keys=True)
         found.setdefault(key, []).append(record)
@@ -70,6 +70,8 @@ def learning(rules: dict[str, Any]) -> str:
     if rules.get("pipelined"):
         words = ["one sample a time step, pipelined"]
     words += [f"{rules['update']} updates"]
+    feedback = rules.get("feedback", "transposed")
+    words += [f"{feedback} feedback"] if feedback != "transposed" else []
     words += ["one-sided error"] if rules.get("loss") == "one-sided" else []
     words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
     return ", ".join(words)
@@ -82,7 +84,7 @@ def results_table(folder: Path = RESULTS) -> str:
         " | best epoch |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for group in groups(folder):
+    for group in groups(records(folder)):
         r = group[0]
         config = r["config"]
         name = r["network"].replace("-F-", "-").removeprefix("F-")
@@ -94,7 +96,7 @@ def results_table(folder: Path = RESULTS) -> str:
             f"| {config['data']} | {name}, {config['bits']} | {what} | {r['engine']} | {len(r['curve'])}"
             f" | {len(group)} | **{last}** | {best} |"
         )
-    data = dict.fromkeys(group[0]["config"]["data"] for group in groups(folder))
+    data = dict.fromkeys(group[0]["config"]["data"] for group in groups(records(folder)))
     published = [f"{name}: {PUBLISHED[name]}" for name in data if PUBLISHED.get(name)]
     return "\n".join([*lines, "", "Published, %: " + ". ".join(published) + "."])
 
@@ -102,7 +104,7 @@ def results_table(folder: Path = RESULTS) -> str:
 def feedback_table(folder: Path = RESULTS) -> str:
     """Accuracy and memory of the three feedback paths, of the runs that differ in nothing else."""
     by_setting: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for group in groups(folder):
+    for group in groups(records(folder)):
         config = group[0]["config"]
         rules = {**config["rules"], "feedback": None, "pipelined": config["rules"].get("pipelined", False)}
         key = json.dumps({**config, "seed": None, "rules": rules}, sort_keys=True)
@@ -129,7 +131,7 @@ def feedback_table(folder: Path = RESULTS) -> str:
 
 def commands_list(folder: Path = RESULTS) -> str:
     """The commands that made the records, of a group's first seed."""
-    return "\n".join(["```sh", *(command_of(group[0]) for group in groups(folder)), "```"])
+    return "\n".join(["```sh", *(command_of(group[0]) for group in groups(records(folder))), "```"])
 
 
 def command_of(record: dict[str, Any]) -> str:
