@@ -52,57 +52,26 @@ def batch_of(net, n, seed=1):
     return x.astype(code_dtype(net.bits.k_A)), rng.integers(0, net.classes, n)
 
 
-def drawn(layer, state, rules):
-    """The random bits of one layer, in the form that the plain step takes."""
+@pytest.fixture
+def assert_steps_are_plain(plain_train, assert_same_state, assert_same_arrays):
+    def check(net, rules, log2_eta=3, steps=2):
+        state = random_state(net, rules)
+        for step in range(steps):
+            x, labels = batch_of(net, rules.batch, seed=step)
+            expected, logits = plain_train(net, state, x, labels, log2_eta, rules)
+            state, found = train_step(net, state, x, labels, log2_eta, rules)
+            assert_same_arrays(found, logits, "logits")
+            assert_same_state(state, expected)
+            assert all(S.dtype == code_dtype(net.bits.k_G) for S in state.S)
 
-    def bits(purpose, count):
-        return random_bits.bits16(state.seed, purpose, layer.index, state.step, 0, count)
-
-    if rules.update == "coincidence":
-        sizes = (random_bits.PRE, layer.in_shape), (random_bits.POST, layer.out_shape)
-        return tuple(bits(purpose, int(np.prod(shape))) for purpose, shape in sizes)
-    return bits(random_bits.UPDATE, layer.n_weights)
-
-
-def plain_step(plain, net, state, x, labels, log2_eta, rules):
-    exponents = None
-    if rules.shift == "held":
-        exponents = [
-            [held.exponent for held in state.error_held],
-            [held.exponent for held in state.gradient_held],
-        ]
-    random = [drawn(layer, state, rules) for layer in net.layers]
-    return plain.step(net.specs, net.bits, state.S, x, labels, log2_eta, random, rules, exponents)
-
-
-def assert_steps_are_plain(plain, net, rules, log2_eta=3, steps=2):
-    state = random_state(net, rules)
-    for step in range(steps):
-        x, labels = batch_of(net, rules.batch, seed=step)
-        S, logits, (peaks_E, peaks_G) = plain_step(plain, net, state, x, labels, log2_eta, rules)
-        new, found = train_step(net, state, x, labels, log2_eta, rules)
-        assert np.array_equal(found, logits)
-        for one, other in zip(new.S, S, strict=True):
-            assert np.array_equal(one, other)
-            assert one.dtype == code_dtype(net.bits.k_G)
-        assert new.step == step + 1
-        for before, after, peaks in (
-            (state.error_held, new.error_held, peaks_E),
-            (state.gradient_held, new.gradient_held, peaks_G),
-        ):
-            held = [h.after(p, rules.batch, rules.hold) for h, p in zip(before, peaks, strict=True)]
-            if rules.shift == "held" and (rules.update != "coincidence" or before is state.error_held):
-                assert list(after) == held
-            else:
-                assert after == before
-        state = new
+    return check
 
 
 @pytest.mark.parametrize("widths", SPREAD, ids=lambda widths: "-".join(map(str, widths)))
-def test_every_width_is_plain(widths, plain):
+def test_every_width_is_plain(widths, assert_steps_are_plain):
     net = Network(DENSE, (7,), "-".join(map(str, widths)), signed_input=True)
     for stored_range, update in (("authors", "wide"), ("paper", "wide"), ("paper", "ternary")):
-        assert_steps_are_plain(plain, net, Rules(batch=4, stored_range=stored_range, update=update))
+        assert_steps_are_plain(net, Rules(batch=4, stored_range=stored_range, update=update))
 
 
 @pytest.mark.parametrize("widths", ["2888", "16-16-16-16", "2-16-8-16", "3-9-12-6", "8448"])
@@ -118,9 +87,9 @@ def test_every_width_is_plain(widths, plain):
     ],
     ids=lambda rules: f"{rules.update}-{rules.shift}-{rules.loss}",
 )
-def test_every_rule_is_plain(specs, rules, widths, plain):
+def test_every_rule_is_plain(specs, rules, widths, assert_steps_are_plain):
     net = Network(specs, (7,) if specs is DENSE else (7, 6, 2), widths, signed_input=specs is CONV)
-    assert_steps_are_plain(plain, net, rules, log2_eta=1, steps=5 if specs is DENSE else 3)
+    assert_steps_are_plain(net, rules, log2_eta=1, steps=5 if specs is DENSE else 3)
 
 
 @pytest.mark.parametrize("update", ["wide", "ternary", "coincidence"])
@@ -285,16 +254,8 @@ PEAK = st.integers(0, 2**40)
 
 @given(st.none() | st.integers(0, 40), st.integers(0, 20), PEAK, st.integers(1, 10), st.integers(1, 30))
 def test_peak_hold(plain, exponent, below, peak, samples, hold):
-    held = Held(exponent, below)
-    after, m = held.after(peak, samples, hold), plain.exponent(peak)
-    if m is None:
-        assert after == held
-    elif exponent is None or m >= exponent:
-        assert after == Held(m, 0)  # up at once
-    elif below + samples >= hold:
-        assert after == Held(exponent - 1, 0)
-    else:
-        assert after == Held(exponent, below + samples)
+    after = Held(exponent, below).after(peak, samples, hold)
+    assert (after.exponent, after.below) == plain.held((exponent, below), peak, samples, hold)
 
 
 def test_down_by_one_after_hold_samples():
