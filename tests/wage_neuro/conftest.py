@@ -14,7 +14,8 @@ import pytest
 from hypothesis import settings
 
 from wage_neuro import kernels, random_bits
-from wage_neuro.train import Held
+from wage_neuro.bits import code_dtype
+from wage_neuro.train import Held, State
 
 settings.register_profile("wage", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("wage")
@@ -85,6 +86,33 @@ def plain_train(plain) -> Callable:
         return after, logits
 
     return train
+
+
+@pytest.fixture(scope="session")
+def random_state() -> Callable[..., State]:
+    """Stored weights over their whole range, the ends too."""
+
+    def make(net, rules, seed=0):
+        rng, bound = np.random.default_rng(seed), net.bits.stored_max(rules.stored_range)
+        dtype = code_dtype(net.bits.k_G)
+        S = tuple(rng.integers(-bound, bound + 1, layer.weight_shape).astype(dtype) for layer in net.layers)
+        for s in S:
+            s.flat[:2] = bound, -bound
+        return State(S, *((Held(),) * len(S),) * 2, seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def batch_of() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Input codes over their whole range, with labels."""
+
+    def make(net, n, seed=1):
+        rng, top = np.random.default_rng(seed), net.bits.activation_max
+        x = rng.integers(-top if net.signed_input else 0, top + 1, (n, *net.input_shape))
+        return x.astype(code_dtype(net.bits.k_A)), rng.integers(0, net.classes, n)
+
+    return make
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def plain_run(plain_train):
     """Sample j learns at layer i when j - 1 have; forward it met weights that fewer had changed.
 
     At layer i it goes up at time j + i. Its error comes down at j + 2 L - i: on its way up it missed the
-    last 2 (L - i) samples. Direct feedback is there at j + L + 1 in the last layer and one later in all others.
+    last 2 (L - i) samples. Direct feedback is there at j + L + 1 in the last layer, one later in the others.
     """
 
     def run(net, state, x, labels, log2_eta, rules, hold=None):
