@@ -35,7 +35,7 @@ class Control:
     (LayerControl(log2_eta=None, hold=7), LayerControl(log2_eta=3, hold=7))
     """
 
-    log2_eta: int | tuple[int | None, ...]
+    log2_eta: int | None | tuple[int | None, ...]
     hold: int | tuple[int, ...] | None = None
 
     def of_layers(self, layers: int, rules: Rules) -> tuple[LayerControl, ...]:
