@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro.activity import FIELDS
 
 NETS = {
     "one layer": Network((Dense(3),), (5,)),
@@ -17,7 +18,7 @@ NETS = {
 
 
 @pytest.fixture
-def plain_run(plain_train):
+def plain_run(plain, plain_train):
     """Sample j learns at layer i when j - 1 have; forward it met weights that fewer had changed.
 
     At layer i it goes up at time j + i. Its error comes down at j + 2 L - i: on its way up it missed the
@@ -25,17 +26,20 @@ def plain_run(plain_train):
     """
 
     def run(net, state, x, labels, log2_eta, rules, hold=None):
-        L, states, logits = len(net.layers), [state], []
+        L, states, logits, counts = len(net.layers), [state], [], []
         late = [2 * (L - i) for i in range(L)]
         if rules.feedback == "direct":
             late = [L + 2 - i for i in range(L - 1)] + [2]
         for j in range(len(x)):
             S = [states[max(0, j - late[i])].S[i] for i in range(L)]
             one = slice(j, j + 1)
-            new, Z = plain_train(net, states[j], x[one], labels[one], log2_eta, rules, hold, S)
+            trace: list = []
+            new, Z = plain_train(net, states[j], x[one], labels[one], log2_eta, rules, hold, S, trace)
+            if j % 3 == 0:
+                counts.append(plain.activity(net.specs, trace, states[j].S, new.S, rules))
             states.append(new)
             logits.append(Z[0].tolist())
-        return states[-1], logits
+        return states[-1], logits, counts
 
     return run
 
@@ -47,12 +51,18 @@ def assert_pipelined_is_plain(plain_run, sparse_images, assert_same_state):
         state = initial_state(net, 6)
         images, labels = sparse_images(24, net.input_shape, net.classes)
         engine = NumpyEngine(net, rules, state=state)
+        engine.watch(3)
         for part in (slice(0, 12), slice(12, 24)):  # it drains between batches
             found = engine.train(images[part], labels[part], control)
-            state, logits = plain_run(
+            state, logits, counts = plain_run(
                 net, state, net.encode(images[part]), labels[part], log2_eta, rules, hold
             )
             assert found.tolist() == logits
+            activity = engine.activity()
+            assert activity.samples == len(counts) == 4
+            for i, layer in enumerate(activity.counts):
+                for field, count in zip(FIELDS, layer, strict=True):
+                    assert count == sum(sample[i][field] for sample in counts), f"{field} of layer {i}"
             assert_same_state(engine.state, state)
         return [not np.array_equal(a, b) for a, b in zip(state.S, initial_state(net, 6).S, strict=True)]
 
