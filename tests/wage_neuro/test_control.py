@@ -41,8 +41,8 @@ def test_a_number_is_one_eta_for_all():
 
 
 def test_one_of_each_layer():
-    found = Control((None, -16, 16), (1, 2, 3)).of_layers(3, Rules())
-    assert found == (LayerControl(None, 1), LayerControl(-16, 2), LayerControl(16, 3))
+    found = Control((None, -16, 16), (1, 2, 2**31 - 1)).of_layers(3, Rules())
+    assert found == (LayerControl(None, 1), LayerControl(-16, 2), LayerControl(16, 2**31 - 1))
     assert Control(None).of_layers(2, Rules(hold=4)) == (LayerControl(None, 4),) * 2
 
 
@@ -61,12 +61,13 @@ def test_one_of_each_layer():
         (Control(float("-inf")), "eta=2**-inf: want 2**-16 .. 2**16"),
         ("3", "eta=2**3: want 2**-16 .. 2**16"),
         (Control(((1,), 0, 0)), "eta=2**(1,): want 2**-16 .. 2**16"),
-        (Control(0, 0), "hold=0: want a whole number >= 1"),
-        (Control(0, (5, -1, 5)), "hold=-1: want a whole number >= 1"),
-        (Control(0, True), "hold=True: want a whole number >= 1"),
-        (Control(0, 2.0), "hold=2.0: want a whole number >= 1"),
-        (Control(0, float("nan")), "hold=nan: want a whole number >= 1"),
-        (Control(0, (5, None, 5)), "hold=None: want a whole number >= 1"),
+        (Control(0, 0), "hold=0: want a whole number in 1..2147483647"),
+        (Control(0, (5, -1, 5)), "hold=-1: want a whole number in 1..2147483647"),
+        (Control(0, (5, 2**31, 5)), "hold=2147483648: want a whole number in 1..2147483647"),
+        (Control(0, True), "hold=True: want a whole number in 1..2147483647"),
+        (Control(0, 2.0), "hold=2.0: want a whole number in 1..2147483647"),
+        (Control(0, float("nan")), "hold=nan: want a whole number in 1..2147483647"),
+        (Control(0, (5, None, 5)), "hold=None: want a whole number in 1..2147483647"),
     ],
     ids=str,
 )
