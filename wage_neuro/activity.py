@@ -8,7 +8,7 @@ import numpy as np
 
 from wage_neuro import kernels
 from wage_neuro.errors import SettingError
-from wage_neuro.layers import Kept, Layer, spread_error
+from wage_neuro.layers import Kept, Layer, _unpool
 from wage_neuro.specs import Dense
 
 FIELDS = {
@@ -122,5 +122,5 @@ def _inputs_of_places(layer: Layer, a: np.ndarray) -> np.ndarray:
 
 def _errors_of_places(layer: Layer, kept: Kept, E: np.ndarray) -> np.ndarray:
     """(n, positions) errors other than 0 at each place of Z; where pooling windows overlap, their sum."""
-    E_z = spread_error(layer, kept, E.reshape(len(E), *layer.out_shape))
+    E_z = _unpool(layer, kept, E.reshape(len(E), *layer.out_shape))
     return (E_z != 0).reshape(len(E), -1, layer.weight_shape[-1]).sum(axis=2)

@@ -412,7 +412,7 @@ def _conv_backward(
     lock = threading.Lock()
 
     def spread(errors: np.ndarray, part: slice) -> np.ndarray:
-        return spread_error(layer, kept, errors, part, g_dtype).reshape(-1, n_out)
+        return _unpool(layer, kept, errors, part, g_dtype).reshape(-1, n_out)
 
     def work(part: slice) -> None:
         E_z = None
@@ -435,7 +435,7 @@ def _conv_backward(
     return (total if factors else None), D
 
 
-def spread_error(
+def _unpool(
     layer: Layer, kept: Kept, E: np.ndarray, part: slice = slice(None), dtype: type = np.float64
 ) -> np.ndarray:
     """Error at each place of Z, (n, *z_shape) in scratch memory: that of the windows which chose it."""
