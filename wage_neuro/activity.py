@@ -8,7 +8,7 @@ import numpy as np
 
 from wage_neuro import kernels
 from wage_neuro.errors import SettingError
-from wage_neuro.layers import Kept, Layer
+from wage_neuro.layers import Kept, Layer, _unpool
 from wage_neuro.specs import Dense
 
 FIELDS = {
@@ -121,12 +121,6 @@ def _inputs_of_places(layer: Layer, a: np.ndarray) -> np.ndarray:
 
 
 def _errors_of_places(layer: Layer, kept: Kept, E: np.ndarray) -> np.ndarray:
-    """(n, positions) errors other than 0 at each place of Z."""
-    E = E.reshape(len(E), *layer.out_shape)
-    if layer.pool:
-        assert kept.winner is not None
-        pool = layer.pool
-        E = kernels.unpool(
-            (E != 0).astype(np.int8), kept.winner, pool.size, pool.step, layer.z_shape, np.float64
-        )
-    return (E != 0).reshape(len(E), -1, layer.weight_shape[-1]).sum(axis=2)
+    """(n, positions) errors other than 0 at each place of Z; where pooling windows overlap, their sum."""
+    E_z = _unpool(layer, kept, E.reshape(len(E), *layer.out_shape))
+    return (E_z != 0).reshape(len(E), -1, layer.weight_shape[-1]).sum(axis=2)

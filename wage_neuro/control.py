@@ -10,6 +10,7 @@ from wage_neuro.errors import SettingError
 from wage_neuro.rules import Rules
 
 LOG2_ETA_RANGE = (-16, 16)
+HOLD_MAX = 2**31 - 1  # a Var of a Lava Process holds 32 bits
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Control:
     (LayerControl(log2_eta=None, hold=7), LayerControl(log2_eta=3, hold=7))
     """
 
-    log2_eta: int | tuple[int | None, ...]
+    log2_eta: int | tuple[int | None, ...] | None
     hold: int | tuple[int, ...] | None = None
 
     def of_layers(self, layers: int, rules: Rules) -> tuple[LayerControl, ...]:
@@ -53,8 +54,8 @@ class Control:
             if eta is not None and not (_is_whole(eta) and low <= eta <= high):
                 raise SettingError(f"eta=2**{eta}: want 2**{low} .. 2**{high}")
         for hold in holds:
-            if not _is_whole(hold) or hold < 1:
-                raise SettingError(f"hold={hold!r}: want a whole number >= 1")
+            if not _is_whole(hold) or not 1 <= hold <= HOLD_MAX:
+                raise SettingError(f"hold={hold!r}: want a whole number in 1..{HOLD_MAX}")
         return tuple(
             LayerControl(None if eta is None else int(eta), int(hold))
             for eta, hold in zip(etas, holds, strict=True)

@@ -41,6 +41,13 @@ def feedback_weights(layer: Layer, classes: int, rules: Rules, seed: int) -> np.
     return None
 
 
+def backward_weights(layer: Layer, V: np.ndarray, classes: int, rules: Rules, seed: int) -> np.ndarray | None:
+    """Return what a layer's error goes back through: its visible weights, fixed ones, or none."""
+    if rules.feedback == "transposed":
+        return V
+    return feedback_weights(layer, classes, rules, seed) if rules.feedback == "random" else None
+
+
 @lru_cache(maxsize=64)  # every step asks for them
 def _draw(seed: int, layer: int, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     r = random_bits.bits16(seed, random_bits.FEEDBACK, layer, 0, 0, shape[0] * shape[1])

@@ -435,7 +435,10 @@ def _conv_backward(
     return (total if factors else None), D
 
 
-def _unpool(layer: Layer, kept: Kept, E: np.ndarray, part: slice, dtype: type) -> np.ndarray:
+def _unpool(
+    layer: Layer, kept: Kept, E: np.ndarray, part: slice = slice(None), dtype: type = np.float64
+) -> np.ndarray:
+    """Error at each place of Z, (n, *z_shape) in scratch memory: that of the windows which chose it."""
     if not layer.pool:
         return kernels.as_carrier(E[part], dtype, "unpool")
     assert kept.winner is not None

@@ -9,7 +9,7 @@ import numpy as np
 from wage_neuro import activity, layers
 from wage_neuro.activity import Watch
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.feedback import arriving_error, feedback_weights, leaving_error
+from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
@@ -222,11 +222,7 @@ def pass_error(
     spikes, learns = None, control.log2_eta is not None
     if control.log2_eta is not None and rules.update == "coincidence":
         spikes = layers.learning_spikes(layer, kept, E, control.log2_eta, *seed_step)
-    W_back = {
-        "transposed": lambda: V,
-        "random": lambda: feedback_weights(layer, classes, rules, seed_step[0]),
-        "direct": lambda: None,
-    }[rules.feedback]()
+    W_back = backward_weights(layer, V, classes, rules, seed_step[0])
     G, D = layers.backward(layer, W_back, kept, E, spikes, learns)
     if counts is not None:
         activity.count_error(counts, layer, kept, E, (spikes or (kept.a_in, E)) if learns else None)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
-from wage_neuro import kernels
+from wage_neuro import kernels, random_bits
+from wage_neuro.bits import code_dtype
+from wage_neuro.train import Held, State
 
 settings.register_profile("wage", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("wage")
@@ -27,6 +31,88 @@ def plain() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def plain_train(plain) -> Callable:
+    """`train_step` in Python ints; only the random bits are the oracle's own.
+
+    log2_eta, hold : of all layers, or a list with one a layer; log2_eta None freezes
+    S_forward : the weights that the samples met on their way up, if others
+    """
+
+    def bits(state, layer, purpose, shape, step):
+        return random_bits.bits16(state.seed, purpose, layer.index, step, 0, int(np.prod(shape)))
+
+    def of_updates(state, layer, rules):
+        if rules.update != "coincidence":
+            return bits(state, layer, random_bits.UPDATE, layer.weight_shape, state.step)
+        neurons = (random_bits.PRE, layer.in_shape), (random_bits.POST, layer.out_shape)
+        return [bits(state, layer, purpose, shape, state.step) for purpose, shape in neurons]
+
+    def of_feedback(net, state, layer, rules):
+        fan_in, n_out = int(np.prod(layer.weight_shape[:-1])), layer.weight_shape[-1]
+        shape = (
+            (net.classes, int(np.prod(layer.out_shape))) if rules.feedback == "direct" else (fan_in, n_out)
+        )
+        r = bits(state, layer, random_bits.FEEDBACK, shape, 0)
+        return plain.each(plain.feedback_weight, plain.ints(r)).reshape(shape)
+
+    def train(net, state, x, labels, log2_eta, rules, hold=None, S_forward=None, trace=None):
+        layers = net.layers
+        etas = log2_eta if isinstance(log2_eta, list) else [log2_eta] * len(layers)
+        holds = hold if isinstance(hold, list) else [hold or rules.hold] * len(layers)
+        held = [[(h.exponent, h.below) for h in kind] for kind in (state.error_held, state.gradient_held)]
+        random = [of_updates(state, layer, rules) for layer in layers]
+        exponents = [[m for m, _ in kind] for kind in held] if rules.shift == "held" else None
+        B = [of_feedback(net, state, layer, rules) for layer in layers]
+        S = state.S if S_forward is None else S_forward
+        new, logits, peaks = plain.step(
+            net.specs, net.bits, S, x, labels, etas, random, rules, exponents, state.S, B, trace
+        )
+        if rules.shift == "held":
+            held = [
+                [plain.held(h, peak, len(x), n) for h, peak, n in zip(kind, tops, holds, strict=True)]
+                for kind, tops in zip(held, peaks, strict=True)
+            ]
+        error_held, moved = (tuple(Held(*h) for h in kind) for kind in held)
+        learned = [eta is not None and rules.update != "coincidence" for eta in etas]
+        gradient_held = tuple(
+            after if learns else before
+            for learns, before, after in zip(learned, state.gradient_held, moved, strict=True)
+        )
+        S = tuple(np.array(s.tolist(), before.dtype) for s, before in zip(new, state.S, strict=True))
+        after = replace(state, S=S, error_held=error_held, gradient_held=gradient_held, step=state.step + 1)
+        return after, logits
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def random_state() -> Callable[..., State]:
+    """Stored weights over their whole range, the ends too."""
+
+    def make(net, rules, seed=0):
+        rng, bound = np.random.default_rng(seed), net.bits.stored_max(rules.stored_range)
+        dtype = code_dtype(net.bits.k_G)
+        S = tuple(rng.integers(-bound, bound + 1, layer.weight_shape).astype(dtype) for layer in net.layers)
+        for s in S:
+            s.flat[:2] = bound, -bound
+        return State(S, *((Held(),) * len(S),) * 2, seed)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def batch_of() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Input codes over their whole range, with labels."""
+
+    def make(net, n, seed=1):
+        rng, top = np.random.default_rng(seed), net.bits.activation_max
+        x = rng.integers(-top if net.signed_input else 0, top + 1, (n, *net.input_shape))
+        return x.astype(code_dtype(net.bits.k_A)), rng.integers(0, net.classes, n)
+
+    return make
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ Arrays are numpy arrays of Python ints (dtype object), which neither round nor o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -71,6 +72,21 @@ def error_code(D: int, m: int | None, k_E: int) -> int:
 
 def stored_bound(k_W: int, k_G: int, stored_range: str) -> int:
     return top(k_W) * 2 ** (k_G - k_W) if stored_range == "authors" and k_G >= k_W else top(k_G)
+
+
+def held(before: tuple, largest: int, samples: int, hold: int) -> tuple:
+    """(exponent, samples below it) after a batch: up at once, down by one after `hold` samples below."""
+    (m, below), reached = before, exponent(largest)
+    if reached is None:
+        return before
+    if m is None or reached >= m:
+        return reached, 0
+    return (m - 1, 0) if below + samples >= hold else (m, below + samples)
+
+
+def feedback_weight(r: int) -> int:
+    """-1, 0, 1 for the lower, middle and upper third of 16 random bits."""
+    return r * 3 // 2**16 - 1
 
 
 def output_error(Z: list[int], label: int, target: int, loss: str = "sse", margin: int = 0) -> list[int]:
@@ -169,12 +185,15 @@ def pairs(specs) -> list[tuple]:
     return found
 
 
-def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_back=None):
+def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_back=None, B=None, trace=None):
     """One training step; `exponents` (errors, gradients) are the held ones, else those of the batch.
 
+    log2_eta : of each layer; None leaves its weights as they are
     random : of each layer, 16 bits a weight; with coincidence updates (16 bits an input, 16 bits an output).
-
     S_back : the weights that the error meets and changes, where others than S went forward.
+    B : fixed feedback weights of each layer, where rules.feedback asks for them
+    trace : a list that gets what every layer saw, for `activity`
+
     Returns new S of each layer, logits, and the peaks (errors, gradients) of each layer.
     """
     k_W, k_A, k_G, k_E = bits.k_W, bits.k_A, bits.k_G, bits.k_E
@@ -188,17 +207,20 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         if pooling:
             Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size)
         shift = k_W - 1 + alpha_shift(int(np.prod(W.shape[:-1])), k_W)
-        kept.append((a, W_back, Z, chosen, full.shape, shift))
-        a = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
+        out = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
+        kept.append((a, out, W_back, Z, chosen, full.shape, shift))
+        a = out
     logits = Z
     target = 2 ** (k_A - 1 + shift)
     rows = zip(logits.tolist(), labels.tolist(), strict=True)
     D = np.array([output_error(z, label, target, rules.loss, rules.margin) for z, label in rows], object)
-    peaks_E, peaks_G = [], []
+    peaks_E, peaks_G, last_E = [], [], None
     for i, (spec, _) in reversed(list(enumerate(pairs(specs)))):
-        a, W, Z, chosen, full_shape, shift = kept[i]
-        D = D.reshape(Z.shape)
+        a, out, W, Z, chosen, full_shape, shift = kept[i]
         hidden = i < len(kept) - 1
+        if hidden and rules.feedback == "direct":
+            D = last_E @ B[i]
+        D = D.reshape(Z.shape)
         if hidden:
             D[top(k_A) * 2**shift < Z] = 0
         peaks_E.insert(0, max(map(abs, D.flat)))
@@ -206,13 +228,22 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         E = each(lambda d, m=m: error_code(d, m, k_E), D)
         if hidden:
             E[Z <= 0] = 0
-        pre, post, coincidence = a, E, rules.update == "coincidence"
+        else:
+            last_E = E
+        pre, post, eta = a, E, log2_eta[i]
+        coincidence = rules.update == "coincidence" and eta is not None
         if coincidence:
             pre_bits, post_bits = (ints(r).reshape(c.shape) for r, c in zip(random[i], (a, E), strict=True))
             pre = each(lambda c, r: spike(c, r, 1 - k_A), a, pre_bits)
-            post = each(lambda c, r: spike(c, r, log2_eta + 1 - k_E), E, post_bits)
+            post = each(lambda c, r, eta=eta: spike(c, r, eta + 1 - k_E), E, post_bits)
+        codes = E
         if chosen:
             E, post = unpool(E, chosen, full_shape), unpool(post, chosen, full_shape)
+        if trace is not None:
+            leaves = out if hidden else logits
+            trace.insert(0, SimpleNamespace(a=a, out=leaves, codes=codes, E=E, pre=pre, post=post, eta=eta))
+        if rules.feedback == "random" and i:
+            W = ints(B[i]).reshape(W.shape)
         if hasattr(spec, "kernel"):
             G, _ = convolve_back(pre, W, post, spec.stride, spec.padding)
             _, D = convolve_back(a, W, E, spec.stride, spec.padding)
@@ -224,11 +255,50 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         G = G.reshape(stored.shape)
         if coincidence:
             stored = each(lambda s, g, bound=bound: clip(s - clip(g, -1, 1), -bound, bound), stored, G)
-        elif m is not None:
+        elif m is not None and eta is not None:
 
-            def move(s, g, r, m=m, bound=bound):
-                return updated(s, g, r, m, log2_eta, bound, rules.update == "ternary")
+            def move(s, g, r, m=m, eta=eta, bound=bound):
+                return updated(s, g, r, m, eta, bound, rules.update == "ternary")
 
             stored = each(move, stored, G, ints(random[i]).reshape(stored.shape))
         new.insert(0, stored)
     return new, logits, (peaks_E, peaks_G)
+
+
+# --- activity ---------------------------------------------------------------------------------------
+
+
+def synapses(spec, in_shape: tuple[int, ...], z_shape: tuple[int, ...]) -> Iterator[tuple]:
+    """(place of the input, place of the product) of every synapse, as often as one sample uses it."""
+    if not hasattr(spec, "kernel"):
+        yield from product(np.ndindex(in_shape), np.ndindex(z_shape))
+        return
+    rows, columns = (taps(n, spec.kernel, spec.stride, spec.padding) for n in in_shape[:2])
+    for (y, row), (x, column) in product(enumerate(rows), enumerate(columns)):
+        for (_, v), (_, u), c, o in product(row, column, range(in_shape[2]), range(z_shape[2])):
+            yield (v, u, c), (y, x, o)
+
+
+def activity(specs, trace, before, after, rules) -> list[dict[str, int]]:
+    """What each layer did in one step, counted one synapse after the other."""
+    counts = []
+    for i, ((spec, _), t) in enumerate(zip(pairs(specs), trace, strict=True)):
+        found = {
+            "inputs": sum(a != 0 for a in t.a.flat),
+            "spikes": sum(a != 0 for a in t.out.flat),
+            "synaptic_operations": 0,
+            "errors": sum(e != 0 for e in t.codes.flat),
+            "error_operations": 0,
+            "learning_operations": 0,
+            "updates": sum(s != r for s, r in zip(ints(before[i]).flat, ints(after[i]).flat, strict=True)),
+        }
+        places = list(synapses(spec, t.a.shape[1:], t.E.shape[1:]))
+        for a, E, pre, post in zip(t.a, t.E, t.pre, t.post, strict=True):
+            for source, place in places:
+                found["synaptic_operations"] += a[source] != 0
+                found["error_operations"] += E[place] != 0 and i > 0 and rules.feedback != "direct"
+                found["learning_operations"] += pre[source] != 0 and post[place] != 0 and t.eta is not None
+        if rules.feedback == "direct" and i < len(trace) - 1:
+            found["error_operations"] = sum(e != 0 for e in trace[-1].codes.flat for _ in t.out[0].flat)
+        counts.append(found)
+    return counts

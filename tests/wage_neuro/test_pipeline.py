@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state, random_bits
+from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro.activity import FIELDS
 
 NETS = {
     "one layer": Network((Dense(3),), (5,)),
@@ -16,64 +17,82 @@ NETS = {
 }
 
 
-def plain_run(plain, net, state, x, labels, log2_eta, rules):
-    """Sample j learns at layer i when j - 1 have; forward it met weights that 2 (L - i) fewer had changed.
+@pytest.fixture
+def plain_run(plain, plain_train):
+    """Sample j learns at layer i when j - 1 have; forward it met weights that fewer had changed.
 
-    At layer i it goes up at time j + i and its error comes down at j + 2 L - i.
+    At layer i it goes up at time j + i. Its error comes down at j + 2 L - i: on its way up it missed the
+    last 2 (L - i) samples. Direct feedback is there at j + L + 1 in the last layer, one later in the others.
     """
-    L, versions, logits = len(net.layers), [state.S], []
-    held = [list(state.error_held), list(state.gradient_held)]
-    for j in range(len(x)):
-        S = [versions[max(0, j - 2 * (L - i))][i] for i in range(L)]
-        random = []
-        for layer in net.layers:
-            purposes = [(random_bits.UPDATE, layer.weight_shape)]
-            if rules.update == "coincidence":
-                purposes = [(random_bits.PRE, layer.in_shape), (random_bits.POST, layer.out_shape)]
-            place = layer.index, state.step + j, 0
-            bits = [random_bits.bits16(state.seed, p, *place, int(np.prod(s))) for p, s in purposes]
-            random.append(bits if rules.update == "coincidence" else bits[0])
-        exponents = [[h.exponent for h in kind] for kind in held]
-        one = slice(j, j + 1)
-        new, Z, peaks = plain.step(
-            net.specs, net.bits, S, x[one], labels[one], log2_eta, random, rules, exponents, versions[j]
-        )
-        for kind, tops in zip(held, peaks, strict=True):
-            if kind is held[0] or rules.update != "coincidence":
-                kind[:] = [h.after(top, 1, rules.hold) for h, top in zip(kind, tops, strict=True)]
-        versions.append(new)
-        logits.append(Z[0].tolist())
-    error_held, gradient_held = map(tuple, held)
-    S = tuple(np.array(s.tolist(), before.dtype) for s, before in zip(versions[-1], state.S, strict=True))
-    return replace(
-        state, S=S, error_held=error_held, gradient_held=gradient_held, step=state.step + len(x)
-    ), logits
+
+    def run(net, state, x, labels, log2_eta, rules, hold=None):
+        L, states, logits, counts = len(net.layers), [state], [], []
+        late = [2 * (L - i) for i in range(L)]
+        if rules.feedback == "direct":
+            late = [L + 2 - i for i in range(L - 1)] + [2]
+        for j in range(len(x)):
+            S = [states[max(0, j - late[i])].S[i] for i in range(L)]
+            one = slice(j, j + 1)
+            trace: list = []
+            new, Z = plain_train(net, states[j], x[one], labels[one], log2_eta, rules, hold, S, trace)
+            if j % 3 == 0:
+                counts.append(plain.activity(net.specs, trace, states[j].S, new.S, rules))
+            states.append(new)
+            logits.append(Z[0].tolist())
+        return states[-1], logits, counts
+
+    return run
 
 
+@pytest.fixture
+def assert_pipelined_is_plain(plain_run, sparse_images, assert_same_state):
+    def check(net, rules, log2_eta=0, hold=None):
+        control = log2_eta if hold is None else Control(tuple(log2_eta), tuple(hold))
+        state = initial_state(net, 6)
+        images, labels = sparse_images(24, net.input_shape, net.classes)
+        engine = NumpyEngine(net, rules, state=state)
+        engine.watch(3)
+        for part in (slice(0, 12), slice(12, 24)):  # it drains between batches
+            found = engine.train(images[part], labels[part], control)
+            state, logits, counts = plain_run(
+                net, state, net.encode(images[part]), labels[part], log2_eta, rules, hold
+            )
+            assert found.tolist() == logits
+            activity = engine.activity()
+            assert activity.samples == len(counts) == 4
+            for i, layer in enumerate(activity.counts):
+                for field, count in zip(FIELDS, layer, strict=True):
+                    assert count == sum(sample[i][field] for sample in counts), f"{field} of layer {i}"
+            assert_same_state(engine.state, state)
+        return [not np.array_equal(a, b) for a, b in zip(state.S, initial_state(net, 6).S, strict=True)]
+
+    return check
+
+
+@pytest.mark.parametrize("feedback", ["transposed", "random", "direct"])
 @pytest.mark.parametrize("update", ["wide", "ternary", "coincidence"])
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-def test_weights_that_a_sample_meets(net, update, plain, sparse_images, assert_same_state):
-    rules = Rules(batch=12, shift="held", hold=3, update=update, pipelined=True)
-    state = initial_state(net, 6)
-    images, labels = sparse_images(24, net.input_shape, net.classes)
-    engine = NumpyEngine(net, rules, state=state)
-    for part in (slice(0, 12), slice(12, 24)):  # it drains between batches
-        found = engine.train(images[part], labels[part], 0)
-        state, logits = plain_run(plain, net, state, net.encode(images[part]), labels[part], 0, rules)
-        assert found.tolist() == logits
-        assert_same_state(engine.state, state)
-    assert any(not np.array_equal(a, b) for a, b in zip(state.S, initial_state(net, 6).S, strict=True))
+def test_weights_that_a_sample_meets(net, update, feedback, assert_pipelined_is_plain):
+    rules = Rules(batch=12, shift="held", hold=3, update=update, pipelined=True, feedback=feedback)
+    assert any(assert_pipelined_is_plain(net, rules))
+
+
+@pytest.mark.parametrize("feedback", ["transposed", "random", "direct"])
+def test_control_of_each_layer(feedback, assert_pipelined_is_plain):
+    rules = Rules(batch=12, shift="held", update="ternary", pipelined=True, feedback=feedback)
+    for frozen in range(3):
+        log2_eta: list[int | None] = [2, 0, 1]
+        log2_eta[frozen] = None
+        moved = assert_pipelined_is_plain(NETS["dense"], rules, log2_eta, [2, 5, 3])
+        assert moved == [i != frozen for i in range(3)]
 
 
 @pytest.mark.parametrize("update", ["wide", "ternary", "coincidence"])
-def test_a_pipeline_of_one_sample_is_a_batch_of_one(update, sparse_images, assert_same_state):
-    net = NETS["conv"]
+@pytest.mark.parametrize("feedback", ["transposed", "random", "direct"])
+def test_a_pipeline_of_one_sample_is_a_batch_of_one(feedback, update, sparse_images, assert_same_state):
+    net, one = NETS["conv"], Rules(batch=1, shift="held", update=update, feedback=feedback)
     images, labels = sparse_images(9, net.input_shape, net.classes)
-    runs = []
-    for pipelined in (False, True):
-        runs.append(
-            NumpyEngine(net, Rules(batch=1, shift="held", update=update, pipelined=pipelined), seed=4)
-        )
-        logits = runs[-1].train(images, labels, 2)
-    assert logits.shape == (9, 3)
+    runs = [NumpyEngine(net, replace(one, pipelined=pipelined), seed=4) for pipelined in (False, True)]
+    for run in runs:
+        assert run.train(images, labels, 2).shape == (9, 3)
     assert_same_state(runs[0].state, runs[1].state)

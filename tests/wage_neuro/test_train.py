@@ -36,73 +36,26 @@ SPREAD = [
 ] + [(2, 2, 2, 2), (16, 16, 16, 16), (2, 8, 8, 8), (2, 16, 16, 16), (16, 2, 2, 2)]
 
 
-def random_state(net, rules, seed=0):
-    """Stored weights over their whole range, the ends too."""
-    rng, bound = np.random.default_rng(seed), net.bits.stored_max(rules.stored_range)
-    dtype = code_dtype(net.bits.k_G)
-    S = tuple(rng.integers(-bound, bound + 1, layer.weight_shape).astype(dtype) for layer in net.layers)
-    for s in S:
-        s.flat[:2] = bound, -bound
-    return State(S, *((Held(),) * len(S),) * 2, seed)
+@pytest.fixture
+def assert_steps_are_plain(plain_train, assert_same_state, assert_same_arrays, random_state, batch_of):
+    def check(net, rules, log2_eta=3, steps=2):
+        state = random_state(net, rules)
+        for step in range(steps):
+            x, labels = batch_of(net, rules.batch, seed=step)
+            expected, logits = plain_train(net, state, x, labels, log2_eta, rules)
+            state, found = train_step(net, state, x, labels, log2_eta, rules)
+            assert_same_arrays(found, logits, "logits")
+            assert_same_state(state, expected)
+            assert all(S.dtype == code_dtype(net.bits.k_G) for S in state.S)
 
-
-def batch_of(net, n, seed=1):
-    rng, top = np.random.default_rng(seed), net.bits.activation_max
-    x = rng.integers(-top if net.signed_input else 0, top + 1, (n, *net.input_shape))
-    return x.astype(code_dtype(net.bits.k_A)), rng.integers(0, net.classes, n)
-
-
-def drawn(layer, state, rules):
-    """The random bits of one layer, in the form that the plain step takes."""
-
-    def bits(purpose, count):
-        return random_bits.bits16(state.seed, purpose, layer.index, state.step, 0, count)
-
-    if rules.update == "coincidence":
-        sizes = (random_bits.PRE, layer.in_shape), (random_bits.POST, layer.out_shape)
-        return tuple(bits(purpose, int(np.prod(shape))) for purpose, shape in sizes)
-    return bits(random_bits.UPDATE, layer.n_weights)
-
-
-def plain_step(plain, net, state, x, labels, log2_eta, rules):
-    exponents = None
-    if rules.shift == "held":
-        exponents = [
-            [held.exponent for held in state.error_held],
-            [held.exponent for held in state.gradient_held],
-        ]
-    random = [drawn(layer, state, rules) for layer in net.layers]
-    return plain.step(net.specs, net.bits, state.S, x, labels, log2_eta, random, rules, exponents)
-
-
-def assert_steps_are_plain(plain, net, rules, log2_eta=3, steps=2):
-    state = random_state(net, rules)
-    for step in range(steps):
-        x, labels = batch_of(net, rules.batch, seed=step)
-        S, logits, (peaks_E, peaks_G) = plain_step(plain, net, state, x, labels, log2_eta, rules)
-        new, found = train_step(net, state, x, labels, log2_eta, rules)
-        assert np.array_equal(found, logits)
-        for one, other in zip(new.S, S, strict=True):
-            assert np.array_equal(one, other)
-            assert one.dtype == code_dtype(net.bits.k_G)
-        assert new.step == step + 1
-        for before, after, peaks in (
-            (state.error_held, new.error_held, peaks_E),
-            (state.gradient_held, new.gradient_held, peaks_G),
-        ):
-            held = [h.after(p, rules.batch, rules.hold) for h, p in zip(before, peaks, strict=True)]
-            if rules.shift == "held" and (rules.update != "coincidence" or before is state.error_held):
-                assert list(after) == held
-            else:
-                assert after == before
-        state = new
+    return check
 
 
 @pytest.mark.parametrize("widths", SPREAD, ids=lambda widths: "-".join(map(str, widths)))
-def test_every_width_is_plain(widths, plain):
+def test_every_width_is_plain(widths, assert_steps_are_plain):
     net = Network(DENSE, (7,), "-".join(map(str, widths)), signed_input=True)
     for stored_range, update in (("authors", "wide"), ("paper", "wide"), ("paper", "ternary")):
-        assert_steps_are_plain(plain, net, Rules(batch=4, stored_range=stored_range, update=update))
+        assert_steps_are_plain(net, Rules(batch=4, stored_range=stored_range, update=update))
 
 
 @pytest.mark.parametrize("widths", ["2888", "16-16-16-16", "2-16-8-16", "3-9-12-6", "8448"])
@@ -118,14 +71,14 @@ def test_every_width_is_plain(widths, plain):
     ],
     ids=lambda rules: f"{rules.update}-{rules.shift}-{rules.loss}",
 )
-def test_every_rule_is_plain(specs, rules, widths, plain):
+def test_every_rule_is_plain(specs, rules, widths, assert_steps_are_plain):
     net = Network(specs, (7,) if specs is DENSE else (7, 6, 2), widths, signed_input=specs is CONV)
-    assert_steps_are_plain(plain, net, rules, log2_eta=1, steps=5 if specs is DENSE else 3)
+    assert_steps_are_plain(net, rules, log2_eta=1, steps=5 if specs is DENSE else 3)
 
 
 @pytest.mark.parametrize("update", ["wide", "ternary", "coincidence"])
 @pytest.mark.parametrize("shift", ["batch", "held"])
-def test_a_step_leaves_what_it_is_given(shift, update, assert_same_state):
+def test_a_step_leaves_what_it_is_given(shift, update, assert_same_state, random_state, batch_of):
     net = Network(CONV, (7, 6, 2))
     rules = Rules(batch=1 if update == "coincidence" else 5, shift=shift, update=update)
     state = random_state(net, rules)
@@ -143,7 +96,7 @@ def test_a_step_leaves_what_it_is_given(shift, update, assert_same_state):
     assert all(np.array_equal(one, other) for one, other in zip(copies[1:], (x, labels), strict=True))
 
 
-def test_the_first_state_is_unchanged_after_training(assert_same_state):
+def test_the_first_state_is_unchanged_after_training(assert_same_state, batch_of):
     net = Network(DENSE, (7,))
     first = initial_state(net, seed=4)
     state = first
@@ -182,7 +135,7 @@ def test_a_batch_with_its_margin_is_not_learned():
         assert np.array_equal(new.S[0], state.S[0]) != learns
 
 
-def test_unset_exponents_send_nothing():
+def test_unset_exponents_send_nothing(batch_of):
     """With shift='held' a layer learns its exponent from the step before, so the error creeps down."""
     net, rules = Network((Dense(20), Dense(20), Dense(3)), (20,)), Rules(batch=16, shift="held")
     state, moved = initial_state(net, 5), []
@@ -202,7 +155,7 @@ def test_unset_exponents_send_nothing():
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 6])
-def test_held_exponents_make_a_batch_independent_of_its_cut(cut):
+def test_held_exponents_make_a_batch_independent_of_its_cut(cut, random_state, batch_of):
     """Sample after sample: the same codes, gradients that add up, the same next exponents."""
     net, rules = Network(CONV, (7, 6, 2)), Rules(batch=6, shift="held")
     state = random_state(net, rules)
@@ -244,7 +197,7 @@ def test_held_exponents_make_a_batch_independent_of_its_cut(cut):
 
 @pytest.mark.parametrize("log2_eta", [-4, 0, 3, 16])
 @pytest.mark.parametrize("update", ["ternary", "coincidence"])
-def test_small_updates_move_by_one_at_most(update, log2_eta):
+def test_small_updates_move_by_one_at_most(update, log2_eta, random_state, batch_of):
     rules = Rules(batch=1 if update == "coincidence" else 8, update=update)
     net = Network(CONV, (7, 6, 2))
     state = random_state(net, rules)
@@ -256,7 +209,7 @@ def test_small_updates_move_by_one_at_most(update, log2_eta):
 
 
 @pytest.mark.parametrize("shift", ["batch", "held"])
-def test_order_of_the_samples_does_not_matter(shift, assert_same_state):
+def test_order_of_the_samples_does_not_matter(shift, assert_same_state, batch_of):
     net, rules = Network(CONV, (7, 6, 2)), Rules(batch=8, shift=shift)
     one = other = initial_state(net, 2)
     for step in range(4):
@@ -267,7 +220,7 @@ def test_order_of_the_samples_does_not_matter(shift, assert_same_state):
         assert_same_state(one, other)
 
 
-def test_seed_and_step_name_the_random_bits():
+def test_seed_and_step_name_the_random_bits(batch_of):
     net, rules = Network((Dense(40),), (40,)), Rules(batch=8)
     state, data = initial_state(net, 1), batch_of(net, 8)
     new = [
@@ -285,16 +238,8 @@ PEAK = st.integers(0, 2**40)
 
 @given(st.none() | st.integers(0, 40), st.integers(0, 20), PEAK, st.integers(1, 10), st.integers(1, 30))
 def test_peak_hold(plain, exponent, below, peak, samples, hold):
-    held = Held(exponent, below)
-    after, m = held.after(peak, samples, hold), plain.exponent(peak)
-    if m is None:
-        assert after == held
-    elif exponent is None or m >= exponent:
-        assert after == Held(m, 0)  # up at once
-    elif below + samples >= hold:
-        assert after == Held(exponent - 1, 0)
-    else:
-        assert after == Held(exponent, below + samples)
+    after = Held(exponent, below).after(peak, samples, hold)
+    assert (after.exponent, after.below) == plain.held((exponent, below), peak, samples, hold)
 
 
 def test_down_by_one_after_hold_samples():
@@ -330,7 +275,7 @@ def test_initial_state_is_named_by_its_seed(assert_same_state):
 
 @pytest.mark.parametrize("part", [1, 3, 7, 512])
 @pytest.mark.parametrize("n", [0, 1, 7, 10])
-def test_predictions_in_parts(part, n, monkeypatch, plain):
+def test_predictions_in_parts(part, n, monkeypatch, plain, random_state, batch_of):
     net, rules = Network(CONV, (7, 6, 2)), Rules(batch=1)
     state = random_state(net, rules)
     x, labels = batch_of(net, n)
