@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments import datasets, run_folder
+from experiments import datasets, export, run_folder
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -255,6 +255,9 @@ def curves(
     run_folder.check_writable(output)
     draw(output, records, mark, mark_label)
     console.print(f"drawn to {output}")
+
+
+export.register(app, console)
 
 
 @app.command("data")

@@ -13,9 +13,9 @@ point. So:
 - The last layer has weights V and a Sigma neuron: it sends its running sum, 64 Z.
 - netx has no pooling: a network with MaxPool is refused.
 
-Feed it with input codes times 64, as changes from the image before (zeros while it settles, one step a layer):
-`hdf5.Network(FILE, skip_layers=1)`. Images are (width, height, channels) there, (channels, height, width) in
-the file; a network that begins with Flatten takes the (channels, height, width) image as a row.
+Load it with `hdf5.Network(FILE, skip_layers=1)`. Feed it with input codes times 64, as changes from the image
+before, then with zeros until it has settled, a step a layer. Images are (width, height, channels) there,
+(channels, height, width) in the file; a network that begins with Flatten takes the latter as a row.
 
 The HDF5 attribute `wage_neuro`, which netx does not read, names the network in JSON.
 """
@@ -144,7 +144,8 @@ def from_netx(tree: Tree, header: str | bytes) -> Inference:
 
     def weights_of(network: Network) -> Iterator[np.ndarray]:
         for layer in network.layers:
-            place = 1 + layer.index + sum(flattens(network, below) for below in network.layers[: layer.index + 1])
+            before = network.layers[: layer.index + 1]
+            place = len(before) + sum(flattens(network, below) for below in before)
             W = np.asarray(tree[f"layer/{place}/weight"])
             wanted = _weights(network, layer, np.zeros(layer.weight_shape)).shape
             if W.shape != wanted:
@@ -154,7 +155,8 @@ def from_netx(tree: Tree, header: str | bytes) -> Inference:
     inference = Inference.from_header(header, weights_of)
     wanted = to_netx(inference)
     if set(tree) != set(wanted):
-        raise CheckpointError(f"{sorted(set(tree) ^ set(wanted))[0]}: not as in a file of {inference.network}")
+        odd = min(set(tree) ^ set(wanted))
+        raise CheckpointError(f"{odd}: in one of this file and {inference.network} only")
     for path, value in wanted.items():
         if not np.array_equal(tree[path], value):
             raise CheckpointError(f"{path}: not that of {inference.network}")
@@ -178,6 +180,7 @@ def read(path: Path) -> Inference:
     with reading(path, "netx file"), h5py.File(path, "r") as file:
         if "wage_neuro" not in file.attrs:
             raise CheckpointError("a netx file that wage-neuro did not write: no attribute 'wage_neuro'")
-        tree: Tree = {}
-        file.visititems(lambda name, item: tree.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        names: list[str] = []
+        file.visit(names.append)
+        tree = {name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)}
         return from_netx(tree, file.attrs["wage_neuro"])

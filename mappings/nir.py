@@ -126,7 +126,7 @@ def _level(add, layer: Layer, source: str, j: int, theta: float) -> str:
 def _check(network: Network) -> None:
     if network.bits.k_A > K_A_MAX:
         raise NetworkError(
-            f"k_A={network.bits.k_A}: NIR counts the levels of an activation one by one; want {K_A_MAX} at most"
+            f"k_A={network.bits.k_A}: NIR counts an activation's levels one by one; want {K_A_MAX} at most"
         )
     for layer in network.layers:
         if 2 * layer.z_bound > EXACT:  # the half beside a tie takes a bit

@@ -10,9 +10,10 @@ All numbers are little-endian.
     ...        the layers' weights, one layer after the other, each from a new byte
     last 4     CRC-32 of all bytes before
 
-Weight i of a layer, counted row-major in its weight shape ((n_in, n_out), or (kernel, kernel, c_in, c_out)), is
-in byte i // 4 of the layer, bits 2 (i % 4) and the one above: 00 is 0, 01 is 1, 11 is -1 (two's complement);
-10 is refused. Unused bits of a layer's last byte are 0.
+Weights count row-major in their shape, (n_in, n_out) or (kernel, kernel, c_in, c_out); n_in of a dense layer
+after an image counts (height, width, channels). Weight i is in byte i // 4 of its layer, bits 2 (i % 4) and
+the one above: 00 is 0, 01 is 1, 11 is -1 (two's complement); 10 is refused. Unused bits of a layer's last
+byte are 0.
 """
 
 from __future__ import annotations
@@ -24,12 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mappings.inference import Inference, check_format, reading
+from mappings.inference import FORMAT, Inference, check_format, reading
 from wage_neuro.errors import BitWidthError, CheckpointError
 from wage_neuro.files import written_whole
 from wage_neuro.network import Network
 
-FORMAT = 1
 MAGIC = b"\x89WAGE2\r\n"
 _HEAD = struct.Struct("<8sII")
 _CRC = struct.Struct("<I")
@@ -90,7 +90,8 @@ def from_packed(content: bytes) -> Inference:
             place += len(part)
             weights = unpack(part, layer.n_weights)
             if len(weights) != layer.n_weights:
-                raise CheckpointError(f"layer {layer.index} {layer}: {len(weights)} weights of {layer.n_weights}")
+                where = f"layer {layer.index} {layer}"
+                raise CheckpointError(f"{where}: {len(weights)} weights of {layer.n_weights}")
             yield weights.reshape(layer.weight_shape)
         if place != len(body):
             raise CheckpointError(f"{len(body) - place} bytes after the weights of {network}")
