@@ -206,8 +206,16 @@ def register(app: typer.Typer, console: Console) -> None:
             data = saved.extra.get("config", {}).get("data", "digits")
             images = datasets.load(data, data_dir).test_images
             rows = round_trip(saved, images)
-            results.append({"network": str(saved.network), "bits": str(saved.network.bits), "data": data,
-                            "images": len(images), "formats": rows})  # fmt: skip
+            results.append(
+                {
+                    "network": str(saved.network),
+                    "bits": str(saved.network.bits),
+                    "config": saved.extra.get("config"),
+                    "data": data,
+                    "images": len(images),
+                    "formats": rows,
+                }
+            )
             console.print(_table(results[-1]))
         if record:
             text = json.dumps({"round_trips": results, "versions": run_folder.versions()}, indent=1) + "\n"

@@ -25,8 +25,6 @@ from wage_neuro.specs import Dense
 from wage_neuro.train import Held, State, visible_weights
 
 FORMAT = 1
-_DAMAGE = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
-           TypeError, ValueError)  # fmt: skip  # what h5py, nir, numpy and JSON raise on damaged bytes
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise CheckpointError(f"{path}: no such file") from None
     except WageError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except _DAMAGE as error:
+    except Exception as error:  # h5py, nir, numpy, struct and JSON raise many kinds on damaged bytes
         text = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{path}: not a whole {what} ({text})") from None
 
