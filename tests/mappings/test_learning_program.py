@@ -1,4 +1,4 @@
-"""The learning program: an interpreter that knows the file alone learns to the same bits; so does what is loaded."""
+"""The learning program: an interpreter of the file alone learns to the same bits; so does what is loaded."""
 
 from __future__ import annotations
 
@@ -36,8 +36,14 @@ def shr(x, s):
 
 
 MEANING = {
-    "sgn": np.sign, "min": np.minimum, "max": np.maximum, "abs": np.abs, "clip": np.clip, "rne": rne, "shr": shr,
-}  # fmt: skip
+    "sgn": np.sign,
+    "min": np.minimum,
+    "max": np.maximum,
+    "abs": np.abs,
+    "clip": np.clip,
+    "rne": rne,
+    "shr": shr,
+}
 
 
 class Interpreter:

@@ -1,4 +1,4 @@
-"""netx: a reader that shares no code runs the file as lava-dl's blocks would; with lava-dl, lava-dl itself does."""
+"""netx: a reader that shares no code runs the file as lava-dl would; where lava-dl is, lava-dl does."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def windows(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np
 
 
 def run(graph: nir.NIRGraph, x: np.ndarray) -> np.ndarray:
-    """Run a NIR graph on (n, *input) whole numbers, by NIR's definitions alone; inputs of a node are summed."""
+    """Run a NIR graph on (n, *input) whole numbers, by NIR's definitions; what comes to a node is summed."""
     senders: dict[str, list[str]] = {name: [] for name in graph.nodes}
     for source, target in graph.edges:
         senders[target].append(source)
@@ -59,7 +59,7 @@ def apply(node: nir.NIRNode, x: np.ndarray) -> np.ndarray:
         assert tuple(node.dilation) == (1, 1)
         assert node.groups == 1
         assert not node.bias.any()
-        (top, left), (n_out, n_in, *kernel) = node.padding, node.weight.shape
+        (top, left), (n_out, _, *kernel) = node.padding, node.weight.shape
         rows = windows(np.pad(x, ((0, 0), (0, 0), (top, top), (left, left))), tuple(kernel), node.stride)
         n, _, h, w = rows.shape[:4]
         rows = rows.transpose(0, 2, 3, 1, 4, 5).reshape(n * h * w, -1)
@@ -182,9 +182,8 @@ def file(trained, tmp_path) -> Path:
 
 def change(path: Path, name: str, value: object) -> None:
     with h5py.File(path, "r+") as f:
-        dtype = f[name].dtype
         del f[name]
-        f.create_dataset(name, data=value, dtype=None if dtype == object else dtype)
+        f.create_dataset(name, data=value)
 
 
 def header(path: Path, **changes: object) -> None:
