@@ -17,7 +17,14 @@ from rich.table import Table
 from experiments import datasets, run_folder
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.errors import CheckpointError, EngineError, NetworkError, SettingError, WageError
+from wage_neuro.errors import (
+    BitWidthError,
+    CheckpointError,
+    EngineError,
+    NetworkError,
+    SettingError,
+    WageError,
+)
 from wage_neuro.train import predict
 
 FORMATS = ("nir", "netx", "packed", "program")
@@ -119,7 +126,7 @@ def round_trip(saved: Checkpoint, images: np.ndarray) -> list[dict[str, Any]]:
             path = Path(folder) / name
             try:
                 format_of(name).write(path, saved)
-            except NetworkError as error:
+            except (BitWidthError, NetworkError) as error:
                 rows.append({"format": name, "refused": str(error)})
                 continue
             back = format_of(kind_of(path)).read(path)
@@ -229,17 +236,18 @@ def _table(result: dict[str, Any]) -> Table:
     table = Table(
         "format",
         "bytes",
-        "smaller than float32",
+        "float32 weights take",
         "classes that differ",
         "logits that differ",
         title=f"{result['network']} on {result['images']:,} test images of {result['data']}",
     )
     for row in result["formats"]:
         if "refused" in row:
-            table.add_row(row["format"], f"refused: {row['refused']}")
+            table.add_row(row["format"], "refused")
+            table.caption = f"{row['format']}: {row['refused']}"
         else:
             table.add_row(
-                row["format"], f"{row['bytes']:,}", f"{row['float32_ratio']} x",
+                row["format"], f"{row['bytes']:,}", f"{row['float32_ratio']} x as much",
                 str(row["classes_that_differ"]), str(row["logits_that_differ"]),
             )  # fmt: skip
     return table

@@ -57,15 +57,17 @@ def test_a_program_resumes_to_the_same_bits(run, helpers, wage_neuro, tmp_path, 
 
 
 def test_round_trip_writes_its_record(run, uninterrupted, wage_neuro, tmp_path):
-    pooled = uninterrupted["batch"].folder
-    done = wage_neuro("round-trip", run, pooled, "--record", "r.json")
+    pooled, wider = uninterrupted["batch"].folder, Network.parse("9FC-10FC", (64,), bits="3888")
+    checkpoint.save(tmp_path / "wider.npz", Checkpoint(wider, Rules(), initial_state(wider)))
+    done = wage_neuro("round-trip", run, pooled, "wider.npz", "--record", "r.json")
     assert done.code == 0
-    strided, with_pools = json.loads((tmp_path / "r.json").read_text())["round_trips"]
+    strided, with_pools, wide = json.loads((tmp_path / "r.json").read_text())["round_trips"]
     assert strided["images"] == 360
     assert [row["format"] for row in strided["formats"]] == list(export.FORMATS)
     assert all(row["classes_that_differ"] == row["logits_that_differ"] == 0 for row in strided["formats"])
     assert "netx has no max-pooling" in with_pools["formats"][1]["refused"]
     assert "netx has no max-pooling" in done.out
+    assert "k_W=3: packed weights take two bits each" in wide["formats"][2]["refused"]
 
 
 def test_round_trip_sees_a_difference(run, wage_neuro, monkeypatch):
