@@ -40,8 +40,11 @@ def run(graph: nir.NIRGraph, x: np.ndarray) -> np.ndarray:
         if isinstance(node, nir.Input):
             result = x
         else:
-            total = value(senders[name][0]).astype(np.float32)
-            for sender in senders[name][1:]:
+            first, *others = senders[name]
+            total = value(first)
+            if others:
+                total = total.astype(np.float32)
+            for sender in others:
                 total += value(sender)
             result = apply(node, total)
         if readers[name] > 1:
@@ -69,7 +72,11 @@ def apply(node: nir.NIRNode, x: np.ndarray) -> np.ndarray:
         return x > node.threshold
     if isinstance(node, nir.SumPool2d):
         assert not np.any(node.padding)
-        return windows(x, tuple(int(k) for k in node.kernel_size), node.stride).sum(axis=(4, 5))
+        places = windows(x, tuple(int(k) for k in node.kernel_size), node.stride)
+        total = np.zeros(places.shape[:4], np.int16)
+        for i, j in np.ndindex(places.shape[4:]):
+            total += places[..., i, j]
+        return total
     if isinstance(node, nir.Flatten):
         assert (node.start_dim, node.end_dim) == (0, -1)  # of one sample
         return x.reshape(len(x), -1)
