@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments import chip_map, datasets, run_folder
+from experiments import chip_map, datasets, export, run_folder
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -293,6 +293,7 @@ def curves(
 
 
 app.command("map")(chip_map.map_command)
+export.register(app, console)
 
 
 @app.command("data")

@@ -48,7 +48,7 @@ def backward_weights(layer: Layer, V: np.ndarray, classes: int, rules: Rules, se
     return feedback_weights(layer, classes, rules, seed) if rules.feedback == "random" else None
 
 
-@lru_cache(maxsize=64)  # every step asks for them
+@lru_cache(maxsize=16)  # every step asks for them
 def _draw(seed: int, layer: int, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
     r = random_bits.bits16(seed, random_bits.FEEDBACK, layer, 0, 0, shape[0] * shape[1])
     B: np.ndarray = ((r.astype(np.int32) * 3 >> 16) - 1).astype(dtype).reshape(shape)

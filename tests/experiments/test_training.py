@@ -243,7 +243,7 @@ def test_a_row_says_what_an_engine_by_hand_says(bits, tmp_path, helpers):
     images, labels = digits.train_images[:400], digits.train_labels[:400]
     order = permutation(config.seed, 0, 400)[:EPOCH]
     engine = NumpyEngine(Network.parse(config.network, (8, 8, 1), 10, bits), config.rules, seed=config.seed)
-    logits = engine.train(images[order], labels[order], log2_eta=3)
+    logits = engine.train(images[order], labels[order], 3)
     target = engine.network.layers[-1].target
     wanted = np.zeros((EPOCH, 10), object)
     wanted[np.arange(EPOCH), labels[order]] = target

@@ -1,0 +1,253 @@
+"""The commands `export`, `import` and `round-trip`: a trained network leaves the house and comes back."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from experiments import datasets, run_folder
+from wage_neuro import checkpoint
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.errors import (
+    BitWidthError,
+    CheckpointError,
+    EngineError,
+    NetworkError,
+    SettingError,
+    WageError,
+)
+from wage_neuro.train import predict
+
+FORMATS = ("nir", "netx", "packed", "program")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a network is written to one kind of file, and read back."""
+
+    write: Callable[[Path, Checkpoint], None]
+    read: Callable[[Path], Checkpoint]
+
+
+def format_of(name: str) -> Format:
+    """Return the format called `name`.
+
+    Raises
+    ------
+    SettingError
+        If there is no such format.
+    EngineError
+        If what it needs is not installed.
+    """
+    try:
+        if name == "program":
+            from mappings import learning_program
+
+            return Format(learning_program.write, learning_program.read)
+        from mappings.inference import Inference
+
+        if name == "nir":
+            from mappings import nir as module
+        elif name == "netx":
+            from mappings import netx as module  # type: ignore[no-redef]
+        elif name == "packed":
+            from mappings import packed as module  # type: ignore[no-redef]
+        else:
+            raise SettingError(f"format {name!r}: want {', '.join(FORMATS)}")
+    except ImportError as error:
+        raise EngineError(f"format {name!r}: {error}") from None
+    return Format(
+        lambda path, saved: module.write(path, Inference.of(saved)),
+        lambda path: module.read(path).checkpoint(),
+    )
+
+
+def kind_of(path: Path) -> str:
+    """Return the format that a file is of, by its content.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, or of no format known here.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    if head == _HDF5:
+        return "netx" if _holds_layers(path) else "nir"
+    if head.startswith(b"\x89WAGE"):
+        return "packed"
+    if head.lstrip().startswith(b"{"):
+        return "program"
+    raise CheckpointError(f"{path}: not a file of {', '.join(FORMATS)}")
+
+
+def _holds_layers(path: Path) -> bool:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return "layer" in file
+    except OSError as error:
+        raise CheckpointError(f"{path}: truncated or damaged HDF5 ({' '.join(str(error).split())})") from None
+
+
+def load_run(run: Path) -> Checkpoint:
+    """Load the checkpoint of a run's folder, or a checkpoint file."""
+    return checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
+
+
+# --- the round trip ----------------------------------------------------------------------------------
+
+
+def round_trip(saved: Checkpoint, images: np.ndarray) -> list[dict[str, Any]]:
+    """Write and read a network in every format; compare what it answers to (n, ...) uint8 images.
+
+    Returns a row a format: bytes, times smaller than the weights in float32, and how many of the classes and
+    logits differ; or why the format refuses this network.
+    """
+    x = saved.network.encode(images)
+    logits = predict(saved.network, saved.state, x)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in FORMATS:
+            path = Path(folder) / name
+            try:
+                format_of(name).write(path, saved)
+            except (BitWidthError, NetworkError) as error:
+                rows.append({"format": name, "refused": str(error)})
+                continue
+            back = format_of(kind_of(path)).read(path)
+            answers = predict(back.network, back.state, x)
+            rows.append(
+                {
+                    "format": name,
+                    "bytes": path.stat().st_size,
+                    "float32_ratio": round(_smaller(path, saved), 2),
+                    "classes_that_differ": int((answers.argmax(axis=1) != logits.argmax(axis=1)).sum()),
+                    "logits_that_differ": int((answers != logits).sum()),
+                }
+            )
+    return rows
+
+
+def _smaller(path: Path, saved: Checkpoint) -> float:
+    return 4 * saved.network.n_weights / path.stat().st_size
+
+
+# --- the commands ------------------------------------------------------------------------------------
+
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")]
+
+
+def register(app: typer.Typer, console: Console) -> None:
+    """Add the commands to the app."""
+
+    @app.command("export")
+    def export_(
+        run: RunArgument,
+        to: Annotated[
+            str,
+            typer.Option(
+                help="`nir`, `netx` (lava-dl) or `packed` (two bits a weight), to answer with;"
+                " `program` (JSON), to go on learning with."
+            ),
+        ],
+        output: Annotated[Path, typer.Option(help="The file.")],
+    ) -> None:
+        """Write a trained network for other tools: NIR, lava-dl's netx, packed weights, learning program."""
+        form, saved = format_of(to), load_run(run)
+        run_folder.check_writable(output)
+        form.write(output, saved)
+        console.print(
+            f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
+            f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"
+            f" {_smaller(output, saved):.1f} x as much"
+        )
+
+    @app.command("import")
+    def import_(
+        file: Annotated[Path, typer.Argument(help="A file of `wage-neuro export`, of any format.")],
+        output: Annotated[Path, typer.Option(help="The checkpoint, such as `imported.npz`; must be new.")],
+    ) -> None:
+        """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
+        kind = kind_of(file)
+        saved = format_of(kind).read(file)
+        if output.exists():
+            raise SettingError(f"{output}: is there already")
+        run_folder.check_writable(output)
+        checkpoint.save(output, saved)
+        console.print(
+            f"{saved.network}, {saved.network.n_weights:,} weights, read from {file} ({kind}),"
+            f" written to {output}"
+        )
+
+    @app.command("round-trip")
+    def round_trip_(
+        runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or checkpoint files.")],
+        data_dir: Annotated[
+            Path | None, typer.Option("--data-dir", help="Folder with data sets.", show_default=False)
+        ] = None,
+        record: Annotated[
+            Path | None, typer.Option(help="Also write the numbers to this file.", show_default=False)
+        ] = None,
+    ) -> None:
+        """Export to every format, import again, and compare the answers to all test images."""
+        if record:
+            run_folder.check_writable(record)
+        results = []
+        for run in runs:
+            saved = load_run(run)
+            data = saved.extra.get("config", {}).get("data", "digits")
+            images = datasets.load(data, data_dir).test_images
+            rows = round_trip(saved, images)
+            results.append(
+                {
+                    "network": str(saved.network),
+                    "bits": str(saved.network.bits),
+                    "config": saved.extra.get("config"),
+                    "data": data,
+                    "images": len(images),
+                    "formats": rows,
+                }
+            )
+            console.print(_table(results[-1]))
+        if record:
+            text = json.dumps({"round_trips": results, "versions": run_folder.versions()}, indent=1) + "\n"
+            run_folder.write_text(record, text)
+        differ = sum(row.get("logits_that_differ", 0) for result in results for row in result["formats"])
+        if differ:
+            raise WageError(f"{differ} logits differ after a round trip")
+
+
+def _table(result: dict[str, Any]) -> Table:
+    table = Table(
+        "format",
+        "bytes",
+        "float32 weights take",
+        "classes that differ",
+        "logits that differ",
+        title=f"{result['network']} on {result['images']:,} test images of {result['data']}",
+    )
+    for row in result["formats"]:
+        if "refused" in row:
+            table.add_row(row["format"], "refused")
+            table.caption = f"{row['format']}: {row['refused']}"
+        else:
+            table.add_row(
+                row["format"], f"{row['bytes']:,}", f"{row['float32_ratio']} x as much",
+                str(row["classes_that_differ"]), str(row["logits_that_differ"]),
+            )  # fmt: skip
+    return table
