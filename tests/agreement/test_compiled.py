@@ -100,7 +100,7 @@ def test_any_small_network(data, assert_agree):
         if data.draw(st.booleans()):
             specs.append(MaxPool(pick(1, 2), pick(None, 1)))
     specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 40), max_size=2)))]
-    network = Network((*specs, Dense(pick(1, 2, 10))), (11, 10, pick(1, 2)), signed_input=pick(False, True))
+    network = Network((*specs, Dense(pick(1, 2, 10))), (23, 22, pick(1, 2)), signed_input=pick(False, True))
     batch, pipelined = pick(1, 2, 24), data.draw(st.booleans())
     single = batch == 1 or pipelined
     rules = Rules(
