@@ -355,7 +355,7 @@ class _Layer:
             self.slots * n,
             "Z : integer\nE : integer\nspike_E : integer\nphase : integer (linked)",
             f"products{self.layer.index}",
-            {"enter": "phase == 0", "error": f"phase == {self.learns_at} and E != 0"},
+            {"enter": "phase == 0", "error": f"phase == {self.learns_at} and (E != 0 or spike_E != 0)"},
         )
         group.phase = b2.linked_var(samples, "phase", index=np.repeat(np.arange(self.slots), n))
         _at(group, "enter", "start", 2, "Z = 0\nE = 0\nspike_E = 0")
@@ -589,7 +589,7 @@ def _margin_code(classes: int) -> str:
     rivals = [f"int(label != {c}) * int({MARGIN_UNITS} * (lead - z{c}) < margin)" for c in range(classes)]
     if classes == 1:
         rivals = [f"int({MARGIN_UNITS} * lead < margin)"]
-    return f"lead = {right}\nshort = int({' + '.join(rivals)} > 0)"
+    return f"lead = {right}\nclose = {' + '.join(rivals)}\nshort = int(close > 0)"
 
 
 @contextlib.contextmanager
