@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from experiments import compare as comparison
 from experiments import datasets, run_folder
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
@@ -58,7 +59,8 @@ DataDir = Annotated[
 EngineName = Annotated[
     str,
     typer.Option(
-        "--engine", help="`lava` simulates the processes; `numpy` gives the same bits without Lava."
+        "--engine",
+        help="`lava` simulates the processes, `brian2` another simulator; `numpy` gives the same bits alone.",
     ),
 ]
 Lanes = Annotated[
@@ -255,6 +257,24 @@ def curves(
     run_folder.check_writable(output)
     draw(output, records, mark, mark_label)
     console.print(f"drawn to {output}")
+
+
+@app.command()
+def compare(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    engines: Annotated[
+        str, typer.Option(help="Names joined by commas; the first is what the others should give.")
+    ] = ("numpy,lava,brian2"),
+    steps: Annotated[int, typer.Option(help="Batches to learn, from where the run stands.")] = 3,
+    data_dir: DataDir = None,
+) -> None:
+    """Let several engines go on with a run, and name the first bit in which they differ."""
+    names = engines.split(",")
+    difference = comparison.compare(Run.resume(run, data_dir=data_dir), names, steps)
+    if difference:
+        console.print(f"first difference: {difference}", style="red")
+        raise typer.Exit(1)
+    console.print(f"{', '.join(names)}: no difference in logits, weights or exponents after {steps} steps")
 
 
 @app.command("data")

@@ -8,7 +8,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import State
 
-NAMES = ("numpy", "lava")
+NAMES = ("numpy", "lava", "brian2")
 
 
 def make_engine(name: str, network: Network, rules: Rules, state: State, lanes: int | None = None) -> Engine:
@@ -21,16 +21,24 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, lanes: 
     EngineError
         If what it needs is not installed.
     """
+    if name not in NAMES:
+        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    if lanes is not None and name != "lava":
+        raise SettingError(f"lanes={lanes}: only the lava engine sends samples in lanes")
     if name == "numpy":
-        if lanes is not None:
-            raise SettingError(f"lanes={lanes}: only the lava engine sends samples in lanes")
         return NumpyEngine(network, rules, state=state)
-    if name == "lava":
+    if name == "brian2":
         try:
-            from mappings.lava import LavaEngine
+            from mappings.brian2 import Brian2Engine
         except ImportError as error:
             raise EngineError(
-                f"engine 'lava': {error}; it needs lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)"
+                f"engine 'brian2': {error}; it needs Brian2: pip install \"wage-neuro[brian2]\""
             ) from None
-        return LavaEngine(network, rules, state=state, lanes=lanes)
-    raise SettingError(f"engine {name!r}: want {' or '.join(NAMES)}")
+        return Brian2Engine(network, rules, state=state)
+    try:
+        from mappings.lava import LavaEngine
+    except ImportError as error:
+        raise EngineError(
+            f"engine 'lava': {error}; it needs lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)"
+        ) from None
+    return LavaEngine(network, rules, state=state, lanes=lanes)

@@ -22,8 +22,8 @@ import numpy as np
 
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
-from wage_neuro.engine import check_training_input
-from wage_neuro.errors import EngineError
+from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, Rules
@@ -62,7 +62,8 @@ def _round_half_even(name: str, x: str, unit: str) -> str:
 
 def _saturate(x: str, low: str, high: str) -> str:
     """Expression for x kept within low .. high."""
-    return f"({x} * int({x} >= {low}) * int({x} <= {high}) + ({low}) * int({x} < {low}) + ({high}) * int({x} > {high}))"
+    inside = f"{x} * int({x} >= {low}) * int({x} <= {high})"
+    return f"({inside} + ({low}) * int({x} < {low}) + ({high}) * int({x} > {high}))"
 
 
 def _sign(x: str) -> str:
@@ -338,6 +339,7 @@ class _Layer:
         self.neurons = self._neurons(build, samples)
         self.weights = self._weights(build, state.S[i])
         bound = layer.z_bound + self.target if layer.is_last else of.network.layers[i + 1].d_bound
+        self._check_integer(bound << layer.bits.k_E)
         self.error_shift = _Shift(build, self.neurons, "D", "returned", bound, state.error_held[i], of.rules)
         self.neurons.unit = b2.linked_var(self.error_shift.group, "unit")
         self.start_gradient_held = state.gradient_held[i]
@@ -348,6 +350,13 @@ class _Layer:
             )
             self.weights.unit = b2.linked_var(self.gradient_shift.group, "unit")
         self._connect(build)
+
+    def _check_integer(self, largest: int, where: str = "") -> None:
+        if largest >= 1 << 63:
+            raise EngineError(
+                f"layer {self.layer.index} {self.layer} with bits {self.layer.bits}{where}: a number may reach"
+                f" {largest}, past the 64-bit integers of the Brian2 engine"
+            )
 
     def _products(self, build: _Builder, samples: b2.NeuronGroup) -> b2.NeuronGroup:
         n = math.prod(self.layer.z_shape)
@@ -476,6 +485,8 @@ class _Layer:
         return self.start_gradient_held if self.coincidence else self.gradient_shift.held
 
     def set_eta(self, log2_eta: int) -> None:
+        largest = self.layer.g_bound(self.rules.samples_an_update) << 16 + max(0, log2_eta)
+        self._check_integer(largest, f" and eta=2**{log2_eta}")
         for group in (self.neurons, self.weights):
             group.eta_up, group.eta_down = 2 ** max(0, log2_eta), 2 ** max(0, -log2_eta)
 
@@ -633,6 +644,9 @@ class Brian2Engine:
         self.rules = rules or Rules()
         self._start = state or initial_state(network, seed)
         self._step = self._start.step
+        if codegen not in ("numpy", "cython"):
+            raise SettingError(f"codegen={codegen!r}: want numpy or cython")
+        prove_gradients(network, self.rules)
         with _codegen(codegen):
             self.simulation = Simulation(network, self.rules, self._start)
             self.simulation.net.run(0 * b2.ms, namespace={})  # generates the code of every object
@@ -641,8 +655,8 @@ class Brian2Engine:
     def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
         """Learn whole batches; see `wage_neuro.engine.Engine`."""
         check_training_input(self.network, self.rules, images, labels, log2_eta)
-        for layer in self.simulation.layers:
-            layer.set_eta(int(log2_eta))
+        for part in self.simulation.layers:
+            part.set_eta(int(log2_eta))
         batch = self.rules.batch
         logits = [
             self._play(images[i : i + batch], labels[i : i + batch], learning=True)

@@ -16,24 +16,31 @@ RULES = Rules(batch=8)
 STATE = initial_state(NETWORK, seed=5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_gives_its_engine(name):
+def _needs(name):
     if name == "lava":
         pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+    if name == "brian2":
+        pytest.importorskip("brian2", reason="brian2 is an optional extra")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_gives_its_engine(name):
+    _needs(name)
     with make_engine(name, NETWORK, RULES, STATE) as engine:
         assert (engine.name, engine.network, engine.rules) == (name, NETWORK, RULES)
         assert engine.state.seed == 5
         assert engine.state.step == 0
 
 
-def test_both_go_on_from_the_same_state_to_the_same_state(assert_same_state, sparse_images):
-    pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+@pytest.mark.parametrize("other", NAMES[1:])
+def test_goes_on_from_the_same_state_to_the_same_state(other, assert_same_state, sparse_images):
+    _needs(other)
     images, labels = sparse_images(24, (8,), 3)
     with make_engine("numpy", NETWORK, RULES, STATE) as engine:
         engine.train(images, labels, 2)
         middle = engine.state
     ends = []
-    for name in NAMES:
+    for name in ("numpy", other):
         with make_engine(name, NETWORK, RULES, middle) as engine:
             engine.train(images, labels, 0)
             ends.append((engine.state, engine.predict(images)))
@@ -42,15 +49,16 @@ def test_both_go_on_from_the_same_state_to_the_same_state(assert_same_state, spa
     assert np.array_equal(ends[0][1], ends[1][1])
 
 
-@pytest.mark.parametrize("name", ["", "Lava", "brian2", "numpy "])
+@pytest.mark.parametrize("name", ["", "Lava", "brian", "numpy "])
 def test_an_unknown_name(name):
-    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy or lava$"):
+    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, lava or brian2$"):
         make_engine(name, NETWORK, RULES, STATE)
 
 
-def test_lanes_belong_to_lava():
+@pytest.mark.parametrize("name", ["numpy", "brian2"])
+def test_lanes_belong_to_lava(name):
     with pytest.raises(SettingError, match=r"^lanes=8: only the lava engine sends samples in lanes$"):
-        make_engine("numpy", NETWORK, RULES, STATE, lanes=8)
+        make_engine(name, NETWORK, RULES, STATE, lanes=8)
 
 
 def test_without_lava_the_error_says_what_it_needs(monkeypatch):
@@ -58,3 +66,11 @@ def test_without_lava_the_error_says_what_it_needs(monkeypatch):
     with pytest.raises(EngineError, match=r"^engine 'lava': .*; it needs lava-nc 0\.10\.0 on Python 3\.10"):
         make_engine("lava", NETWORK, RULES, STATE)
     make_engine("numpy", NETWORK, RULES, STATE).close()
+
+
+def test_without_brian2_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mappings.brian2", None)
+    with pytest.raises(
+        EngineError, match=r"^engine 'brian2': .*; it needs Brian2: pip install \"wage-neuro\[brian2\]\"$"
+    ):
+        make_engine("brian2", NETWORK, RULES, STATE)
