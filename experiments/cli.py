@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments import compare as comparison
-from experiments import datasets, run_folder
+from experiments import datasets, raster, run_folder
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -275,6 +275,26 @@ def compare(
         console.print(f"first difference: {difference}", style="red")
         raise typer.Exit(1)
     console.print(f"{', '.join(names)}: no difference in logits, weights or exponents after {steps} steps")
+
+
+@app.command("raster")
+def raster_plot(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    sample: Annotated[int, typer.Option(help="Which test image, from 0.")] = 0,
+    output: Annotated[Path, typer.Option(help="The picture, a PNG.")] = Path("raster.png"),
+    data_dir: DataDir = None,
+) -> None:
+    """Draw one image's graded spikes through the network, and its error's on the way back."""
+    trained = Run.resume(run, data_dir=data_dir)
+    images, labels = trained.data.test_images, trained.data.test_labels
+    if not 0 <= sample < len(labels):
+        raise SettingError(f"sample={sample}: want 0..{len(labels) - 1}")
+    run_folder.check_writable(output)
+    saved = trained.saved
+    activity = raster.record(saved.network, saved.state, saved.rules, images[sample], int(labels[sample]))
+    title = f"{saved.network} on {Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
+    raster.draw(output, activity, title)
+    console.print(f"drawn to {output}")
 
 
 @app.command("data")

@@ -70,6 +70,10 @@ def _sign(x: str) -> str:
     return f"(int({x} > 0) - int({x} < 0))"
 
 
+def _magnitude(x: str) -> str:
+    return f"({x} * {_sign(x)})"  # Brian2's abs is no integer in Cython
+
+
 ENTER = f"""
 light = grey + signed_input * (grey - 255)
 {_round_half_even("a", "light * a_scale", "255")}
@@ -98,8 +102,10 @@ E = active * int(unit > 0) * {_saturate("code", "-e_max", "e_max")}
 """
 """Q_E, then ReLU's mask; with no exponent known yet nothing is sent."""
 
-INPUT_SPIKE = f"spike_A = {_sign('A')} * int(random_A * a_scale < abs(A) * 65536)"
-ERROR_SPIKE = f"spike_E = {_sign('E')} * int(random_E * e_scale * eta_down < abs(E) * eta_up * 65536)"
+INPUT_SPIKE = f"spike_A = {_sign('A')} * int(random_A * a_scale < {_magnitude('A')} * 65536)"
+ERROR_SPIKE = (
+    f"spike_E = {_sign('E')} * int(random_E * e_scale * eta_down < {_magnitude('E')} * eta_up * 65536)"
+)
 
 FORWARD = "Z_post += V * A_pre"
 UNPOOL = "E_post += E_pre * int(winner_pre == index)"
@@ -108,9 +114,9 @@ BACK = "D_post += V * E_pre * open_post"
 GRADIENT = "G += A_post * E_pre"
 COINCIDENCE = "G += spike_A_post * spike_E_pre"
 
-STOCHASTIC = """
+STOCHASTIC = f"""
 known = int(unit > 0)
-quotient = abs(G) * eta_up * 65536 // ((unit + 1 - known) * eta_down)
+quotient = {_magnitude("G")} * eta_up * 65536 // ((unit + 1 - known) * eta_down)
 size = known * ((quotient + random) // 65536)
 """
 """eta G / Shift(G), stochastically rounded: random bits are added and dropped."""
@@ -211,7 +217,6 @@ class _Builder:
         self, n: int, model: str, name: str, events: dict[str, str], **constants: int
     ) -> b2.NeuronGroup:
         """Neurons whose whole state is 64-bit integers; no equation moves it with time."""
-        model = model.replace(",", ": integer\n")
         group = b2.NeuronGroup(
             n,
             model,
@@ -304,7 +309,7 @@ class _Shift:
         if self.is_held and held.exponent is not None:
             self.group.exponent, self.group.below = held.exponent, held.below
             self.group.unit = 2**held.exponent
-        count = f"above_post += int(abs({variable}_pre) >= level_post)"
+        count = f"above_post += int({_magnitude(variable + '_pre')} >= level_post)"
         build.synapses(source, levels, count, event, (f"{slots}_levels", 0)).connect()
         rise = "reached_post += 1; peak_post += gain_pre"
         build.synapses(levels, self.group, rise, "reached", (f"{slots}_peak", 1)).connect()
@@ -354,8 +359,8 @@ class _Layer:
     def _check_integer(self, largest: int, where: str = "") -> None:
         if largest >= 1 << 63:
             raise EngineError(
-                f"layer {self.layer.index} {self.layer} with bits {self.layer.bits}{where}: a number may reach"
-                f" {largest}, past the 64-bit integers of the Brian2 engine"
+                f"layer {self.layer.index} {self.layer} with bits {self.layer.bits}{where}: a number may"
+                f" reach {largest}, past the 64-bit integers of the Brian2 engine"
             )
 
     def _products(self, build: _Builder, samples: b2.NeuronGroup) -> b2.NeuronGroup:
@@ -449,7 +454,7 @@ class _Layer:
         _at(group, "changed", "start", 2, VISIBLE)
         _at(group, "gradient", "gradient")
         group.run_on_event(
-            "gradient", ("size = abs(G)" if self.coincidence else STOCHASTIC) + UPDATE, "update"
+            "gradient", (f"size = {_magnitude('G')}" if self.coincidence else STOCHASTIC) + UPDATE, "update"
         )
         return group
 
