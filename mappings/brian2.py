@@ -11,17 +11,17 @@ error meets it at step 2 L - i.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import singledispatch
 from types import TracebackType
+from typing import Any
 
 import brian2 as b2
 import numpy as np
 
 from wage_neuro import random_bits
-from wage_neuro.bits import code_dtype
+from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.engine import check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Layer
@@ -152,7 +152,7 @@ below = waited * (1 - down)
 """Up at once, down by one after `hold` samples that did not reach it; zeros change nothing."""
 
 
-def _pool_code(places: int) -> str:
+def pool_code(places: int) -> str:
     """Code for the maximum z of z0, z1, ... and the place of the first one that has it."""
     lines = ["z_0 = z0", "winner_0 = 0 * z0"]
     for p in range(1, places):
@@ -193,6 +193,15 @@ def _(spec: Conv, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return pre[inside], post[inside], weight[inside]
 
 
+def activation_constants(bits: Bits) -> dict[str, int]:
+    return {"a_scale": 2 ** (bits.k_A - 1), "a_max": 2 ** (bits.k_A - 1) - 1}
+
+
+def visible_constants(bits: Bits) -> dict[str, int]:
+    up, down = max(0, bits.k_W - bits.k_G), max(0, bits.k_G - bits.k_W)
+    return {"v_max": 2 ** (bits.k_W - 1) - 1, "v_up": 2**up, "v_down": 2**down}
+
+
 def windows_of(layer: Layer) -> np.ndarray:
     """(places, outputs) product neuron at each row-major place of an output's pooling window."""
     if layer.pool is None:
@@ -206,7 +215,7 @@ def windows_of(layer: Layer) -> np.ndarray:
 # --- Brian2 objects ----------------------------------------------------------------------------------
 
 
-class _Builder:
+class Builder:
     """Makes Brian2 objects on one clock and keeps them for the network."""
 
     def __init__(self) -> None:
@@ -255,17 +264,62 @@ class _Builder:
         )
         pathway = getattr(synapses, event)
         pathway.when, pathway.order = at
-        for variable in ("V", "G") if weights else ():
+        for variable in {"V", "G"} & set(weights.variables) if weights else ():
             pathway.variables.add_reference(variable, weights, variable, index="index")
         self.objects.append(synapses)
         return synapses
 
 
-def _at(group: b2.NeuronGroup, event: str, when: str, order: int = 0, code: str | None = None) -> None:
+def on_event(group: b2.NeuronGroup, event: str, when: str, order: int = 0, code: str | None = None) -> None:
     """Try an event in a slot of the schedule, and run code for the neurons that have it right after."""
     group.set_event_schedule(event, when, order)
     if code:
         group.run_on_event(event, code, when, order + 1)
+
+
+def link_windows(neurons: b2.NeuronGroup, products: b2.NeuronGroup, layer: Layer, slots: int) -> None:
+    """Let z0, z1, ... of a neuron be the products at the places of its window."""
+    windows = windows_of(layer)
+    slot, unit = np.divmod(np.arange(slots * windows.shape[1]), windows.shape[1])
+    for p, window in enumerate(windows):
+        index = window[unit] + slot * math.prod(layer.z_shape)
+        setattr(neurons, f"z{p}", b2.linked_var(products, "Z", index=index))
+
+
+class Stepper:
+    """Runs the time steps of a Brian2 network whose code is generated once.
+
+    `brian2.Network.run` prepares every object again each time it is called, for a second or more.
+    """
+
+    def __init__(self, build: Builder, codegen: str = "numpy") -> None:
+        self.net, self.clock = b2.Network(build.objects), build.clock
+        self.net.schedule = list(SCHEDULE)
+        before = b2.prefs.codegen.target
+        b2.prefs.codegen.target = codegen
+        try:
+            self.net.run(0 * b2.ms, namespace={})
+        finally:
+            b2.prefs.codegen.target = before
+        self.objects = [o for o in self.net.sorted_objects if o.active]
+        for part in self.objects:
+            for code in getattr(part, "code_objects", ()):
+                _check_compiled(code)
+
+    def advance(self) -> None:
+        """One time step, as in the loop of `brian2.Network.run`."""
+        for part in self.objects:
+            part.run()
+        step = self.clock.variables["timestep"].get_value()
+        step += 1
+        self.clock.variables["t"].get_value()[:] = step * self.clock.variables["dt"].get_value()
+
+
+def _check_compiled(code: Any) -> None:
+    """Brian2 prints what Cython could not compile, and would go on without it."""
+    text = code.code.run.strip()
+    if text and "EMPTY_CODE_BLOCK" not in text and code.compiled_code["run"] is None:
+        raise EngineError(f"Brian2 could not compile {code.name}")
 
 
 class _Shift:
@@ -277,7 +331,7 @@ class _Shift:
 
     def __init__(
         self,
-        build: _Builder,
+        build: Builder,
         source: b2.NeuronGroup,
         variable: str,
         event: str,
@@ -296,7 +350,7 @@ class _Shift:
         )
         levels.level[:] = [1, *(math.isqrt(2 ** (2 * k - 1)) + 1 for k in above)]
         levels.gain[:] = [1, *(2 ** (k - 1) for k in above)]
-        _at(levels, "reached", f"{slots}_peak")
+        on_event(levels, "reached", f"{slots}_peak")
         levels.run_on_event("reached", "above = 0", f"{slots}_peak", 2)
         model = "unit : integer\nexponent : integer\nbelow : integer\nreached : integer\npeak : integer"
         self.group = build.group(
@@ -327,7 +381,7 @@ class _Layer:
 
     def __init__(
         self,
-        build: _Builder,
+        build: Builder,
         layer: Layer,
         below: b2.NeuronGroup,
         samples: b2.NeuronGroup,
@@ -338,7 +392,7 @@ class _Layer:
         i, L = layer.index, len(of.network.layers)
         self.answers_at, self.learns_at = i + 1, 2 * L - i  # steps after a sample has entered
         self.coincidence = of.rules.update == "coincidence"
-        self.z_unit = 2 ** (layer.bits.k_W - 1 + _scale_shift(layer))
+        self.z_unit = 2 ** (layer.bits.k_W - 1 + scale_shift(layer))
         self.target = 2 ** (layer.bits.k_A - 1) * self.z_unit
         self.products = self._products(build, samples)
         self.neurons = self._neurons(build, samples)
@@ -363,7 +417,7 @@ class _Layer:
                 f" reach {largest}, past the 64-bit integers of the Brian2 engine"
             )
 
-    def _products(self, build: _Builder, samples: b2.NeuronGroup) -> b2.NeuronGroup:
+    def _products(self, build: Builder, samples: b2.NeuronGroup) -> b2.NeuronGroup:
         n = math.prod(self.layer.z_shape)
         group = build.group(
             self.slots * n,
@@ -372,11 +426,11 @@ class _Layer:
             {"enter": "phase == 0", "error": f"phase == {self.learns_at} and (E != 0 or spike_E != 0)"},
         )
         group.phase = b2.linked_var(samples, "phase", index=np.repeat(np.arange(self.slots), n))
-        _at(group, "enter", "start", 2, "Z = 0\nE = 0\nspike_E = 0")
-        _at(group, "error", "synapses", -2)
+        on_event(group, "enter", "start", 2, "Z = 0\nE = 0\nspike_E = 0")
+        on_event(group, "error", "synapses", -2)
         return group
 
-    def _neurons(self, build: _Builder, samples: b2.NeuronGroup) -> b2.NeuronGroup:
+    def _neurons(self, build: Builder, samples: b2.NeuronGroup) -> b2.NeuronGroup:
         layer, bits = self.layer, self.layer.bits
         n, windows = math.prod(layer.out_shape), windows_of(layer)
         own = (
@@ -396,7 +450,7 @@ class _Layer:
         linked = ("unit", "phase", "label", "learning", "short", *(f"z{p}" for p in range(len(windows))))
         group = build.group(
             self.slots * n,
-            _model(own, linked, ("eta_up", "eta_down")),
+            model_of(own, linked, ("eta_up", "eta_down")),
             f"neurons{layer.index}",
             {
                 "enter": "phase == 0",
@@ -408,36 +462,33 @@ class _Layer:
             classes=n,
             target=self.target,
             z_unit=self.z_unit,
-            a_scale=2 ** (bits.k_A - 1),
-            a_max=2 ** (bits.k_A - 1) - 1,
+            **activation_constants(bits),
             e_scale=2 ** (bits.k_E - 1),
             e_max=2 ** (bits.k_E - 1) - 1,
         )
-        slot, unit = np.divmod(np.arange(self.slots * n), n)
+        slot = np.repeat(np.arange(self.slots), n)
         for name in ("phase", "label", "learning", "short"):
             setattr(group, name, b2.linked_var(samples, name, index=slot))
-        for p, window in enumerate(windows):
-            index = window[unit] + slot * math.prod(layer.z_shape)
-            setattr(group, f"z{p}", b2.linked_var(self.products, "Z", index=index))
+        link_windows(group, self.products, layer, self.slots)
         group.active, group.open = 1, 1
         loss = "one_sided" if self.rules.loss == "one-sided" else "deviation"
         answer = READ_OUT.format(loss=loss) if layer.is_last else ACTIVATE
-        _at(group, "enter", "start", 2, "A = 0\nD = 0\nE = 0\nspike_E = 0")
-        _at(group, "arrived", "groups", 0, _pool_code(len(windows)) + answer)
-        _at(group, "activation", "thresholds")
-        _at(group, "returned", "error_levels", -1)
+        on_event(group, "enter", "start", 2, "A = 0\nD = 0\nE = 0\nspike_E = 0")
+        on_event(group, "arrived", "groups", 0, pool_code(len(windows)) + answer)
+        on_event(group, "activation", "thresholds")
+        on_event(group, "returned", "error_levels", -1)
         group.run_on_event("returned", ERROR + (ERROR_SPIKE if self.coincidence else ""), "error")
-        _at(group, "error", "error_spikes")
+        on_event(group, "error", "error_spikes")
         if self.coincidence:
             group.run_regularly(INPUT_SPIKE, when="error")
         return group
 
-    def _weights(self, build: _Builder, S: np.ndarray) -> b2.NeuronGroup:
+    def _weights(self, build: Builder, S: np.ndarray) -> b2.NeuronGroup:
         layer, bits = self.layer, self.layer.bits
         s_max = _stored_max(layer, self.rules.stored_range)
         group = build.group(
             layer.n_weights,
-            _model(
+            model_of(
                 ("S", "V", "G", "random", "changed"),
                 () if self.coincidence else ("unit",),
                 ("eta_up", "eta_down"),
@@ -446,19 +497,17 @@ class _Layer:
             {"changed": "changed != 0", "gradient": "G != 0"},
             s_max=s_max,
             step_max=2 * s_max if self.rules.update == "wide" else 1,
-            v_max=2 ** (bits.k_W - 1) - 1,
-            v_up=2 ** max(0, bits.k_W - bits.k_G),
-            v_down=2 ** max(0, bits.k_G - bits.k_W),
+            **visible_constants(bits),
         )
         group.S[:], group.changed = S.ravel(), 1
-        _at(group, "changed", "start", 2, VISIBLE)
-        _at(group, "gradient", "gradient")
+        on_event(group, "changed", "start", 2, VISIBLE)
+        on_event(group, "gradient", "gradient")
         group.run_on_event(
             "gradient", (f"size = {_magnitude('G')}" if self.coincidence else STOCHASTIC) + UPDATE, "update"
         )
         return group
 
-    def _connect(self, build: _Builder) -> None:
+    def _connect(self, build: Builder) -> None:
         layer = self.layer
         pre, post, weight = synapses_of(layer.spec, layer)
         if self.slots * len(pre) > MAX_SYNAPSES:
@@ -511,12 +560,12 @@ class _Layer:
             getattr(group, name)[slot * n : (slot + 1) * n] = random_bits.bits16(seed, purpose, i, step, 0, n)
 
 
-def _model(own: Sequence[str], linked: Sequence[str] = (), shared: Sequence[str] = ()) -> str:
+def model_of(own: Sequence[str], linked: Sequence[str] = (), shared: Sequence[str] = ()) -> str:
     flags = {"": own, " (linked)": linked, " (shared)": shared}
     return "\n".join(f"{name} : integer{flag}" for flag, names in flags.items() for name in names)
 
 
-def _scale_shift(layer: Layer) -> int:
+def scale_shift(layer: Layer) -> int:
     """log2 of alpha, from the paper's formula."""
     smallest = 1.5 * 2.0 ** (1 - layer.bits.k_W)
     return max(0, round(math.log2(smallest / math.sqrt(3 / layer.fan_in))))
@@ -535,18 +584,16 @@ class Simulation:
 
     Attributes
     ----------
-    net : brian2.Network
-        Everything below.
+    stepper : holds everything below as the brian2.Network `stepper.net`
     samples : NeuronGroup, one neuron a slot: steps since its sample entered, its label, whether it is learned
     inputs : NeuronGroup of grey levels and their codes, slot after slot
     layers : for each layer its `products`, `neurons` and `weights`
     """
 
-    def __init__(self, network: Network, rules: Rules, state: State) -> None:
+    def __init__(self, network: Network, rules: Rules, state: State, codegen: str) -> None:
         self.network, self.rules = network, rules
         self.slots = 2 * len(network.layers) + 1 if rules.pipelined else rules.batch
-        build = _Builder()
-        self.clock = build.clock
+        build = Builder()
         self.samples = self._samples(build)
         self.inputs = self._inputs(build)
         self.layers: list[_Layer] = []
@@ -558,37 +605,35 @@ class Simulation:
             for c in range(network.classes):
                 index = np.arange(self.slots) * network.classes + c
                 setattr(self.samples, f"z{c}", b2.linked_var(self.layers[-1].products, "Z", index=index))
-        self.net = b2.Network(build.objects)
-        self.net.schedule = list(SCHEDULE)
+        self.stepper = Stepper(build, codegen)
 
-    def _samples(self, build: _Builder) -> b2.NeuronGroup:
+    def _samples(self, build: Builder) -> b2.NeuronGroup:
         classes = range(self.network.classes if self.rules.margin else 0)
-        model = _model(("phase", "label", "learning", "short", "lead"), [f"z{c}" for c in classes])
+        model = model_of(("phase", "label", "learning", "short", "lead"), [f"z{c}" for c in classes])
         last = self.network.layers[-1]
-        margin = self.rules.margin * 2 ** (last.bits.k_A + last.bits.k_W - 2 + _scale_shift(last))
+        margin = self.rules.margin * 2 ** (last.bits.k_A + last.bits.k_W - 2 + scale_shift(last))
         group = build.group(
             self.slots, model, "samples", {"answered": f"phase == {len(self.network.layers)}"}, margin=margin
         )
         group.run_regularly("phase += 1", when="start")
         group.phase, group.short = self._settled, 1
         if self.rules.margin:
-            _at(group, "answered", "margin", 0, _margin_code(len(classes)))
+            on_event(group, "answered", "margin", 0, _margin_code(len(classes)))
         return group
 
-    def _inputs(self, build: _Builder) -> b2.NeuronGroup:
+    def _inputs(self, build: Builder) -> b2.NeuronGroup:
         bits, n = self.network.bits, math.prod(self.network.input_shape)
         group = build.group(
             self.slots * n,
-            _model(("grey", "A", "spike_A", "random_A"), ("phase",)),
+            model_of(("grey", "A", "spike_A", "random_A"), ("phase",)),
             "inputs",
             {"enter": "phase == 0", "activation": "phase == 0 and A != 0"},
             signed_input=int(self.network.signed_input),
-            a_scale=2 ** (bits.k_A - 1),
-            a_max=2 ** (bits.k_A - 1) - 1,
+            **activation_constants(bits),
         )
         group.phase = b2.linked_var(self.samples, "phase", index=np.repeat(np.arange(self.slots), n))
-        _at(group, "enter", "groups", 0, ENTER)
-        _at(group, "activation", "thresholds")
+        on_event(group, "enter", "groups", 0, ENTER)
+        on_event(group, "activation", "thresholds")
         if self.rules.update == "coincidence":
             group.run_regularly(INPUT_SPIKE, when="error")
         return group
@@ -606,17 +651,6 @@ def _margin_code(classes: int) -> str:
     if classes == 1:
         rivals = [f"int({MARGIN_UNITS} * lead < margin)"]
     return f"lead = {right}\nclose = {' + '.join(rivals)}\nshort = int(close > 0)"
-
-
-@contextlib.contextmanager
-def _codegen(target: str) -> Iterator[None]:
-    """Brian2's code generation target, set for a while."""
-    before = b2.prefs.codegen.target
-    b2.prefs.codegen.target = target
-    try:
-        yield
-    finally:
-        b2.prefs.codegen.target = before
 
 
 class Brian2Engine:
@@ -652,10 +686,7 @@ class Brian2Engine:
         if codegen not in ("numpy", "cython"):
             raise SettingError(f"codegen={codegen!r}: want numpy or cython")
         prove_gradients(network, self.rules)
-        with _codegen(codegen):
-            self.simulation = Simulation(network, self.rules, self._start)
-            self.simulation.net.run(0 * b2.ms, namespace={})  # generates the code of every object
-        self._objects = [o for o in self.simulation.net.sorted_objects if o.active]
+        self.simulation = Simulation(network, self.rules, self._start, codegen)
 
     def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:
         """Learn whole batches; see `wage_neuro.engine.Engine`."""
@@ -716,7 +747,7 @@ class Brian2Engine:
                 self._enter(sample % slots, images[sample], 0 if labels is None else labels[sample], learning)
             if learning:
                 self._draw(enters, t)
-            self._advance()
+            self.simulation.stepper.advance()
             answered = np.flatnonzero(enters == t - L + 1)
             if len(answered):
                 logits[answered] = self._logits[answered % slots]
@@ -738,12 +769,3 @@ class Brian2Engine:
     def _logits(self) -> np.ndarray:
         """(slots, classes) products of the last layer."""
         return np.asarray(self.simulation.layers[-1].products.Z[:]).reshape(-1, self.network.classes)
-
-    def _advance(self) -> None:
-        """One time step, as in `brian2.Network.run`, which would prepare every object again."""
-        for part in self._objects:
-            part.run()
-        variables = self.simulation.clock.variables
-        step = variables["timestep"].get_value()
-        step += 1
-        variables["t"].get_value()[:] = step * variables["dt"].get_value()

@@ -26,14 +26,14 @@ def test_is_what_brian2_sends(shift, sparse_images, assert_same_arrays):
     oracle.train(images[:30], labels[:30], 3)
     activity = raster.record(NETWORK, oracle.state, rules, images[30], int(labels[30]))
     with Brian2Engine(NETWORK, rules, state=oracle.state) as engine:
-        simulation, began = engine.simulation, engine.simulation.clock.timestep[:].item()
+        simulation, stepper = engine.simulation, engine.simulation.stepper
         sent = {(volley.step, volley.band, volley.is_error): None for volley in activity.volleys}
         groups = [simulation.inputs, *(part.neurons for part in simulation.layers)]
-        advance = engine._advance
+        advance = stepper.advance
 
         def and_look() -> None:
             advance()
-            step = simulation.clock.timestep[:].item() - began - 1
+            step = int(stepper.clock.timestep[:].item()) - 1
             for band, group in enumerate(groups):
                 for event, name in (("activation", "A"), ("error", "E")):
                     if event in group.events:
@@ -44,7 +44,7 @@ def test_is_what_brian2_sends(shift, sparse_images, assert_same_arrays):
                         if len(spikes):
                             sent[step, band, event == "error"] = values
 
-        engine._advance = and_look
+        stepper.advance = and_look
         logits = engine.train(images[30:], labels[30:], 0)
     assert_same_arrays(activity.logits, logits[0], "logits")
     assert b2.defaultclock.t == 0 * b2.second
