@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments import compare as comparison
-from experiments import datasets, raster, run_folder
+from experiments import binary, datasets, raster, run_folder
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -295,6 +296,36 @@ def raster_plot(
     title = f"{saved.network} on {Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
     raster.draw(output, activity, title)
     console.print(f"drawn to {output}")
+
+
+@app.command("binary")
+def binary_spikes(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    images: Annotated[int, typer.Option(help="Test images to answer, the first ones.")] = 200,
+    record: Annotated[
+        Path | None, typer.Option(help="Also write the table to this JSON file.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Answer with binary spikes, one bit a time step, in Brian2: latency and spikes against graded ones."""
+    if record:
+        run_folder.check_writable(record)
+    found = binary.measure(Run.resume(run, data_dir=data_dir), images)
+    table = Table("spikes", "latency (time steps)", "spikes an image", "accuracy")
+    for row in found["rows"]:
+        table.add_row(
+            row["spikes"], str(row["latency"]), f"{row['an_image']:,.1f}", f"{100 * row['accuracy']:.2f} %"
+        )
+    console.print(table)
+    console.print(f"{found['images']} images, every logit equal: {'yes' if found['same_logits'] else 'NO'}")
+    if record:
+        command = "wage-neuro " + shlex.join(sys.argv[1:])
+        versions = run_folder.versions()
+        run_folder.write_text(
+            record, json.dumps({"command": command, **found, "versions": versions}, indent=1) + "\n"
+        )
+    if not found["same_logits"]:
+        raise typer.Exit(1)
 
 
 @app.command("data")

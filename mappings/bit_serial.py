@@ -30,6 +30,7 @@ from mappings.brian2 import (
     visible_constants,
     windows_of,
 )
+from mappings.planes import planes_of
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.train import State
@@ -45,12 +46,6 @@ doubled = 2 * Z * (1 - 2 * negative * int(phase == second))
 Z = doubled
 """
 """The first plane of two's complement is negative."""
-
-
-def planes_of(network: Network) -> tuple[int, ...]:
-    """Time steps in which the input and each hidden layer send: k_A - 1, one more for a signed input."""
-    width = network.bits.k_A - 1
-    return (width + network.signed_input, *[width] * (len(network.layers) - 1))
 
 
 class BitSerial:

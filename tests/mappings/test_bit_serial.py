@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("brian2", reason="brian2 is an optional extra")
 
-from mappings.bit_serial import BitSerial, planes_of
+from mappings.bit_serial import BitSerial
+from mappings.planes import planes_of
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, layers
 from wage_neuro.train import visible_weights
 
@@ -59,3 +60,20 @@ def test_a_lost_spike_is_noticed(sparse_images):
     serial.senders[0].resetter["spike"].active = False  # no reset: the same neurons spike again and again
     serial.stepper.objects = [o for o in serial.stepper.objects if o.active]
     assert not np.array_equal(serial.answer(images)[0], oracle.predict(images))
+
+
+@pytest.mark.parametrize("name", ["dense", "conv, signed input"])
+def test_lava_sends_the_same_spikes(name, sparse_images, assert_same_arrays):
+    pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+    from mappings.bit_serial_lava import answer
+
+    network = NETWORKS[name]
+    images, labels = sparse_images(40, network.input_shape, 5)
+    oracle = NumpyEngine(network, Rules(batch=8))
+    oracle.train(images, labels, 3)
+    logits, trains = answer(network, oracle.state, images[:3])
+    assert_same_arrays(oracle.predict(images[:3]), logits, "logits")
+    expected = BitSerial(network, oracle.state, slots=3).answer(images[:3])[1]
+    assert len(expected) == len(trains) == len(network.layers)
+    for band, (one, other) in enumerate(zip(expected, trains, strict=True)):
+        assert_same_arrays(one, other, f"spikes of band {band}")
