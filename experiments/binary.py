@@ -18,8 +18,8 @@ def measure(run: Run, images: int) -> dict[str, Any]:
 
     Returns
     -------
-    images, same_logits, and two rows: kind of spikes, latency in time steps, spikes an image in all, and by the
-    input and each hidden layer, accuracy
+    network, images, same_logits, and two rows: kind of spikes, latency in time steps, spikes an image, those
+    of the input and each hidden layer, accuracy
 
     Raises
     ------

@@ -25,10 +25,10 @@ from mappings.brian2 import (
     model_of,
     on_event,
     pool_code,
-    scale_shift,
     synapses_of,
     visible_constants,
     windows_of,
+    z_unit_of,
 )
 from mappings.planes import planes_of
 from wage_neuro.layers import Layer
@@ -42,7 +42,7 @@ threshold = first
 """Of a negative code, its two's complement."""
 
 DOUBLE = """
-doubled = 2 * Z * (1 - 2 * negative * int(phase == second))
+doubled = 2 * Z * (1 - 2 * negative * int(phase == after_first))
 Z = doubled
 """
 """The first plane of two's complement is negative."""
@@ -66,19 +66,18 @@ class BitSerial:
         self.network, self.slots = network, slots
         self.planes = planes_of(network)
         self.starts = (0, *accumulate(self.planes))
-        self._build = Builder()
-        self.samples = self._build.group(slots, model_of(("phase",)), "samples", {})
-        self.samples.run_regularly("phase += 1", when="start")
-        self.samples.phase = self.starts[-1]  # nothing is on its way
-        signed = int(network.signed_input)
-        n = math.prod(network.input_shape)
-        self.senders = [self._sender(0, n, ("grey",), (), ENTER, signed_input=signed)]
         self.products: list[b2.NeuronGroup] = []
-        for layer in network.layers:
-            self._connect(layer, state.S[layer.index])
-            if not layer.is_last:
-                self._activate(layer)
-        self.stepper = Stepper(self._build)
+        with Builder() as self._build:
+            self.samples = self._build.group(slots, model_of(("phase",)), "samples", {})
+            self.samples.run_regularly("phase += 1", when="start")
+            self.samples.phase = self.starts[-1]  # nothing is on its way
+            signed, n = int(network.signed_input), math.prod(network.input_shape)
+            self.senders = [self._sender(0, n, ("grey",), (), ENTER, signed_input=signed)]
+            for layer in network.layers:
+                self._connect(layer, state.S[layer.index])
+                if not layer.is_last:
+                    self._activate(layer)
+            self.stepper = Stepper(self._build)
 
     def _sender(
         self, band: int, n: int, own: tuple[str, ...], linked: tuple[str, ...], code: str, **constants: int
@@ -112,7 +111,7 @@ class BitSerial:
             model_of(("Z",), ("phase",)),
             f"products{i}",
             {"clear": f"phase == {start}", "more": f"phase > {start} and phase < {stop}"},
-            second=start + 1,
+            after_first=start + 1,
             negative=int(i == 0 and self.network.signed_input),
         )
         products.phase = self._phase(n)
@@ -136,7 +135,7 @@ class BitSerial:
     def _activate(self, layer: Layer) -> None:
         places = len(windows_of(layer))
         own, linked = ("z", "winner", "active", "open"), tuple(f"z{p}" for p in range(places))
-        n, z_unit = math.prod(layer.out_shape), 2 ** (layer.bits.k_W - 1 + scale_shift(layer))
+        n, z_unit = math.prod(layer.out_shape), z_unit_of(layer)
         neurons = self._sender(layer.index + 1, n, own, linked, pool_code(places) + ACTIVATE, z_unit=z_unit)
         link_windows(neurons, self.products[-1], layer, self.slots)
         self.senders.append(neurons)

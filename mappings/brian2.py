@@ -216,11 +216,25 @@ def windows_of(layer: Layer) -> np.ndarray:
 
 
 class Builder:
-    """Makes Brian2 objects on one clock and keeps them for the network."""
+    """Makes Brian2 objects on one clock and keeps them for the network.
 
-    def __init__(self) -> None:
+    In its `with` block Brian2 generates code for `target`; the user's preference comes back after it.
+    """
+
+    def __init__(self, target: str = "numpy") -> None:
         self.clock = b2.Clock(DT)
         self.objects: list[b2.BrianObject] = []
+        self._target = target
+
+    def __enter__(self) -> Builder:
+        self._before = b2.prefs.codegen.target
+        b2.prefs.codegen.target = self._target
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        b2.prefs.codegen.target = self._before
 
     def group(
         self, n: int, model: str, name: str, events: dict[str, str], **constants: int
@@ -292,15 +306,10 @@ class Stepper:
     `brian2.Network.run` prepares every object again each time it is called, for a second or more.
     """
 
-    def __init__(self, build: Builder, codegen: str = "numpy") -> None:
+    def __init__(self, build: Builder) -> None:
         self.net, self.clock = b2.Network(build.objects), build.clock
         self.net.schedule = list(SCHEDULE)
-        before = b2.prefs.codegen.target
-        b2.prefs.codegen.target = codegen
-        try:
-            self.net.run(0 * b2.ms, namespace={})
-        finally:
-            b2.prefs.codegen.target = before
+        self.net.run(0 * b2.ms, namespace={})
         self.objects = [o for o in self.net.sorted_objects if o.active]
         for part in self.objects:
             for code in getattr(part, "code_objects", ()):
@@ -392,13 +401,10 @@ class _Layer:
         i, L = layer.index, len(of.network.layers)
         self.answers_at, self.learns_at = i + 1, 2 * L - i  # steps after a sample has entered
         self.coincidence = of.rules.update == "coincidence"
-        self.z_unit = 2 ** (layer.bits.k_W - 1 + scale_shift(layer))
-        self.target = 2 ** (layer.bits.k_A - 1) * self.z_unit
         self.products = self._products(build, samples)
         self.neurons = self._neurons(build, samples)
         self.weights = self._weights(build, state.S[i])
-        bound = layer.z_bound + self.target if layer.is_last else of.network.layers[i + 1].d_bound
-        self._check_integer(bound << layer.bits.k_E)
+        bound = _error_bound(of.network, layer)
         self.error_shift = _Shift(build, self.neurons, "D", "returned", bound, state.error_held[i], of.rules)
         self.neurons.unit = b2.linked_var(self.error_shift.group, "unit")
         self.start_gradient_held = state.gradient_held[i]
@@ -409,13 +415,6 @@ class _Layer:
             )
             self.weights.unit = b2.linked_var(self.gradient_shift.group, "unit")
         self._connect(build)
-
-    def _check_integer(self, largest: int, where: str = "") -> None:
-        if largest >= 1 << 63:
-            raise EngineError(
-                f"layer {self.layer.index} {self.layer} with bits {self.layer.bits}{where}: a number may"
-                f" reach {largest}, past the 64-bit integers of the Brian2 engine"
-            )
 
     def _products(self, build: Builder, samples: b2.NeuronGroup) -> b2.NeuronGroup:
         n = math.prod(self.layer.z_shape)
@@ -460,8 +459,8 @@ class _Layer:
                 "error": f"phase == {self.learns_at} and E != 0",
             },
             classes=n,
-            target=self.target,
-            z_unit=self.z_unit,
+            target=target_of(layer),
+            z_unit=z_unit_of(layer),
             **activation_constants(bits),
             e_scale=2 ** (bits.k_E - 1),
             e_max=2 ** (bits.k_E - 1) - 1,
@@ -510,11 +509,6 @@ class _Layer:
     def _connect(self, build: Builder) -> None:
         layer = self.layer
         pre, post, weight = synapses_of(layer.spec, layer)
-        if self.slots * len(pre) > MAX_SYNAPSES:
-            raise EngineError(
-                f"layer {layer.index} {layer}: {self.slots * len(pre):,} synapses for {self.slots} samples in"
-                f" flight; the Brian2 engine builds {MAX_SYNAPSES:,} at most, so take a smaller batch"
-            )
         slot = np.arange(self.slots)[:, None]
         below, here = math.prod(layer.in_shape), math.prod(layer.z_shape)
         learn = COINCIDENCE if self.coincidence else GRADIENT
@@ -540,7 +534,7 @@ class _Layer:
 
     def set_eta(self, log2_eta: int) -> None:
         largest = self.layer.g_bound(self.rules.samples_an_update) << 16 + max(0, log2_eta)
-        self._check_integer(largest, f" and eta=2**{log2_eta}")
+        _check_integer(self.layer, largest, f" and eta=2**{log2_eta}")
         for group in (self.neurons, self.weights):
             group.eta_up, group.eta_down = 2 ** max(0, log2_eta), 2 ** max(0, -log2_eta)
 
@@ -565,10 +559,42 @@ def model_of(own: Sequence[str], linked: Sequence[str] = (), shared: Sequence[st
     return "\n".join(f"{name} : integer{flag}" for flag, names in flags.items() for name in names)
 
 
-def scale_shift(layer: Layer) -> int:
-    """log2 of alpha, from the paper's formula."""
+def z_unit_of(layer: Layer) -> int:
+    """A step of activation in units of Z: alpha, from the paper's formula, by a visible weight's step."""
     smallest = 1.5 * 2.0 ** (1 - layer.bits.k_W)
-    return max(0, round(math.log2(smallest / math.sqrt(3 / layer.fan_in))))
+    alpha = 2 ** max(0, round(math.log2(smallest / math.sqrt(3 / layer.fan_in))))
+    return 2 ** (layer.bits.k_W - 1) * alpha
+
+
+def target_of(layer: Layer) -> int:
+    """The code of 1.0 at the output, in units of Z."""
+    return 2 ** (layer.bits.k_A - 1) * z_unit_of(layer)
+
+
+def _error_bound(network: Network, layer: Layer) -> int:
+    if layer.is_last:
+        return layer.z_bound + target_of(layer)
+    return network.layers[layer.index + 1].d_bound
+
+
+def _check(network: Network, rules: Rules, slots: int) -> None:
+    prove_gradients(network, rules)
+    for layer in network.layers:
+        synapses = slots * layer.positions * layer.n_weights
+        if synapses > MAX_SYNAPSES:
+            raise EngineError(
+                f"layer {layer.index} {layer}: {synapses:,} synapses for {slots} samples in flight; the"
+                f" Brian2 engine builds {MAX_SYNAPSES:,} at most, so take a smaller batch"
+            )
+        _check_integer(layer, _error_bound(network, layer) << layer.bits.k_E)
+
+
+def _check_integer(layer: Layer, largest: int, where: str = "") -> None:
+    if largest >= 1 << 63:
+        raise EngineError(
+            f"layer {layer.index} {layer} with bits {layer.bits}{where}: a number may reach {largest}, past"
+            " the 64-bit integers of the Brian2 engine"
+        )
 
 
 def _stored_max(layer: Layer, stored_range: str) -> int:
@@ -593,10 +619,15 @@ class Simulation:
     def __init__(self, network: Network, rules: Rules, state: State, codegen: str) -> None:
         self.network, self.rules = network, rules
         self.slots = 2 * len(network.layers) + 1 if rules.pipelined else rules.batch
-        build = Builder()
+        _check(network, rules, self.slots)
+        self.layers: list[_Layer] = []
+        with Builder(codegen) as build:
+            self._build(build, state)
+
+    def _build(self, build: Builder, state: State) -> None:
+        network, rules = self.network, self.rules
         self.samples = self._samples(build)
         self.inputs = self._inputs(build)
-        self.layers: list[_Layer] = []
         below = self.inputs
         for layer in network.layers:
             self.layers.append(_Layer(build, layer, below, self.samples, self, state))
@@ -605,13 +636,12 @@ class Simulation:
             for c in range(network.classes):
                 index = np.arange(self.slots) * network.classes + c
                 setattr(self.samples, f"z{c}", b2.linked_var(self.layers[-1].products, "Z", index=index))
-        self.stepper = Stepper(build, codegen)
+        self.stepper = Stepper(build)
 
     def _samples(self, build: Builder) -> b2.NeuronGroup:
         classes = range(self.network.classes if self.rules.margin else 0)
         model = model_of(("phase", "label", "learning", "short", "lead"), [f"z{c}" for c in classes])
-        last = self.network.layers[-1]
-        margin = self.rules.margin * 2 ** (last.bits.k_A + last.bits.k_W - 2 + scale_shift(last))
+        margin = self.rules.margin * target_of(self.network.layers[-1])
         group = build.group(
             self.slots, model, "samples", {"answered": f"phase == {len(self.network.layers)}"}, margin=margin
         )
@@ -685,7 +715,6 @@ class Brian2Engine:
         self._step = self._start.step
         if codegen not in ("numpy", "cython"):
             raise SettingError(f"codegen={codegen!r}: want numpy or cython")
-        prove_gradients(network, self.rules)
         self.simulation = Simulation(network, self.rules, self._start, codegen)
 
     def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int) -> np.ndarray:

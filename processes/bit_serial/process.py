@@ -14,7 +14,7 @@ class WageBitSerial(AbstractProcess):
     """One layer of a trained network; `lanes` samples side by side. Answers only, learns nothing.
 
     It listens from step `starts[i]` to the one before `starts[i + 1]`, the most significant plane first, and
-    doubles its sum every step; then it sends its own code, a plane a step. All repeats every `starts[-1]` steps.
+    doubles its sum every step; then it sends its own code, a plane a step. Again every `starts[-1]` steps.
 
     Ports (binary spikes; one time step a hop)
     ------------------------------------------
