@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import accumulate
 
 import numpy as np
-from lava.magma.core.run_conditions import RunSteps
-from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
 
+from mappings.lava import _Graph
 from mappings.planes import planes_of
 from processes.bit_serial.process import WageBitSerial
 from wage_neuro.network import Network
@@ -41,12 +40,13 @@ def answer(network: Network, state: State, images: np.ndarray) -> tuple[np.ndarr
         if not layer.is_last:
             sinks.append(Sink(shape=process.s_out.shape, buffer=starts[-1]))
             process.s_out.connect(sinks[-1].a_in)
+    graph = _Graph(layers[0])
     try:
-        layers[0].run(RunSteps(starts[-1]), Loihi2SimCfg(select_tag="fixed_pt"))
+        graph.run(starts[-1])
         trains = [sent, *(sink.data.get() for sink in sinks)]
         logits = layers[-1].Z.get().astype(np.int64)
     finally:
-        layers[0].stop()
+        graph.close()
     spikes = [
         np.moveaxis(train.reshape(n, -1, starts[-1])[..., start : start + width], 1, 2).astype(bool)
         for train, start, width in zip(trains, starts, planes, strict=False)

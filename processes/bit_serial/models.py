@@ -37,7 +37,7 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
         # the product alone, without pooling and quantization
         self.linear = replace(self.layer, pool=None, out_shape=self.layer.z_shape, is_last=True)
         self.t = 0
-        self.left = np.zeros(self.s_out.shape, np.int32)
+        self.left = np.zeros((proc_params["lanes"], *self.layer.out_shape), np.int32)
         self.threshold = 0
 
     def run_spk(self) -> None:

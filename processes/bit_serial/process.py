@@ -36,7 +36,9 @@ class WageBitSerial(AbstractProcess):
     def __init__(
         self, layer: Layer, S: np.ndarray, lanes: int, signed: bool, starts: tuple[int, ...]
     ) -> None:
-        super().__init__(layer=layer, signed=signed, starts=starts, name=f"bit-serial layer {layer.index}")
+        super().__init__(
+            layer=layer, lanes=lanes, signed=signed, starts=starts, name=f"bit-serial layer {layer.index}"
+        )
         self.s_in = InPort(shape=(lanes, *layer.in_shape))
         self.s_out = OutPort(shape=(lanes, *layer.out_shape))
         self.S = Var(shape=layer.weight_shape, init=S)
