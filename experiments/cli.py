@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -15,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments import chip_map, datasets, export, run_folder
+from experiments import binary, chip_map, datasets, export, raster, run_folder
+from experiments import compare as comparison
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -59,8 +61,8 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="`lava` simulates the processes; `numpy` and `compiled` give the same bits without it, the last"
-        " one fastest where few samples share an update.",
+        help="`lava` and `brian2` simulate; `numpy` and `compiled` give the same bits without one, the"
+        " last one fastest where few samples share an update.",
     ),
 ]
 Lanes = Annotated[
@@ -290,6 +292,74 @@ def curves(
     run_folder.check_writable(output)
     draw(output, records, mark, mark_label)
     console.print(f"drawn to {output}")
+
+
+@app.command()
+def compare(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    engines: Annotated[
+        str, typer.Option(help="Names joined by commas; the first is what the others should give.")
+    ] = ("numpy,lava,brian2"),
+    steps: Annotated[int, typer.Option(help="Batches to learn, from where the run stands.")] = 3,
+    data_dir: DataDir = None,
+) -> None:
+    """Let several engines go on with a run, and name the first bit in which they differ."""
+    names = engines.split(",")
+    difference = comparison.compare(Run.resume(run, data_dir=data_dir), names, steps)
+    if difference:
+        console.print(f"first difference: {difference}", style="red")
+        raise typer.Exit(1)
+    console.print(f"{', '.join(names)}: no difference in logits, weights or exponents after {steps} steps")
+
+
+@app.command("raster")
+def raster_plot(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    sample: Annotated[int, typer.Option(help="Which test image, from 0.")] = 0,
+    output: Annotated[Path, typer.Option(help="The picture, a PNG.")] = Path("raster.png"),
+    data_dir: DataDir = None,
+) -> None:
+    """Draw one image's graded spikes through the network, and its error's on the way back."""
+    trained = Run.resume(run, data_dir=data_dir)
+    images, labels = trained.data.test_images, trained.data.test_labels
+    if not 0 <= sample < len(labels):
+        raise SettingError(f"sample={sample}: want 0..{len(labels) - 1}")
+    run_folder.check_writable(output)
+    saved = trained.saved
+    activity = raster.record(saved.network, saved.state, saved.rules, images[sample], int(labels[sample]))
+    title = f"{saved.network} on {Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
+    raster.draw(output, activity, title)
+    console.print(f"drawn to {output}")
+
+
+@app.command("binary")
+def binary_spikes(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    images: Annotated[int, typer.Option(help="Test images to answer, the first ones.")] = 200,
+    record: Annotated[
+        Path | None, typer.Option(help="Also write the table to this JSON file.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Answer with binary spikes, one bit a time step, in Brian2: latency and spikes against graded ones."""
+    if record:
+        run_folder.check_writable(record)
+    found = binary.measure(Run.resume(run, data_dir=data_dir), images)
+    table = Table("spikes", "latency (time steps)", "spikes an image", "accuracy")
+    for row in found["rows"]:
+        table.add_row(
+            row["spikes"], str(row["latency"]), f"{row['an_image']:,.1f}", f"{100 * row['accuracy']:.2f} %"
+        )
+    console.print(table)
+    console.print(f"{found['images']} images, every logit equal: {'yes' if found['same_logits'] else 'NO'}")
+    if record:
+        command = "wage-neuro " + shlex.join(sys.argv[1:])
+        versions = run_folder.versions()
+        run_folder.write_text(
+            record, json.dumps({"command": command, **found, "versions": versions}, indent=1) + "\n"
+        )
+    if not found["same_logits"]:
+        raise typer.Exit(1)
 
 
 app.command("map")(chip_map.map_command)

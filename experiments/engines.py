@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
 
 from wage_neuro.engine import Engine, NumpyEngine
 from wage_neuro.errors import EngineError, SettingError
@@ -10,7 +10,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import State
 
-NAMES = ("numpy", "compiled", "lava")
+NAMES = ("numpy", "compiled", "lava", "brian2")
 
 
 def make_engine(
@@ -32,31 +32,25 @@ def make_engine(
     """
     if name not in NAMES:
         raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
-    more: dict[str, Any] = {"lanes": lanes, "model": model} if name == "lava" else {}
     if name != "lava":
         if lanes is not None:
             raise SettingError(f"lanes={lanes}: only the lava engine sends samples in lanes")
         if model != "behavioural":
             raise SettingError(f"model={model!r}: only the lava engine has models")
-    return _engine_class(name)(network, rules, state=state, **more)
-
-
-def _engine_class(name: str) -> Any:
+    if name == "numpy":
+        return NumpyEngine(network, rules, state=state)
+    module, engine, needs = _OTHERS[name]
     try:
-        if name == "lava":
-            from mappings.lava import LavaEngine
-
-            return LavaEngine
-        if name == "compiled":
-            from mappings.compiled import CompiledEngine
-
-            return CompiledEngine
+        build = getattr(import_module(module), engine)
     except ImportError as error:
-        raise EngineError(f"engine {name!r}: {error}; it needs {_NEEDS[name]}") from None
-    return NumpyEngine
+        raise EngineError(f"engine {name!r}: {error}; it needs {needs}") from None
+    more = {"lanes": lanes, "model": model} if name == "lava" else {}
+    return build(network, rules, state=state, **more)
 
 
-_NEEDS = {
-    "lava": "lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)",
-    "compiled": 'numba: pip install "wage-neuro[compiled]"',
+_OTHERS = {
+    "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)"),
+    "compiled": ("mappings.compiled", "CompiledEngine", 'numba: pip install "wage-neuro[compiled]"'),
+    "brian2": ("mappings.brian2", "Brian2Engine", 'Brian2: pip install "wage-neuro[brian2]"'),
 }
+"""Module, class, and what they need that may not be installed."""

@@ -21,6 +21,8 @@ def need(name):
         pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
     if name == "compiled":
         pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
+    if name == "brian2":
+        pytest.importorskip("brian2", reason="the extra wage-neuro[brian2]")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,9 +51,9 @@ def test_all_go_on_from_the_same_state_to_the_same_state(name, assert_same_state
     assert np.array_equal(ends[0][1], ends[1][1])
 
 
-@pytest.mark.parametrize("name", ["", "Lava", "brian2", "numpy "])
+@pytest.mark.parametrize("name", ["", "Lava", "brian", "numpy "])
 def test_an_unknown_name(name):
-    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled or lava$"):
+    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled, lava or brian2$"):
         make_engine(name, NETWORK, RULES, STATE)
 
 
@@ -80,3 +82,11 @@ def test_without_numba_the_error_says_what_it_needs(monkeypatch):
     ):
         make_engine("compiled", NETWORK, RULES, STATE)
     make_engine("numpy", NETWORK, RULES, STATE).close()
+
+
+def test_without_brian2_the_error_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mappings.brian2", None)
+    with pytest.raises(
+        EngineError, match=r"^engine 'brian2': .*; it needs Brian2: pip install \"wage-neuro\[brian2\]\"$"
+    ):
+        make_engine("brian2", NETWORK, RULES, STATE)

@@ -1,0 +1,54 @@
+"""Binary spikes in Lava: a trained network, one bit-plane a time step."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import numpy as np
+from lava.proc.io.sink import RingBuffer as Sink
+from lava.proc.io.source import RingBuffer as Source
+
+from mappings.lava import Graph
+from mappings.planes import planes_of
+from processes.bit_serial.process import WageBitSerial
+from wage_neuro.network import Network
+from wage_neuro.train import State
+
+
+def answer(network: Network, state: State, images: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Answer (n, ...) uint8 images side by side in one run of Lava.
+
+    Returns
+    -------
+    logits : (n, classes) int64
+    spikes : for the input and each hidden layer (n, planes, neurons) bool, in the order sent
+    """
+    network.check_images(images)
+    planes, n = planes_of(network), len(images)
+    starts = (0, *accumulate(planes))
+    sent = np.zeros((n, *network.input_shape, starts[-1]), np.int32)
+    codes = network.encode(images).astype(np.int32) % (1 << planes[0])
+    for p in range(planes[0]):
+        sent[..., p] = codes >> (planes[0] - 1 - p) & 1
+    below, sinks, layers = Source(data=sent).s_out, [], []
+    for layer in network.layers:
+        signed = network.signed_input and layer.index == 0
+        process = WageBitSerial(layer, state.S[layer.index], n, signed, starts)
+        below.reshape(process.s_in.shape).connect(process.s_in)
+        below = process.s_out
+        layers.append(process)
+        if not layer.is_last:
+            sinks.append(Sink(shape=process.s_out.shape, buffer=starts[-1]))
+            process.s_out.connect(sinks[-1].a_in)
+    graph = Graph(layers[0])
+    try:
+        graph.run(starts[-1])
+        trains = [sent, *(sink.data.get() for sink in sinks)]
+        logits = layers[-1].Z.get().astype(np.int64)
+    finally:
+        graph.close()
+    spikes = [
+        np.moveaxis(train.reshape(n, -1, starts[-1])[..., start : start + width], 1, 2).astype(bool)
+        for train, start, width in zip(trains, starts, planes, strict=False)
+    ]
+    return logits, spikes
