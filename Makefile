@@ -38,7 +38,7 @@ readme: .venv/ready  ## make the README's tables anew from the records
 	$(PYTHON) -m experiments.readme
 
 pins:  ## write requirements*.txt anew from pyproject.toml
-	tools/uv.sh pip compile $(PINS) --python-version 3.10 --extra brian2 --group dev -o requirements.txt pyproject.toml
+	tools/uv.sh pip compile $(PINS) --python-version 3.10 --extra brian2 --extra compiled --extra export --group dev -o requirements.txt pyproject.toml
 	tools/uv.sh pip compile $(PINS) --python-version 3.11 --universal --group newer -o requirements-newer.txt
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins'
 
