@@ -171,9 +171,30 @@ def bench_table(folder: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def chip_table(folder: Path = RESULTS) -> str:
+    """What `wage-neuro map` said of each network on each chip."""
+    lines = [
+        "| network | chip | use | fits | cores | energy a sample | time a sample |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(folder.glob("chip/*/*.json")):
+        report = json.loads(path.read_text())
+        place, cost = report["placement"], report["cost"]
+        broken = len(report["limits"])
+        fits = "yes" if report["fits"] else f"no, {broken} limit{'s' * (broken > 1)} broken"
+        chips = f" on {place['chips']} chips" if place["chips"] > 1 else ""
+        name = report["network"]["layers"].replace("-F-", "-").removeprefix("F-")
+        lines.append(
+            f"| {name} | {report['chip']['name']} | {report['mode']} | {fits} | {place['cores']}{chips}"
+            f" | {cost['energy_mJ']['dynamic']:.2g} mJ | {cost['time_ms']:.2g} ms |"
+        )
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "results": results_table,
     "feedback": feedback_table,
+    "chip": chip_table,
     "commands": commands_list,
     "bench": bench_table,
 }
