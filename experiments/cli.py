@@ -59,8 +59,14 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="`lava` simulates the processes; `numpy` and `compiled` give the same bits without it, the last"
-        " one fastest where few samples share an update.",
+        help="`lava` simulates the processes; `numpy`, `compiled` and `torch` give the same bits without it:"
+        " `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="torch: `cpu`, `cuda` or `cuda:N`.  [default: cuda where there is one]", show_default=False
     ),
 ]
 Lanes = Annotated[
@@ -109,6 +115,7 @@ def train(
     ] = "2888",
     batch: Annotated[int, typer.Option(help="Samples that share one update.")] = 128,
     lanes: Lanes = None,
+    device: Device = None,
     shift: Annotated[
         str, typer.Option(help="Shift takes its maximum over the `batch`, or is `held` by each layer.")
     ] = "batch",
@@ -164,7 +171,7 @@ def train(
         Path | None,
         typer.Option(
             help="Go on with the run in this folder, to the same bits as if never stopped;"
-            " takes --epochs, --engine, --lanes.",
+            " takes --epochs, --engine, --lanes, --device.",
             show_default=False,
         ),
     ] = None,
@@ -213,7 +220,7 @@ def train(
             rules,
         )
         training = Run.start(config, _folder_of(config, run), data_dir)
-    _train(training, engine, lanes, record, watch=watch)
+    _train(training, engine, lanes, record, watch=watch, device=device)
 
 
 @app.command()
@@ -241,13 +248,14 @@ def evaluate(
     ] = None,
     engine: EngineName = "numpy",
     lanes: Lanes = None,
+    device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
     """Measure a trained network on test images, class by class."""
     saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
     name = data or saved.extra.get("config", {}).get("data", "digits")
     images = datasets.load(name, data_dir)
-    with make_engine(engine, saved.network, saved.rules, saved.state, lanes) as machine:
+    with make_engine(engine, saved.network, saved.rules, saved.state, lanes, device) as machine:
         logits = machine.predict(images.test_images)
     saved.network.check_labels(images.test_labels, len(logits))
     answers = logits.argmax(axis=1)
@@ -324,7 +332,7 @@ def _on_command_line(context: typer.Context, name: str) -> bool:
 
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "epochs", "engine", "lanes", "data_dir", "record", "watch"}
+    free = {"resume", "epochs", "engine", "lanes", "device", "data_dir", "record", "watch"}
     for name in context.params:
         if name not in free and _on_command_line(context, name):
             option = name.replace("_", "-")
@@ -345,12 +353,13 @@ def _train(
     record: Path | None = None,
     watch: int = 0,
     hints: bool = False,
+    device: str | None = None,
 ) -> None:
     config, folder = training.config, training.folder
     shown = shlex.quote(str(folder))
     if record:
         run_folder.check_writable(record)
-    with training.engine(engine_name, lanes) as engine:
+    with training.engine(engine_name, lanes, device) as engine:
         run_folder.prepare(folder, new=training.is_new)
         console.print(
             f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"

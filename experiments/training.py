@@ -193,9 +193,9 @@ class Run:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         return cls(folder, config, data, saved, progress)
 
-    def engine(self, name: str, lanes: int | None = None) -> Engine:
+    def engine(self, name: str, lanes: int | None = None, device: str | None = None) -> Engine:
         """Build an engine that stands where this run stands."""
-        return make_engine(name, self.network, self.config.rules, self.saved.state, lanes)
+        return make_engine(name, self.network, self.config.rules, self.saved.state, lanes, device)
 
     # --- the loop ---
 

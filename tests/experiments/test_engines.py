@@ -21,6 +21,8 @@ def need(name):
         pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
     if name == "compiled":
         pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
+    if name == "torch":
+        pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,14 +53,20 @@ def test_all_go_on_from_the_same_state_to_the_same_state(name, assert_same_state
 
 @pytest.mark.parametrize("name", ["", "Lava", "brian2", "numpy "])
 def test_an_unknown_name(name):
-    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled or lava$"):
+    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled, torch or lava$"):
         make_engine(name, NETWORK, RULES, STATE)
 
 
-@pytest.mark.parametrize("name", ["numpy", "compiled"])
+@pytest.mark.parametrize("name", ["numpy", "compiled", "torch"])
 def test_lanes_belong_to_lava(name):
     with pytest.raises(SettingError, match=r"^lanes=8: only the lava engine sends samples in lanes$"):
         make_engine(name, NETWORK, RULES, STATE, lanes=8)
+
+
+@pytest.mark.parametrize("name", ["numpy", "compiled", "lava"])
+def test_a_device_belongs_to_torch(name):
+    with pytest.raises(SettingError, match=r"^device=cuda: only the torch engine chooses one$"):
+        make_engine(name, NETWORK, RULES, STATE, device="cuda")
 
 
 def test_without_lava_the_error_says_what_it_needs(monkeypatch):
@@ -68,10 +76,13 @@ def test_without_lava_the_error_says_what_it_needs(monkeypatch):
     make_engine("numpy", NETWORK, RULES, STATE).close()
 
 
-def test_without_numba_the_error_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mappings.compiled", None)
-    with pytest.raises(
-        EngineError, match=r"^engine 'compiled': .*; it needs numba: pip install \"wage-neuro\[compiled\]\"$"
-    ):
-        make_engine("compiled", NETWORK, RULES, STATE)
+@pytest.mark.parametrize(
+    ("name", "module", "package"),
+    [("compiled", "mappings.compiled", "numba"), ("torch", "mappings.accelerator", "PyTorch")],
+)
+def test_without_an_extra_the_error_says_what_it_needs(name, module, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    wanted = rf"^engine '{name}': .*; it needs {package}: pip install \"wage-neuro\[{name}\]\"$"
+    with pytest.raises(EngineError, match=wanted):
+        make_engine(name, NETWORK, RULES, STATE)
     make_engine("numpy", NETWORK, RULES, STATE).close()
