@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments import datasets, run_folder
+from experiments import communication, datasets, run_folder
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -294,6 +295,37 @@ def curves(
     run_folder.check_writable(output)
     draw(output, records, mark, mark_label)
     console.print(f"drawn to {output}")
+
+
+@app.command("communication")
+def measure_communication(
+    run: Annotated[Path, typer.Argument(help="Folder of the run whose training is done again.")],
+    every: Annotated[int, typer.Option(help="Measure the update of every N-th step.")] = 50,
+    epochs: Annotated[
+        int | None, typer.Option(help="Train no longer than this.  [default: the run's]", show_default=False)
+    ] = None,
+    engine: EngineName = "numpy",
+    output: Annotated[Path, typer.Option(help="The record, a JSON; its picture goes beside it.")] = Path(
+        "communication.json"
+    ),
+    data_dir: DataDir = None,
+) -> None:
+    """Measure the bytes of each update against float32 gradients, and the memory of the weights."""
+    config = communication.config_of(run)
+    config = replace(config, epochs=min(epochs or config.epochs, config.epochs))
+    for path in (output, output.with_suffix(".png")):
+        run_folder.check_writable(path)
+    with Progress(TextColumn("step {task.completed}/{task.total}"), BarColumn(), console=console) as progress:
+        task = progress.add_task("", total=None)
+
+        def report(step: int, steps: int) -> None:
+            progress.update(task, completed=step, total=steps)
+
+        record = communication.measure(config, every, engine, data_dir, report)
+    picture = communication.write(output, {"command": "wage-neuro " + shlex.join(sys.argv[1:]), **record})
+    for line in communication.summary(record):
+        console.print(line)
+    console.print(f"written to {output} and {picture}")
 
 
 @app.command("data")

@@ -7,6 +7,7 @@ there once a call, and no operation waits for the value of another.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -57,7 +58,8 @@ def find_device(name: str | None = None) -> torch.device:
 class RandomBits:
     """16-bit random numbers of one run, as float32 on its device; see `wage_neuro.random_bits`.
 
-    A processor has numpy draw them; a device draws its own, in one fused operation where PyTorch can compile.
+    A processor has numpy draw them. A device draws its own, by one compiled operation if that gives numpy's
+    bits: where integers overflow, compilers have been wrong.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -65,28 +67,44 @@ class RandomBits:
         self._keys: dict[int, Tensor] = {}
         self._first: dict[int, Tensor] = {}
         self._draw: Callable[[Tensor, Tensor, Tensor], Tensor] = kernels.philox16
-        if device.type == "cuda":
-            try:
-                self._draw = torch.compile(kernels.philox16, dynamic=True)
-                self.on_device(random_bits.UPDATE, 0, 0, kernels.BLOCK * 64)
-            except RuntimeError:  # no compiler here: the same bits, slower
-                self._draw = kernels.philox16
+        if device.type != "cpu":
+            self.choose()
 
     def __call__(self, purpose: int, layer: int, step: int, count: int) -> Tensor:
-        if self.device.type == "cuda":
+        if self.device.type != "cpu":
             return self.on_device(purpose, layer, step, count)
-        return torch.from_numpy(
-            random_bits.bits16(self.seed, purpose, layer, step, 0, count).astype(np.float32)
-        )
+        return torch.from_numpy(self._wanted(purpose, layer, step, count).astype(np.float32))
+
+    def _wanted(self, *place: int) -> np.ndarray:
+        purpose, layer, step, count = place
+        return random_bits.bits16(self.seed, purpose, layer, step, 0, count)
 
     def on_device(self, purpose: int, layer: int, step: int, count: int) -> Tensor:
         """Draw by `kernels.philox16`."""
         if purpose not in self._keys:
             self._keys[purpose] = kernels.round_keys(self.seed, purpose, self.device)
         if count not in self._first:  # numpy's generator counts up before it draws
-            self._first[count] = 1 + torch.arange(-(-count // kernels.BLOCK), device=self.device)
+            blocks = max(2, -(-count // kernels.BLOCK))  # compiled code would be made anew for 1
+            self._first[count] = 1 + torch.arange(blocks, device=self.device)
         counter = torch.tensor([step, layer, 0], device=self.device)
         return self._draw(self._keys[purpose], counter, self._first[count])[:count]
+
+    @torch.inference_mode()
+    def choose(self) -> None:
+        """Draw by compiled code from now on, or else by plain operations, once the bits are numpy's.
+
+        Raises
+        ------
+        EngineError
+            If they never are.
+        """
+        places = [(random_bits.UPDATE, 3, 2**40 + 1, count) for count in (1, 100, 70_001)]
+        for draw in (torch.compile(kernels.philox16, dynamic=True), kernels.philox16):
+            self._draw = draw
+            with contextlib.suppress(RuntimeError):  # no compiler here
+                if all(np.array_equal(_array(self.on_device(*at)), self._wanted(*at)) for at in places):
+                    return
+        raise EngineError(f"device {str(self.device)!r}: its random bits are not numpy's")
 
 
 _Pair = tuple[Tensor, Tensor]

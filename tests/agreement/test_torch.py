@@ -205,6 +205,35 @@ def test_philox_of_a_large_layer():
     assert np.array_equal(bits(UPDATE, 2, 99, 784 * 512).numpy(), wanted)
 
 
+def _fails(*_):
+    raise RuntimeError
+
+
+def _wrong(keys, counter, first):
+    return kernels.philox16(keys, counter, first) + (first.numel() > 100)
+
+
+@pytest.mark.parametrize("compiled", [_fails, _wrong])
+def test_compiled_bits_that_fail_or_differ_are_not_used(compiled, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: compiled)
+    bits = RandomBits(7, CPU)
+    bits.choose()
+    assert bits._draw is kernels.philox16
+    monkeypatch.setattr(kernels, "philox16", lambda *_: torch.zeros(80_000))
+    with pytest.raises(EngineError, match=r"^device 'cpu': its random bits are not numpy's$"):
+        bits.choose()
+
+
+@pytest.mark.slow
+def test_the_generator_compiles_to_the_same_bits():
+    bits = RandomBits(2**64 - 5, CPU)
+    bits.choose()
+    assert bits._draw is not kernels.philox16
+    for count in (3, 1000, 784 * 512):
+        wanted = bits16(2**64 - 5, POST, 2, 2**33, 0, count)
+        assert np.array_equal(bits.on_device(POST, 2, 2**33, count).numpy(), wanted)
+
+
 def test_log2_round_on_either_side_of_every_half():
     for n in range(1, 53):
         half = int(np.sqrt(2.0) * 2.0**n)
