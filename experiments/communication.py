@@ -290,7 +290,8 @@ def draw(path: Path, record: dict[str, Any]) -> None:
     names = list(record["memory_bytes"])
     kib = [record["memory_bytes"][name] / 1024 for name in names]
     bars = right.bar(names, kib, color=["#8a8f98", "#0b6bcb", "#0b6bcb"])
-    right.bar_label(bars, [f"{value:,.0f} KiB\n{kib[0] / value:.0f} x less" for value in kib], fontsize=8)
+    less = ["", *(f"\n{kib[0] / value:.0f} x less" for value in kib[1:])]
+    right.bar_label(bars, [f"{v:,.0f} KiB{text}" for v, text in zip(kib, less, strict=True)], fontsize=8)
     right.set(title="memory of the weights", ylim=(0, 1.2 * kib[0]))
     right.set_yticks([])
     right.spines[["top", "left", "right"]].set_visible(False)

@@ -8,6 +8,7 @@ there once a call, and no operation waits for the value of another.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -99,11 +100,13 @@ class RandomBits:
             If they never are.
         """
         places = [(random_bits.UPDATE, 3, 2**40 + 1, count) for count in (1, 100, 70_001)]
-        for draw in (torch.compile(kernels.philox16, dynamic=True), kernels.philox16):
-            self._draw = draw
-            with contextlib.suppress(RuntimeError):  # no compiler here
-                if all(np.array_equal(_array(self.on_device(*at)), self._wanted(*at)) for at in places):
-                    return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's compiler warns of PyTorch's own code
+            for make in (lambda draw: torch.compile(draw, dynamic=True), lambda draw: draw):
+                with contextlib.suppress(RuntimeError):  # no compiler here
+                    self._draw = make(kernels.philox16)
+                    if all(np.array_equal(_array(self.on_device(*at)), self._wanted(*at)) for at in places):
+                        return
         raise EngineError(f"device {str(self.device)!r}: its random bits are not numpy's")
 
 
