@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments import communication, datasets, run_folder
+from experiments import communication, datasets, presets, run_folder
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -295,6 +295,40 @@ def curves(
     run_folder.check_writable(output)
     draw(output, records, mark, mark_label)
     console.print(f"drawn to {output}")
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(help=f"{', '.join(presets.EXPERIMENTS)}.")],
+    scale: Annotated[
+        str,
+        typer.Option(help="Smaller than the paper's: `epochs=30,width=1/4,images=10000`, or some of these."),
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each setting, with seeds 0, 1, ...")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in its own process.")] = 1,
+    engine: EngineName = "numpy",
+    device: Device = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the runs.  [default: runs/NAME]", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run one of the paper's experiments; what was stopped goes on, what is finished is not run again."""
+    work = presets.jobs(name, presets.Scale.parse(scale), range(seeds), folder or Path("runs") / name)
+    console.print(f"{name}: {len(work)} runs, engine {engine}")
+
+    def report(job: presets.Job, ended: bool) -> None:
+        console.print(f"{job.label} seed {job.config.seed}: {'done' if ended else 'stopped'}, {job.folder}")
+
+    means = presets.Means(engine, device, jobs, data_dir, "wage-neuro " + shlex.join(sys.argv[1:]))
+    finished = presets.do_all(work, means, report)
+    shown = Table("setting", "seeds", "error % of the last epoch", "of the best epoch", title=name)
+    for label, count, last, best in presets.table(work):
+        shown.add_row(label, str(count), last, best)
+    console.print(shown)
+    if not finished:
+        console.print("stopped; the same command goes on")
+        raise typer.Exit(STOPPED)
 
 
 @app.command("communication")
