@@ -122,12 +122,13 @@ def pairwise(
 ) -> tuple[float, float, float]:
     """Time two calls in turn; return the median ratio other / one and both median times."""
     one(), other()  # warm up
-    times = [(_timed(one), _timed(other)) for _ in range(pairs)]
+    times = [(timed(one), timed(other)) for _ in range(pairs)]
     ratio = statistics.median(b / a for a, b in times)
     return ratio, statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
 
 
-def _timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
@@ -196,7 +197,7 @@ def lava_one_lane(batches: int, repeats: int) -> Row:
     x, y = images(batches)
     with LavaEngine(network, Rules(batch=BATCH, shift="held"), lanes=1) as lava:
         lava.train(x[:BATCH], y[:BATCH], 3)
-        rate = len(x) / statistics.median(_timed(lambda: lava.train(x, y, 3)) for _ in range(repeats))
+        rate = len(x) / statistics.median(timed(lambda: lava.train(x, y, 3)) for _ in range(repeats))
     return Row("Lava engine, MLP, lanes = 1", rate, "samples/s", "", None, ">= 300 samples/s", rate >= 300)
 
 
@@ -209,7 +210,7 @@ def lava_pipelined(repeats: int) -> Row:
     x, y = images(4)
     x, y = x[:500], y[:500]
     with LavaEngine(network, rules) as lava:
-        seconds = statistics.median(_timed(lambda: lava.train(x, y, 3)) for _ in range(repeats))
+        seconds = statistics.median(timed(lambda: lava.train(x, y, 3)) for _ in range(repeats))
     rate, processes = len(x) / seconds, len(network.layers) + 2
     a_process = 1e3 / rate / processes
     return Row(
@@ -292,6 +293,22 @@ def run(quick: bool) -> list[Row]:
     ]
 
 
+def show(rows: list[Row]) -> None:
+    """Print the table."""
+    table = Table("what", "ours", "against", "ratio", "bar", "met")
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f} x"
+        table.add_row(
+            row.what,
+            f"{row.ours:,.2f} {row.unit}" if row.ours < 10 else f"{row.ours:,.0f} {row.unit}",
+            row.against,
+            ratio,
+            row.bar,
+            "yes" if row.met else "NO",
+        )
+    Console(highlight=False).print(table)
+
+
 def main() -> int:
     """Print the table, write its record, and say whether every bar is met."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
@@ -304,18 +321,7 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(f"measuring on {found['machine']}; PyTorch is found through .venv-torch (make venv-torch)")
     rows = run(options.quick)
-    table = Table("what", "ours", "against", "ratio", "bar", "met")
-    for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f} x"
-        table.add_row(
-            row.what,
-            f"{row.ours:,.2f} {row.unit}" if row.ours < 10 else f"{row.ours:,.0f} {row.unit}",
-            row.against,
-            ratio,
-            row.bar,
-            "yes" if row.met else "NO",
-        )
-    console.print(table)
+    show(rows)
     if not options.quick:
         record = {"versions": found, "rows": [asdict(row) for row in rows]}
         write_text(options.output, json.dumps(record, indent=1) + "\n")

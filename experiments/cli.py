@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from experiments import binary, chip_map, datasets, export, raster, run_folder
+from experiments import binary, chip_map, communication, datasets, export, presets, raster, run_folder
 from experiments import compare as comparison
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
@@ -61,8 +62,14 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="`lava` and `brian2` simulate; `numpy` and `compiled` give the same bits without one, the"
-        " last one fastest where few samples share an update.",
+        help="`lava` and `brian2` simulate; `numpy`, `compiled` and `torch` give the same bits without one:"
+        " `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="torch: `cpu`, `cuda` or `cuda:N`.  [default: cuda where there is one]", show_default=False
     ),
 ]
 Lanes = Annotated[
@@ -112,9 +119,14 @@ def train(
     batch: Annotated[int, typer.Option(help="Samples that share one update.")] = 128,
     lanes: Lanes = None,
     model: Annotated[
-        str,
-        typer.Option(help="lava: each layer one Process, `behavioural`, or `structural`: a chip's parts."),
-    ] = "behavioural",
+        str | None,
+        typer.Option(
+            help="lava: a layer is one Process, `behavioural`, or a chip's parts, `structural`."
+            "  [default: behavioural]",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = None,
     shift: Annotated[
         str, typer.Option(help="Shift takes its maximum over the `batch`, or is `held` by each layer.")
     ] = "batch",
@@ -170,7 +182,7 @@ def train(
         Path | None,
         typer.Option(
             help="Go on with the run in this folder, to the same bits as if never stopped;"
-            " takes --epochs, --engine, --lanes, --model.",
+            " takes --epochs, --engine, --lanes, --model, --device.",
             show_default=False,
         ),
     ] = None,
@@ -219,7 +231,7 @@ def train(
             rules,
         )
         training = Run.start(config, _folder_of(config, run), data_dir)
-    _train(training, engine, lanes, record, watch=watch, model=model)
+    _train(training, engine, record, watch=watch, lanes=lanes, model=model, device=device)
 
 
 @app.command()
@@ -247,13 +259,14 @@ def evaluate(
     ] = None,
     engine: EngineName = "numpy",
     lanes: Lanes = None,
+    device: Device = None,
     data_dir: DataDir = None,
 ) -> None:
     """Measure a trained network on test images, class by class."""
     saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
     name = data or saved.extra.get("config", {}).get("data", "digits")
     images = datasets.load(name, data_dir)
-    with make_engine(engine, saved.network, saved.rules, saved.state, lanes) as machine:
+    with make_engine(engine, saved.network, saved.rules, saved.state, lanes=lanes, device=device) as machine:
         logits = machine.predict(images.test_images)
     saved.network.check_labels(images.test_labels, len(logits))
     answers = logits.argmax(axis=1)
@@ -292,6 +305,71 @@ def curves(
     run_folder.check_writable(output)
     draw(output, records, mark, mark_label)
     console.print(f"drawn to {output}")
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(help=f"{', '.join(presets.EXPERIMENTS)}.")],
+    scale: Annotated[
+        str,
+        typer.Option(help="Smaller than the paper's: `epochs=30,width=1/4,images=10000`, or some of these."),
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each setting, with seeds 0, 1, ...")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in its own process.")] = 1,
+    engine: EngineName = "numpy",
+    device: Device = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the runs.  [default: runs/NAME]", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run one of the paper's experiments; what was stopped goes on, what is finished is not run again."""
+    work = presets.jobs(name, presets.Scale.parse(scale), range(seeds), folder or Path("runs") / name)
+    console.print(f"{name}: {len(work)} runs, engine {engine}")
+
+    def report(job: presets.Job, ended: bool) -> None:
+        console.print(f"{job.label} seed {job.config.seed}: {'done' if ended else 'stopped'}, {job.folder}")
+
+    means = presets.Means(engine, device, jobs, data_dir, "wage-neuro " + shlex.join(sys.argv[1:]))
+    finished = presets.do_all(work, means, report)
+    shown = Table("setting", "seeds", "error % of the last epoch", "of the best epoch", title=name)
+    for label, count, last, best in presets.table(work):
+        shown.add_row(label, str(count), last, best)
+    console.print(shown)
+    if not finished:
+        console.print("stopped; the same command goes on")
+        raise typer.Exit(STOPPED)
+
+
+@app.command("communication")
+def measure_communication(
+    run: Annotated[Path, typer.Argument(help="Folder of the run whose training is done again.")],
+    every: Annotated[int, typer.Option(help="Measure the update of every N-th step.")] = 50,
+    epochs: Annotated[
+        int | None, typer.Option(help="Train no longer than this.  [default: the run's]", show_default=False)
+    ] = None,
+    engine: EngineName = "numpy",
+    output: Annotated[Path, typer.Option(help="The record, a JSON; its picture goes beside it.")] = Path(
+        "communication.json"
+    ),
+    data_dir: DataDir = None,
+) -> None:
+    """Measure the bytes of each update against float32 gradients, and the memory of the weights."""
+    config = communication.config_of(run)
+    config = replace(config, epochs=min(epochs or config.epochs, config.epochs))
+    for path in (output, output.with_suffix(".png")):
+        run_folder.check_writable(path)
+    with Progress(TextColumn("step {task.completed}/{task.total}"), BarColumn(), console=console) as progress:
+        task = progress.add_task("", total=None)
+
+        def report(step: int, steps: int) -> None:
+            progress.update(task, completed=step, total=steps)
+
+        record = communication.measure(config, every, engine, data_dir, report)
+    picture = communication.write(output, {"command": "wage-neuro " + shlex.join(sys.argv[1:]), **record})
+    for line in communication.summary(record):
+        console.print(line)
+    console.print(f"written to {output} and {picture}")
 
 
 @app.command()
@@ -402,7 +480,7 @@ def _on_command_line(context: typer.Context, name: str) -> bool:
 
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "epochs", "engine", "lanes", "model", "data_dir", "record", "watch"}
+    free = {"resume", "epochs", "engine", "lanes", "model", "device", "data_dir", "record", "watch"}
     for name in context.params:
         if name not in free and _on_command_line(context, name):
             option = name.replace("_", "-")
@@ -419,17 +497,16 @@ def _folder_of(config: Config, given: Path | None) -> Path:
 def _train(
     training: Run,
     engine_name: str,
-    lanes: int | None = None,
     record: Path | None = None,
     watch: int = 0,
     hints: bool = False,
-    model: str = "behavioural",
+    **options: int | str | None,
 ) -> None:
     config, folder = training.config, training.folder
     shown = shlex.quote(str(folder))
     if record:
         run_folder.check_writable(record)
-    with training.engine(engine_name, lanes, model) as engine:
+    with training.engine(engine_name, **options) as engine:
         for line in getattr(engine, "unproven", ()):
             console.print(f"saturates: {line}", soft_wrap=True)
         run_folder.prepare(folder, new=training.is_new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -85,6 +86,11 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "absent"
+    torch = sys.modules.get("torch")
+    if torch:
+        found["torch"] = torch.__version__
+        if torch.cuda.is_available():
+            found["accelerator"] = torch.cuda.get_device_name()
     return found
 
 

@@ -193,9 +193,9 @@ class Run:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         return cls(folder, config, data, saved, progress)
 
-    def engine(self, name: str, lanes: int | None = None, model: str = "behavioural") -> Engine:
-        """Build an engine that stands where this run stands."""
-        return make_engine(name, self.network, self.config.rules, self.saved.state, lanes, model)
+    def engine(self, name: str, **options: int | str | None) -> Engine:
+        """Build an engine that stands where this run stands; `options` as of `make_engine`."""
+        return make_engine(name, self.network, self.config.rules, self.saved.state, **options)
 
     # --- the loop ---
 

@@ -34,7 +34,7 @@ def _fit(
         if stop and (seen.epoch, seen.samples) >= stop:
             run.stop_wanted = True
 
-    with run.engine(engine, lanes) as machine:
+    with run.engine(engine, lanes=lanes) as machine:
         run.fit(machine, report)
     return run
 

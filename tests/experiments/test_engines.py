@@ -23,6 +23,8 @@ def need(name):
         pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
     if name == "brian2":
         pytest.importorskip("brian2", reason="the extra wage-neuro[brian2]")
+    if name == "torch":
+        pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,19 +55,25 @@ def test_all_go_on_from_the_same_state_to_the_same_state(name, assert_same_state
 
 @pytest.mark.parametrize("name", ["", "Lava", "brian", "numpy "])
 def test_an_unknown_name(name):
-    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled, lava or brian2$"):
+    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled, torch, lava or brian2$"):
         make_engine(name, NETWORK, RULES, STATE)
 
 
-@pytest.mark.parametrize("name", ["numpy", "compiled"])
+@pytest.mark.parametrize("name", ["numpy", "compiled", "torch"])
 def test_lanes_belong_to_lava(name):
     with pytest.raises(SettingError, match=r"^lanes=8: only the lava engine sends samples in lanes$"):
         make_engine(name, NETWORK, RULES, STATE, lanes=8)
 
 
 def test_models_belong_to_lava():
-    with pytest.raises(SettingError, match=r"^model='structural': only the lava engine has models$"):
+    with pytest.raises(SettingError, match=r"^model=structural: only the lava engine has models$"):
         make_engine("numpy", NETWORK, RULES, STATE, model="structural")
+
+
+@pytest.mark.parametrize("name", ["numpy", "compiled", "lava"])
+def test_a_device_belongs_to_torch(name):
+    with pytest.raises(SettingError, match=r"^device=cuda: only the torch engine chooses one$"):
+        make_engine(name, NETWORK, RULES, STATE, device="cuda")
 
 
 def test_without_lava_the_error_says_what_it_needs(monkeypatch):
@@ -75,18 +83,17 @@ def test_without_lava_the_error_says_what_it_needs(monkeypatch):
     make_engine("numpy", NETWORK, RULES, STATE).close()
 
 
-def test_without_numba_the_error_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mappings.compiled", None)
-    with pytest.raises(
-        EngineError, match=r"^engine 'compiled': .*; it needs numba: pip install \"wage-neuro\[compiled\]\"$"
-    ):
-        make_engine("compiled", NETWORK, RULES, STATE)
+@pytest.mark.parametrize(
+    ("name", "module", "package"),
+    [
+        ("compiled", "mappings.compiled", "numba"),
+        ("torch", "mappings.accelerator", "PyTorch"),
+        ("brian2", "mappings.brian2", "Brian2"),
+    ],
+)
+def test_without_an_extra_the_error_says_what_it_needs(name, module, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    wanted = rf"^engine '{name}': .*; it needs {package}: pip install \"wage-neuro\[{name}\]\"$"
+    with pytest.raises(EngineError, match=wanted):
+        make_engine(name, NETWORK, RULES, STATE)
     make_engine("numpy", NETWORK, RULES, STATE).close()
-
-
-def test_without_brian2_the_error_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mappings.brian2", None)
-    with pytest.raises(
-        EngineError, match=r"^engine 'brian2': .*; it needs Brian2: pip install \"wage-neuro\[brian2\]\"$"
-    ):
-        make_engine("brian2", NETWORK, RULES, STATE)

@@ -1,0 +1,210 @@
+"""The paper's experiments as presets: `wage-neuro experiment NAME`.
+
+A preset is the training runs of an experiment, each in the paper's setting. Every run has a folder of its
+own: a sweep that was stopped goes on where it was, and a finished run is not run again.
+
+Source: arXiv:1802.04680, section 4.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from joblib import Parallel, cpu_count, delayed
+
+from experiments import run_folder
+from experiments.training import Config, Run
+from wage_neuro import kernels
+from wage_neuro.bits import Bits
+from wage_neuro.errors import SettingError
+from wage_neuro.network import PRESETS as NETWORKS
+
+MNIST = Config("mnist", "lenet", epochs=100, eta="1")
+CIFAR10 = Config("cifar-10", "vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
+# a public reproduction's steps of eta, as the paper names none
+SVHN = Config("svhn", "vgg", epochs=40, eta="8, 1@25, 1/8@35", augment="crop4")
+
+
+def _gradient_bits(k_G: int) -> Config:
+    """Eta is halved with each bit that is taken away: the smallest update stays as large as the weights."""
+    return replace(
+        CIFAR10, bits=str(Bits(k_G=k_G)), eta=_scaled_eta(CIFAR10.eta, Fraction(2) ** (k_G - 8), 1)
+    )
+
+
+def _scaled_eta(eta: str, by: Fraction, epochs: Fraction | int) -> str:
+    """Multiply the step sizes of a schedule, and the epochs at which they change.
+
+    >>> _scaled_eta("8, 1@200, 1/8@250", Fraction(1, 2), Fraction(1, 10))
+    '4, 1/2@20, 1/16@25'
+    """
+    steps = {}  # of changes that fall together, the last one counts
+    for part in eta.split(","):
+        value, _, epoch = part.strip().partition("@")
+        steps[f"@{max(1, round(int(epoch) * epochs))}" if epoch else ""] = Fraction(value) * by
+    return ", ".join(f"{value}{at}" for at, value in steps.items())
+
+
+EXPERIMENTS: dict[str, dict[str, Config]] = {
+    "mnist-lenet": {"2888": MNIST},
+    "cifar10-vgg": {"2888": CIFAR10},
+    "svhn-vgg": {"2888": SVHN},
+    "gradient-bits": {f"k_G={k}": _gradient_bits(k) for k in range(2, 13)},
+    "errors-bits": {f"k_E={k}": replace(CIFAR10, bits=str(Bits(k_E=k))) for k in range(4, 16)},
+}
+"""Runs of each experiment, by what tells them apart."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much smaller than the paper's an experiment is run.
+
+    Parameters
+    ----------
+    epochs : int, optional
+        The changes of eta move with it.
+    width : Fraction
+        Share of the channels and units of every hidden layer.
+    images : int, optional
+        Training images.
+
+    >>> Scale.parse("epochs=30, width=1/4").of(CIFAR10).eta
+    '8, 1@20, 1/8@25'
+    """
+
+    epochs: int | None = None
+    width: Fraction = Fraction(1)
+    images: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Scale:
+        """Read 'epochs=30,width=1/4,images=10000', or some of these; '' is the paper's size."""
+        read: dict[str, Callable[[str], Any]] = {"epochs": int, "width": Fraction, "images": int}
+        found: dict[str, Any] = {}
+        for part in filter(None, re.split(r"[,\s]+", text)):
+            name, _, value = part.partition("=")
+            try:
+                found[name] = read[name](value)
+                if found[name] <= 0:
+                    raise ValueError
+            except (KeyError, ValueError, ZeroDivisionError):
+                raise SettingError(
+                    f"scale {part!r}: want epochs=N, width=SHARE such as 1/4, or images=N"
+                ) from None
+        return cls(**found)
+
+    def of(self, config: Config) -> Config:
+        """Return the smaller setting."""
+        epochs = self.epochs or config.epochs
+        network = NETWORKS.get(config.network, config.network)
+        if self.width != 1:
+            network = re.sub(r"\d+(?=C|FC)", lambda m: str(max(1, round(int(m[0]) * self.width))), network)
+        return replace(
+            config,
+            network=config.network if self.width == 1 else network,
+            epochs=epochs,
+            eta=_scaled_eta(config.eta, Fraction(1), Fraction(epochs, config.epochs)),
+            train_images=self.images or config.train_images,
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of an experiment, and where it lives."""
+
+    label: str
+    config: Config
+    folder: Path
+
+
+def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path) -> list[Job]:
+    """Return the runs of the experiment called `name`, label by label, seed by seed.
+
+    Raises
+    ------
+    SettingError
+        If there is no such experiment.
+    """
+    if name not in EXPERIMENTS:
+        raise SettingError(f"experiment {name!r}: want {', '.join(EXPERIMENTS)}")
+    return [
+        Job(label, replace(scale.of(config), seed=seed), folder / f"{label}-s{seed}")
+        for label, config in EXPERIMENTS[name].items()
+        for seed in seeds
+    ]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the runs are done with; `command` goes into their records."""
+
+    engine: str = "numpy"
+    device: str | None = None
+    at_once: int = 1
+    data_dir: Path | None = None
+    command: str = ""
+
+
+def do(job: Job, means: Means) -> bool:
+    """Train a run to its end, from wherever it stands; return whether it got there.
+
+    Raises
+    ------
+    SettingError
+        If its folder holds another run.
+    """
+    if means.at_once > 1:
+        kernels.set_threads(cpu_count() // means.at_once)
+    if (job.folder / run_folder.CHECKPOINT).exists():
+        run = Run.resume(job.folder, data_dir=means.data_dir)
+        if run.config != job.config:
+            raise SettingError(f"run folder {job.folder}: holds another run; give another --folder")
+    else:
+        run = Run.start(job.config, job.folder, means.data_dir)
+    record = job.folder / "record.json"
+    if run.finished and record.exists():
+        return True
+    with run.engine(means.engine, device=means.device) as machine:
+        run_folder.prepare(job.folder, new=run.is_new)
+        run.fit(machine)
+    if run.finished:
+        run.write_record(record, means.engine, means.command)
+    return run.finished
+
+
+def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:
+    """Do all runs, or end with the first that is stopped; return whether all are finished."""
+    done = Parallel(means.at_once, return_as="generator")(delayed(do)(job, means) for job in work)
+    for job, finished in zip(work, done, strict=True):
+        report(job, finished)
+        if not finished:
+            done.close()
+            return False
+    return True
+
+
+def table(work: list[Job]) -> list[tuple[str, int, str, str]]:
+    """Rows of what is finished: label, seeds, error of the last epoch and of the best, in %."""
+    rows = []
+    for label in dict.fromkeys(job.label for job in work):
+        paths = [job.folder / "record.json" for job in work if job.label == label]
+        found = [json.loads(path.read_text()) for path in paths if path.exists()]
+        if found:
+            last, best = (
+                _errors(record[key] for record in found) for key in ("accuracy_last", "accuracy_best")
+            )
+            rows.append((label, len(found), last, best))
+    return rows
+
+
+def _errors(accuracies: Iterable[float]) -> str:
+    errors = [100 * (1 - accuracy) for accuracy in accuracies]
+    spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
+    return f"{statistics.mean(errors):.2f}{spread}"

@@ -1,0 +1,229 @@
+"""The accelerator engine's tensor operations: integers carried in float tensors, random bits in int64.
+
+Why a product of floats is exact here, on every device: its terms are integers, and the sum of their
+magnitudes stays below 2**24 in float32, 2**53 in float64 (`wage_neuro.layers` proves it from the widths
+alone). So every partial sum is an exact float, whatever the order, the blocking or the fusing of the
+additions. TF32 shortens factors to 11 bits and adds in float32: it is let in where no factor needs more.
+That holds for plain products. Convolutions by Winograd's or Fourier's transform, which cuDNN may choose, sum
+other numbers than these; so a convolution is a product of patches, and cuDNN is never asked.
+
+Nothing here waits for the device: exponents and peaks are tensors too.
+
+Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wage_neuro.errors import EngineError
+from wage_neuro.layers import Layer
+from wage_neuro.specs import Conv
+
+NONE = -1
+"""A held exponent that is not known yet; all others are 0 or more."""
+
+TYPES = {np.float32: torch.float32, np.float64: torch.float64}
+"""Carriers of `wage_neuro.fixed_point`, as tensors have them."""
+
+TF32_EXACT = 2**11
+"""Integers up to here are exact in the 11 bits that TF32 keeps of a factor; its sums are float32."""
+
+_SQRT_HALF = 0.5**0.5  # the next float64 above the true root: none lies between, so < decides exactly
+_FLOAT64_BIAS, _FLOAT64_FRACTION = 1023, 52
+
+_M = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+_W = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_ROUNDS = 10
+_LOW = 0xFFFFFFFF
+BLOCK = 16
+"""Random 16-bit numbers a Philox block."""
+
+
+# --- products ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def exact_products(device: torch.device, largest: int) -> Iterator[None]:
+    """Let PyTorch multiply in TF32 only where factors up to `largest` are exact in it, and in no less."""
+    before = torch.get_float32_matmul_precision()
+    fast = device.type == "cuda" and largest <= TF32_EXACT
+    torch.set_float32_matmul_precision("high" if fast else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def prove_products(device: torch.device, largest: int) -> None:
+    """Raise EngineError unless the device's float32 products are exact up to the bound they are used to."""
+    size = min(largest, TF32_EXACT)
+    depth = min(2**24 // size**2, 2**12)
+    a, b = (
+        torch.from_numpy(np.random.default_rng(0).integers(-size, size, shape, endpoint=True))
+        for shape in ((64, depth), (depth, 32))
+    )
+    a[0] = b[:, 0] = size  # the largest sum there can be
+    with exact_products(device, size):
+        product = (a.to(device, torch.float32) @ b.to(device, torch.float32)).cpu()
+    if not torch.equal(product.long(), a @ b):
+        raise EngineError(f"device {str(device)!r}: its float32 products of small integers are not exact")
+
+
+def gradient_product(a: Tensor, e: Tensor, rows: int) -> Tensor:
+    """a.T @ e summed exactly: at most `rows` rows a product, products added in float64."""
+    if len(a) <= rows:
+        return a.T @ e
+    whole = len(a) // rows * rows
+    parts = a[:whole].view(-1, rows, a.shape[1]).transpose(1, 2) @ e[:whole].view(-1, rows, e.shape[1])
+    total = parts.sum(0, dtype=torch.float64)
+    return total + a[whole:].T @ e[whole:] if whole < len(a) else total
+
+
+# --- convolution as products of patches --------------------------------------------------------------
+
+
+def patches(layer: Layer, a: Tensor) -> Tensor:
+    """Unroll (n, h, w, c) images into (n * h_out * w_out, kernel * kernel * c) rows."""
+    assert isinstance(layer.spec, Conv)
+    kernel, stride = layer.spec.kernel, layer.spec.stride
+    top, bottom, left, right = layer.padding
+    padded = functional.pad(a, (0, 0, left, right, top, bottom))
+    windows = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, layer.fan_in)
+
+
+def fold_patches(layer: Layer, rows: Tensor) -> Tensor:
+    """Sum patch rows back onto the (n, *in_shape) images they were taken from: the transpose of `patches`."""
+    assert isinstance(layer.spec, Conv)
+    kernel, stride = layer.spec.kernel, layer.spec.stride
+    (h, w, c), (ho, wo, _) = layer.in_shape, layer.z_shape
+    top, bottom, left, right = layer.padding
+    cells = rows.view(-1, ho, wo, kernel, kernel, c)
+    out = rows.new_zeros(len(cells), h + top + bottom, w + left + right, c)
+    for i in range(kernel):
+        for j in range(kernel):
+            out[:, i : i + stride * ho : stride, j : j + stride * wo : stride] += cells[:, :, :, i, j]
+    return out[:, top : top + h, left : left + w]
+
+
+# --- max-pooling -------------------------------------------------------------------------------------
+
+
+def _pool_views(x: Tensor, layer: Layer) -> Iterator[Tensor]:
+    assert layer.pool
+    size, step, (ho, wo) = layer.pool.size, layer.pool.step, layer.out_shape[:2]
+    for i in range(size):
+        for j in range(size):
+            yield x[:, i : i + step * (ho - 1) + 1 : step, j : j + step * (wo - 1) + 1 : step]
+
+
+def max_pool(layer: Layer, Z: Tensor) -> tuple[Tensor, Tensor]:
+    """Maxima of the windows of (n, *z_shape), and the row-major place of each one's first maximum (uint8)."""
+    views = _pool_views(Z, layer)
+    best = next(views)
+    winner = torch.zeros(best.shape, dtype=torch.uint8, device=Z.device)
+    for place, view in enumerate(views, start=1):
+        winner.masked_fill_(view > best, place)
+        best = torch.maximum(best, view)
+    return best, winner
+
+
+def unpool(layer: Layer, E: Tensor, winner: Tensor) -> Tensor:
+    """Send each error back to the place that won its window: (n, *z_shape)."""
+    out = E.new_zeros(len(E), *layer.z_shape)
+    for place, view in enumerate(_pool_views(out, layer)):
+        view += E * (winner == place)
+    return out
+
+
+# --- exponents ---------------------------------------------------------------------------------------
+
+
+def peak(x: Tensor) -> Tensor:
+    """Largest magnitude in x, float64."""
+    low, high = torch.aminmax(x)
+    return torch.maximum(high, -low).double()
+
+
+def log2_round(x: Tensor) -> Tensor:
+    """round(log2 x) of whole x in 1 .. 2**53, exactly; -1 for 0."""
+    fraction, exponent = torch.frexp(x)
+    return exponent.long() - (fraction < _SQRT_HALF).long()
+
+
+def power_of_two(exponent: Tensor) -> Tensor:
+    """2.0**exponent in float64 by its bits: no device promises that its pow is exact."""
+    return ((exponent + _FLOAT64_BIAS) << _FLOAT64_FRACTION).view(torch.float64)
+
+
+def held_after(
+    exponent: Tensor, below: Tensor, highest: Tensor, samples: int, hold: int
+) -> tuple[Tensor, Tensor]:
+    """`wage_neuro.train.Held.after`, in tensors."""
+    reached = log2_round(highest)
+    waited = below + samples
+    rises, falls = reached >= exponent, waited >= hold
+    after = torch.where(rises, reached, exponent - falls.long())
+    below_after = torch.where(rises | falls, torch.zeros_like(below), waited)
+    silent = highest == 0
+    return torch.where(silent, exponent, after), torch.where(silent, below, below_after)
+
+
+# --- random bits -------------------------------------------------------------------------------------
+
+
+def _signed(word: int) -> int:
+    """The int64 of the same 64 bits: tensors have no uint64 arithmetic."""
+    return (word & 0xFFFFFFFFFFFFFFFF) - ((word & 1 << 63) << 1)
+
+
+def _logical_shift(x: Tensor, shift: int) -> Tensor:
+    return (x >> shift) & ((1 << 64 - shift) - 1)
+
+
+def _high_word(x: Tensor, m: Tensor) -> Tensor:
+    """Upper 64 bits of the unsigned product of int64 tensors, by halves of 32 bits."""
+    x0, x1, m0, m1 = x & _LOW, _logical_shift(x, 32), m & _LOW, _logical_shift(m, 32)
+    cross, other = x1 * m0, x0 * m1
+    carry = _logical_shift(x0 * m0, 32) + (cross & _LOW) + (other & _LOW)
+    return x1 * m1 + _logical_shift(cross, 32) + _logical_shift(other, 32) + _logical_shift(carry, 32)
+
+
+def philox16(keys: Tensor, counter: Tensor, first: Tensor) -> Tensor:
+    """Draw 16-bit numbers by Philox4x64-10.
+
+    Parameters
+    ----------
+    keys : (rounds, 2, 1) int64, the key of each round
+    counter : (3,) int64, the upper words of the counter: step, layer, 0
+    first : (blocks,) int64, the lowest word of each block's counter
+
+    Returns
+    -------
+    (blocks * 16,) float32 whole numbers 0 .. 2**16 - 1, as `wage_neuro.random_bits.bits16` draws them.
+    """
+    multipliers = torch.tensor([[_signed(m)] for m in _M], device=first.device)
+    # words 0 and 2 of the counter, which are multiplied; and words 1 and 3
+    x = torch.stack((first, counter[1].expand_as(first)))
+    y = counter[0::2, None].expand_as(x)
+    for key in keys:
+        high, low = _high_word(x, multipliers), x * multipliers
+        x, y = high.flip(0) ^ y ^ key, low.flip(0)
+    words = torch.stack((x[0], y[0], x[1], y[1]), 1)
+    shifts = torch.arange(0, 64, 16, device=first.device)
+    return ((words[..., None] >> shifts) & 0xFFFF).float().reshape(-1)
+
+
+def round_keys(seed: int, purpose: int, device: torch.device) -> Tensor:
+    """Keys of `philox16`: (seed, purpose), raised by a constant each round."""
+    rows = [
+        [[_signed(word + i * w)] for word, w in zip((seed, purpose), _W, strict=True)] for i in range(_ROUNDS)
+    ]
+    return torch.tensor(rows, device=device)

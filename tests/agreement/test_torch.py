@@ -1,0 +1,329 @@
+"""Accelerator engine = numpy engine: every stored weight, exponent and logit, over layers x modes x widths.
+
+On the processor, and on a CUDA device where there is one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
+
+import torch
+
+from mappings import accelerator
+from mappings import accelerator_kernels as kernels
+from mappings.accelerator import RandomBits, TorchEngine, find_device
+from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro.errors import DataError, EngineError, SettingError
+from wage_neuro.fixed_point import log2_round
+from wage_neuro.random_bits import FEEDBACK, INIT, POST, UPDATE, bits16
+from wage_neuro.train import Held
+
+CPU = torch.device("cpu")
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+LAYERS = {
+    "dense": ((Dense(24), Dense(5)), (30,)),
+    "one layer": ((Dense(5),), (30,)),
+    "wide rows": ((Dense(600), Dense(37), Dense(5)), (30,)),
+    "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
+    "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
+    "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
+    "conv, pooling": (
+        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)),
+        (12, 12, 1),
+    ),
+}
+MODES = {
+    "paper": Rules(batch=16),
+    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
+    "held": Rules(batch=16, shift="held", hold=40),
+    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
+    "random feedback": Rules(batch=16, feedback="random"),
+    "direct feedback": Rules(batch=16, feedback="direct"),
+}
+WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Small tensors: a second thread only waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def assert_agree(request, assert_same_state, assert_same_arrays, sparse_images):
+    """Both engines learn, answer, and learn again with another eta: all equal, and something was learned."""
+
+    def compare(network, rules, seed=3, log2_etas=(3, 0)):
+        n, begin, L = 48, initial_state(network, seed), len(network.layers)
+        images, labels = sparse_images(n * 3, network.input_shape, network.classes, seed)
+        frozen = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(20, 20 + L)))
+        one = NumpyEngine(network, rules, state=begin)
+        other = TorchEngine(network, rules, state=begin, device=request.param)
+        for k, control in enumerate((*log2_etas, frozen)):
+            part = slice(n * k, n * (k + 1))
+            for engine in (one, other):
+                engine.watch(k)
+            logits = [engine.train(images[part], labels[part], control) for engine in (one, other)]
+            assert_same_arrays(*logits, "logits in training")
+            assert_same_arrays(one.predict(images[:21]), other.predict(images[:21]), "logits")
+            counted = [engine.activity() for engine in (one, other)]
+            assert counted[0].samples == counted[1].samples
+            assert_same_arrays(counted[0].counts, counted[1].counts, "activity")
+            assert_same_state(one.state, other.state)
+        return sum(int((a != b).sum()) for a, b in zip(other.state.S, begin.S, strict=True))
+
+    return compare
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_torch_equals_numpy(name, mode, assert_agree):
+    assert assert_agree(Network(*LAYERS[name]), MODES[mode]) > 0
+
+
+@pytest.mark.parametrize("mode", ["paper", "coincidence"])
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_other_widths(bits, mode, assert_agree):
+    for name in ("dense", "conv, pooling"):
+        assert_agree(Network(*LAYERS[name], bits), MODES[mode])
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_any_small_network(data, assert_agree):
+    pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
+    specs = []
+    for _ in range(data.draw(st.integers(0, 2))):
+        specs.append(Conv(pick(1, 3, 17), pick(1, 2, 3), pick(1, 2, 4), pick("SAME", "VALID")))
+        if specs[-1].stride < 4 and data.draw(st.booleans()):
+            specs.append(MaxPool(pick(1, 2), pick(None, 1)))
+    specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 40), max_size=2)))]
+    network = Network((*specs, Dense(pick(1, 2, 10))), (33, 30, pick(1, 2)), signed_input=pick(False, True))
+    batch = pick(1, 3, 24)
+    rules = Rules(
+        batch,
+        pick("batch", "held"),
+        pick(1, 3, 1000),
+        pick("wide", "ternary", "coincidence") if batch == 1 else pick("wide", "ternary"),
+        pick("authors", "paper"),
+        pick("sse", "one-sided"),
+        pick(0, 3, 8),
+        feedback=pick("transposed", "random", "direct"),
+    )
+    assert_agree(network, rules, data.draw(st.integers(0, 2**64 - 1)), (pick(-16, -3, 0, 16), 3))
+
+
+def test_parts_of_a_batch_and_rows_of_a_gradient(monkeypatch, assert_agree):
+    """A batch in several parts, and gradients of more rows than one float32 product can sum."""
+    monkeypatch.setitem(accelerator.PART_BYTES, "cpu", 4 * 144 * 9 * 10)
+    network = Network(*LAYERS["conv, pooling"])
+    assert network.layers[0].gradient_rows[0] < 10 * network.layers[0].positions
+    assert assert_agree(network, MODES["paper"]) > 0
+
+
+@pytest.mark.parametrize("mode", ["held", "coincidence"])
+def test_goes_on_from_a_state(mode, sparse_images, assert_same_state):
+    network, rules = Network((Dense(12), Dense(3)), (10,)), MODES[mode]
+    images, labels = sparse_images(192, (10,), 3)
+    whole, half = NumpyEngine(network, rules), NumpyEngine(network, rules)
+    whole.train(images, labels, 1)
+    half.train(images[:96], labels[:96], 1)
+    before = half.state
+    kept = [S.copy() for S in before.S]
+    with TorchEngine(network, rules, state=before) as engine:
+        engine.train(images[96:], labels[96:], 1)
+        after = engine.state
+        assert_same_state(whole.state, after)
+        engine.train(images[:96], labels[:96], 1)
+    # a state that was handed out, or in, is nobody's working memory
+    assert_same_state(whole.state, after)
+    assert all(np.array_equal(a, b) for a, b in zip(before.S, kept, strict=True))
+
+
+def test_many_samples_at_once(sparse_images, assert_same_state, assert_same_arrays):
+    """More than are answered together; then none at all; read-only images."""
+    network, rules = Network((Dense(12), Dense(3)), (10,)), Rules(batch=100)
+    images, labels = sparse_images(700, (10,), 3)
+    images.setflags(write=False)
+    one, other = NumpyEngine(network, rules), TorchEngine(network, rules)
+    assert_same_arrays(one.train(images, labels, 1), other.train(images, labels, 1), "logits in training")
+    assert_same_arrays(one.predict(images), other.predict(images), "logits")
+    assert other.predict(images[:0]).shape == other.train(images[:0], labels[:0], 1).shape == (0, 3)
+    assert_same_state(one.state, other.state)
+
+
+@pytest.mark.parametrize("shift", ["batch", "held"])
+def test_even_images(shift, assert_same_state):
+    """Ties in every pooling window; among them black images, whose products are all 0."""
+    network, rules = Network(*LAYERS["conv, pooling"]), Rules(batch=4, shift=shift)
+    images = np.repeat(np.arange(16, dtype=np.uint8) // 4 * 85, 144).reshape(16, 12, 12, 1)
+    one, other = NumpyEngine(network, rules), TorchEngine(network, rules)
+    for engine in (one, other):
+        engine.train(images, np.arange(16) % 5, 3)
+    assert_same_state(one.state, other.state)
+
+
+def test_the_first_maximum_wins():
+    layer = Network((Conv(1, 1), MaxPool(2, 1), Flatten(), Dense(2)), (3, 3, 1)).layers[0]
+    Z = torch.tensor([3.0, 5, 5, 1, 5, 2, 5, 5, 5]).view(1, 3, 3, 1)
+    best, winner = kernels.max_pool(layer, Z)
+    assert best.flatten().tolist() == [5, 5, 5, 5]
+    assert winner.flatten().tolist() == [1, 0, 1, 0]
+    # overlapping windows add up where they share their winner
+    spread = kernels.unpool(layer, torch.tensor([1.0, 2, 4, 8]).view(1, 2, 2, 1), winner)
+    assert spread.flatten().tolist() == [0, 3, 0, 0, 12, 0, 0, 0, 0]
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 40),
+    st.integers(0, 2**40),
+    st.integers(1, 100),
+    st.sampled_from([INIT, UPDATE, POST, FEEDBACK]),
+)
+def test_philox_is_numpys(seed, layer, step, count, purpose):
+    drawn = RandomBits(seed, CPU).on_device(purpose, layer, step, count)
+    assert np.array_equal(drawn.numpy(), bits16(seed, purpose, layer, step, 0, count))
+
+
+def test_philox_of_a_large_layer():
+    bits = RandomBits(7, CPU)
+    wanted = bits16(7, UPDATE, 2, 99, 0, 784 * 512)
+    assert np.array_equal(bits.on_device(UPDATE, 2, 99, 784 * 512).numpy(), wanted)
+    assert np.array_equal(bits(UPDATE, 2, 99, 784 * 512).numpy(), wanted)
+
+
+def _fails(*_):
+    raise RuntimeError
+
+
+def _wrong(keys, counter, first):
+    return kernels.philox16(keys, counter, first) + (first.numel() > 100)
+
+
+@pytest.mark.parametrize("compiled", [_fails, _wrong])
+def test_compiled_bits_that_fail_or_differ_are_not_used(compiled, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: compiled)
+    bits = RandomBits(7, CPU)
+    bits.choose()
+    assert bits._draw is kernels.philox16
+    monkeypatch.setattr(kernels, "philox16", lambda *_: torch.zeros(80_000))
+    with pytest.raises(EngineError, match=r"^device 'cpu': its random bits are not numpy's$"):
+        bits.choose()
+
+
+@pytest.mark.slow
+def test_the_generator_compiles_to_the_same_bits():
+    bits = RandomBits(2**64 - 5, CPU)
+    bits.choose()
+    assert bits._draw is not kernels.philox16
+    for count in (3, 1000, 784 * 512):
+        wanted = bits16(2**64 - 5, POST, 2, 2**33, 0, count)
+        assert np.array_equal(bits.on_device(POST, 2, 2**33, count).numpy(), wanted)
+
+
+def test_log2_round_on_either_side_of_every_half():
+    for n in range(1, 53):
+        half = int(np.sqrt(2.0) * 2.0**n)
+        for x in (2**n - 1, 2**n, half - 1, half, half + 1, half + 2, 2**n + 1):
+            assert int(kernels.log2_round(torch.tensor(float(x), dtype=torch.float64))) == log2_round(x), x
+
+
+def test_powers_of_two():
+    exponents = range(-80, 81)
+    assert kernels.power_of_two(torch.tensor(exponents)).tolist() == [2.0**m for m in exponents]
+
+
+@given(
+    st.none() | st.integers(0, 60),
+    st.integers(0, 50),
+    st.lists(st.tuples(st.integers(0, 2**50) | st.integers(0, 9), st.integers(1, 60)), max_size=8),
+)
+def test_held_exponents(exponent, below, batches):
+    held = Held(exponent, below if exponent is not None else 0)
+    pair = [torch.tensor(kernels.NONE if exponent is None else exponent), torch.tensor(held.below)]
+    for peak, hold in batches:
+        held = held.after(peak, 16, hold)
+        pair = kernels.held_after(*pair, torch.tensor(float(peak), dtype=torch.float64), 16, hold)
+        assert [int(x) for x in pair] == [
+            kernels.NONE if held.exponent is None else held.exponent,
+            held.below,
+        ]
+
+
+def test_products_leave_the_precision_of_others_alone():
+    before = torch.get_float32_matmul_precision()
+    for outer in ("medium", "highest"):
+        torch.set_float32_matmul_precision(outer)
+        with kernels.exact_products(CPU, 127):
+            assert torch.get_float32_matmul_precision() == "highest"
+        with kernels.exact_products(torch.device("cuda"), 127):
+            assert torch.get_float32_matmul_precision() == "high"
+        with kernels.exact_products(torch.device("cuda"), 2**15 - 1):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == outer
+    torch.set_float32_matmul_precision(before)
+
+
+def test_a_device_that_rounds_is_refused(monkeypatch):
+    real = torch.Tensor.__matmul__
+    halved = lambda a, b: real(a, b).bfloat16().float() if a.is_floating_point() else real(a, b)  # noqa: E731
+    kernels.prove_products(CPU, 127)
+    monkeypatch.setattr(torch.Tensor, "__matmul__", halved)
+    with pytest.raises(
+        EngineError, match=r"^device 'cpu': its float32 products of small integers are not exact$"
+    ):
+        TorchEngine(Network((Dense(3),), (4,)), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps", ""])
+def test_an_unknown_device(name):
+    with pytest.raises(SettingError, match=f"^device '{name}': want cpu, cuda or cuda:N$"):
+        find_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", *(["cuda"] if DEVICES == ["cpu"] else [])])
+def test_an_absent_device(name):
+    with pytest.raises(EngineError, match=rf"^device '{name}': PyTorch .* finds no such accelerator here$"):
+        TorchEngine(Network((Dense(3),), (4,)), device=name)
+
+
+def test_pipelined_learning_is_refused():
+    rules = Rules(batch=12, shift="held", update="ternary", pipelined=True)
+    with pytest.raises(EngineError, match=r"^engine 'torch': pipelined learning is .*; use 'compiled'$"):
+        TorchEngine(Network((Dense(3),), (4,)), rules)
+
+
+def test_weights_outside_the_range_are_refused():
+    network = Network((Dense(3),), (4,))
+    outside = replace(initial_state(network), S=(np.full((4, 3), -100, np.int8),))
+    with pytest.raises(
+        SettingError, match=r"^stored weights of layer 0 reach 100: stored_range='authors' ends at 64$"
+    ):
+        TorchEngine(network, Rules(), state=outside)
+    TorchEngine(network, Rules(stored_range="paper"), state=outside).close()
+
+
+def test_bad_data_is_refused_and_changes_nothing(sparse_images, assert_same_state):
+    network = Network((Dense(3),), (4,))
+    images, labels = sparse_images(8, (4,), 3)
+    with TorchEngine(network, Rules(batch=4)) as engine:
+        with pytest.raises(DataError, match=r"^label 3: "):
+            engine.train(images, np.full(8, 3), 0)
+        with pytest.raises(DataError, match=r"^images of float64: "):
+            engine.predict(images / 255)
+        with pytest.raises(SettingError, match=r"^7 samples: want a multiple of the batch, 4$"):
+            engine.train(images[:7], labels[:7], 0)
+        assert_same_state(engine.state, initial_state(network))

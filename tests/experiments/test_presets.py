@@ -1,0 +1,123 @@
+"""The paper's experiments as presets: settings, scaling, sweeps that go on where they were."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from experiments import presets
+from experiments.eta import EtaSchedule
+from experiments.presets import EXPERIMENTS, Means, Scale, do, do_all, jobs, table
+from experiments.training import Run
+from wage_neuro import Bits, Network
+from wage_neuro.errors import SettingError
+
+
+@pytest.fixture
+def small_sweep(helpers, monkeypatch):
+    """An experiment that takes a second: two settings on small digits."""
+    config = helpers.small(epochs=2, eta="8, 4@1")
+    monkeypatch.setitem(EXPERIMENTS, "small", {"a": config, "b": replace(config, bits="28C8")})
+    return "small"
+
+
+def test_every_preset_is_a_run_of_the_papers():
+    for settings in EXPERIMENTS.values():
+        for config in settings.values():
+            shape = (28, 28, 1) if config.data == "mnist" else (32, 32, 3)
+            network = Network.parse(config.network, shape, 10, config.bits, config.data != "mnist")
+            assert config.rules.batch == 128
+            assert all(step[0] < config.epochs for step in EtaSchedule.parse(config.eta).steps)
+            assert network.classes == 10
+    assert EXPERIMENTS["gradient-bits"]["k_G=8"] == EXPERIMENTS["cifar10-vgg"]["2888"]
+    assert EXPERIMENTS["gradient-bits"]["k_G=2"].eta == "1/8, 1/64@200, 1/512@250"
+    assert EXPERIMENTS["gradient-bits"]["k_G=12"].eta == "128, 16@200, 2@250"
+    assert [Bits.parse(c.bits).k_E for c in EXPERIMENTS["errors-bits"].values()] == list(range(4, 16))
+
+
+def test_scale():
+    assert Scale.parse("") == Scale()
+    assert Scale.parse(" epochs=3,width=1/4 images=500") == Scale(3, Fraction(1, 4), 500)
+    for config in (presets.MNIST, presets.CIFAR10):
+        assert Scale().of(config) == config
+    small = Scale.parse("epochs=6,width=1/8,images=500").of(presets.CIFAR10)
+    assert small.network == "16C3-16C3-MP2-32C3-32C3-MP2-64C3-64C3-MP2-128FC"
+    assert (small.epochs, small.eta, small.train_images) == (6, "8, 1@4, 1/8@5", 500)
+    assert Scale(epochs=1).of(presets.CIFAR10).eta == "8, 1/8@1"  # both changes come after the last epoch
+    assert Scale(width=Fraction(1, 1000)).of(presets.MNIST).network == "1C5-MP2-1C5-MP2-1FC"
+
+
+@pytest.mark.parametrize(
+    "text", ["1/4", "epochs=0", "epochs=1.5", "width=", "width=1/0", "width=-1", "depth=2", "images=x"]
+)
+def test_a_scale_that_cannot_be_read(text):
+    with pytest.raises(SettingError, match=f"^scale '{text}': want epochs=N"):
+        Scale.parse(text)
+
+
+def test_an_unknown_experiment(tmp_path):
+    with pytest.raises(SettingError, match=r"^experiment 'cifar': want mnist-lenet, cifar10-vgg, "):
+        jobs("cifar", Scale(), [0], tmp_path)
+
+
+def test_a_sweep_that_was_stopped_goes_on(small_sweep, helpers, tmp_path):
+    """One run finished, one stopped in its second epoch, two not begun: the rest is done, bit for bit."""
+    work = jobs(small_sweep, Scale(), [0, 1], tmp_path / "sweep")
+    assert [job.folder.name for job in work] == ["a-s0", "a-s1", "b-s0", "b-s1"]
+    assert do(work[0], Means())
+    first = (work[0].folder / "checkpoint.npz").stat().st_mtime_ns
+    work[1].folder.mkdir()
+    helpers.fit(Run.start(work[1].config, work[1].folder), stop=(1, 96))
+    reported = []
+    assert do_all(work, Means(command="sweep"), lambda job, ended: reported.append((job, ended)))
+    assert reported == [(job, True) for job in work]
+    assert (work[0].folder / "checkpoint.npz").stat().st_mtime_ns == first
+    whole = helpers.fit(Run.start(work[1].config, tmp_path))
+    record = json.loads((work[1].folder / "record.json").read_text())
+    assert helpers.without_seconds(record["curve"]) == helpers.without_seconds(whole.progress.curve)
+    assert record["command"] == "sweep"
+    rows = table(work)
+    assert [row[:2] for row in rows] == [("a", 2), ("b", 2)]
+    errors = [100 * row["error"] for row in (whole.progress.curve[-1], _last(work[0]))]
+    assert rows[0][2].startswith(f"{sum(errors) / 2:.2f} ± ")
+
+
+def _last(job):
+    return json.loads((job.folder / "record.json").read_text())["curve"][-1]
+
+
+def test_a_stop_ends_the_sweep(small_sweep, tmp_path, monkeypatch):
+    work = jobs(small_sweep, Scale(), [0], tmp_path)
+    monkeypatch.setattr(Run, "fit", lambda self, engine: None)
+    reported = []
+    assert not do_all(work, Means(), lambda job, ended: reported.append((job.label, ended)))
+    assert reported == [("a", False)]
+    assert table(work) == []
+
+
+def test_processes_give_the_same_bits(small_sweep, tmp_path):
+    one, two = (jobs(small_sweep, Scale(epochs=1), [0], tmp_path / name) for name in ("one", "two"))
+    for work, at_once in ((one, 1), (two, 2)):
+        assert do_all(work, Means(at_once=at_once), lambda job, ended: None)
+    for a, b in zip(one, two, strict=True):
+        assert _last(a)["error"] == _last(b)["error"]
+        assert _last(a)["train_loss"] == _last(b)["train_loss"]
+
+
+def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
+    (job, _) = jobs(small_sweep, Scale(epochs=1), [0], tmp_path)
+    assert do(job, Means())
+    with pytest.raises(SettingError, match=r"a-s0: holds another run; give another --folder$"):
+        do(replace(job, config=replace(job.config, bits="2888", seed=7)), Means())
+
+
+def test_the_command(small_sweep, wage_neuro):
+    ended = wage_neuro("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2)
+    assert ended.code == 0
+    assert "small: 4 runs, engine numpy" in ended.out
+    assert "b seed 1: done, runs/small/b-s1" in ended.out
+    assert ended.out.count("±") == 4
+    assert wage_neuro("experiment", "none").err.startswith("wage-neuro: experiment 'none': want ")
