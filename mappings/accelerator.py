@@ -65,8 +65,9 @@ class RandomBits:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.seed, self.device = seed, device
-        self._keys: dict[int, Tensor] = {}
-        self._first: dict[int, Tensor] = {}
+        self._constants: dict[int, Tensor] = {}  # by purpose
+        self._layers: dict[int, Tensor] = {}  # by layer
+        self._first: dict[int, Tensor] = {}  # by count
         self._draw: Callable[[Tensor, Tensor, Tensor], Tensor] = kernels.philox16
         if device.type != "cpu":
             self.choose()
@@ -82,13 +83,16 @@ class RandomBits:
 
     def on_device(self, purpose: int, layer: int, step: int, count: int) -> Tensor:
         """Draw by `kernels.philox16`."""
-        if purpose not in self._keys:
-            self._keys[purpose] = kernels.round_keys(self.seed, purpose, self.device)
+        if purpose not in self._constants:
+            self._constants[purpose] = kernels.philox_constants(self.seed, purpose, self.device)
+        if layer not in self._layers:
+            self._layers[layer] = torch.tensor([[0, layer, 0], [1, 0, 0]], device=self.device)
         if count not in self._first:  # numpy's generator counts up before it draws
             blocks = max(2, -(-count // kernels.BLOCK))  # compiled code would be made anew for 1
             self._first[count] = 1 + torch.arange(blocks, device=self.device)
-        counter = torch.tensor([step, layer, 0], device=self.device)
-        return self._draw(self._keys[purpose], counter, self._first[count])[:count]
+        start, unit = self._layers[layer]
+        counter = start + unit * step  # worked on the device: a number sent there would be waited for
+        return self._draw(self._constants[purpose], counter, self._first[count])[:count]
 
     @torch.inference_mode()
     def choose(self) -> None:

@@ -196,12 +196,12 @@ def _high_word(x: Tensor, m: Tensor) -> Tensor:
     return x1 * m1 + _logical_shift(cross, 32) + _logical_shift(other, 32) + _logical_shift(carry, 32)
 
 
-def philox16(keys: Tensor, counter: Tensor, first: Tensor) -> Tensor:
+def philox16(constants: Tensor, counter: Tensor, first: Tensor) -> Tensor:
     """Draw 16-bit numbers by Philox4x64-10.
 
     Parameters
     ----------
-    keys : (rounds, 2, 1) int64, the key of each round
+    constants : (1 + rounds, 2, 1) int64, of `philox_constants`
     counter : (3,) int64, the upper words of the counter: step, layer, 0
     first : (blocks,) int64, the lowest word of each block's counter
 
@@ -209,7 +209,7 @@ def philox16(keys: Tensor, counter: Tensor, first: Tensor) -> Tensor:
     -------
     (blocks * 16,) float32 whole numbers 0 .. 2**16 - 1, as `wage_neuro.random_bits.bits16` draws them.
     """
-    multipliers = torch.tensor([[_signed(m)] for m in _M], device=first.device)
+    multipliers, *keys = constants
     # words 0 and 2 of the counter, which are multiplied; and words 1 and 3
     x = torch.stack((first, counter[1].expand_as(first)))
     y = counter[0::2, None].expand_as(x)
@@ -221,9 +221,7 @@ def philox16(keys: Tensor, counter: Tensor, first: Tensor) -> Tensor:
     return ((words[..., None] >> shifts) & 0xFFFF).float().reshape(-1)
 
 
-def round_keys(seed: int, purpose: int, device: torch.device) -> Tensor:
-    """Keys of `philox16`: (seed, purpose), raised by a constant each round."""
-    rows = [
-        [[_signed(word + i * w)] for word, w in zip((seed, purpose), _W, strict=True)] for i in range(_ROUNDS)
-    ]
-    return torch.tensor(rows, device=device)
+def philox_constants(seed: int, purpose: int, device: torch.device) -> Tensor:
+    """The multipliers, then the key of each round: (seed, purpose), raised by a constant each time."""
+    rows = [_M, *((seed + i * _W[0], purpose + i * _W[1]) for i in range(_ROUNDS))]
+    return torch.tensor([[[_signed(word)] for word in row] for row in rows], device=device)

@@ -209,8 +209,8 @@ def _fails(*_):
     raise RuntimeError
 
 
-def _wrong(keys, counter, first):
-    return kernels.philox16(keys, counter, first) + (first.numel() > 100)
+def _wrong(constants, counter, first):
+    return kernels.philox16(constants, counter, first) + (first.numel() > 100)
 
 
 @pytest.mark.parametrize("compiled", [_fails, _wrong])
