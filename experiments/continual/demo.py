@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from wage_neuro.engine import Engine
 
 STREAM, MEMORY, NETWORK = "split-digits", 100, "128FC"
 FRAMES_A_TASK = 12
+FRAME_S = 0.2  # on a terminal no frame is shorter, so that the bars can be watched
 BAR = 24  # characters of 100 %
 
 
@@ -44,9 +46,12 @@ def show(console: Console, engine_name: str, seed: int) -> None:
         with naive, replay, Live(console=console, auto_refresh=False) as live:
             engines = {"naive": naive, "replay": replay}
             for place in runs["naive"].stops:
+                due = time.monotonic() + FRAME_S
                 for name, run in runs.items():
                     run.learn_to(engines[name], place)
                 live.update(_frame(runs, engines, place), refresh=True)
+                if console.is_terminal:
+                    time.sleep(max(0.0, due - time.monotonic()))
         final = {name: float(np.mean(_by_class(run, engines[name]))) for name, run in runs.items()}
     console.print(
         "  ".join(f"{name} {100 * value:.1f} %" for name, value in final.items()) + " of all classes"
@@ -67,7 +72,7 @@ def _frame(runs: dict[str, Run], engines: dict[str, Engine], place: int) -> Grou
         style = "bold" if digit == current else ""
         cells = [_bar(bars[name][digit] if digit <= current else None) for name in runs]
         table.add_row(Text(str(digit), style), *cells)
-    return Group(table, Text(f"sample {place:,} of {len(stream):,}, learning digit {current}"))
+    return Group(table, Text(f"sample {place:,} of {len(stream):,}, learning digit {current}\n"))
 
 
 def _bar(accuracy: float | None) -> Text:

@@ -61,7 +61,7 @@ def _draw_tasks(axes, records: Sequence[Record]) -> None:
     axes.set(
         xlabel="tasks learned", ylabel="accuracy over the tasks so far (%)", title="accuracy against task"
     )
-    axes.set_ylim(None, 100)
+    axes.set_ylim(None, 101)
     _finish(axes)
     if T <= DIGITS_UP_TO:
         axes.set_xticks(range(1, T + 1))
@@ -84,7 +84,7 @@ def _draw_anytime(axes, records: Sequence[Record]) -> None:
         ylabel="accuracy over the tasks so far (%)",
         title="accuracy against samples",
     )
-    axes.set_ylim(None, 100)
+    axes.set_ylim(None, 101)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     _finish(axes)
 
