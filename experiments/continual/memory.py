@@ -1,6 +1,7 @@
 """A memory of samples seen: a reservoir of uint8 images that are recalled while new ones are learned.
 
-Source: algorithm R (Vitter, ACM TOMS 1985); experience replay (Chaudhry et al., arXiv:1902.10486).
+Source: algorithm R (Vitter, ACM TOMS 1985); experience replay (Chaudhry et al., arXiv:1902.10486), with the
+logits of the time beside each image (Buzzega et al., arXiv:2004.07211).
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from wage_neuro.errors import SettingError
+from wage_neuro.layers import UNKNOWN
 from wage_neuro.random_bits import KEEP, RECALL, words
 
 _WORDS_A_BLOCK = 4
+_LOGIT = np.iinfo(np.int32)  # the least one stands for a logit that is not known
 
 
 def _uniform_words(seed: int, purpose: int, first: int, count: int) -> np.ndarray:
@@ -38,6 +41,23 @@ def slots_to_recall(seed: int, first: int, count: int, filled: np.ndarray) -> np
     return (_uniform_words(seed, RECALL, first, count) % filled.astype(np.uint64)).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """New and recalled samples in the order in which they are learned.
+
+    Attributes
+    ----------
+    images, labels : (2 n, ...), (2 n,) step new ones, step recalled ones, and so on
+    kept : (n,) slot that each new sample went into, -1 for none
+    recalled : (n,) slot that each recalled sample came from
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    kept: np.ndarray
+    recalled: np.ndarray
+
+
 @dataclass
 class Reservoir:
     """Samples kept so that each one seen has the same chance to be among them.
@@ -48,6 +68,8 @@ class Reservoir:
     labels : (size,) uint8 or wider
     seed : int
         Names what is kept and what is recalled.
+    logits : (size, outputs) int32, optional
+        What the network answered when it learned the image.
     seen : int
         Samples that were offered.
     """
@@ -55,10 +77,13 @@ class Reservoir:
     images: np.ndarray
     labels: np.ndarray
     seed: int
+    logits: np.ndarray | None = None
     seen: int = 0
 
     @classmethod
-    def empty(cls, size: int, image_shape: tuple[int, ...], outputs: int, seed: int) -> Reservoir:
+    def empty(
+        cls, size: int, image_shape: tuple[int, ...], outputs: int, seed: int, with_logits: bool = False
+    ) -> Reservoir:
         """A memory of `size` samples.
 
         Raises
@@ -69,23 +94,24 @@ class Reservoir:
         if size < 1:
             raise SettingError(f"memory={size}: replay needs room for 1 sample or more")
         labels = np.zeros(size, np.min_scalar_type(outputs - 1))
-        return cls(np.zeros((size, *image_shape), np.uint8), labels, seed)
+        logits = np.full((size, outputs), _LOGIT.min, np.int32) if with_logits else None
+        return cls(np.zeros((size, *image_shape), np.uint8), labels, seed, logits)
 
     @property
     def bytes(self) -> int:
-        """Bytes of the images and labels."""
-        return self.images.nbytes + self.labels.nbytes
+        """Bytes of the images, labels and logits."""
+        return sum(array.nbytes for array in self.arrays.values())
 
-    def interleave(self, images: np.ndarray, labels: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it holds, by name."""
+        held = {"images": self.images, "labels": self.labels}
+        return held if self.logits is None else {**held, "logits": self.logits}
+
+    def interleave(self, images: np.ndarray, labels: np.ndarray, step: int) -> Mixed:
         """Put as many recalled samples behind every `step` new ones; the new ones are offered first.
 
-        Parameters
-        ----------
         images, labels : (n, ...), (n,) new samples, n a multiple of step
-
-        Returns
-        -------
-        (2 n, ...) images and (2 n,) labels: step new ones, step recalled ones, and so on.
         """
         n = len(images)
         keep = slots_to_keep(self.seed, self.seen, n, len(self.images))
@@ -97,8 +123,28 @@ class Reservoir:
             part = slice(i * step, (i + 1) * step)
             for image, label, slot in zip(images[part], labels[part], keep[part], strict=True):
                 if slot >= 0:
-                    self.images[slot], self.labels[slot] = image, label
+                    self._keep(slot, image, label)
             mixed_images[i] = images[part], self.images[recall[part]]
             mixed_labels[i] = labels[part], self.labels[recall[part]]
         self.seen += n
-        return mixed_images.reshape(2 * n, *images.shape[1:]), mixed_labels.reshape(2 * n)
+        return Mixed(
+            mixed_images.reshape(2 * n, *images.shape[1:]), mixed_labels.reshape(2 * n), keep, recall
+        )
+
+    def _keep(self, slot: int, image: np.ndarray, label: int) -> None:
+        self.images[slot], self.labels[slot] = image, label
+        if self.logits is not None:
+            self.logits[slot] = _LOGIT.min
+
+    def former_logits(self, slots: np.ndarray) -> np.ndarray:
+        """(n, outputs) int64 logits of some slots, UNKNOWN where there are none yet."""
+        assert self.logits is not None
+        logits = self.logits[slots].astype(np.int64)
+        return np.where(logits == _LOGIT.min, UNKNOWN, logits)
+
+    def keep_logits(self, slots: np.ndarray, logits: np.ndarray) -> None:
+        """Keep the (n, outputs) logits of samples that went into these slots; -1 went nowhere."""
+        assert self.logits is not None
+        for slot, row in zip(slots, logits, strict=True):
+            if slot >= 0:
+                self.logits[slot] = np.clip(row, _LOGIT.min + 1, _LOGIT.max)

@@ -26,9 +26,10 @@ from wage_neuro import checkpoint
 from wage_neuro.activity import Activity
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
-from wage_neuro.engine import Engine
-from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.engine import Engine, RecallingEngine
+from wage_neuro.errors import CheckpointError, EngineError, SettingError
 from wage_neuro.files import written_whole
+from wage_neuro.layers import UNKNOWN
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
@@ -46,12 +47,14 @@ class Method:
     Attributes
     ----------
     recalls : a memory gives as many samples again as are new
+    keeps_logits : recalled samples are also drawn to what the network answered to them when they were new
     frozen : only the last layer learns, from what the random ternary weights below make of an image
     mixed : the tasks come at once
     """
 
     what: str
     recalls: bool = False
+    keeps_logits: bool = False
     frozen: bool = False
     mixed: bool = False
 
@@ -60,6 +63,9 @@ METHODS = {
     "naive": Method("the stream as it comes"),
     "joint": Method("all tasks at once, shuffled; as many samples", mixed=True),
     "replay": Method("new samples and as many from a memory", recalls=True),
+    "replay-logits": Method(
+        "replay, and the answers of the time are kept and held on to (DER++)", recalls=True, keeps_logits=True
+    ),
     "features": Method("fixed random ternary features, the last layer learns by the delta rule", frozen=True),
     "features-replay": Method("the same with a memory", recalls=True, frozen=True),
 }
@@ -186,7 +192,9 @@ class Run:
         self.memory: Reservoir | None = None
         if self.method.recalls:
             shape = tasks[0].data.train_images.shape[1:]
-            self.memory = Reservoir.empty(config.memory, shape, self.stream.outputs, config.seed)
+            self.memory = Reservoir.empty(
+                config.memory, shape, self.stream.outputs, config.seed, self.method.keeps_logits
+            )
         self.is_new, self.stop_wanted = True, False
 
     @classmethod
@@ -228,7 +236,11 @@ class Run:
 
     def engine(self, name: str) -> Engine:
         """Build an engine that stands where this run stands."""
-        return make_engine(name, self.network, self.config.rules, self.saved.state)
+        engine = make_engine(name, self.network, self.config.rules, self.saved.state)
+        if self.method.keeps_logits and not isinstance(engine, RecallingEngine):
+            engine.close()
+            raise EngineError(f"engine {name!r} with method {self.config.method!r}: it learns labels alone")
+        return engine
 
     @property
     def finished(self) -> bool:
@@ -266,19 +278,38 @@ class Run:
 
     def learn_to(self, engine: Engine, place: int) -> None:
         """Learn the samples up to a place of the stream, a multiple of the step."""
-        progress, count = self.progress, place - self.progress.place
-        images, labels = self.stream.samples(progress.place, count)
-        if self.memory:
-            images, labels = self.memory.interleave(images, labels, self.config.step)
-        first = progress.place * len(images) // count
-        images = self.augment.apply(images, self.config.seed, 0, slice(first, first + len(images)))
-        log2_eta = self.eta.log2_at(progress.place)
-        frozen = (None,) * (len(self.network.layers) - 1) if self.method.frozen else ()
-        control = Control((*frozen, *(log2_eta,) * (len(self.network.layers) - len(frozen))))
+        progress, first = self.progress, self.progress.place
+        images, labels = self.stream.samples(first, place - first)
+        # logits are kept of each step before the next recalls them
+        part = self.config.step if self.method.keeps_logits else place - first
         began = time.monotonic()
-        engine.train(images, labels, control)
+        for i in range(0, place - first, part):
+            self._learn(engine, images[i : i + part], labels[i : i + part])
+            progress.place += part
         progress.seconds += time.monotonic() - began
-        progress.place = place
+
+    def _learn(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> None:
+        step = self.config.step
+        log2_eta, layers = self.eta.log2_at(self.progress.place), len(self.network.layers)
+        frozen = (None,) * (layers - 1) if self.method.frozen else ()
+        control = Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
+        if not self.memory:
+            engine.train(self._augmented(images, 1), labels, control)
+            return
+        mixed = self.memory.interleave(images, labels, step)
+        images = self._augmented(mixed.images, 2)
+        if not self.method.keeps_logits:
+            engine.train(images, mixed.labels, control)
+            return
+        assert isinstance(engine, RecallingEngine)
+        former = np.full((2 * step, self.stream.outputs), UNKNOWN)
+        former[step:] = self.memory.former_logits(mixed.recalled)
+        logits = engine.train_recalling(images, mixed.labels, former, control)
+        self.memory.keep_logits(mixed.kept, logits[:step])
+
+    def _augmented(self, images: np.ndarray, learned_a_sample: int) -> np.ndarray:
+        first = self.progress.place * learned_a_sample
+        return self.augment.apply(images, self.config.seed, 0, slice(first, first + len(images)))
 
     @cached_property
     def _probe_places(self) -> frozenset[int]:
@@ -429,16 +460,17 @@ def _memory_name(place: int | str) -> str:
 
 def _write_memory(path: Path, memory: Reservoir) -> None:
     with written_whole(path) as file:
-        np.savez(file, images=memory.images, labels=memory.labels)
+        np.savez(file, **memory.arrays)
 
 
 def _read_memory(path: Path, empty: Reservoir, seen: int) -> Reservoir:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
+            arrays = {name: file[name] for name in empty.arrays}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: not a whole memory ({error})") from None
-    for one, other in ((images, empty.images), (labels, empty.labels)):
-        if one.shape != other.shape or one.dtype != other.dtype:
-            raise CheckpointError(f"{path}: {one.dtype} {one.shape}: want {other.dtype} {other.shape}")
-    return replace(empty, images=images, labels=labels, seen=seen)
+    for name, wanted in empty.arrays.items():
+        if arrays[name].shape != wanted.shape or arrays[name].dtype != wanted.dtype:
+            found = f"{arrays[name].dtype} {arrays[name].shape}"
+            raise CheckpointError(f"{path}: {name} {found}: want {wanted.dtype} {wanted.shape}")
+    return replace(empty, **arrays, seen=seen)

@@ -11,6 +11,7 @@ import pytest
 from experiments.continual import metrics, records
 from experiments.continual.memory import Reservoir, slots_to_keep, slots_to_recall
 from experiments.continual.study import Config, Run
+from wage_neuro import layers
 from wage_neuro.errors import CheckpointError, DataError
 
 SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
@@ -65,7 +66,8 @@ def _samples(n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("step", [1, 4])
 def test_interleave_puts_recalled_samples_behind_new_ones(step):
     memory = Reservoir.empty(5, (3,), 10, seed=1)
-    images, labels = memory.interleave(*_samples(40), step)
+    mixed = memory.interleave(*_samples(40), step)
+    images, labels = mixed.images, mixed.labels
     new = images.reshape(-1, 2, step, 3)[:, 0].reshape(40, 3)
     assert np.array_equal(new, _samples(40)[0])
     assert np.array_equal(labels, images[:, 0] % 10)
@@ -80,8 +82,9 @@ def test_interleave_does_not_depend_on_how_the_stream_is_cut(assert_same_arrays)
     images, labels = _samples(60)
     expected = whole.interleave(images, labels, 2)
     found = [parts.interleave(images[a:b], labels[a:b], 2) for a, b in ((0, 6), (6, 8), (8, 60))]
-    for i, what in enumerate(("images", "labels")):
-        assert_same_arrays(expected[i], np.concatenate([part[i] for part in found]), what)
+    for what in ("images", "labels", "kept", "recalled"):
+        pieces = np.concatenate([getattr(part, what) for part in found])
+        assert_same_arrays(getattr(expected, what), pieces, what)
     assert_same_arrays(whole.images, parts.images, "memory")
     assert whole.seen == parts.seen == 60
 
@@ -89,6 +92,20 @@ def test_interleave_does_not_depend_on_how_the_stream_is_cut(assert_same_arrays)
 def test_memory_counts_its_bytes():
     assert Reservoir.empty(200, (28, 28, 1), 10, 0).bytes == 200 * 785
     assert Reservoir.empty(200, (28, 28, 1), 1000, 0).bytes == 200 * 786
+    assert Reservoir.empty(200, (28, 28, 1), 10, 0, with_logits=True).bytes == 200 * (785 + 40)
+
+
+def test_memory_forgets_the_logits_of_an_image_that_is_replaced():
+    memory = Reservoir.empty(2, (3,), 4, seed=0, with_logits=True)
+    images, labels = _samples(60)
+    both = np.array([0, 1])
+    assert (memory.former_logits(both) == layers.UNKNOWN).all()
+    for i in range(60):
+        kept = memory.interleave(images[i : i + 1], labels[i : i + 1], 1).kept
+        if kept[0] >= 0:
+            assert (memory.former_logits(kept) == layers.UNKNOWN).all()
+        memory.keep_logits(kept, np.full((1, 4), 10 * i))
+    assert memory.former_logits(both)[:, 0].tolist() == [10 * int(n) for n in memory.images[:, 0]]
 
 
 # --- measures ----------------------------------------------------------------------------------------
@@ -146,8 +163,12 @@ def _without_time(rows):
 
 @pytest.mark.parametrize(
     "config",
-    [SMALL, replace(SMALL, method="features", memory=0, step=10, augment="crop1")],
-    ids=["replay one at a time", "features by tens"],
+    [
+        SMALL,
+        replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
+        replace(SMALL, method="replay-logits", network="8FC"),
+    ],
+    ids=["replay one at a time", "features by tens", "replay with logits"],
 )
 def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_same_state, assert_same_arrays):
     monkeypatch.setattr("experiments.continual.study.PART", 60)
@@ -156,13 +177,15 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
     assert_same_state(state, resumed)
     assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
     if whole.memory:
-        assert_same_arrays(whole.memory.images, parts.memory.images, "memory")
+        for name, array in whole.memory.arrays.items():
+            assert_same_arrays(array, parts.memory.arrays[name], name)
         assert len(list((tmp_path / "parts").glob("memory-*"))) == 1
 
 
-def test_engines_agree(tmp_path, assert_same_state):
+@pytest.mark.parametrize("method", ["features-replay", "replay-logits"])
+def test_engines_agree(tmp_path, assert_same_state, method):
     pytest.importorskip("numba")
-    config = replace(SMALL, method="features-replay", probes=0)
+    config = replace(SMALL, method=method, probes=0, network="16FC")
     runs = [_run(tmp_path / name, config, engine=name) for name in ("numpy", "compiled")]
     assert_same_state(runs[0][1], runs[1][1])
     assert _without_time(runs[0][0].record("x")) == _without_time(runs[1][0].record("x"))
@@ -277,7 +300,7 @@ def test_damaged_runs_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="not a whole memory"):
         Run.resume(folder)
     np.savez(folder / name, images=np.zeros((3, 8, 8, 1), np.uint8), labels=np.zeros(3, np.uint8))
-    with pytest.raises(CheckpointError, match=r"uint8 \(3, 8, 8, 1\): want uint8 \(40, 8, 8, 1\)"):
+    with pytest.raises(CheckpointError, match=r"images uint8 \(3, 8, 8, 1\): want uint8 \(40, 8, 8, 1\)"):
         Run.resume(folder)
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match="not a whole memory"):
