@@ -17,12 +17,15 @@ def draw(path: Path, record: Record, others: Sequence[Record] = ()) -> None:
     """Draw a record, beside others such as naive and joint training: mean over seeds, band of their range."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 4.4), layout="constrained")
+    probed = [each for each in (record, *others) if each.samples.size]
+    panels = 3 if probed else 2
+    figure = Figure(figsize=(1 + 4.4 * panels, 4.4), layout="constrained")
     figure.suptitle(f"{record.title}: {record.runs[0]['network']}, all integers, {_seeds(record)}")
-    matrix, tasks, anytime = figure.subplots(1, 3, width_ratios=(1, 1.15, 1.15))
+    matrix, tasks, *anytime = figure.subplots(1, panels, width_ratios=(1, 1.15, 1.15)[:panels])
     _draw_matrix(matrix, record)
     _draw_tasks(tasks, [record, *others])
-    _draw_anytime(anytime, [record, *others])
+    if anytime:
+        _draw_anytime(anytime[0], probed, _ends(record))
     with written_whole(path) as file:
         figure.savefig(file, format="png", dpi=130)
 
@@ -67,17 +70,15 @@ def _draw_tasks(axes, records: Sequence[Record]) -> None:
         axes.set_xticks(range(1, T + 1))
 
 
-def _draw_anytime(axes, records: Sequence[Record]) -> None:
+def _draw_anytime(axes, records: Sequence[Record], ends: Sequence[int]) -> None:
     for record in records:
-        if not record.samples.size:
-            continue
         values = 100 * record.anytime
         style = "--" if record.R.shape[1] == 1 else "-"
         (line,) = axes.plot(record.samples, values.mean(axis=0), style, linewidth=1.5, label=record.method)
         axes.fill_between(
             record.samples, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2
         )
-    for end in np.cumsum(_lengths(records[0]))[:-1]:
+    for end in ends:
         axes.axvline(end, color="#bbb", linewidth=0.8)
     axes.set(
         xlabel="new samples seen",
@@ -89,8 +90,9 @@ def _draw_anytime(axes, records: Sequence[Record]) -> None:
     _finish(axes)
 
 
-def _lengths(record: Record) -> list[int]:
-    return record.runs[0]["task_samples"]
+def _ends(record: Record) -> Sequence[int]:
+    """Places at which the task changes."""
+    return np.cumsum(record.runs[0]["task_samples"])[:-1].tolist()
 
 
 def _finish(axes) -> None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.continual import metrics, records
+from experiments.continual import metrics, pictures, records
 from experiments.continual.memory import Reservoir, slots_to_keep, slots_to_recall
 from experiments.continual.study import Config, Run
 from wage_neuro import layers
-from wage_neuro.errors import CheckpointError, DataError
+from wage_neuro.errors import CheckpointError, DataError, EngineError
 
 SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
 QUICK = ("--engine", "numpy", "--network", "16FC")
@@ -182,11 +182,18 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
         assert len(list((tmp_path / "parts").glob("memory-*"))) == 1
 
 
-@pytest.mark.parametrize("method", ["features-replay", "replay-logits"])
-def test_engines_agree(tmp_path, assert_same_state, method):
-    pytest.importorskip("numba")
-    config = replace(SMALL, method=method, probes=0, network="16FC")
-    runs = [_run(tmp_path / name, config, engine=name) for name in ("numpy", "compiled")]
+@pytest.mark.parametrize(
+    ("engine", "needs", "method", "step"),
+    [
+        ("compiled", "numba", "features-replay", 1),
+        ("compiled", "numba", "replay-logits", 1),
+        ("lava", "lava", "replay", 20),
+    ],
+)
+def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step):
+    pytest.importorskip(needs)
+    config = replace(SMALL, method=method, probes=0, network="16FC", step=step)
+    runs = [_run(tmp_path / name, config, engine=name) for name in ("numpy", engine)]
     assert_same_state(runs[0][1], runs[1][1])
     assert _without_time(runs[0][0].record("x")) == _without_time(runs[1][0].record("x"))
 
@@ -305,6 +312,35 @@ def test_damaged_runs_are_refused(tmp_path):
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match="not a whole memory"):
         Run.resume(folder)
+
+
+def test_an_engine_that_learns_labels_alone_is_refused(tmp_path, monkeypatch):
+    class LabelsAlone:
+        def train(self, images, labels, control): ...
+
+        def close(self) -> None:
+            self.closed = True
+
+    engine = LabelsAlone()
+    monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words: engine)
+    run = Run.start(replace(SMALL, method="replay-logits"), tmp_path)
+    with pytest.raises(EngineError, match="engine 'x' with method 'replay-logits': it learns labels alone"):
+        run.engine("x")
+    assert engine.closed
+
+
+def test_pictures_with_and_without_probes(tmp_path):
+    found = []
+    for name, probes, method in (("a", 0, "naive"), ("b", 2, "naive"), ("c", 2, "joint")):
+        config = replace(SMALL, method=method, memory=0, probes=probes, network="8FC")
+        run, _ = _run(tmp_path / name, config)
+        found.append(records.record_of(run.record("numpy")))
+    for i, others in ((0, []), (1, found[2:]), (0, found[1:])):
+        path = tmp_path / "picture.png"
+        pictures.draw(path, found[i], others)
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert found[2].so_far.shape == (1, 1)
+    assert len(found[1].samples) == 10
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "run"}', "no json"])
