@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from experiments.streams import SCENARIOS
 from experiments.training import margin_of
 from wage_neuro.errors import CheckpointError, SettingError
 
+FASTEST = "compiled" if find_spec("numba") else "numpy"
 STUDY = "study.json"
 RECORD = "record.jsonl"
 STOPPED = 130  # exit code of a run that Ctrl-C ended, as shells have it
@@ -83,7 +85,7 @@ def continual(
     ] = 0,
     engine: Annotated[
         str, typer.Option(help="`compiled`, `numpy` or `lava`: the same bits at different speeds.")
-    ] = "compiled",
+    ] = FASTEST,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Folder with data sets.", show_default=False)
     ] = None,
@@ -186,15 +188,11 @@ def _bar(console: Console) -> Progress:
 def _print(console: Console, record: records.Record, folder: Path) -> None:
     head = record.runs[0]
     console.print(
-        f"{record.title}: {head['network']}, {head['measured_on']} images, one pass of"
-        f" {head['samples']:,} samples, {head['memory_bytes']:,} bytes of memory"
-        if head["config"]["passes"] == 1
-        else f"{record.title}: {head['network']}, {head['measured_on']} images, {head['samples']:,} samples"
-    )
-    console.print(
-        f"task id: {head['task id']}; task boundaries: {head['task boundaries']};"
-        f" {head['weight_updates'] / head['samples_learned']:,.0f} weights changed a sample;"
-        f" {head['train_seconds']:,.0f} s"
+        f"{record.title}: {head['network']}, measured on {head['measured_on']} images\n"
+        f"{head['samples']:,} new samples in passes: {head['config']['passes']}; task id: {head['task id']};"
+        f" task boundaries: {head['task boundaries']}\n"
+        f"memory {head['memory_bytes']:,} bytes; {head['weight_updates'] / head['samples_learned']:,.0f}"
+        f" weights changed a sample; {head['train_seconds']:,.0f} s of learning a seed"
     )
     for name in ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy"):
         if name in head:

@@ -11,6 +11,7 @@ import pytest
 from experiments.continual import metrics, pictures, records
 from experiments.continual.memory import Reservoir, slots_to_keep, slots_to_recall
 from experiments.continual.study import Config, Run
+from experiments.continual.table import continual_table
 from wage_neuro import layers
 from wage_neuro.errors import CheckpointError, DataError, EngineError
 
@@ -233,6 +234,11 @@ def test_record_has_a_row_a_pair_and_what_the_run_needed(tmp_path):
     path = tmp_path / "record.jsonl"
     records.write(path, [head, *rows])
     assert records.read(path).R.shape == (1, 5, 5)
+    (tmp_path / "continual").mkdir()
+    records.write(tmp_path / "continual" / "x.jsonl", [head, *rows])
+    (row,) = continual_table(tmp_path).splitlines()[2:]
+    assert row.startswith("| split-digits, domain | replay 40 | 1 | **")
+    assert f"**{head['ACC']:.2f}**" in row
     head["ACC"] += 0.1
     records.write(path, [head, *rows])
     with pytest.raises(DataError, match="is not that of its rows"):
