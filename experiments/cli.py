@@ -19,6 +19,7 @@ from rich.table import Table
 
 from experiments import binary, chip_map, communication, datasets, export, presets, raster, run_folder
 from experiments import compare as comparison
+from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
@@ -442,6 +443,7 @@ def binary_spikes(
 
 app.command("map")(chip_map.map_command)
 export.register(app, console)
+app.command("continual")(continual)
 
 
 @app.command("data")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +17,7 @@ from experiments.augment import Augment
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
+from experiments.stopping import stops_on_signals
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
@@ -213,7 +211,7 @@ class Run:
         progress, seen, began = self.progress, 0, time.monotonic()
         last_save = time.monotonic()
         engine.watch(watch)
-        with self._signals():
+        with stops_on_signals(self):
             while progress.epoch < self.config.epochs and not self.stop_wanted:
                 order = permutation(self.config.seed, progress.epoch, len(self.data.train_labels))
                 size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
@@ -352,22 +350,3 @@ class Run:
     def write_record(self, path: Path, engine_name: str, command: str) -> None:
         """Write the record as JSON."""
         run_folder.write_text(path, json.dumps(self.record(engine_name, command), indent=1) + "\n")
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """First Ctrl-C or SIGTERM: stop after the batches in hand. Second Ctrl-C: at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def wanted(number: int, frame: object) -> None:
-            if self.stop_wanted and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stop_wanted = True
-
-        before = {number: signal.signal(number, wanted) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

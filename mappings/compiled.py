@@ -15,10 +15,10 @@ from wage_neuro import activity, random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.engine import check_former, check_training_input, prove_gradients
 from wage_neuro.errors import SettingError
 from wage_neuro.feedback import feedback_weights
-from wage_neuro.layers import Kept, Layer
+from wage_neuro.layers import UNKNOWN, Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
@@ -294,6 +294,17 @@ class CompiledEngine:
     # --- what a user calls ---
 
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        return self._train(images, labels, None, control)
+
+    def train_recalling(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
+    ) -> np.ndarray:
+        check_former(self.network, former, len(images))
+        return self._train(images, labels, former, control)
+
+    def _train(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
+    ) -> np.ndarray:
         check_training_input(self.network, self.rules, images, labels, control)
         controls = control_of(control).of_layers(len(self._layers), self.rules)
         labels = labels.astype(np.int64)
@@ -304,7 +315,8 @@ class CompiledEngine:
             x = self._encode(images[first : first + together])
             for i in range(0, len(x), batch):
                 part = slice(first + i, first + i + batch)
-                learn(x[i : i + batch], labels[part], logits[part], controls)
+                stay = None if former is None else former[part]
+                learn(x[i : i + batch], labels[part], logits[part], stay, controls)
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -377,19 +389,29 @@ class CompiledEngine:
         return layer.learn(room[i], None, control, step, counts) or not layer.layer.is_last
 
     def _batch(
-        self, x: np.ndarray, labels: np.ndarray, logits: np.ndarray, controls: tuple[LayerControl, ...]
+        self,
+        x: np.ndarray,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        former: np.ndarray | None,
+        controls: tuple[LayerControl, ...],
     ) -> None:
         """Learn one batch; fill in the logits it had before."""
         room = self._slots[0]
         self._through(room, x, self._watch.wants(self._step))
-        if self._read_out(room, labels, logits):
+        if self._read_out(room, labels, logits, former):
             for i in reversed(range(len(self._layers))):
                 if not self._learn(i, room, controls[i], self._step):
                     break
         self._step += 1
 
     def _pipeline(
-        self, x: np.ndarray, labels: np.ndarray, logits: np.ndarray, controls: tuple[LayerControl, ...]
+        self,
+        x: np.ndarray,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        former: np.ndarray | None,
+        controls: tuple[LayerControl, ...],
     ) -> None:
         """Send a batch through as `wage_neuro.pipeline` does, each sample in a slot of its own."""
         L, n, slots = len(self._layers), len(x), len(self._slots)
@@ -408,20 +430,27 @@ class CompiledEngine:
                     has_error[j % slots] = self._learn(i, self._slots[j % slots], controls[i], self._step + j)
             j = schedule.forward(L, t)
             if j is not None:
-                has_error[j % slots] = self._read_out(
-                    self._slots[j % slots], labels[j : j + 1], logits[j : j + 1]
-                )
+                one = slice(j, j + 1)
+                stay = None if former is None else former[one]
+                has_error[j % slots] = self._read_out(self._slots[j % slots], labels[one], logits[one], stay)
         self._step += n
 
-    def _read_out(self, room: list[_Samples], labels: np.ndarray, logits: np.ndarray) -> bool:
+    def _read_out(
+        self, room: list[_Samples], labels: np.ndarray, logits: np.ndarray, former: np.ndarray | None
+    ) -> bool:
         """Fill in the logits and the error at the output; return whether there is one."""
         top, rules = room[-1], self.rules
         logits[...] = top.Z.reshape(logits.shape)
-        return kernels.output_error(
+        D = top.D.reshape(logits.shape)
+        left = kernels.output_error(
             logits,
             labels,
             self.network.layers[-1].target,
             rules.loss == "one-sided",
             rules.margin,
-            top.D.reshape(logits.shape),
+            D,
         )
+        if former is None:
+            return left
+        np.add(D, logits - former, out=D, where=former != UNKNOWN)
+        return bool(D.any())

@@ -7,13 +7,14 @@ the result.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import DataError, SettingError
+from wage_neuro.layers import UNKNOWN
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
 from wage_neuro.rules import Rules
@@ -57,6 +58,19 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class RecallingEngine(Engine, Protocol):
+    """An engine that can also keep its answers to samples it has learned before."""
+
+    def train_recalling(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
+    ) -> np.ndarray:
+        """Learn as `train`, and draw the logits of each sample to `former`, (n, classes) int64.
+
+        `layers.UNKNOWN` stands where a logit is not known: nothing is drawn there.
+        """
+
+
 def check_training_input(
     network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, control: int | Control
 ) -> None:
@@ -66,6 +80,18 @@ def check_training_input(
     if len(images) % rules.batch:
         raise SettingError(f"{len(images)} samples: want a multiple of the batch, {rules.batch}")
     control_of(control).of_layers(len(network.layers), rules)
+
+
+def check_former(network: Network, former: np.ndarray, n: int) -> None:
+    """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN."""
+    if former.shape != (n, network.classes) or former.dtype != np.int64:
+        raise DataError(
+            f"former logits of {former.dtype} and shape {former.shape}: want int64 {(n, network.classes)}"
+        )
+    bound = network.layers[-1].z_bound
+    bad = (former != UNKNOWN) & ((former > bound) | (former < -bound))
+    if bad.any():
+        raise DataError(f"former logit {former[bad][0]}: this network's stay within -{bound}..{bound}")
 
 
 def prove_gradients(network: Network, rules: Rules) -> None:
@@ -106,6 +132,17 @@ class NumpyEngine:
         return self._state
 
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        return self._train(images, labels, None, control)
+
+    def train_recalling(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
+    ) -> np.ndarray:
+        check_former(self.network, former, len(images))
+        return self._train(images, labels, former, control)
+
+    def _train(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
+    ) -> np.ndarray:
         check_training_input(self.network, self.rules, images, labels, control)
         logits = np.empty((len(images), self.network.classes), np.int64)
         step = pipelined_step if self.rules.pipelined else train_step
@@ -113,7 +150,14 @@ class NumpyEngine:
             part = slice(i, i + self.rules.batch)
             x = self.network.encode(images[part])
             self._state, logits[part] = step(
-                self.network, self._state, x, labels[part], control, self.rules, self._watch
+                self.network,
+                self._state,
+                x,
+                labels[part],
+                control,
+                self.rules,
+                self._watch,
+                None if former is None else former[part],
             )
         return logits
 

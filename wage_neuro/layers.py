@@ -24,6 +24,8 @@ from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.specs import Conv, Dense, MaxPool
 
 _SPARSE = 0.7  # share of rows with a gradient below which only these are updated
+UNKNOWN = np.iinfo(np.int64).min
+"""A former logit that is not known: nothing is drawn to it."""
 _PART_BYTES = 4 << 20  # patches a part of the batch: a few MiB keep them in cache
 
 
@@ -258,17 +260,23 @@ def _patches(layer: Layer, a_in: np.ndarray, dtype: type) -> np.ndarray:
 # --- backward ----------------------------------------------------------------------------------------
 
 
-def output_error(layer: Layer, Z: np.ndarray, labels: np.ndarray, rules: Rules) -> np.ndarray:
+def output_error(
+    layer: Layer, Z: np.ndarray, labels: np.ndarray, rules: Rules, former: np.ndarray | None = None
+) -> np.ndarray:
     """Error at the output: the derivative of the loss by Z, Z - target for the sum of squared errors.
 
     Parameters
     ----------
     Z : (n, classes) int64 products of the last layer
     labels : (n,) whole numbers; the target of the right output is `layer.target`, of the others 0
+    former : (n, classes) int64 logits that the samples once had, UNKNOWN where they had none; what is known
+        adds Z - former, so that an answer stays what it was
 
     Returns
     -------
-    (n, classes) int64 D, in units of Z; all zeros for a sample that has its margin.
+    (n, classes) int64 D, in units of Z; all zeros for a sample that has its margin and no former logits.
+
+    Source: former logits as in DER++, Buzzega et al., arXiv:2004.07211.
     """
     rows = np.arange(len(Z))
     D = Z.copy()
@@ -282,6 +290,8 @@ def output_error(layer: Layer, Z: np.ndarray, labels: np.ndarray, rules: Rules) 
         others[rows, labels] = np.iinfo(Z.dtype).min
         lead = Z[rows, labels] - others.max(axis=1) if Z.shape[1] > 1 else Z[rows, labels]
         D[lead * MARGIN_UNITS >= rules.margin * layer.target] = 0
+    if former is not None:
+        np.add(D, Z - former, out=D, where=former != UNKNOWN)
     return D
 
 

@@ -28,6 +28,7 @@ def pipelined_step(
     control: int | Control,
     rules: Rules,
     watch: Watch | None = None,
+    former: np.ndarray | None = None,
 ) -> tuple[State, np.ndarray]:
     """Send a batch through, one sample a step, each learned as its error arrives; then let it drain.
 
@@ -58,7 +59,9 @@ def pipelined_step(
         if sample is not None:
             Z = a.pop((t, L))
             logits[sample] = Z[0]
-            e[t + 1, L - 1] = layers.output_error(network.layers[-1], Z, labels[sample : sample + 1], rules)
+            one = slice(sample, sample + 1)
+            stay = None if former is None else former[one]
+            e[t + 1, L - 1] = layers.output_error(network.layers[-1], Z, labels[one], rules, stay)
     return learner.state(state.step + n), logits
 
 

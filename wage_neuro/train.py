@@ -104,6 +104,7 @@ def train_step(
     control: int | Control,
     rules: Rules,
     watch: Watch | None = None,
+    former: np.ndarray | None = None,
 ) -> tuple[State, np.ndarray]:
     """Learn one batch.
 
@@ -113,6 +114,7 @@ def train_step(
     labels : (batch,) whole numbers, 0 .. classes - 1
     control : Control, or log2 of the step size of every layer
     watch : where to count the activity
+    former : (batch, classes) int64 logits to stay at; see `layers.output_error`
 
     Returns
     -------
@@ -124,7 +126,7 @@ def train_step(
         a, keep = learner.forward(layer, a, state.step)
         kept.append(keep)
     Z = a
-    message = layers.output_error(network.layers[-1], Z, labels, rules)
+    message = layers.output_error(network.layers[-1], Z, labels, rules, former)
     for layer in reversed(network.layers):
         sent = learner.learn(layer, message, kept[layer.index], state.step)
         message = message if sent is None else sent

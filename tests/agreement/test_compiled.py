@@ -16,6 +16,7 @@ from mappings.compiled import CompiledEngine
 from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.errors import DataError, SettingError
 from wage_neuro.fixed_point import log2_round
+from wage_neuro.layers import UNKNOWN
 from wage_neuro.random_bits import INIT, POST, UPDATE, words
 from wage_neuro.train import Held
 
@@ -72,6 +73,14 @@ def assert_agree(assert_same_state, assert_same_arrays, sparse_images):
             assert_same_arrays(counted[0].counts, counted[1].counts, "activity")
             assert_same_arrays(one.predict(images[:21]), other.predict(images[:21]), "logits")
             assert_same_state(one.state, other.state)
+        former = logits[0]
+        former[::3], former[1::3, 0] = UNKNOWN, UNKNOWN
+        logits = [
+            engine.train_recalling(images[part], labels[part], former, log2_etas[0])
+            for engine in (one, other)
+        ]
+        assert_same_arrays(*logits, "logits of samples recalled")
+        assert_same_state(one.state, other.state)
         return sum(int((a != b).sum()) for a, b in zip(other.state.S, begin.S, strict=True))
 
     return compare

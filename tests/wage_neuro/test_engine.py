@@ -108,6 +108,39 @@ def test_input_that_cannot_be_learned(change, error, message, assert_same_state)
     assert_same_state(engine.state, initial_state(NET))
 
 
+@pytest.mark.parametrize(
+    ("former", "message"),
+    [
+        (np.zeros((3, 3), np.int64), "former logits of int64 and shape (3, 3): want int64 (4, 3)"),
+        (np.zeros((4, 3)), "former logits of float64 and shape (4, 3): want int64 (4, 3)"),
+        (np.full((4, 3), 1525), "former logit 1525: this network's stay within -1524..1524"),
+    ],
+)
+def test_former_logits_that_are_none_of_the_network(former, message, assert_same_state):
+    engine = NumpyEngine(NET, RULES)
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        engine.train_recalling(np.zeros((4, 9), np.uint8), np.zeros(4, int), former, 0)
+    assert_same_state(engine.state, initial_state(NET))
+
+
+def test_former_logits_keep_an_answer_as_it_was(sparse_images):
+    """Labels that change from one call to the next change the answers less."""
+    images, labels = data(40, sparse_images)
+    drift = {}
+    for recalling in (True, False):
+        engine = NumpyEngine(NET, RULES, seed=3)
+        for _ in range(20):
+            engine.train(images, labels, 1)
+        before = engine.predict(images)
+        for _ in range(20):
+            if recalling:
+                engine.train_recalling(images, (labels + 1) % 3, before, 1)
+            else:
+                engine.train(images, (labels + 1) % 3, 1)
+        drift[recalling] = np.abs(engine.predict(images) - before).mean()
+    assert drift[True] < 0.9 * drift[False]
+
+
 @pytest.mark.parametrize("log2_eta", [-16, 0, 16, np.int64(3)])
 def test_input_that_can_be_learned(log2_eta):
     check_training_input(NET, RULES, np.zeros((8, 9), np.uint8), np.zeros(8, np.uint8), log2_eta)

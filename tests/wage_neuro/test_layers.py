@@ -367,6 +367,29 @@ def test_output_error(loss, margin, classes, plain):
         assert np.array_equal(Z, before)
 
 
+@pytest.mark.parametrize("margin", [0, 3])
+def test_former_logits_add_their_own_error(margin, plain):
+    layer = last_layer(4, 3)
+    rng = np.random.default_rng(0)
+    Z, former = rng.integers(-4000, 4000, (2, 200, 3))
+    former[::3], former[1::3, 1] = layers.UNKNOWN, layers.UNKNOWN
+    labels, rules = rng.integers(0, 3, 200), Rules(loss="one-sided", margin=margin)
+    D = layers.output_error(layer, Z, labels, rules, former)
+    expected = [
+        [
+            d + (0 if f == layers.UNKNOWN else z - f)
+            for d, z, f in zip(
+                plain.output_error(row, label, layer.target, "one-sided", margin), row, old, strict=True
+            )
+        ]
+        for row, label, old in zip(Z.tolist(), labels.tolist(), former.tolist(), strict=True)
+    ]
+    assert D.tolist() == expected
+    nothing_known = np.full_like(Z, layers.UNKNOWN)
+    alone = layers.output_error(layer, Z, labels, rules)
+    assert np.array_equal(layers.output_error(layer, Z, labels, rules, nothing_known), alone)
+
+
 # --- update ------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,228 @@
+"""`wage-neuro continual`: learners over streams of tasks on the terminal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments import run_folder
+from experiments.continual import demo, pictures, records
+from experiments.continual.study import METHODS, Config, Report, Run
+from experiments.streams import SCENARIOS
+from experiments.training import margin_of
+from wage_neuro.errors import CheckpointError, SettingError
+
+FASTEST = "compiled" if find_spec("numba") else "numpy"
+STUDY = "study.json"
+RECORD = "record.jsonl"
+STOPPED = 130  # exit code of a run that Ctrl-C ended, as shells have it
+MEMORY = 2000  # samples, where a method recalls and no other size is given
+
+_DEFAULT = Config()
+
+
+def continual(
+    context: typer.Context,
+    stream: Annotated[
+        str | None,
+        typer.Argument(
+            help="split-DATA, permuted-DATA, rotated-DATA or DATA-to-DATA, such as split-mnist,"
+            " permuted-mnist, mnist-to-fashion-mnist, split-FILE.npz; or `demo`.",
+            show_default=False,
+        ),
+    ] = None,
+    scenario: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(SCENARIOS)}: what is known of the task at test, and who has outputs."),
+    ] = _DEFAULT.scenario,
+    tasks: Annotated[
+        int | None, typer.Option(help="How many.  [default: pairs of classes, or 10]", show_default=False)
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="; ".join(f"`{name}`: {m.what}" for name, m in METHODS.items()) + ".")
+    ] = _DEFAULT.method,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Samples that are kept.  [default: {MEMORY} where the method recalls]", show_default=False
+        ),
+    ] = None,
+    network: Annotated[str, typer.Option(help="Hidden layers, as in `train`.")] = _DEFAULT.network,
+    bits: Annotated[str, typer.Option(help="k_W k_A k_G k_E, each 2 to 16.")] = _DEFAULT.bits,
+    eta: Annotated[
+        str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the stream.")
+    ] = _DEFAULT.eta,
+    loss: Annotated[str, typer.Option(help="`one-sided` or `sse`.")] = _DEFAULT.loss,
+    margin: Annotated[
+        str, typer.Option(help="Skip samples whose right output leads by this share of the target.")
+    ] = "3/8",
+    update: Annotated[str, typer.Option(help="`ternary`, `coincidence` or `wide`.")] = _DEFAULT.update,
+    hold: Annotated[
+        int, typer.Option(help="Samples below an exponent before it steps down.")
+    ] = _DEFAULT.hold,
+    augment: Annotated[
+        str, typer.Option(help="`crop1` shifts new and recalled images by up to a pixel; `none`.")
+    ] = _DEFAULT.augment,
+    step: Annotated[
+        int, typer.Option(help="New samples learned together, with as many recalled; 1: one at a time.")
+    ] = _DEFAULT.step,
+    passes: Annotated[int, typer.Option(help="Passes over each task before the next.")] = _DEFAULT.passes,
+    probes: Annotated[
+        int, typer.Option(help="Times in each task that the accuracy is measured on some test images.")
+    ] = _DEFAULT.probes,
+    seeds: Annotated[int, typer.Option(help="Runs, of seeds that follow each other.")] = 1,
+    first_seed: Annotated[int, typer.Option(help="The first of them.")] = 0,
+    validation: Annotated[
+        int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
+    ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="`compiled`, `numpy` or `lava`: the same bits at different speeds.")
+    ] = FASTEST,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder with data sets.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder.  [default: runs/STREAM-SCENARIO-METHOD]", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the runs in this folder, to the same bits.", show_default=False),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="Records to draw beside this one, such as naive and joint.", show_default=False),
+    ] = None,
+) -> None:
+    """Learn tasks one after another and measure what stays: the matrix, its measures, a picture."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if stream == "demo":
+        demo.show(console, engine, first_seed)
+        return
+    others = [records.read(path) for path in beside or ()]
+    if record:
+        run_folder.check_writable(record)
+    if resume:
+        _refuse_other_settings(context)
+        folder, (config, numbers) = resume, _read_study(resume)
+    elif stream is None:
+        raise SettingError("no stream: want one, such as split-mnist, or --resume FOLDER")
+    else:
+        if seeds < 1:
+            raise SettingError(f"seeds={seeds}: want 1 or more")
+        if memory is None:
+            memory = MEMORY if method in METHODS and METHODS[method].recalls else 0
+        config = Config(
+            stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
+            probes, loss, margin_of(margin), update, hold, augment,
+        )  # fmt: skip
+        numbers = list(range(first_seed, first_seed + seeds))
+        folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")
+    _run_all(console, config, numbers, folder, engine, data_dir, new=not resume)
+    path = folder / RECORD
+    if record:
+        run_folder.write_text(record, path.read_text())
+    whole = records.read(path)
+    pictures.draw(folder / "continual.png", whole, others)
+    _print(console, whole, folder)
+
+
+def _run_all(
+    console: Console,
+    config: Config,
+    seeds: list[int],
+    folder: Path,
+    engine_name: str,
+    data_dir: Path | None,
+    new: bool,
+) -> None:
+    rows: list[dict[str, Any]] = []
+    for seed in seeds:
+        place = folder / f"seed-{seed}"
+        if (place / run_folder.CHECKPOINT).exists() and not new:
+            learner = Run.resume(place, data_dir)
+        else:
+            learner = Run.start(replace(config, seed=seed), place, data_dir)
+        with learner.engine(engine_name) as engine:
+            run_folder.prepare(place, new=learner.is_new)
+            if new and seed == seeds[0]:
+                _write_study(folder, config, seeds)
+            with _bar(console) as bar:
+                task = bar.add_task("", total=len(learner.stream), what=f"seed {seed}", rate=0, last="")
+                learner.fit(engine, lambda report: _show(bar, task, report))  # noqa: B023 - called here alone
+        if not learner.finished:
+            console.print(f"stopped; go on with: wage-neuro continual --resume {shlex.quote(str(folder))}")
+            raise typer.Exit(STOPPED)
+        rows += learner.record(engine_name)
+    records.write(folder / RECORD, rows)
+
+
+def _show(bar: Progress, task: Any, report: Report) -> None:
+    probes = report.progress.probes
+    last = f"{100 * probes[-1]['accuracy']:.1f} % so far" if probes else ""
+    bar.update(task, completed=report.place, rate=report.samples_per_s, last=last)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.fields[what]}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[rate]:,.0f} samples/s"),
+        TextColumn("{task.fields[last]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+    )
+
+
+def _print(console: Console, record: records.Record, folder: Path) -> None:
+    head = record.runs[0]
+    console.print(
+        f"{record.title}: {head['network']}, measured on {head['measured_on']} images\n"
+        f"{head['samples']:,} new samples in passes: {head['config']['passes']}; task id: {head['task id']};"
+        f" task boundaries: {head['task boundaries']}\n"
+        f"memory {head['memory_bytes']:,} bytes; {head['weight_updates'] / head['samples_learned']:,.0f}"
+        f" weights changed a sample; {head['train_seconds']:,.0f} s of learning a seed"
+    )
+    for name in ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy"):
+        if name in head:
+            console.print(f"{name} {record.mean_and_spread(name)}")
+    console.print(f"{RECORD} and continual.png are in {folder}")
+
+
+# --- what a resumed study goes on with ---------------------------------------------------------------
+
+
+def _write_study(folder: Path, config: Config, seeds: list[int]) -> None:
+    run_folder.write_text(folder / STUDY, json.dumps({"config": asdict(config), "seeds": seeds}) + "\n")
+
+
+def _read_study(folder: Path) -> tuple[Config, list[int]]:
+    try:
+        study = json.loads((folder / STUDY).read_text())
+        return Config.from_json(study["config"]), [int(seed) for seed in study["seeds"]]
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder / STUDY}: no continual runs to go on with ({error.strerror})"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / STUDY}: damaged ({error})") from None
+
+
+def _refuse_other_settings(context: typer.Context) -> None:
+    """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
+    free = {"resume", "engine", "data_dir", "record", "beside"}
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in free and source is not None and source.name == "COMMANDLINE":
+            raise SettingError(f"{name.replace('_', '-')} with --resume: a resumed run keeps its settings")

@@ -1,0 +1,150 @@
+"""A memory of samples seen: a reservoir of uint8 images that are recalled while new ones are learned.
+
+Source: algorithm R (Vitter, ACM TOMS 1985); experience replay (Chaudhry et al., arXiv:1902.10486), with the
+logits of the time beside each image (Buzzega et al., arXiv:2004.07211).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wage_neuro.errors import SettingError
+from wage_neuro.layers import UNKNOWN
+from wage_neuro.random_bits import KEEP, RECALL, words
+
+_WORDS_A_BLOCK = 4
+_LOGIT = np.iinfo(np.int32)  # the least one stands for a logit that is not known
+
+
+def _uniform_words(seed: int, purpose: int, first: int, count: int) -> np.ndarray:
+    skip = first % _WORDS_A_BLOCK
+    return words(seed, purpose, 0, 0, first - skip, skip + count)[skip:]
+
+
+def slots_to_keep(seed: int, first: int, count: int, size: int) -> np.ndarray:
+    """Slot in which algorithm R keeps each sample, -1 for none; a function of the sample's number alone.
+
+    >>> slots_to_keep(0, first=0, count=3, size=5).tolist()
+    [0, 1, 2]
+    """
+    number = np.arange(first, first + count, dtype=np.uint64)
+    # of 64 random bits the remainder is uniform to 2**-40
+    drawn = (_uniform_words(seed, KEEP, first, count) % (number + np.uint64(1))).astype(np.int64)
+    slot = np.where(number < size, number.astype(np.int64), drawn)
+    return np.where(slot < size, slot, -1)
+
+
+def slots_to_recall(seed: int, first: int, count: int, filled: np.ndarray) -> np.ndarray:
+    """Slots of recalls `first` .. `first + count`, each uniform over the `filled` slots of its time."""
+    return (_uniform_words(seed, RECALL, first, count) % filled.astype(np.uint64)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """New and recalled samples in the order in which they are learned.
+
+    Attributes
+    ----------
+    images, labels : (2 n, ...), (2 n,) step new ones, step recalled ones, and so on
+    kept : (n,) slot that each new sample went into, -1 for none
+    recalled : (n,) slot that each recalled sample came from
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    kept: np.ndarray
+    recalled: np.ndarray
+
+
+@dataclass
+class Reservoir:
+    """Samples kept so that each one seen has the same chance to be among them.
+
+    Parameters
+    ----------
+    images : (size, *image_shape) uint8
+    labels : (size,) uint8 or wider
+    seed : int
+        Names what is kept and what is recalled.
+    logits : (size, outputs) int32, optional
+        What the network answered when it learned the image.
+    seen : int
+        Samples that were offered.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    seed: int
+    logits: np.ndarray | None = None
+    seen: int = 0
+
+    @classmethod
+    def empty(
+        cls, size: int, image_shape: tuple[int, ...], outputs: int, seed: int, with_logits: bool = False
+    ) -> Reservoir:
+        """A memory of `size` samples.
+
+        Raises
+        ------
+        SettingError
+            If it could hold none.
+        """
+        if size < 1:
+            raise SettingError(f"memory={size}: replay needs room for 1 sample or more")
+        labels = np.zeros(size, np.min_scalar_type(outputs - 1))
+        logits = np.full((size, outputs), _LOGIT.min, np.int32) if with_logits else None
+        return cls(np.zeros((size, *image_shape), np.uint8), labels, seed, logits)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the images, labels and logits."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it holds, by name."""
+        held = {"images": self.images, "labels": self.labels}
+        return held if self.logits is None else {**held, "logits": self.logits}
+
+    def interleave(self, images: np.ndarray, labels: np.ndarray, step: int) -> Mixed:
+        """Put as many recalled samples behind every `step` new ones; the new ones are offered first.
+
+        images, labels : (n, ...), (n,) new samples, n a multiple of step
+        """
+        n = len(images)
+        keep = slots_to_keep(self.seed, self.seen, n, len(self.images))
+        after = self.seen + step * (1 + np.arange(n) // step)
+        recall = slots_to_recall(self.seed, self.seen, n, np.minimum(after, len(self.images)))
+        mixed_images = np.empty((n // step, 2, step, *images.shape[1:]), np.uint8)
+        mixed_labels = np.empty((n // step, 2, step), np.int64)
+        for i in range(n // step):
+            part = slice(i * step, (i + 1) * step)
+            for image, label, slot in zip(images[part], labels[part], keep[part], strict=True):
+                if slot >= 0:
+                    self._keep(slot, image, label)
+            mixed_images[i] = images[part], self.images[recall[part]]
+            mixed_labels[i] = labels[part], self.labels[recall[part]]
+        self.seen += n
+        return Mixed(
+            mixed_images.reshape(2 * n, *images.shape[1:]), mixed_labels.reshape(2 * n), keep, recall
+        )
+
+    def _keep(self, slot: int, image: np.ndarray, label: int) -> None:
+        self.images[slot], self.labels[slot] = image, label
+        if self.logits is not None:
+            self.logits[slot] = _LOGIT.min
+
+    def former_logits(self, slots: np.ndarray) -> np.ndarray:
+        """(n, outputs) int64 logits of some slots, UNKNOWN where there are none yet."""
+        assert self.logits is not None
+        logits = self.logits[slots].astype(np.int64)
+        return np.where(logits == _LOGIT.min, UNKNOWN, logits)
+
+    def keep_logits(self, slots: np.ndarray, logits: np.ndarray) -> None:
+        """Keep the (n, outputs) logits of samples that went into these slots; -1 went nowhere."""
+        assert self.logits is not None
+        for slot, row in zip(slots, logits, strict=True):
+            if slot >= 0:
+                self.logits[slot] = np.clip(row, _LOGIT.min + 1, _LOGIT.max)

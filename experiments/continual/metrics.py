@@ -1,0 +1,60 @@
+"""What a continual learner is judged by, from the matrix R: R[i, j] is the accuracy on task j after task i.
+
+`R` is (T, T); means over tasks, in the unit of R.
+
+>>> R = np.array([[0.9, 0.1, 0.0], [0.5, 0.8, 0.0], [0.6, 0.4, 0.7]])
+>>> round(final_accuracy(R), 4), round(forgetting(R), 4), round(backward_transfer(R), 4)
+(0.5667, 0.35, -0.35)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def final_accuracy(R: np.ndarray) -> float:
+    """ACC: mean accuracy over all tasks after the last one.
+
+    Source: Lopez-Paz and Ranzato, arXiv:1706.08840.
+    """
+    return float(R[-1].mean())
+
+
+def forgetting(R: np.ndarray) -> float:
+    """Best accuracy before the last task minus the final one; the last task is left out, 0 for one task.
+
+    The final row is no candidate for the best: it would hide forgetting. Source: Chaudhry et al.,
+    arXiv:1801.10112.
+    """
+    return float((R[:-1, :-1].max(axis=0) - R[-1, :-1]).mean()) if len(R) > 1 else 0.0
+
+
+def backward_transfer(R: np.ndarray) -> float:
+    """BWT: final accuracy minus that just after learning. Source: Lopez-Paz and Ranzato, arXiv:1706.08840."""
+    return float((R[-1] - R.diagonal())[:-1].mean()) if len(R) > 1 else 0.0
+
+
+def forward_transfer(R: np.ndarray, untrained: np.ndarray) -> float:
+    """FWT: accuracy on a task just before it is learned minus that of the (T,) `untrained` network.
+
+    It says nothing in the class-incremental scenario, where a class cannot be named before it was seen.
+    Source: Lopez-Paz and Ranzato, arXiv:1706.08840.
+    """
+    return float((R.diagonal(1) - untrained[1:]).mean()) if len(R) > 1 else 0.0
+
+
+def incremental_accuracy(R: np.ndarray) -> float:
+    """Mean over i of the accuracy on tasks 0..i after task i. Source: Rebuffi et al., arXiv:1611.07725."""
+    return float(np.mean([R[i, : i + 1].mean() for i in range(len(R))]))
+
+
+def summary(R: np.ndarray, untrained: np.ndarray | None = None) -> dict[str, float]:
+    """Every measure by its name, %; FWT where an untrained network's accuracies are given."""
+    values = {
+        "ACC": final_accuracy(R),
+        "forgetting": forgetting(R),
+        "BWT": backward_transfer(R),
+        "average incremental accuracy": incremental_accuracy(R),
+        **({"FWT": forward_transfer(R, untrained)} if untrained is not None else {}),
+    }
+    return {name: round(100 * value, 3) for name, value in values.items()}

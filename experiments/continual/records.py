@@ -1,0 +1,103 @@
+"""Records of continual runs, JSON lines: for each seed a row of what the run was, then one a measurement."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.continual import metrics
+from experiments.run_folder import write_text
+from wage_neuro.errors import DataError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One setting, every seed.
+
+    Attributes
+    ----------
+    runs : the rows of kind 'run', a seed each
+    R : (seeds, T, T) accuracy on task j after task i; of joint training (seeds, 1, T)
+    samples, anytime : (probes,), (seeds, probes) accuracy over the tasks so far against samples
+    """
+
+    runs: list[Row]
+    R: np.ndarray
+    samples: np.ndarray
+    anytime: np.ndarray
+
+    @property
+    def tasks(self) -> list[str]:
+        """Name of each task."""
+        return self.runs[0]["tasks"]
+
+    @property
+    def title(self) -> str:
+        """The setting in a few words."""
+        config = self.runs[0]["config"]
+        return f"{config['stream']}, {config['scenario']}-incremental, {self.method}"
+
+    @property
+    def method(self) -> str:
+        """The method, and its memory if it has one."""
+        config = self.runs[0]["config"]
+        return config["method"] + (f" {config['memory']:,}" if config["memory"] else "")
+
+    @property
+    def so_far(self) -> np.ndarray:
+        """(seeds, T) mean accuracy over tasks 0..i after task i; (seeds, 1) over all of joint training."""
+        T = self.R.shape[1]
+        if T == 1:
+            return self.R.mean(axis=2)
+        return np.stack([self.R[:, i, : i + 1].mean(axis=1) for i in range(T)], axis=1)
+
+    def mean_and_spread(self, name: str) -> str:
+        """A measure of `metrics`: mean over the seeds and standard deviation where there are several."""
+        values = [run[name] for run in self.runs]
+        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.2f}{spread}"
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows whole or not at all."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read(path: Path) -> Record:
+    """Read a record, or that of a run folder.
+
+    Raises
+    ------
+    DataError
+        If there is none, or it is no record of continual runs.
+    """
+    file = path / "record.jsonl" if path.is_dir() else path
+    try:
+        return record_of([json.loads(line) for line in file.read_text().splitlines()])
+    except OSError as error:
+        raise DataError(f"{file}: cannot read it ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{file}: no record of continual runs ({error})") from None
+
+
+def record_of(rows: Sequence[Row]) -> Record:
+    """Gather the rows of every seed."""
+    runs = [row for row in rows if row["kind"] == "run"]
+    T, seeds = len(runs[0]["tasks"]), len(runs)
+    R = [r["accuracy"] for r in rows if r["kind"] == "accuracy" and r["trained"] is not None]
+    probes = [row for row in rows if row["kind"] == "probe"]
+    anytime = np.array([row["accuracy"] for row in probes]).reshape(seeds, -1)
+    samples = np.array([row["samples"] for row in probes[: anytime.shape[1]]], int)
+    record = Record(runs, np.array(R).reshape(seeds, -1, T), samples, anytime)
+    for run, matrix in zip(runs, record.R, strict=True):
+        if abs(run["ACC"] - 100 * metrics.final_accuracy(matrix)) > 0.001:
+            raise ValueError(f"ACC {run['ACC']} is not that of its rows")
+    return record

@@ -1,0 +1,476 @@
+"""A continual learner at work: its settings, its run over a stream, exact resume, its record."""
+
+from __future__ import annotations
+
+import re
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import run_folder
+from experiments.augment import Augment
+from experiments.continual import metrics
+from experiments.continual.memory import Reservoir
+from experiments.engines import make_engine
+from experiments.eta import EtaSchedule
+from experiments.stopping import stops_on_signals
+from experiments.streams import Stream, Task, tasks_of
+from wage_neuro import checkpoint
+from wage_neuro.activity import Activity
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.control import Control
+from wage_neuro.engine import Engine, RecallingEngine
+from wage_neuro.errors import CheckpointError, EngineError, SettingError
+from wage_neuro.files import written_whole
+from wage_neuro.layers import UNKNOWN
+from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.train import initial_state
+
+PART = 500  # new samples that the engine is given at once
+SAVE_EVERY_S = 60.0
+PROBE_IMAGES = 100  # of each task's test images
+WATCH_EVERY = 101  # update steps; odd, so that new and recalled samples are both counted
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a learner is made of.
+
+    Attributes
+    ----------
+    recalls : a memory gives as many samples again as are new
+    keeps_logits : recalled samples are also drawn to what the network answered to them when they were new
+    frozen : only the last layer learns, from what the random ternary weights below make of an image
+    mixed : the tasks come at once
+    """
+
+    what: str
+    recalls: bool = False
+    keeps_logits: bool = False
+    frozen: bool = False
+    mixed: bool = False
+
+
+METHODS = {
+    "naive": Method("the stream as it comes"),
+    "joint": Method("all tasks at once, shuffled; as many samples", mixed=True),
+    "replay": Method("new samples and as many from a memory", recalls=True),
+    "replay-logits": Method(
+        "replay, and the answers of the time are kept and held on to (DER++)", recalls=True, keeps_logits=True
+    ),
+    "features": Method("fixed random ternary features, the last layer learns by the delta rule", frozen=True),
+    "features-replay": Method("the same with a memory", recalls=True, frozen=True),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a continual run is; all of it decides the bits.
+
+    Attributes
+    ----------
+    stream, scenario, tasks : see `experiments.streams.tasks_of`
+    method : one of METHODS; none of them is told where a task ends
+    memory : samples that a method that recalls keeps; 0 for the others
+    eta : step size, and when in the stream it changes: "8, 2@80%"
+    step : new samples that are learned together; 1 learns one sample at a time, recalled ones too
+    validation : training images that stand in for the test images
+    augment : of new and recalled images, as in training: "crop1" shifts each by up to a pixel
+    probes : times in each task that the accuracy is measured on a few test images of the tasks so far
+    """
+
+    stream: str = "split-mnist"
+    scenario: str = "class"
+    tasks: int | None = None
+    method: str = "replay"
+    memory: int = 2000
+    network: str = "400FC-400FC"
+    bits: str = "2888"
+    eta: str = "8"
+    seed: int = 0
+    passes: int = 1
+    step: int = 1
+    validation: int = 0
+    probes: int = 5
+    loss: str = "one-sided"
+    margin: int = 3
+    update: str = "ternary"
+    hold: int = 5000
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        eta_of(self.eta, 100)
+        if Augment.parse(self.augment).pad and self.stream.startswith("permuted-"):
+            raise SettingError(
+                f"augment={self.augment!r} with {self.stream!r}: its pixels have no neighbours"
+            )
+        if self.method not in METHODS:
+            raise SettingError(f"method {self.method!r}: want {', '.join(METHODS)}")
+        if METHODS[self.method].recalls and self.memory < 1:
+            raise SettingError(f"memory={self.memory} with method {self.method!r}: want room for 1 or more")
+        if not METHODS[self.method].recalls and self.memory:
+            raise SettingError(f"memory={self.memory} with method {self.method!r}: it keeps no samples")
+        if self.probes < 0:
+            raise SettingError(f"probes={self.probes}: want 0 or more")
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Config:
+        known = {f.name for f in fields(cls)}
+        if set(values) != known:
+            raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
+        return cls(**values)
+
+    @property
+    def rules(self) -> Rules:
+        """How the weights learn: from one sample at a time, or from a step's new and recalled samples."""
+        together = 2 * self.step if METHODS[self.method].recalls else self.step
+        batch = 1 if self.step == 1 else together
+        return Rules(batch, "held", self.hold, self.update, loss=self.loss, margin=self.margin)
+
+    @property
+    def held_out(self) -> str:
+        """Name of the part that the run is measured on."""
+        return "validation" if self.validation else "test"
+
+    @property
+    def title(self) -> str:
+        """The run in a few words, as a picture needs it."""
+        kept = f", memory {self.memory:,}" if self.memory else ""
+        return f"{self.stream}, {self.scenario}-incremental, {self.method}{kept}"
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    place : samples of the stream learned
+    rows : accuracy of each (trained, tested) pair; trained None is the network before its first sample
+    probes : accuracy over the tasks so far, against samples
+    counted, counts : samples and (layers, fields) of the activity counted
+    seconds : of learning
+    """
+
+    place: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    probes: list[dict[str, Any]] = field(default_factory=list)
+    counted: int = 0
+    counts: list[list[int]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a display is told: the place in the stream, and what was measured there, if anything."""
+
+    place: int
+    length: int
+    samples_per_s: float
+    progress: Progress
+
+
+class Run:
+    """One learner over one stream, in a folder."""
+
+    def __init__(self, folder: Path, config: Config, tasks: tuple[Task, ...], saved: Checkpoint) -> None:
+        self.folder, self.config, self.tasks, self.saved = folder, config, tasks, saved
+        self.method = METHODS[config.method]
+        self.stream = stream_of(config, tasks)
+        self.network = saved.network
+        self.augment = Augment.parse(config.augment)
+        self.eta = eta_of(config.eta, len(self.stream))
+        self.progress = Progress()
+        self.memory: Reservoir | None = None
+        if self.method.recalls:
+            shape = tasks[0].data.train_images.shape[1:]
+            self.memory = Reservoir.empty(
+                config.memory, shape, self.stream.outputs, config.seed, self.method.keeps_logits
+            )
+        self.is_new, self.stop_wanted = True, False
+
+    @classmethod
+    def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
+        """Begin a run in an empty folder."""
+        tasks = open_tasks(config, data_dir)
+        network = network_of(config, tasks)
+        return cls(
+            folder, config, tasks, Checkpoint(network, config.rules, initial_state(network, config.seed))
+        )
+
+    @classmethod
+    def resume(cls, folder: Path, data_dir: Path | None = None) -> Run:
+        """Go on with the run in a folder, to the same bits as if it had never stopped.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, it is damaged, or its data has changed.
+        """
+        saved = checkpoint.load(folder / run_folder.CHECKPOINT)
+        try:
+            config, progress = Config.from_json(saved.extra["stream"]), Progress(**saved.extra["progress"])
+            checksums = saved.extra["data_sha256"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{folder}: its checkpoint is not of a continual run ({error})") from None
+        tasks = open_tasks(config, data_dir)
+        if checksums_of(tasks) != checksums:
+            raise CheckpointError(f"{folder}: the data of {config.stream!r} has changed since this run began")
+        if network_of(config, tasks) != saved.network or config.rules != saved.rules:
+            raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
+        run = cls(folder, config, tasks, saved)
+        if not 0 <= progress.place <= len(run.stream):
+            raise CheckpointError(f"{folder}: damaged, place {progress.place} of {len(run.stream)}")
+        run.progress, run.is_new = progress, False
+        if run.memory:
+            run.memory = _read_memory(folder / _memory_name(progress.place), run.memory, progress.place)
+        return run
+
+    def engine(self, name: str) -> Engine:
+        """Build an engine that stands where this run stands."""
+        engine = make_engine(name, self.network, self.config.rules, self.saved.state)
+        if self.method.keeps_logits and not isinstance(engine, RecallingEngine):
+            engine.close()
+            raise EngineError(f"engine {name!r} with method {self.config.method!r}: it learns labels alone")
+        return engine
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole stream has been learned and measured."""
+        return self.progress.place >= len(self.stream)
+
+    # --- the loop ---
+
+    def fit(self, engine: Engine, report: Callable[[Report], None] = lambda report: None) -> None:
+        """Learn to the end of the stream, or until a stop is wanted.
+
+        Ctrl-C and SIGTERM end it after the samples in hand, with a checkpoint; so does `stop_wanted = True`.
+        """
+        progress, first, began = self.progress, self.progress.place, time.monotonic()
+        last_save = began
+        if not progress.rows:
+            self._measure(engine, None)
+        engine.watch(WATCH_EVERY)
+        with stops_on_signals(self):
+            while not self.finished and not self.stop_wanted:
+                following = next(place for place in self.stops if place > progress.place)
+                self.learn_to(engine, min(following, progress.place + self._part))
+                if progress.place == following:
+                    self._look(engine)
+                if time.monotonic() - last_save > SAVE_EVERY_S:
+                    self.save(engine)
+                    last_save = time.monotonic()
+                rate = (progress.place - first) / (time.monotonic() - began)
+                report(Report(progress.place, len(self.stream), rate, progress))
+            self.save(engine)
+
+    @property
+    def _part(self) -> int:
+        return max(1, PART // self.config.step) * self.config.step
+
+    def learn_to(self, engine: Engine, place: int) -> None:
+        """Learn the samples up to a place of the stream, a multiple of the step."""
+        progress, first = self.progress, self.progress.place
+        images, labels = self.stream.samples(first, place - first)
+        # logits are kept of each step before the next recalls them
+        part = self.config.step if self.method.keeps_logits else place - first
+        began = time.monotonic()
+        for i in range(0, place - first, part):
+            self._learn(engine, images[i : i + part], labels[i : i + part])
+            progress.place += part
+        progress.seconds += time.monotonic() - began
+
+    def _learn(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> None:
+        step = self.config.step
+        log2_eta, layers = self.eta.log2_at(self.progress.place), len(self.network.layers)
+        frozen = (None,) * (layers - 1) if self.method.frozen else ()
+        control = Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
+        if not self.memory:
+            engine.train(self._augmented(images, 1), labels, control)
+            return
+        mixed = self.memory.interleave(images, labels, step)
+        images = self._augmented(mixed.images, 2)
+        if not self.method.keeps_logits:
+            engine.train(images, mixed.labels, control)
+            return
+        assert isinstance(engine, RecallingEngine)
+        former = np.full((2 * step, self.stream.outputs), UNKNOWN)
+        former[step:] = self.memory.former_logits(mixed.recalled)
+        logits = engine.train_recalling(images, mixed.labels, former, control)
+        self.memory.keep_logits(mixed.kept, logits[:step])
+
+    def _augmented(self, images: np.ndarray, learned_a_sample: int) -> np.ndarray:
+        first = self.progress.place * learned_a_sample
+        return self.augment.apply(images, self.config.seed, 0, slice(first, first + len(images)))
+
+    @cached_property
+    def _probe_places(self) -> frozenset[int]:
+        """Places, in whole steps, that cut each task of the stream in `probes` parts."""
+        edges, step, number = (0, *self.stream.ends), self.config.step, self.config.probes
+        if self.method.mixed:
+            number *= len(self.tasks)
+        return frozenset(
+            begin + (end - begin) * i // (number * step) * step
+            for begin, end in pairwise(edges)
+            for i in range(1, number + 1)
+        )
+
+    @cached_property
+    def stops(self) -> list[int]:
+        """Places at which something is measured."""
+        return sorted({*self.stream.ends, *self._probe_places})
+
+    def _look(self, engine: Engine) -> None:
+        """Measure what is to be measured at this place; it counts for no activity."""
+        self._count(engine)
+        engine.watch(0)
+        place, ends = self.progress.place, self.stream.ends
+        if place in self._probe_places:
+            so_far = len(self.tasks) if self.method.mixed else 1 + sum(end < place for end in ends)
+            few = [self.accuracy(engine, task, PROBE_IMAGES) for task in self.tasks[:so_far]]
+            self.progress.probes.append({"samples": place, "accuracy": float(np.mean(few))})
+        if place in ends:
+            self._measure(engine, len(self.tasks) - 1 if self.method.mixed else ends.index(place))
+        engine.watch(WATCH_EVERY)
+
+    def _measure(self, engine: Engine, trained: int | None) -> None:
+        for tested, task in enumerate(self.tasks):
+            accuracy = self.accuracy(engine, task)
+            self.progress.rows.append({"trained": trained, "tested": tested, "accuracy": accuracy})
+
+    def accuracy(self, engine: Engine, task: Task, most: int | None = None) -> float:
+        """Share of a task's test images, or the first `most` of them, that get the right answer."""
+        images, labels = task.test_samples(most)
+        return float((self.stream.answers(task, engine.predict(images)) == labels).mean())
+
+    def _count(self, engine: Engine) -> None:
+        progress, activity = self.progress, engine.activity()
+        before = progress.counts or np.zeros_like(activity.counts)
+        progress.counts = (np.array(before) + activity.counts).tolist()
+        progress.counted += activity.samples
+
+    # --- what stays ---
+
+    @cached_property
+    def _checksums(self) -> list[str]:
+        return checksums_of(self.tasks)
+
+    def save(self, engine: Engine) -> None:
+        """Write the checkpoint; the memory first, under the name of its place, so that the two agree."""
+        self._count(engine)
+        extra = {
+            "stream": asdict(self.config),
+            "progress": asdict(self.progress),
+            "data_sha256": self._checksums,
+        }
+        self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        if self.memory:
+            _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
+        checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
+        for old in self.folder.glob(_memory_name("*")):
+            if old.name != _memory_name(self.progress.place):
+                old.unlink()
+
+    def record(self, engine_name: str) -> list[dict[str, Any]]:
+        """What is kept of a finished run: a row of what it was and came to, then one a measurement."""
+        progress, config = self.progress, self.config
+        activity = Activity(progress.counted, np.array(progress.counts))
+        recalled = 2 if self.memory else 1
+        head = {
+            "kind": "run",
+            "config": asdict(config),
+            "heads": "one a task" if config.scenario == "task" else "one",
+            "task id": "at test" if config.scenario == "task" else "never",
+            "task boundaries": "not used",
+            "measured_on": config.held_out,
+            "engine": engine_name,
+            "network": str(self.network),
+            "weights": self.network.n_weights,
+            "memory_bytes": self.memory.bytes if self.memory else 0,
+            "samples": len(self.stream),
+            "task_samples": np.diff((0, *self.stream.ends)).tolist(),
+            "samples_learned": recalled * len(self.stream),
+            "weight_updates": round(sum(activity.a_sample("updates")) * recalled * len(self.stream)),
+            "activity": activity.to_json(),
+            "train_seconds": round(progress.seconds, 1),
+            "data_sha256": self._checksums,
+            "versions": run_folder.versions(),
+            "tasks": [task.name for task in self.tasks],
+            **self.summary(),
+        }
+        rows = [("accuracy", row) for row in progress.rows] + [("probe", row) for row in progress.probes]
+        return [head, *({"kind": kind, "seed": config.seed, **row} for kind, row in rows)]
+
+    def summary(self) -> dict[str, float]:
+        """The measures of `metrics`; of joint training the final accuracy alone."""
+        rows, T = self.progress.rows, len(self.tasks)
+        untrained = np.array([row["accuracy"] for row in rows[:T]])
+        R = np.array([row["accuracy"] for row in rows[T:]]).reshape(-1, T)
+        if self.method.mixed:
+            return {"ACC": round(100 * metrics.final_accuracy(R), 3)}
+        return metrics.summary(R, None if self.config.scenario == "class" else untrained)
+
+
+def eta_of(text: str, length: int) -> EtaSchedule:
+    """Step sizes of a stream, their places given in whole percent of its length.
+
+    >>> eta_of("8, 2@80%", 60_000).steps
+    ((0, 3), (48000, 1))
+    """
+    if re.search(r"@(?!\s*\d{1,2}%)", text):
+        raise SettingError(
+            f"eta {text!r}: want a whole percentage of the stream after the @, such as 8, 2@80%"
+        )
+    return EtaSchedule.parse(re.sub(r"@\s*(\d+)%", lambda m: f"@{length * int(m[1]) // 100}", text))
+
+
+def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]:
+    """Build the tasks of a run's stream."""
+    return tasks_of(config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir)
+
+
+def stream_of(config: Config, tasks: tuple[Task, ...]) -> Stream:
+    """Put the tasks of a run in order."""
+    mixed = METHODS[config.method].mixed
+    return Stream(tasks, config.scenario, config.seed, config.passes, config.step, mixed)
+
+
+def network_of(config: Config, tasks: tuple[Task, ...]) -> Network:
+    """Build the network of a run for the images of its stream."""
+    data, outputs = tasks[0].data, stream_of(config, tasks).outputs
+    return Network.parse(config.network, data.train_images.shape[1:], outputs, config.bits, data.signed)
+
+
+def checksums_of(tasks: tuple[Task, ...]) -> list[str]:
+    """Checksum of each data set that the tasks are made from."""
+    return [data.checksum for data in dict.fromkeys(task.data for task in tasks)]
+
+
+def _memory_name(place: int | str) -> str:
+    return f"memory-{place}.npz"
+
+
+def _write_memory(path: Path, memory: Reservoir) -> None:
+    with written_whole(path) as file:
+        np.savez(file, **memory.arrays)
+
+
+def _read_memory(path: Path, empty: Reservoir, seen: int) -> Reservoir:
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in empty.arrays}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: not a whole memory ({error})") from None
+    for name, wanted in empty.arrays.items():
+        if arrays[name].shape != wanted.shape or arrays[name].dtype != wanted.dtype:
+            found = f"{arrays[name].dtype} {arrays[name].shape}"
+            raise CheckpointError(f"{path}: {name} {found}: want {wanted.dtype} {wanted.shape}")
+    return replace(empty, **arrays, seen=seen)

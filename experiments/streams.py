@@ -1,0 +1,297 @@
+"""Streams of tasks: split, permuted and rotated images, one data set after another.
+
+A stream says which sample comes at each place, as a function of its seed and the place alone: it holds no
+position, so a resumed run meets the same stream.
+
+Source: the scenarios of van de Ven and Tolias, arXiv:1904.07734.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from experiments import datasets
+from experiments.datasets import Dataset
+from wage_neuro.errors import SettingError
+from wage_neuro.random_bits import STREAM, check_seed, words
+
+SCENARIOS = ("task", "domain", "class")
+PERMUTED_TASKS = ROTATED_TASKS = 10
+CLASSES_A_TASK = 2
+HALF_TURN = 180  # degrees that the tasks of a rotated stream share
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Some classes of a data set, seen in one way.
+
+    Attributes
+    ----------
+    name : what a picture calls it
+    classes : labels of the data set that belong to the task
+    outputs : the network's output for each of these classes
+    pixels : (height * width * channels,) place of the image that each input sees, -1 sees black; None sees
+        the image as it is
+    train, test : indices of the data set's images
+    """
+
+    name: str
+    data: Dataset
+    classes: tuple[int, ...]
+    outputs: tuple[int, ...]
+    pixels: np.ndarray | None
+    train: np.ndarray
+    test: np.ndarray
+
+    @cached_property
+    def _output_of(self) -> np.ndarray:
+        table = np.full(self.data.classes, -1, np.int64)
+        table[list(self.classes)] = self.outputs
+        return table
+
+    def training_samples(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (n, height, width, channels) uint8 images and (n,) outputs of places in `train`."""
+        index = self.train[places]
+        return self._see(self.data.train_images[index]), self._output_of[self.data.train_labels[index]]
+
+    def test_samples(self, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images and outputs that the task is tested on, or the first `most` of them."""
+        index = self.test[:most]
+        return self._see(self.data.test_images[index]), self._output_of[self.data.test_labels[index]]
+
+    def _see(self, images: np.ndarray) -> np.ndarray:
+        if self.pixels is None:
+            return images
+        flat = images.reshape(len(images), -1)
+        seen = np.where(self.pixels >= 0, flat[:, self.pixels], 0)
+        return seen.astype(np.uint8).reshape(images.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Training samples of tasks that follow each other, each task in whole steps.
+
+    Parameters
+    ----------
+    tasks : Task, one or more
+    scenario : 'task', 'domain' or 'class'
+        task: outputs of its own for each task, and at test it is known which task an image is from. class:
+        the same outputs, and it is not known. domain: all tasks share their outputs.
+    seed : int
+        Names the order of the samples.
+    passes : int
+        Times that each task is gone through before the next one comes.
+    step : int
+        Samples that are learned together; the rest of a pass is left out.
+    mixed : bool
+        All tasks at once, shuffled: the joint training that continual learning is measured against.
+    """
+
+    tasks: tuple[Task, ...]
+    scenario: str
+    seed: int = 0
+    passes: int = 1
+    step: int = 1
+    mixed: bool = False
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name in ("passes", "step"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name}={getattr(self, name)}: want 1 or more")
+
+    @cached_property
+    def outputs(self) -> int:
+        """Outputs that a network for this stream has."""
+        return 1 + max(output for task in self.tasks for output in task.outputs)
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Place after the last sample of each task; of a mixed stream, of the whole."""
+        sizes = [len(task.train) for task in self.tasks]
+        parts = [sum(sizes)] if self.mixed else sizes
+        return tuple(np.cumsum([self.passes * (n // self.step * self.step) for n in parts]).tolist())
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    @cached_property
+    def _order(self) -> tuple[np.ndarray, np.ndarray]:
+        """Task, and place within the task, of every sample of the stream."""
+        task = np.concatenate([np.full(len(t.train), i, np.int32) for i, t in enumerate(self.tasks)])
+        place = np.concatenate([np.arange(len(t.train), dtype=np.int32) for t in self.tasks])
+        pools = [np.arange(len(task))] if self.mixed else np.split(np.arange(len(task)), self._starts[1:])
+        order = []
+        for i, pool in enumerate(pools):
+            for a_pass in range(self.passes):
+                bits = words(self.seed, STREAM, len(self.tasks) if self.mixed else i, a_pass, 0, len(pool))
+                order.append(pool[np.argsort(bits, kind="stable")][: len(pool) // self.step * self.step])
+        whole = np.concatenate(order)
+        return task[whole], place[whole]
+
+    @property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum([0, *(len(task.train) for task in self.tasks)])[:-1]
+
+    def samples(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (count, ...) uint8 images and (count,) outputs from place `first` of the stream on."""
+        task, place = (part[first : first + count] for part in self._order)
+        images = np.empty((len(task), *self.tasks[0].data.train_images.shape[1:]), np.uint8)
+        labels = np.empty(len(task), np.int64)
+        for i in np.unique(task):
+            mine = task == i
+            images[mine], labels[mine] = self.tasks[i].training_samples(place[mine])
+        return images, labels
+
+    def answers(self, task: Task, logits: np.ndarray) -> np.ndarray:
+        """Return the (n,) outputs that logits stand for: of the task's own if the scenario tells the task."""
+        if self.scenario != "task":
+            return logits.argmax(axis=1)
+        return np.array(task.outputs)[logits[:, task.outputs].argmax(axis=1)]
+
+
+# --- the streams by name -----------------------------------------------------------------------------
+
+
+def tasks_of(
+    name: str,
+    scenario: str = "class",
+    tasks: int | None = None,
+    seed: int = 0,
+    validation: int = 0,
+    data_dir: Path | None = None,
+) -> tuple[Task, ...]:
+    """Build the tasks of a stream.
+
+    Parameters
+    ----------
+    name : 'split-DATA', 'permuted-DATA', 'rotated-DATA' or 'DATA-to-DATA'
+        DATA as `experiments.datasets.load` takes it, an .npz file too.
+    tasks : int, optional
+        split: the classes are cut into as many tasks, in pairs if not given; permuted, rotated: 10.
+    seed : int
+        Names the permutations: task 0 sees the image as it is, task t the order
+        numpy.random.default_rng(7919 * (seed + 1) + t).permutation(pixels).
+    validation : int
+        Training images that stand in for the test images.
+
+    Raises
+    ------
+    SettingError
+        If there is no such stream, or not enough classes for the tasks.
+    DataError
+        If the data cannot be read.
+    """
+    if scenario not in SCENARIOS:
+        raise SettingError(f"scenario {scenario!r}: want {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}")
+    if tasks is not None and tasks < 1:
+        raise SettingError(f"tasks={tasks}: want 1 or more")
+    kind, names = _read_name(name)
+    data = [datasets.load(n, data_dir) for n in names]
+    data = [d.split(validation) for d in data] if validation else data
+    if kind == "split":
+        return _split(data[0], scenario, tasks)
+    if kind == "to":
+        return _one_after_another(data, scenario, tasks)
+    views = _permutations if kind == "permuted" else _rotations
+    return tuple(
+        _task(f"{kind} {label}", data[0], range(data[0].classes), i, scenario, pixels)
+        for i, (label, pixels) in enumerate(views(data[0], tasks, seed))
+    )
+
+
+def _read_name(name: str) -> tuple[str, tuple[str, ...]]:
+    single = re.fullmatch(r"(split|permuted|rotated)-(.+)", name)
+    if single:
+        return single[1], (single[2],)
+    pair = re.fullmatch(r"(.+)-to-(.+)", name)
+    if pair:
+        return "to", (pair[1], pair[2])
+    raise SettingError(
+        f"stream {name!r}: want split-DATA, permuted-DATA, rotated-DATA or DATA-to-DATA, such as split-mnist"
+    )
+
+
+def _task(
+    name: str,
+    data: Dataset,
+    classes: Sequence[int],
+    index: int,
+    scenario: str,
+    pixels: np.ndarray | None = None,
+    first_output: int | None = None,
+) -> Task:
+    if first_output is None:
+        first_output = index * len(classes)
+    first = 0 if scenario == "domain" else first_output
+    train, test = (
+        np.flatnonzero(np.isin(labels, classes)) for labels in (data.train_labels, data.test_labels)
+    )
+    for part, index_of in (("training", train), ("test", test)):
+        if not len(index_of):
+            raise SettingError(f"task {name}: no {part} images of {data.name} have its classes")
+    return Task(name, data, tuple(classes), tuple(range(first, first + len(classes))), pixels, train, test)
+
+
+def _split(data: Dataset, scenario: str, tasks: int | None) -> tuple[Task, ...]:
+    number = max(1, data.classes // CLASSES_A_TASK) if tasks is None else tasks
+    if number > data.classes:
+        raise SettingError(f"tasks={number}: {data.name} has {data.classes} classes to share among them")
+    groups = [group.tolist() for group in np.array_split(np.arange(data.classes), number)]
+    return tuple(
+        _task(" ".join(map(str, group)), data, group, i, scenario, first_output=group[0])
+        for i, group in enumerate(groups)
+    )
+
+
+def _one_after_another(data: Sequence[Dataset], scenario: str, tasks: int | None) -> tuple[Task, ...]:
+    if tasks not in (None, len(data)):
+        raise SettingError(f"tasks={tasks}: a stream of {len(data)} data sets has {len(data)}")
+    shapes = [d.train_images.shape[1:] for d in data]
+    if shapes[0] != shapes[1]:
+        raise SettingError(f"{data[0].name} has images of {shapes[0]}, {data[1].name} of {shapes[1]}")
+    return tuple(
+        _task(d.name, d, range(d.classes), i, scenario, first_output=i * data[0].classes)
+        for i, d in enumerate(data)
+    )
+
+
+def _permutations(data: Dataset, tasks: int | None, seed: int) -> list[tuple[str, np.ndarray | None]]:
+    n = int(np.prod(data.train_images.shape[1:]))
+    views: list[tuple[str, np.ndarray | None]] = [("0", None)]
+    for t in range(1, tasks or PERMUTED_TASKS):
+        # the generator of the float baselines, so that both see the same tasks
+        views.append((str(t), np.random.default_rng(7919 * (seed + 1) + t).permutation(n)))
+    return views
+
+
+def _rotations(data: Dataset, tasks: int | None, seed: int) -> list[tuple[str, np.ndarray | None]]:
+    number = tasks or ROTATED_TASKS
+    angles = [HALF_TURN * t / number for t in range(number)]
+    return [(f"{angle:g}°", rotation(data.train_images.shape[1:], angle)) for angle in angles]
+
+
+def rotation(shape: tuple[int, ...], degrees: float) -> np.ndarray:
+    """Return for each place of an image the place that a rotation puts there, -1 outside; nearest pixel.
+
+    >>> rotation((2, 2, 1), 90).tolist()
+    [1, 3, 0, 2]
+    """
+    h, w, c = shape
+    y, x = np.indices((h, w)) - np.array([(h - 1) / 2, (w - 1) / 2])[:, None, None]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    # rounded before rint, so that the last bit of sin and cos cannot decide
+    y_from = np.rint(np.round(cos * y + sin * x + (h - 1) / 2, 6)).astype(int)
+    x_from = np.rint(np.round(cos * x - sin * y + (w - 1) / 2, 6)).astype(int)
+    inside = (y_from >= 0) & (y_from < h) & (x_from >= 0) & (x_from < w)
+    place = np.where(inside, y_from * w + x_from, -1)[..., None] * c + np.where(
+        inside[..., None], range(c), 0
+    )
+    return np.maximum(place, -1).reshape(-1)

@@ -1,0 +1,359 @@
+"""Continual runs: what a memory keeps, what the measures say, exact resume, what is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments.continual import metrics, pictures, records
+from experiments.continual.memory import Reservoir, slots_to_keep, slots_to_recall
+from experiments.continual.study import Config, Run
+from experiments.continual.table import continual_table
+from wage_neuro import layers
+from wage_neuro.errors import CheckpointError, DataError, EngineError
+
+SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
+QUICK = ("--engine", "numpy", "--network", "16FC")
+
+
+# --- memory ------------------------------------------------------------------------------------------
+
+
+def _kept(seed: int, n: int, size: int) -> list[int]:
+    """Numbers of the samples that are in memory after n, by algorithm R as it is written."""
+    memory = [-1] * size
+    for number, slot in enumerate(slots_to_keep(seed, 0, n, size)):
+        if slot >= 0:
+            memory[slot] = number
+    return memory
+
+
+def test_reservoir_keeps_each_sample_with_the_same_chance():
+    n, size, seeds = 50, 10, 2000
+    counts = np.bincount(np.concatenate([_kept(seed, n, size) for seed in range(seeds)]), minlength=n)
+    expected = seeds * size / n
+    deviation = (counts - expected) / np.sqrt(expected * (1 - size / n))
+    assert np.abs(deviation).max() < 4.5
+    assert 0.5 < deviation.std() < 1.5
+
+
+def test_recalls_are_uniform_over_what_is_there():
+    slots = slots_to_recall(0, 0, 20_000, np.full(20_000, 8))
+    counts = np.bincount(slots, minlength=8)
+    assert len(counts) == 8
+    assert np.abs(counts - 2500).max() < 4.5 * np.sqrt(2500 * 7 / 8)
+    filled = np.arange(1, 501)
+    assert (slots_to_recall(0, 0, 500, filled) < filled).all()
+
+
+@pytest.mark.parametrize("first", [0, 1, 6, 4095])
+def test_slots_are_a_function_of_the_number_alone(first):
+    whole = slots_to_keep(7, 0, 5000, 30)
+    assert np.array_equal(whole[first : first + 50], slots_to_keep(7, first, 50, 30))
+    filled = np.full(5000, 30)
+    assert np.array_equal(
+        slots_to_recall(7, 0, 5000, filled)[first : first + 50], slots_to_recall(7, first, 50, filled[:50])
+    )
+
+
+def _samples(n: int) -> tuple[np.ndarray, np.ndarray]:
+    numbers = np.arange(n)
+    return np.repeat(numbers.astype(np.uint8)[:, None], 3, axis=1), numbers % 10
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_interleave_puts_recalled_samples_behind_new_ones(step):
+    memory = Reservoir.empty(5, (3,), 10, seed=1)
+    mixed = memory.interleave(*_samples(40), step)
+    images, labels = mixed.images, mixed.labels
+    new = images.reshape(-1, 2, step, 3)[:, 0].reshape(40, 3)
+    assert np.array_equal(new, _samples(40)[0])
+    assert np.array_equal(labels, images[:, 0] % 10)
+    for i, recalled in enumerate(images.reshape(-1, 2, step, 3)[:, 1, :, 0]):
+        assert (recalled < (i + 1) * step).all()  # nothing from the future
+        there = {number for number in _kept(1, (i + 1) * step, 5) if number >= 0}
+        assert set(recalled.tolist()) <= there
+
+
+def test_interleave_does_not_depend_on_how_the_stream_is_cut(assert_same_arrays):
+    whole, parts = (Reservoir.empty(7, (3,), 10, seed=2) for _ in range(2))
+    images, labels = _samples(60)
+    expected = whole.interleave(images, labels, 2)
+    found = [parts.interleave(images[a:b], labels[a:b], 2) for a, b in ((0, 6), (6, 8), (8, 60))]
+    for what in ("images", "labels", "kept", "recalled"):
+        pieces = np.concatenate([getattr(part, what) for part in found])
+        assert_same_arrays(getattr(expected, what), pieces, what)
+    assert_same_arrays(whole.images, parts.images, "memory")
+    assert whole.seen == parts.seen == 60
+
+
+def test_memory_counts_its_bytes():
+    assert Reservoir.empty(200, (28, 28, 1), 10, 0).bytes == 200 * 785
+    assert Reservoir.empty(200, (28, 28, 1), 1000, 0).bytes == 200 * 786
+    assert Reservoir.empty(200, (28, 28, 1), 10, 0, with_logits=True).bytes == 200 * (785 + 40)
+
+
+def test_memory_forgets_the_logits_of_an_image_that_is_replaced():
+    memory = Reservoir.empty(2, (3,), 4, seed=0, with_logits=True)
+    images, labels = _samples(60)
+    both = np.array([0, 1])
+    assert (memory.former_logits(both) == layers.UNKNOWN).all()
+    for i in range(60):
+        kept = memory.interleave(images[i : i + 1], labels[i : i + 1], 1).kept
+        if kept[0] >= 0:
+            assert (memory.former_logits(kept) == layers.UNKNOWN).all()
+        memory.keep_logits(kept, np.full((1, 4), 10 * i))
+    assert memory.former_logits(both)[:, 0].tolist() == [10 * int(n) for n in memory.images[:, 0]]
+
+
+# --- measures ----------------------------------------------------------------------------------------
+
+R = np.array([[0.9, 0.2, 0.1], [0.6, 0.8, 0.3], [0.7, 0.5, 0.6]])
+
+
+def test_measures_by_hand():
+    assert metrics.final_accuracy(R) == pytest.approx((0.7 + 0.5 + 0.6) / 3)
+    assert metrics.forgetting(R) == pytest.approx(((0.9 - 0.7) + (0.8 - 0.5)) / 2)
+    assert metrics.backward_transfer(R) == pytest.approx(((0.7 - 0.9) + (0.5 - 0.8)) / 2)
+    assert metrics.forward_transfer(R, np.array([0.1, 0.1, 0.2])) == pytest.approx((0.1 + 0.1) / 2)
+    assert metrics.incremental_accuracy(R) == pytest.approx((0.9 + 0.7 + 0.6) / 3)
+
+
+def test_forgetting_is_not_minus_backward_transfer():
+    improved = np.array([[0.5, 0, 0], [0.9, 0.8, 0], [0.7, 0.9, 0.6]])
+    assert metrics.backward_transfer(improved) == pytest.approx((0.2 + 0.1) / 2)
+    # task 0 was best after task 1; the final row is no candidate, so task 1 counts as -0.1
+    assert metrics.forgetting(improved) == pytest.approx((0.2 - 0.1) / 2)
+
+
+def test_one_task_forgets_nothing():
+    one = np.array([[0.8]])
+    assert metrics.summary(one, np.array([0.1])) == {
+        "ACC": 80.0, "forgetting": 0.0, "BWT": 0.0, "average incremental accuracy": 80.0, "FWT": 0.0,
+    }  # fmt: skip
+
+
+# --- runs --------------------------------------------------------------------------------------------
+
+
+def _run(folder, config: Config, stops: tuple[int, ...] = (), engine: str = "numpy") -> tuple[Run, object]:
+    """Run to the end, stopping and resuming at each of some places; return the run and its last state."""
+    folder.mkdir()
+    run = Run.start(config, folder)
+    for stop in (*stops, None):
+
+        def report(seen, run=run, stop=stop) -> None:
+            run.stop_wanted = stop is not None and seen.place >= stop
+
+        with run.engine(engine) as machine:
+            run.fit(machine, report)
+            state = machine.state
+        if stop is not None:
+            assert not run.finished
+            run = Run.resume(folder)
+    assert run.finished
+    return run, state
+
+
+def _without_time(rows):
+    return [{k: v for k, v in row.items() if k not in ("train_seconds", "versions")} for row in rows]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
+        replace(SMALL, method="replay-logits", network="8FC"),
+    ],
+    ids=["replay one at a time", "features by tens", "replay with logits"],
+)
+def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_same_state, assert_same_arrays):
+    monkeypatch.setattr("experiments.continual.study.PART", 60)
+    whole, state = _run(tmp_path / "whole", config)
+    parts, resumed = _run(tmp_path / "parts", config, stops=(100, 290, 1000))
+    assert_same_state(state, resumed)
+    assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
+    if whole.memory:
+        for name, array in whole.memory.arrays.items():
+            assert_same_arrays(array, parts.memory.arrays[name], name)
+        assert len(list((tmp_path / "parts").glob("memory-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("engine", "needs", "method", "step"),
+    [
+        ("compiled", "numba", "features-replay", 1),
+        ("compiled", "numba", "replay-logits", 1),
+        ("lava", "lava", "replay", 20),
+    ],
+)
+def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step):
+    pytest.importorskip(needs)
+    config = replace(SMALL, method=method, probes=0, network="16FC", step=step)
+    runs = [_run(tmp_path / name, config, engine=name) for name in ("numpy", engine)]
+    assert_same_state(runs[0][1], runs[1][1])
+    assert _without_time(runs[0][0].record("x")) == _without_time(runs[1][0].record("x"))
+
+
+def test_replay_forgets_less_than_naive_and_joint_least(tmp_path):
+    config = replace(SMALL, network="64FC", memory=200, passes=3, eta="4")
+    found = {}
+    for method in ("naive", "replay", "joint"):
+        memory = config.memory if method == "replay" else 0
+        run, _ = _run(tmp_path / method, replace(config, method=method, memory=memory))
+        found[method] = run.summary()["ACC"]
+    assert found["naive"] < 25
+    assert found["naive"] + 40 < found["replay"] < found["joint"] + 5
+    assert found["joint"] > 85
+
+
+def test_frozen_features_stay_as_they_were_drawn(tmp_path):
+    config = replace(SMALL, method="features", memory=0)
+    run, state = _run(tmp_path / "run", config)
+    first = Run.start(config, tmp_path).saved.state
+    assert np.array_equal(state.S[0], first.S[0])
+    assert not np.array_equal(state.S[1], first.S[1])
+    assert set(np.unique(run.saved.state.S[0])) <= {-64, 0, 64}
+
+
+def test_record_has_a_row_a_pair_and_what_the_run_needed(tmp_path):
+    run, _ = _run(tmp_path / "run", replace(SMALL, scenario="domain"))
+    head, *rows = run.record("numpy")
+    pairs = [(row["trained"], row["tested"]) for row in rows if row["kind"] == "accuracy"]
+    assert pairs == [(i, j) for i in (None, *range(5)) for j in range(5)]
+    assert len([row for row in rows if row["kind"] == "probe"]) == 2 * 5
+    assert head["memory_bytes"] == 40 * 65
+    assert head["samples_learned"] == 2 * head["samples"] == 2 * 1437
+    assert 0 < head["weight_updates"] < head["weights"] * head["samples_learned"]
+    assert (head["task id"], head["task boundaries"], head["heads"]) == ("never", "not used", "one")
+    assert "FWT" in head
+    path = tmp_path / "record.jsonl"
+    records.write(path, [head, *rows])
+    assert records.read(path).R.shape == (1, 5, 5)
+    (tmp_path / "continual").mkdir()
+    records.write(tmp_path / "continual" / "x.jsonl", [head, *rows])
+    (row,) = continual_table(tmp_path).splitlines()[2:]
+    assert row.startswith("| split-digits, domain | replay 40 | 1 | **")
+    assert f"**{head['ACC']:.2f}**" in row
+    head["ACC"] += 0.1
+    records.write(path, [head, *rows])
+    with pytest.raises(DataError, match="is not that of its rows"):
+        records.read(path)
+
+
+# --- the command -------------------------------------------------------------------------------------
+
+
+def test_command_runs_seeds_and_resumes(wage_neuro, tmp_path):
+    words = ("continual", "split-digits", "--memory", 30, "--seeds", 2, *QUICK, "--run", "r", "--probes", 1)
+    ended = wage_neuro(*words, "--record", "copy.jsonl")
+    assert (ended.code, ended.err) == (0, "")
+    assert all(f"\n{name} " in ended.out for name in ("ACC", "forgetting", "BWT"))
+    record = records.read(tmp_path / "copy.jsonl")
+    assert record.R.shape == (2, 5, 5)
+    assert (tmp_path / "r" / "continual.png").read_bytes().startswith(b"\x89PNG")
+    again = wage_neuro("continual", "--resume", "r", "--engine", "numpy", "--beside", "copy.jsonl")
+    assert again.code == 0
+    assert np.array_equal(records.read(tmp_path / "r").R, record.R)
+
+
+def test_demo_shows_both_learners(wage_neuro, monkeypatch):
+    monkeypatch.setattr("experiments.continual.demo.FRAMES_A_TASK", 1)
+    ended = wage_neuro("continual", "demo", "--engine", "numpy")
+    assert ended.code == 0
+    (found,) = re.findall(r"^naive (\S+) %  replay (\S+) % of all classes$", ended.out, re.MULTILINE)
+    naive, replay = map(float, found)
+    assert naive < 30
+    assert replay > 70
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no stream: want one, such as split-mnist, or --resume FOLDER"),
+        (("mnist",), "stream 'mnist': want split-DATA"),
+        (("split-digits", "--memory", 0), "memory=0 with method 'replay': want room for 1 or more"),
+        (("split-digits", "--method", "naive", "--memory", 5), "memory=5 with method 'naive': it keeps no"),
+        (("split-digits", "--method", "magic"), "method 'magic': want naive, joint, replay"),
+        (("split-digits", "--tasks", 11), "tasks=11: digits has 10 classes"),
+        (("split-digits", "--eta", "8, 2@500"), "want a whole percentage of the stream"),
+        (("split-digits", "--seeds", 0), "seeds=0: want 1 or more"),
+        (("split-digits", "--probes", -1), "probes=-1: want 0 or more"),
+        (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
+        (("--resume", "nowhere"), "nowhere/study.json: no continual runs to go on with"),
+    ],
+)
+def test_bad_words_end_with_one_line(wage_neuro, tmp_path, words, message):
+    ended = wage_neuro("continual", *words, *(() if "--resume" in words else QUICK))
+    assert ended.code == 1
+    assert len(ended.err.splitlines()) == 1
+    assert message in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_keeps_its_settings(wage_neuro, tmp_path):
+    assert wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r").code == 0
+    ended = wage_neuro("continual", "--resume", "r", "--eta", "2")
+    assert (ended.code, ended.err) == (1, "wage-neuro: eta with --resume: a resumed run keeps its settings\n")
+    ended = wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r")
+    assert ended.code == 1
+    assert "holds a run already" in ended.err
+
+
+def test_damaged_runs_are_refused(tmp_path):
+    folder = tmp_path / "run"
+    run, _ = _run(folder, replace(SMALL, network="8FC"))
+    name = f"memory-{len(run.stream)}.npz"
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:100])
+    with pytest.raises(CheckpointError, match="not a whole memory"):
+        Run.resume(folder)
+    np.savez(folder / name, images=np.zeros((3, 8, 8, 1), np.uint8), labels=np.zeros(3, np.uint8))
+    with pytest.raises(CheckpointError, match=r"images uint8 \(3, 8, 8, 1\): want uint8 \(40, 8, 8, 1\)"):
+        Run.resume(folder)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match="not a whole memory"):
+        Run.resume(folder)
+
+
+def test_an_engine_that_learns_labels_alone_is_refused(tmp_path, monkeypatch):
+    class LabelsAlone:
+        def train(self, images, labels, control): ...
+
+        def close(self) -> None:
+            self.closed = True
+
+    engine = LabelsAlone()
+    monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words: engine)
+    run = Run.start(replace(SMALL, method="replay-logits"), tmp_path)
+    with pytest.raises(EngineError, match="engine 'x' with method 'replay-logits': it learns labels alone"):
+        run.engine("x")
+    assert engine.closed
+
+
+def test_pictures_with_and_without_probes(tmp_path):
+    found = []
+    for name, probes, method in (("a", 0, "naive"), ("b", 2, "naive"), ("c", 2, "joint")):
+        config = replace(SMALL, method=method, memory=0, probes=probes, network="8FC")
+        run, _ = _run(tmp_path / name, config)
+        found.append(records.record_of(run.record("numpy")))
+    for i, others in ((0, []), (1, found[2:]), (0, found[1:])):
+        path = tmp_path / "picture.png"
+        pictures.draw(path, found[i], others)
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert found[2].so_far.shape == (1, 1)
+    assert len(found[1].samples) == 10
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "run"}', "no json"])
+def test_a_file_that_is_no_record(tmp_path, text):
+    path = tmp_path / "x.jsonl"
+    path.write_text(text)
+    with pytest.raises(DataError, match="no record of continual runs"):
+        records.read(path)
+    with pytest.raises(DataError, match="cannot read it"):
+        records.read(tmp_path / "missing.jsonl")
