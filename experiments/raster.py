@@ -81,7 +81,9 @@ def record(network: Network, state: State, rules: Rules, image: np.ndarray, labe
         E = layers.error_codes(layer, kept[i], D, exponent)
         volleys.append(Volley(2 * L - i, i + 1, E[0], True))
         if i:
-            D = layers.backward(layer, V[i], kept[i], E)[1]
+            below = layers.backward(layer, V[i], kept[i], E)[1]
+            assert below is not None
+            D = below
     return Activity(network, image, label, logits, tuple(volleys))
 
 
