@@ -104,10 +104,15 @@ E = active * int(unit > 0) * {_saturate("code", "-e_max", "e_max")}
 """
 """Q_E, then ReLU's mask; with no exponent known yet nothing is sent."""
 
-INPUT_SPIKE = f"spike_A = {_sign('A')} * int(random_A * a_scale < {_magnitude('A')} * 65536)"
-ERROR_SPIKE = (
-    f"spike_E = {_sign('E')} * int(random_E * e_scale * eta_down < {_magnitude('E')} * eta_up * 65536)"
-)
+INPUT_SPIKE = f"""
+scale_A = {_magnitude("A")} * 65536
+spike_A = {_sign("A")} * int(random_A * a_scale < scale_A)
+"""
+ERROR_SPIKE = f"""
+scale_E = {_magnitude("E")} * eta_up * 65536
+spike_E = {_sign("E")} * int(random_E * e_scale * eta_down < scale_E)
+"""
+"""A code's sign, as often as its size: 16 random bits are below the code, in units of 2**-16."""
 
 FORWARD = "Z_post += V * A_pre"
 UNPOOL = "E_post += E_pre * int(winner_pre == index)"
