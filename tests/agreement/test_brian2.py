@@ -242,7 +242,13 @@ def test_leaves_preferences_and_files_as_they_were(tmp_path):
     root = str(Path(mapping.__file__).resolve().parent.parent)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
-        env={"PYTHONPATH": root, "HOME": str(home), "TMPDIR": str(temporary), "PATH": ""},
+        env={
+            "PYTHONPATH": root,
+            "HOME": str(home),
+            "TMPDIR": str(temporary),
+            "MPLCONFIGDIR": str(tmp_path / "matplotlib"),
+            "PATH": "",
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,
