@@ -74,7 +74,7 @@ def table():
             yield pytest.param(name, mode, marks=[pytest.mark.slow] if simple else [], id=f"{name}-{mode}")
 
 
-@pytest.mark.parametrize(("name", "mode"), table())
+@pytest.mark.parametrize(("name", "mode"), list(table()))
 def test_brian2_equals_numpy(name, mode, same_training):
     specs, shape = LAYERS[name]
     same_training(Network(specs, shape), MODES[mode], n=24 if MODES[mode].batch == 1 else 48)
