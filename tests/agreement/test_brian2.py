@@ -176,11 +176,7 @@ def test_goes_on_from_a_state(sparse_images, assert_same_state):
         ("ERROR", "code_floor % 2", "(1 - code_floor % 2)"),
         ("FORWARD", "V * A_pre", "V * A_pre * int(i != 3)"),
         ("BACK", " * open_post", ""),
-<<<<<<< HEAD
         ("STOCHASTIC", "+ random", "+ random // 2"),
-=======
-        ("STOCHASTIC", "+ random", "+ 65535 - random"),
->>>>>>> brian2
         ("VISIBLE", "v_rest > (v_down)", "v_rest >= (v_down)"),
         ("SHIFT_HELD", "waited >= hold", "waited > hold"),
         ("SHIFT_OF_BATCH", "unit = peak", "unit = 2 * peak"),
@@ -246,11 +242,7 @@ def test_leaves_preferences_and_files_as_they_were(tmp_path):
         "import numpy as np; from wage_neuro import *; from mappings.brian2 import Brian2Engine\n"
         "with Brian2Engine(Network((Dense(3),), (4,)), Rules(batch=4)) as engine:\n"
         "    engine.train(np.ones((4, 4), np.uint8), np.zeros(4, int), 0)\n"
-<<<<<<< HEAD
         "print(before == b2.prefs.as_file, float(np.asarray(b2.defaultclock.t_)), float(b2.defaultclock.dt_))"
-=======
-        "print(before == b2.prefs.as_file, b2.defaultclock.timestep[:].item(), b2.defaultclock.dt)"
->>>>>>> brian2
     )
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()
@@ -262,23 +254,15 @@ def test_leaves_preferences_and_files_as_they_were(tmp_path):
             "PYTHONPATH": root,
             "HOME": str(home),
             "TMPDIR": str(temporary),
-<<<<<<< HEAD
             "MPLCONFIGDIR": str(tmp_path / "matplotlib"),
             "PATH": "",
-=======
-            "MPLCONFIGDIR": matplotlib.get_cachedir(),  # no new font cache
->>>>>>> brian2
         },
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-<<<<<<< HEAD
     assert (done.returncode, done.stdout, done.stderr) == (0, "True 0.0 0.0001\n", "")
-=======
-    assert (done.returncode, done.stdout, done.stderr) == (0, "True 0 100. us\n", "")
->>>>>>> brian2
     assert list(temporary.iterdir()) == []
     assert list(home.iterdir()) == []
 
