@@ -42,8 +42,9 @@ def test_version_and_help(wage_neuro):
         assert all(name in wage_neuro(*words).out for name in ("train", "evaluate", "demo", "data"))
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
-        " validation train-images data-dir run resume record loss margin mode pipelined model",
-        "evaluate": "data engine lanes data-dir",
+        " validation train-images data-dir run resume record loss margin mode pipelined model device feedback"
+        " augment watch",
+        "evaluate": "data engine lanes device data-dir",
         "demo": "epochs engine seed",
         "data": "data-dir",
     }.items():
