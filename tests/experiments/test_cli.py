@@ -177,12 +177,12 @@ def _stopped(wage_neuro, monkeypatch, folder):
     with monkeypatch.context() as patch:
         fit = Run.fit
 
-        def stop(run, engine, report):
+        def stop(run, engine, report, *more):
             def and_stop(seen):
                 report(seen)
                 run.stop_wanted = True
 
-            return fit(run, engine, and_stop)
+            return fit(run, engine, and_stop, *more)
 
         patch.setattr(Run, "fit", stop)
         ended = wage_neuro("train", *QUICK, "--epochs", 2, "--run", folder)
@@ -242,7 +242,7 @@ BAD_SETTINGS = {
     "--eta 3": "eta=3: want a power of two",
     "--eta much": "eta=much: want a power of two",
     "--eta 8,4@5,2@3": "eta '8,4@5,2@3': want .* epochs that grow",
-    "--engine loihi": "engine 'loihi': want numpy, compiled, torch or lava",
+    "--engine loihi": "engine 'loihi': want numpy, compiled, torch, lava or brian2",
     "--data imagenet": "data 'imagenet': want digits, mnist",
     "--data missing.npz": r"missing\.npz: no such file",
     "--data-dir nowhere --data mnist": "data_dir=nowhere: no such folder",
