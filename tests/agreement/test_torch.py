@@ -225,6 +225,8 @@ def test_compiled_bits_that_fail_or_differ_are_not_used(compiled, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
+@torch.inference_mode()  # as the engine draws; elsewhere it would be compiled once more
 def test_the_generator_compiles_to_the_same_bits():
     bits = RandomBits(2**64 - 5, CPU)
     bits.choose()
