@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from experiments.continual.table import continual_table
 from experiments.run_folder import write_text
 from experiments.training import Config
 from wage_neuro.feedback import feedback_memory
@@ -195,6 +196,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "results": results_table,
     "feedback": feedback_table,
     "chip": chip_table,
+    "continual": continual_table,
     "commands": commands_list,
     "bench": bench_table,
 }
