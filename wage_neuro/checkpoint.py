@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,8 @@ _DAMAGE = (
     TypeError,
     NotImplementedError,
     RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )  # what numpy, zip and JSON raise on damaged bytes
