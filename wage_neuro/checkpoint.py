@@ -21,7 +21,7 @@ from wage_neuro.rules import Rules
 from wage_neuro.train import Held, State
 
 FORMAT = 1
-_DAMAGE = (
+DAMAGE = (
     OSError,
     ValueError,
     KeyError,
@@ -88,7 +88,7 @@ def load(path: Path | str) -> Checkpoint:
             arrays = {name: file[name] for name in file.files if name != "header"}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{path}: not a whole wage-neuro checkpoint ({text})") from None
     if not isinstance(header, dict):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -467,7 +466,7 @@ def _read_memory(path: Path, empty: Reservoir, seen: int) -> Reservoir:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in empty.arrays}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except checkpoint.DAMAGE as error:
         raise CheckpointError(f"{path}: not a whole memory ({error})") from None
     for name, wanted in empty.arrays.items():
         if arrays[name].shape != wanted.shape or arrays[name].dtype != wanted.dtype:
