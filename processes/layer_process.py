@@ -16,12 +16,10 @@ from wage_neuro import layers
 from wage_neuro.activity import FIELDS, count_forward
 from wage_neuro.control import LayerControl
 from wage_neuro.layers import Layer
+from wage_neuro.neurocore import UNKNOWN
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.train import Held, learn, next_held, pass_error, receive_error
-
-UNKNOWN = -1
-"""Held exponent of a layer that has seen no value yet: a Var holds integers only."""
 
 
 def held_to_var(held: Held) -> np.ndarray:
