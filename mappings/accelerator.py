@@ -32,8 +32,8 @@ from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.specs import Dense
 from wage_neuro.train import PREDICT_PART, Held, State, initial_state
 
-PART_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
-"""Patches a part of the batch: what stays in a processor's cache, or fills a device."""
+PART_BYTES = {"cpu": 2 << 20, "cuda": 1 << 30}
+"""Patches and their products a part of the batch: what stays in a processor's cache, or fills a device."""
 
 
 def find_device(name: str | None = None) -> torch.device:
@@ -158,12 +158,17 @@ class _Layer:
     """
 
     def __init__(
-        self, layer: Layer, classes: int, rules: Rules, state: State, device: torch.device, bits: RandomBits
+        self,
+        layer: Layer,
+        classes: int,
+        rules: Rules,
+        state: State,
+        device: torch.device,
+        bits: RandomBits,
+        in_bytes: bool,
     ) -> None:
         self.layer, self.rules, self.random = layer, rules, bits
-        self.z_dtype, self.d_dtype = kernels.TYPES[layer.z_dtype], kernels.TYPES[layer.d_dtype]
-        self.g_rows, g_dtype = layer.gradient_rows
-        self.g_dtype = kernels.TYPES[g_dtype]
+        self.types = kernels.types_of(layer, in_bytes)
         self.bound = layer.bits.stored_max(rules.stored_range)
         S = state.S[layer.index]
         if (highest := int(np.abs(S.astype(np.int32)).max())) > self.bound:
@@ -179,17 +184,18 @@ class _Layer:
         self.gradient = _Exponent(state.gradient_held[layer.index], rules, device)
         self.part = PREDICT_PART
         if not isinstance(layer.spec, Dense):
-            self.part = max(1, PART_BYTES[device.type] // (layer.positions * layer.fan_in * 4))
+            place = layer.fan_in * self.types.codes.itemsize + layer.weight_shape[-1] * 4
+            self.part = max(1, PART_BYTES[device.type] // (layer.positions * place))
 
     def _visible(self) -> Tensor:
         bits = self.layer.bits
         V = torch.round(self.S * 2.0 ** (bits.k_W - bits.k_G)).clamp_(-bits.weight_max, bits.weight_max)
-        return V.to(self.z_dtype)
+        return V.to(self.types.z)
 
     # --- forward ---
 
     def forward(self, a_in: Tensor) -> tuple[Tensor, _Kept]:
-        """One layer forward, as `wage_neuro.layers.forward`: activations float32, Z of the last int64."""
+        """One layer forward, as `wage_neuro.layers.forward`: activation codes, Z of the last int64."""
         a_in = a_in.view(-1, *self.layer.in_shape)
         if self.layer.is_last:
             return self._product(a_in).long(), _Kept(a_in)
@@ -198,22 +204,23 @@ class _Layer:
         return out, _Kept(a_in, active, saturated, *winner)
 
     def _product(self, a: Tensor) -> Tensor:
-        a = a.to(self.z_dtype)
+        a = a.to(self.types.z)
         rows = a if isinstance(self.layer.spec, Dense) else kernels.patches(self.layer, a)
-        return (rows @ self.V).view(-1, *self.layer.z_shape)
+        return kernels.product(rows, self.V).view(-1, *self.layer.z_shape)
 
     def _activations(self, a: Tensor) -> tuple[Tensor, ...]:
         layer, top, Z = self.layer, self.layer.bits.activation_max, self._product(a)
         winner: list[Tensor] = []
         if layer.pool:
             Z, *winner = kernels.max_pool(layer, Z)
+        Z = Z.to(kernels.TYPES[layer.z_dtype])
         A = torch.round(Z * 2.0**-layer.z_shift).clamp_(0, top)  # torch.round: halves to even
-        return A.float(), Z > 0, torch.gt(Z, top << layer.z_shift), *winner
+        return A.to(self.types.codes), Z > 0, torch.gt(Z, top << layer.z_shift), *winner
 
     # --- backward ---
 
     def receive(self, message: Tensor, kept: _Kept, hold: int) -> Tensor:
-        """Q_E and both masks: the codes E of the error message that arrives, float32."""
+        """Q_E and both masks: the codes E of the error message that arrives."""
         layer, top = self.layer, self.layer.bits.error_max
         if self.rules.feedback == "direct" and not layer.is_last:
             assert self.B is not None
@@ -222,7 +229,7 @@ class _Layer:
         if kept.saturated is not None:
             D = D.masked_fill(kept.saturated, 0)
         scale = self.error.scale(kernels.peak(D), layer.bits.k_E - 1, len(D), hold)
-        E = torch.round(D * scale).clamp_(-top, top).float()
+        E = torch.round(D * scale).clamp_(-top, top).to(self.types.codes)
         return E if kept.active is None else E * kept.active
 
     def factors(self, kept: _Kept, E: Tensor, log2_eta: int | None, step: int) -> _Pair | None:
@@ -245,32 +252,33 @@ class _Layer:
         layer, rules = self.layer, self.rules
         W_back = None
         if layer.index and rules.feedback != "direct":
-            W_back = self.V if self.B is None else self.B
-            W_back = W_back.to(self.d_dtype)
+            W_back = (self.V if self.B is None else self.B).to(self.types.d)
         G: Tensor | None = None
         D = []
         for i in range(0, len(E), self.part):
             part = slice(i, i + self.part)
             E_z = self._places(E, kept, part)
             if W_back is not None:
-                back = E_z.to(self.d_dtype) @ W_back.T
-                D.append(back if isinstance(layer.spec, Dense) else kernels.fold_patches(layer, back))
+                back = kernels.send_back(layer, E_z.to(self.types.d), W_back)
+                D.append(back.to(kernels.TYPES[layer.d_dtype]))
             if factors:
                 pre, post = factors
-                a = pre[part].to(self.g_dtype)
+                a = pre[part].to(self.types.g)
                 if not isinstance(layer.spec, Dense):
                     a = kernels.patches(layer, a)
                 e = E_z if post is E else self._places(post, kept, part)
-                sums = kernels.gradient_product(a, e.to(self.g_dtype), self.g_rows)
+                e = e.reshape(-1, layer.weight_shape[-1]).to(self.types.g)
+                sums = kernels.gradient_product(a, e, self.types.rows)
                 G = sums if G is None else G.double() + sums
+        if G is not None:
+            G = G.to(kernels.TYPES[carrier(layer.g_bound(rules.samples_an_update))])
         return G, torch.cat(D) if D else None
 
     def _places(self, E: Tensor, kept: _Kept, part: slice) -> Tensor:
-        """(rows, n_out) errors at each place of Z, of some samples."""
-        E = E[part]
+        """Errors (n, *z_shape) at each place of Z, of some samples."""
         if kept.winner is not None:
-            E = kernels.unpool(self.layer, E, kept.winner[part])
-        return E.reshape(-1, self.layer.weight_shape[-1])
+            return kernels.unpool(self.layer, E[part], kept.winner[part])
+        return E[part].view(-1, *self.layer.z_shape)
 
     # --- update ---
 
@@ -342,11 +350,12 @@ class TorchEngine:
         kernels.prove_products(self.device, self._largest)
         state = state or initial_state(network, seed)
         self._seed, self._step = state.seed, state.step
-        bits = RandomBits(state.seed, self.device)
+        bits, in_bytes = RandomBits(state.seed, self.device), kernels.int8_is_exact(self.device)
         self._layers = [
-            _Layer(layer, network.classes, self.rules, state, self.device, bits) for layer in network.layers
+            _Layer(layer, network.classes, self.rules, state, self.device, bits, in_bytes)
+            for layer in network.layers
         ]
-        self._codes = torch.tensor(network.input_codes, dtype=torch.float32, device=self.device)
+        self._codes = torch.tensor(network.input_codes, dtype=self._layers[0].types.codes, device=self.device)
         self.watch(0)
 
     # --- what a user calls ---

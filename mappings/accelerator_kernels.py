@@ -7,6 +7,9 @@ additions. TF32 shortens factors to 11 bits and adds in float32: it is let in wh
 That holds for plain products. Convolutions by Winograd's or Fourier's transform, which cuDNN may choose, sum
 other numbers than these; so a convolution is a product of patches, and cuDNN is never asked.
 
+On a processor, factors of 8 bits are multiplied as int8 into int32: exact below 2**31, and several times as
+fast as float32.
+
 Nothing here waits for the device: exponents and peaks are tensors too.
 
 Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +28,7 @@ from torch.nn import functional
 
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import Layer
-from wage_neuro.specs import Conv
+from wage_neuro.specs import Conv, Dense
 
 NONE = -1
 """A held exponent that is not known yet; all others are 0 or more."""
@@ -76,8 +80,55 @@ def prove_products(device: torch.device, largest: int) -> None:
         raise EngineError(f"device {str(device)!r}: its float32 products of small integers are not exact")
 
 
+def int8_is_exact(device: torch.device) -> bool:
+    """Whether int8 products have exact int32 sums: processors without VNNI may saturate pairs at 16 bits."""
+    if device.type != "cpu":
+        return False
+    a = torch.full((64, 512), 127, dtype=torch.int8)
+    return all(
+        bool((product(x, y).abs() == x.shape[1] * 127**2).all()) for x, y in ((a, a.T), (a, -a.T), (a.T, -a))
+    )
+
+
+class Types(NamedTuple):
+    """What a layer's integers are carried in.
+
+    codes : activations and errors; z, d, g : the factors of products, errors sent back and gradients;
+    rows : of one exact gradient product
+    """
+
+    codes: torch.dtype
+    z: torch.dtype
+    d: torch.dtype
+    g: torch.dtype
+    rows: int
+
+
+def types_of(layer: Layer, in_bytes: bool) -> Types:
+    """Bytes throughout, if they are wanted and all factors are int8 and all sums int32; or else floats."""
+    bits = layer.bits
+    largest = max(bits.weight_max, bits.activation_max, layer.spread_error_max)
+    if in_bytes and largest <= 127 and max(layer.z_bound, layer.d_bound) < 2**31:
+        rows = (2**31 - 1) // (bits.activation_max * layer.spread_error_max)
+        return Types(torch.int8, torch.int8, torch.int8, torch.int8, rows)
+    rows, g = layer.gradient_rows
+    return Types(torch.float32, TYPES[layer.z_dtype], TYPES[layer.d_dtype], TYPES[g], rows)
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product of floats, or of int8 into int32."""
+    if a.dtype != torch.int8:
+        return a @ b
+    if 1 in (*a.shape, *b.shape):  # PyTorch misreads the stride of such an axis
+        return a.int() @ b.int()
+    return torch._int_mm(a, b)
+
+
 def gradient_product(a: Tensor, e: Tensor, rows: int) -> Tensor:
     """a.T @ e summed exactly: at most `rows` rows a product, products added in float64."""
+    if a.dtype == torch.int8:
+        sums = [product(a[i : i + rows].T, e[i : i + rows]) for i in range(0, len(a), rows)]
+        return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0, dtype=torch.float64)
     if len(a) <= rows:
         return a.T @ e
     whole = len(a) // rows * rows
@@ -92,11 +143,30 @@ def gradient_product(a: Tensor, e: Tensor, rows: int) -> Tensor:
 def patches(layer: Layer, a: Tensor) -> Tensor:
     """Unroll (n, h, w, c) images into (n * h_out * w_out, kernel * kernel * c) rows."""
     assert isinstance(layer.spec, Conv)
-    kernel, stride = layer.spec.kernel, layer.spec.stride
-    top, bottom, left, right = layer.padding
+    return _windows(a, layer.padding, layer.spec.kernel, layer.spec.stride)
+
+
+def _windows(a: Tensor, padding: tuple[int, int, int, int], kernel: int, stride: int) -> Tensor:
+    top, bottom, left, right = padding
     padded = functional.pad(a, (0, 0, left, right, top, bottom))
     windows = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)
-    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, layer.fan_in)
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel * kernel * a.shape[-1])
+
+
+def send_back(layer: Layer, E_z: Tensor, W_back: Tensor) -> Tensor:
+    """Errors (n, *z_shape) through the (fan_in, n_out) weights they came up by: (n, *in_shape) sums."""
+    if isinstance(layer.spec, Dense):
+        return product(E_z, W_back.T)
+    if E_z.dtype == torch.int8 and layer.spec.stride == 1:
+        # a convolution of the errors with turned kernels: its patches are bytes, those of the sums are not
+        kernel, n_out = layer.spec.kernel, layer.weight_shape[-1]
+        top, bottom, left, right = (kernel - 1 - pad for pad in layer.padding)
+        turned = (
+            W_back.view(kernel * kernel, -1, n_out).flip(0).transpose(1, 2).reshape(-1, layer.in_shape[2])
+        )
+        rows = _windows(E_z, (top, bottom, left, right), kernel, 1)
+        return product(rows, turned).view(-1, *layer.in_shape)
+    return fold_patches(layer, product(E_z.view(-1, layer.weight_shape[-1]), W_back.T))
 
 
 def fold_patches(layer: Layer, rows: Tensor) -> Tensor:
@@ -130,7 +200,7 @@ def max_pool(layer: Layer, Z: Tensor) -> tuple[Tensor, Tensor]:
     best = next(views)
     winner = torch.zeros(best.shape, dtype=torch.uint8, device=Z.device)
     for place, view in enumerate(views, start=1):
-        winner.masked_fill_(view > best, place)
+        torch.maximum(winner, (view > best).view(torch.uint8) * place, out=winner)
         best = torch.maximum(best, view)
     return best, winner
 

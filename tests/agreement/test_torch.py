@@ -60,16 +60,22 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module", params=DEVICES)
+@pytest.fixture(scope="module", params=[*DEVICES, "cpu without int8"])
 def assert_agree(request, assert_same_state, assert_same_arrays, sparse_images):
     """Both engines learn, answer, and learn again with another eta: all equal, and something was learned."""
+    device, _, without_int8 = request.param.partition(" ")
+    if not without_int8 and device == "cpu":
+        assert kernels.int8_is_exact(CPU), "this processor has no exact int8 products: bytes go untested"
 
     def compare(network, rules, seed=3, log2_etas=(3, 0)):
         n, begin, L = 48, initial_state(network, seed), len(network.layers)
         images, labels = sparse_images(n * 3, network.input_shape, network.classes, seed)
         frozen = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(20, 20 + L)))
         one = NumpyEngine(network, rules, state=begin)
-        other = TorchEngine(network, rules, state=begin, device=request.param)
+        with pytest.MonkeyPatch.context() as patch:
+            if without_int8:
+                patch.setattr(kernels, "int8_is_exact", lambda device: False)
+            other = TorchEngine(network, rules, state=begin, device=device)
         for k, control in enumerate((*log2_etas, frozen)):
             part = slice(n * k, n * (k + 1))
             for engine in (one, other):
@@ -126,7 +132,7 @@ def test_any_small_network(data, assert_agree):
 
 def test_parts_of_a_batch_and_rows_of_a_gradient(monkeypatch, assert_agree):
     """A batch in several parts, and gradients of more rows than one float32 product can sum."""
-    monkeypatch.setitem(accelerator.PART_BYTES, "cpu", 4 * 144 * 9 * 10)
+    monkeypatch.setitem(accelerator.PART_BYTES, "cpu", 144 * (9 + 4 * 4) * 10)
     network = Network(*LAYERS["conv, pooling"])
     assert network.layers[0].gradient_rows[0] < 10 * network.layers[0].positions
     assert assert_agree(network, MODES["paper"]) > 0
@@ -288,6 +294,31 @@ def test_a_device_that_rounds_is_refused(monkeypatch):
         EngineError, match=r"^device 'cpu': its float32 products of small integers are not exact$"
     ):
         TorchEngine(Network((Dense(3),), (4,)), device="cpu")
+
+
+SIZES = [(1, 1, 1), (1, 5, 3), (5, 1, 3), (5, 3, 1), (1, 1, 7), (17, 33, 65), (600, 31, 2)]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_products_of_bytes(sizes):
+    """Of any shape, each factor as it lies or turned: PyTorch 2.13 misreads axes of length 1."""
+    m, k, n = sizes
+    draw = np.random.default_rng(0).integers
+    a, b = (torch.tensor(draw(-127, 128, shape), dtype=torch.int8) for shape in ((m, k), (k, n)))
+    for x in (a, a.T.contiguous().T):
+        for y in (b, b.T.contiguous().T):
+            assert torch.equal(kernels.product(x, y).long(), a.long() @ b.long())
+
+
+def test_long_gradients_of_bytes_are_summed_in_parts():
+    a, e = (torch.full((1000, n), 127, dtype=torch.int8) for n in (3, 2))
+    assert (kernels.gradient_product(a, e, 300) == 1000 * 127**2).all()
+
+
+def test_a_processor_that_saturates_multiplies_floats(monkeypatch):
+    real = torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: real(a, b).clamp(max=2**22))
+    assert not kernels.int8_is_exact(CPU)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps", ""])
