@@ -483,6 +483,11 @@ class TorchEngine:
             others = Z.scatter(1, right, torch.iinfo(Z.dtype).min).amax(1) if Z.shape[1] > 1 else 0
             lead = Z.gather(1, right)[:, 0] - others
             D = D.masked_fill((lead * MARGIN_UNITS >= rules.margin * target)[:, None], 0)
+        if rules.new_shift:
+            half = rules.new_samples
+            number = self._step * len(Z) + torch.arange(len(Z), device=Z.device)
+            calm = D.sign() * (D.abs() >> rules.new_shift)
+            D = torch.where((number % (2 * half) < half)[:, None], calm, D)
         return D
 
 

@@ -586,6 +586,8 @@ def _error_bound(network: Network, layer: Layer) -> int:
 
 def _check(network: Network, rules: Rules, slots: int) -> None:
     prove_gradients(network, rules)
+    if rules.new_shift:
+        raise SettingError(f"new_shift={rules.new_shift}: the brian2 engine recalls no samples")
     if rules.feedback != "transposed":
         raise SettingError(f"feedback={rules.feedback!r}: the brian2 engine has 'transposed' only")
     for layer in network.layers:

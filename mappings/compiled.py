@@ -399,7 +399,7 @@ class CompiledEngine:
         """Learn one batch; fill in the logits it had before."""
         room = self._slots[0]
         self._through(room, x, self._watch.wants(self._step))
-        if self._read_out(room, labels, logits, former):
+        if self._read_out(room, labels, logits, former, self._step * len(x)):
             for i in reversed(range(len(self._layers))):
                 if not self._learn(i, room, controls[i], self._step):
                     break
@@ -432,17 +432,24 @@ class CompiledEngine:
             if j is not None:
                 one = slice(j, j + 1)
                 stay = None if former is None else former[one]
-                has_error[j % slots] = self._read_out(self._slots[j % slots], labels[one], logits[one], stay)
+                has_error[j % slots] = self._read_out(
+                    self._slots[j % slots], labels[one], logits[one], stay, self._step + j
+                )
         self._step += n
 
     def _read_out(
-        self, room: list[_Samples], labels: np.ndarray, logits: np.ndarray, former: np.ndarray | None
+        self,
+        room: list[_Samples],
+        labels: np.ndarray,
+        logits: np.ndarray,
+        former: np.ndarray | None,
+        first: int,
     ) -> bool:
         """Fill in the logits and the error at the output; return whether there is one."""
         top, rules = room[-1], self.rules
         logits[...] = top.Z.reshape(logits.shape)
         D = top.D.reshape(logits.shape)
-        left = kernels.output_error(
+        kernels.output_error(
             logits,
             labels,
             self.network.layers[-1].target,
@@ -450,7 +457,6 @@ class CompiledEngine:
             rules.margin,
             D,
         )
-        if former is None:
-            return left
-        np.add(D, logits - former, out=D, where=former != UNKNOWN)
-        return bool(D.any())
+        if former is not None:
+            np.add(D, logits - former, out=D, where=former != UNKNOWN)
+        return kernels.calm_new(D, first, rules.new_samples, rules.new_shift)

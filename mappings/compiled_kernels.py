@@ -197,9 +197,8 @@ def activate(Z, size, step, shift, top, out, gate, winner):
 def output_error(Z, labels, target, one_sided, margin, D):
     """D <- Z - target, or its one-sided form; zeros for a sample with its margin (eighths of the target).
 
-    Z, D (n, classes). Returns whether any error is left.
+    Z, D (n, classes).
     """
-    left = False
     for s in range(len(labels)):
         right = labels[s]
         second = -target  # of one class: nothing to lead
@@ -214,7 +213,21 @@ def output_error(Z, labels, target, one_sided, margin, D):
             if safe or (one_sided and (d > 0) == (j == right)):
                 d = 0
             D[s, j] = d
-            left |= d != 0
+
+
+@_compiled
+def calm_new(D, first, new_samples, shift):
+    """Shift the errors of new samples right; see `wage_neuro.rules.Rules.new_shift`.
+
+    D (n, classes) of samples number first, ... Returns whether any error is left.
+    """
+    left = False
+    for s in range(len(D)):
+        bits = shift if (first + s) % (2 * new_samples) < new_samples else 0
+        for j in range(D.shape[1]):
+            d = D[s, j]
+            D[s, j] = d >> bits if d > 0 else -(-d >> bits)
+            left |= D[s, j] != 0
     return left
 
 

@@ -164,7 +164,13 @@ class LavaEngine:
             for process, declared in zip(self.layers, self._limits, strict=True):
                 process.proc_params["limits"] = declared
         self.readout = ReadOut(
-            network.layers[-1], self.rules, self.schedule, self.lanes, self._logits, self._weights
+            network.layers[-1],
+            self.rules,
+            self.schedule,
+            self.lanes,
+            self._logits,
+            self._weights,
+            state.step * self.rules.samples_an_update,
         )
         self._connect()
 

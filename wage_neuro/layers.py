@@ -261,7 +261,12 @@ def _patches(layer: Layer, a_in: np.ndarray, dtype: type) -> np.ndarray:
 
 
 def output_error(
-    layer: Layer, Z: np.ndarray, labels: np.ndarray, rules: Rules, former: np.ndarray | None = None
+    layer: Layer,
+    Z: np.ndarray,
+    labels: np.ndarray,
+    rules: Rules,
+    former: np.ndarray | None = None,
+    first: int = 0,
 ) -> np.ndarray:
     """Error at the output: the derivative of the loss by Z, Z - target for the sum of squared errors.
 
@@ -271,6 +276,7 @@ def output_error(
     labels : (n,) whole numbers; the target of the right output is `layer.target`, of the others 0
     former : (n, classes) int64 logits that the samples once had, UNKNOWN where they had none; what is known
         adds Z - former, so that an answer stays what it was
+    first : number of the first sample among all that were learned; tells the new ones, see `Rules.new_shift`
 
     Returns
     -------
@@ -292,6 +298,10 @@ def output_error(
         D[lead * MARGIN_UNITS >= rules.margin * layer.target] = 0
     if former is not None:
         np.add(D, Z - former, out=D, where=former != UNKNOWN)
+    if rules.new_shift:
+        half = rules.new_samples
+        new = (first + rows) % (2 * half) < half
+        D[new] = np.sign(D[new]) * (np.abs(D[new]) >> rules.new_shift)
     return D
 
 

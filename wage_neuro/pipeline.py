@@ -61,7 +61,9 @@ def pipelined_step(
             logits[sample] = Z[0]
             one = slice(sample, sample + 1)
             stay = None if former is None else former[one]
-            e[t + 1, L - 1] = layers.output_error(network.layers[-1], Z, labels[one], rules, stay)
+            e[t + 1, L - 1] = layers.output_error(
+                network.layers[-1], Z, labels[one], rules, stay, state.step + sample
+            )
     return learner.state(state.step + n), logits
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wage_neuro.errors import SettingError
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
+MAX_NEW_SHIFT = 7
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Rules:
         Without it, batch = 1 learns one sample at a time strictly: each leaves before the next one enters.
     feedback : 'transposed', 'random' or 'direct'
         How the error reaches the layers below, see `wage_neuro.feedback`.
+    new_shift : int
+        For replay, where half of what is learned is recalled: bits by which the output error of new samples
+        is shifted right, so that what is new now does not crowd out what is kept. New are every other sample,
+        or the first half of each update's samples.
     """
 
     batch: int = 128
@@ -51,6 +56,7 @@ class Rules:
     margin: int = 0
     pipelined: bool = False
     feedback: str = "transposed"
+    new_shift: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -78,8 +84,19 @@ class Rules:
             )
         if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
+        if type(self.new_shift) is not int or not 0 <= self.new_shift <= MAX_NEW_SHIFT:
+            raise SettingError(f"new_shift={self.new_shift!r}: want bits, 0..{MAX_NEW_SHIFT}")
+        if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % 2:
+            raise SettingError(
+                f"batch={self.batch} with new_shift={self.new_shift}: want an even batch, half of it recalled"
+            )
 
     @property
     def samples_an_update(self) -> int:
         """Samples whose gradients are summed before the weights change."""
         return 1 if self.pipelined else self.batch
+
+    @property
+    def new_samples(self) -> int:
+        """New samples that are followed by as many recalled ones, where new_shift tells them apart."""
+        return max(1, self.samples_an_update // 2)

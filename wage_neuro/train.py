@@ -126,7 +126,7 @@ def train_step(
         a, keep = learner.forward(layer, a, state.step)
         kept.append(keep)
     Z = a
-    message = layers.output_error(network.layers[-1], Z, labels, rules, former)
+    message = layers.output_error(network.layers[-1], Z, labels, rules, former, state.step * len(x))
     for layer in reversed(network.layers):
         sent = learner.learn(layer, message, kept[layer.index], state.step)
         message = message if sent is None else sent

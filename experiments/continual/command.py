@@ -71,6 +71,10 @@ def continual(
     augment: Annotated[
         str, typer.Option(help="`crop1` shifts new and recalled images by up to a pixel; `none`.")
     ] = _DEFAULT.augment,
+    new_shift: Annotated[
+        int,
+        typer.Option(help="Bits by which errors of new samples are shifted right beside recalled ones."),
+    ] = _DEFAULT.new_shift,
     step: Annotated[
         int, typer.Option(help="New samples learned together, with as many recalled; 1: one at a time.")
     ] = _DEFAULT.step,
@@ -124,7 +128,7 @@ def continual(
             memory = MEMORY if method in METHODS and METHODS[method].recalls else 0
         config = Config(
             stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
-            probes, loss, margin_of(margin), update, hold, augment,
+            probes, loss, margin_of(margin), update, hold, augment, new_shift,
         )  # fmt: skip
         numbers = list(range(first_seed, first_seed + seeds))
         folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")

@@ -82,6 +82,7 @@ class Config:
     eta : step size, and when in the stream it changes: "8, 2@80%"
     step : new samples that are learned together; 1 learns one sample at a time, recalled ones too
     validation : training images that stand in for the test images
+    new_shift : bits by which the output error of new samples is shifted right, where others are recalled
     augment : of new and recalled images, as in training: "crop1" shifts each by up to a pixel
     probes : times in each task that the accuracy is measured on a few test images of the tasks so far
     """
@@ -104,6 +105,7 @@ class Config:
     update: str = "ternary"
     hold: int = 5000
     augment: str = "none"
+    new_shift: int = 0
 
     def __post_init__(self) -> None:
         eta_of(self.eta, 100)
@@ -117,6 +119,10 @@ class Config:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: want room for 1 or more")
         if not METHODS[self.method].recalls and self.memory:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: it keeps no samples")
+        if self.new_shift and not METHODS[self.method].recalls:
+            raise SettingError(
+                f"new_shift={self.new_shift} with method {self.method!r}: it recalls no samples"
+            )
         if self.probes < 0:
             raise SettingError(f"probes={self.probes}: want 0 or more")
 
@@ -132,7 +138,15 @@ class Config:
         """How the weights learn: from one sample at a time, or from a step's new and recalled samples."""
         together = 2 * self.step if METHODS[self.method].recalls else self.step
         batch = 1 if self.step == 1 else together
-        return Rules(batch, "held", self.hold, self.update, loss=self.loss, margin=self.margin)
+        return Rules(
+            batch,
+            "held",
+            self.hold,
+            self.update,
+            loss=self.loss,
+            margin=self.margin,
+            new_shift=self.new_shift,
+        )
 
     @property
     def held_out(self) -> str:

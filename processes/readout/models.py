@@ -41,6 +41,7 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
         self.lanes: int = proc_params["lanes"]
         self.t = 0
         self.batch = 0
+        self.learned: int = proc_params["learned"]
         self.waiting: deque[np.ndarray] = deque()
         self.error_message: np.ndarray | None = None
 
@@ -55,12 +56,15 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
         if micro is not None:
             self._answer(micro, self.z_in.recv(), self.waiting.popleft())
         self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
-        self.batch += self.t == 0
+        if self.t == 0:
+            self.batch += 1
+            self.learned += self.rules.batch if self.learning[0] else 0
 
     def _answer(self, micro: int, Z: np.ndarray, labels: np.ndarray) -> None:
         self.logits[self.batch % len(self.logits), micro * self.lanes : (micro + 1) * self.lanes] = Z
         if self.learning[0]:
-            self.error_message = layers.output_error(self.layer, Z, labels, self.rules)
+            first = self.learned + micro * self.lanes
+            self.error_message = layers.output_error(self.layer, Z, labels, self.rules, first=first)
 
     def post_guard(self) -> bool:
         """Copy the weights when the host has asked for them."""

@@ -34,6 +34,7 @@ class ReadOut(AbstractProcess):
     ----------
     logits : (ring batches, batch, classes) int64 in memory shared with the host
     weights : one array a layer, likewise
+    learned : samples that the network has learned so far
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ReadOut(AbstractProcess):
         lanes: int,
         logits: np.ndarray,
         weights: list[np.ndarray],
+        learned: int = 0,
     ) -> None:
         super().__init__(
             layer=layer,
@@ -52,6 +54,7 @@ class ReadOut(AbstractProcess):
             lanes=lanes,
             logits=logits,
             weights=weights,
+            learned=learned,
             name="read-out",
         )
         self.z_in = InPort(shape=(lanes, *layer.out_shape))

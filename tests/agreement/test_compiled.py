@@ -48,6 +48,11 @@ MODES = {
     "pipelined, direct feedback": Rules(
         batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
     ),
+    "new beside recalled": Rules(batch=16, loss="one-sided", new_shift=1),
+    "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),
+    "pipelined, new and recalled in turn": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, new_shift=2
+    ),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
 }
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]

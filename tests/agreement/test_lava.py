@@ -38,6 +38,10 @@ MODES = {
     "pipelined, direct feedback": Rules(
         batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
     ),
+    "new beside recalled": Rules(batch=16, shift="held", hold=40, new_shift=1),
+    "pipelined, new and recalled in turn": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, new_shift=2
+    ),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
 }
 
@@ -53,7 +57,7 @@ def assert_same_activity(one, other, assert_same_arrays):
 def test_lava_equals_numpy(name, mode, sparse_images, assert_same_state, assert_same_arrays):
     specs, shape = LAYERS[name]
     network, rules = Network(specs, shape), MODES[mode]
-    lanes = 4 if mode in ("held", "direct feedback") else None
+    lanes = 4 if mode in ("held", "direct feedback", "new beside recalled") else None
     images, labels = sparse_images(16 * 12, shape, 5)
     numpy_engine = NumpyEngine(network, rules, seed=3)
     L = len(network.layers)

@@ -45,6 +45,8 @@ MODES = {
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
+    "new beside recalled": Rules(batch=16, loss="one-sided", new_shift=1),
+    "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),
     "random feedback": Rules(batch=16, feedback="random"),
     "direct feedback": Rules(batch=16, feedback="direct"),
 }

@@ -367,6 +367,32 @@ def test_output_error(loss, margin, classes, plain):
         assert np.array_equal(Z, before)
 
 
+@pytest.mark.parametrize(("batch", "first"), [(1, 0), (1, 7), (6, 0), (6, 18)])
+def test_errors_of_new_samples_are_shifted(batch, first):
+    layer = last_layer(4, 2)
+    Z = np.random.default_rng(0).integers(-4000, 4000, (12, 2))
+    labels = np.zeros(12, int)
+    D = layers.output_error(layer, Z, labels, Rules(batch), first=first)
+    calm = layers.output_error(layer, Z, labels, Rules(batch, new_shift=2), first=first)
+    half = 1 if batch == 1 else 3
+    for i, (whole, shifted) in enumerate(zip(D.tolist(), calm.tolist(), strict=True)):
+        new = (first + i) // half % 2 == 0
+        assert shifted == [int(d / 4) if new else d for d in whole]  # towards 0
+
+
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        ({"new_shift": 8}, "new_shift=8: want bits, 0..7"),
+        ({"new_shift": True}, "new_shift=True: want bits, 0..7"),
+        ({"new_shift": 1, "batch": 5}, "batch=5 with new_shift=1: want an even batch, half of it recalled"),
+    ],
+)
+def test_a_wrong_shift_of_new_samples(rules, text):
+    with pytest.raises(SettingError, match=f"^{re.escape(text)}$"):
+        Rules(**rules)
+
+
 @pytest.mark.parametrize("margin", [0, 3])
 def test_former_logits_add_their_own_error(margin, plain):
     layer = last_layer(4, 3)
