@@ -16,8 +16,7 @@ import numpy as np
 from experiments import run_folder
 from experiments.augment import Augment
 from experiments.continual import metrics
-from experiments.continual.memory import Reservoir
-from experiments.engines import make_engine
+from experiments.engines import holds_memory, make_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
@@ -25,10 +24,11 @@ from wage_neuro import checkpoint
 from wage_neuro.activity import Activity
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
-from wage_neuro.engine import Engine, RecallingEngine
+from wage_neuro.engine import Engine, RecallingEngine, ReplayingEngine
 from wage_neuro.errors import CheckpointError, EngineError, SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
+from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
@@ -234,8 +234,11 @@ class Run:
         return run
 
     def engine(self, name: str) -> Engine:
-        """Build an engine that stands where this run stands."""
-        engine = make_engine(name, self.network, self.config.rules, self.saved.state)
+        """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
+        replay = None
+        if self.memory and not self.method.keeps_logits and holds_memory(name):
+            replay = Replay(self.memory, self.config.step, self._augmented)
+        engine = make_engine(name, self.network, self.config.rules, self.saved.state, replay=replay)
         if self.method.keeps_logits and not isinstance(engine, RecallingEngine):
             engine.close()
             raise EngineError(f"engine {name!r} with method {self.config.method!r}: it learns labels alone")
@@ -293,10 +296,13 @@ class Run:
         frozen = (None,) * (layers - 1) if self.method.frozen else ()
         control = Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
         if not self.memory:
-            engine.train(self._augmented(images, 1), labels, control)
+            engine.train(self._augmented(images, self.progress.place), labels, control)
+            return
+        if isinstance(engine, ReplayingEngine) and engine.replay:
+            engine.train_new(images, labels, control)
             return
         mixed = self.memory.interleave(images, labels, step)
-        images = self._augmented(mixed.images, 2)
+        images = self._augmented(mixed.images, 2 * self.progress.place)
         if not self.method.keeps_logits:
             engine.train(images, mixed.labels, control)
             return
@@ -306,8 +312,7 @@ class Run:
         logits = engine.train_recalling(images, mixed.labels, former, control)
         self.memory.keep_logits(mixed.kept, logits[:step])
 
-    def _augmented(self, images: np.ndarray, learned_a_sample: int) -> np.ndarray:
-        first = self.progress.place * learned_a_sample
+    def _augmented(self, images: np.ndarray, first: int) -> np.ndarray:
         return self.augment.apply(images, self.config.seed, 0, slice(first, first + len(images)))
 
     @cached_property
@@ -371,6 +376,8 @@ class Run:
             "data_sha256": self._checksums,
         }
         self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        if isinstance(engine, ReplayingEngine) and engine.replay:
+            self.memory = engine.memory
         if self.memory:
             _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
         checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
