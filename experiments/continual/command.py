@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments import run_folder
+from experiments.chip_map import map_command
 from experiments.continual import demo, pictures, records
 from experiments.continual.study import METHODS, Config, Report, Run
 from experiments.streams import SCENARIOS
 from experiments.training import margin_of
+from mappings.chip import Chip
 from wage_neuro.errors import CheckpointError, SettingError
 
 FASTEST = "compiled" if find_spec("numba") else "numpy"
@@ -99,6 +101,13 @@ def continual(
     record: Annotated[
         Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
     ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            help="Then map the learner onto a chip, such as `loihi2`, and print what a sample costs.",
+            show_default=False,
+        ),
+    ] = None,
     beside: Annotated[
         list[Path] | None,
         typer.Option(help="Records to draw beside this one, such as naive and joint.", show_default=False),
@@ -112,6 +121,8 @@ def continual(
     others = [records.read(path) for path in beside or ()]
     if record:
         run_folder.check_writable(record)
+    if cost:
+        Chip.load(cost)
     if resume:
         _refuse_other_settings(context)
         folder, (config, numbers) = resume, _read_study(resume)
@@ -135,6 +146,8 @@ def continual(
     whole = records.read(path)
     pictures.draw(folder / "continual.png", whole, others)
     _print(console, whole, folder)
+    if cost:
+        map_command(folder, cost, data_dir=data_dir)
 
 
 def _run_all(
@@ -221,7 +234,7 @@ def _read_study(folder: Path) -> tuple[Config, list[int]]:
 
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "engine", "data_dir", "record", "beside"}
+    free = {"resume", "engine", "data_dir", "record", "cost", "beside"}
     for name in context.params:
         source = context.get_parameter_source(name)
         if name not in free and source is not None and source.name == "COMMANDLINE":

@@ -291,10 +291,7 @@ class Run:
         progress.seconds += time.monotonic() - began
 
     def _learn(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> None:
-        step = self.config.step
-        log2_eta, layers = self.eta.log2_at(self.progress.place), len(self.network.layers)
-        frozen = (None,) * (layers - 1) if self.method.frozen else ()
-        control = Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
+        step, control = self.config.step, self.control_at(self.progress.place)
         if not self.memory:
             engine.train(self._augmented(images, self.progress.place), labels, control)
             return
@@ -311,6 +308,12 @@ class Run:
         former[step:] = self.memory.former_logits(mixed.recalled)
         logits = engine.train_recalling(images, mixed.labels, former, control)
         self.memory.keep_logits(mixed.kept, logits[:step])
+
+    def control_at(self, place: int) -> Control:
+        """Step size of each layer at a place of the stream."""
+        log2_eta, layers = self.eta.log2_at(place), len(self.network.layers)
+        frozen = (None,) * (layers - 1) if self.method.frozen else ()
+        return Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
 
     def _augmented(self, images: np.ndarray, first: int) -> np.ndarray:
         return self.augment.apply(images, self.config.seed, 0, slice(first, first + len(images)))
