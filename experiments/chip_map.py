@@ -28,6 +28,7 @@ from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
+from wage_neuro.memory import Reservoir
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
@@ -229,6 +230,8 @@ class Subject:
         if data or place.is_file():
             raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
         stream = study.Run.resume(place, data_dir)
+        if stream.method.prototypes:
+            raise SettingError("map of prototypes: their number changes as they learn; no placement of them")
         return cls(saved, stream.control_at(max(0, stream.progress.place - 1)), stream=stream)
 
     @property
@@ -257,7 +260,7 @@ class Subject:
 
     def memory(self, chip: Chip) -> MemoryCost | None:
         """Cost of the memory that replays, if there is one."""
-        if not self.stream or not self.stream.memory:
+        if not self.stream or not isinstance(self.stream.memory, Reservoir):
             return None
         return MemoryCost.of(self.stream.memory, chip, self.saved.network.bits.k_A, len(self.stream.stream))
 

@@ -54,7 +54,8 @@ def continual(
     memory: Annotated[
         int | None,
         typer.Option(
-            help=f"Samples that are kept.  [default: {MEMORY} where the method recalls]", show_default=False
+            help=f"Samples that are kept, or prototypes.  [default: {MEMORY} where the method keeps any]",
+            show_default=False,
         ),
     ] = None,
     network: Annotated[str, typer.Option(help="Hidden layers, as in `train`.")] = _DEFAULT.network,
@@ -132,7 +133,7 @@ def continual(
         if seeds < 1:
             raise SettingError(f"seeds={seeds}: want 1 or more")
         if memory is None:
-            memory = MEMORY if method in METHODS and METHODS[method].recalls else 0
+            memory = MEMORY if method in METHODS and METHODS[method].keeps else 0
         config = Config(
             stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
             probes, loss, margin_of(margin), update, hold, augment,
@@ -207,6 +208,8 @@ def _print(console: Console, record: records.Record, folder: Path) -> None:
         f"memory {head['memory_bytes']:,} bytes; {head['weight_updates'] / head['samples_learned']:,.0f}"
         f" weights changed a sample; {head['train_seconds']:,.0f} s of learning a seed"
     )
+    if "prototypes" in head:
+        console.print(f"prototypes {record.mean_and_spread('prototypes')}")
     for name in ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy"):
         if name in head:
             console.print(f"{name} {record.mean_and_spread(name)}")

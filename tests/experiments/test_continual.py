@@ -76,8 +76,9 @@ def _without_time(rows):
         SMALL,
         replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
         replace(SMALL, method="replay-logits", network="8FC"),
+        replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
     ],
-    ids=["replay one at a time", "features by tens", "replay with logits"],
+    ids=["replay one at a time", "features by tens", "replay with logits", "prototypes"],
 )
 def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_same_state, assert_same_arrays):
     monkeypatch.setattr("experiments.continual.study.PART", 60)
@@ -119,6 +120,18 @@ def test_replay_forgets_less_than_naive_and_joint_least(tmp_path):
     assert found["naive"] < 25
     assert found["naive"] + 40 < found["replay"] < found["joint"] + 5
     assert found["joint"] > 85
+
+
+def test_prototypes_need_no_replay(tmp_path):
+    config = replace(SMALL, method="prototypes", memory=150, network="F")
+    run, _ = _run(tmp_path / "run", config)
+    (head, *_) = run.record("numpy")
+    assert head["ACC"] > 90
+    assert head["prototypes"] == run.memory.count <= 150
+    assert head["samples_learned"] == head["samples"] == 1437
+    assert head["memory_bytes"] == 150 * (64 + 2 + 4 + 8)
+    with pytest.raises(EngineError, match="engine 'lava' with method 'prototypes': they run in numpy alone"):
+        run.engine("lava")
 
 
 def test_frozen_features_stay_as_they_were_drawn(tmp_path):
