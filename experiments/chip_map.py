@@ -15,16 +15,20 @@ from rich.table import Table
 
 from experiments import datasets, run_folder
 from experiments.chip_picture import draw
+from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
 from mappings.chip import GRADES, NAMES, Chip, ChipError
 from mappings.cost import PUBLISHED, Cost, count_activity
 from mappings.limits import Limit, broken, broken_by_parts, no_room
+from mappings.memory_cost import NOTES, WHERE, MemoryCost
 from mappings.placement import FEEDBACK, RESOURCES, DoesNotFit, Placement, Use, place
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
+from wage_neuro.memory import Reservoir
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
@@ -34,6 +38,8 @@ FORMAT = 1
 MODES = ("inference", "training")
 ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
 """How a network that is given by name would learn."""
+ETA = 3
+"""log2 of the step size where none is known."""
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -49,6 +55,7 @@ class Report:
     placement: Placement | None
     cost: Cost | None
     counted_on: str
+    memory: MemoryCost | None = None
 
     @property
     def fits(self) -> bool:
@@ -58,6 +65,8 @@ class Report:
     def title(self) -> str:
         name = str(self.network).replace("-F-", "-").removeprefix("F-")
         mode = f"training, {self.use.feedback} feedback" if self.use.training else "inference"
+        if self.use.training and self.use.frozen:
+            mode = f"training, {_many(self.use.frozen, 'layer')} frozen"
         shape = " x ".join(map(str, self.network.input_shape))
         return f"{shape}: {name} on {self.chip.name}, {mode}"
 
@@ -71,7 +80,7 @@ class Report:
             notes.append("Places and costs are those it would have if the broken limits were met.")
         if not self.chip.payload_bits and any("payload" in limit.quantity for limit in self.limits):
             notes.append("Binary spikes: a value is counted as one spike, so the costs are lower bounds.")
-        return notes
+        return [*notes, *(NOTES if self.memory else ())]
 
     def to_json(self) -> dict[str, Any]:
         """The report; its keys are the same whatever the network."""
@@ -85,6 +94,7 @@ class Report:
             },
             "mode": MODES[self.use.training],
             "feedback": self.use.feedback,
+            "frozen_layers": self.use.frozen,
             "rules": asdict(self.use.rules),
             "fits": self.fits,
             "limits": [asdict(limit) for limit in self.limits],
@@ -92,6 +102,7 @@ class Report:
             "placement": _placement_json(self.placement) if self.placement else None,
             "activity_counted_on": self.counted_on,
             "cost": self.cost.to_json() if self.cost else None,
+            "memory": self.memory.to_json() if self.memory else None,
             "published": PUBLISHED,
             "chip": self.chip.to_json(),
         }
@@ -159,9 +170,10 @@ def map_checkpoint(
     use: Use,
     images: np.ndarray,
     labels: np.ndarray,
-    log2_eta: int,
+    control: int | Control,
     counted_on: str,
     engine: str = "numpy",
+    memory: MemoryCost | None = None,
 ) -> Report:
     """Check, place and cost a network; its activity is counted on the images.
 
@@ -172,11 +184,11 @@ def map_checkpoint(
         placement = place(network, chip, use)
     except DoesNotFit as error:
         limits = [*limits, no_room(network, error)]
-        return Report(network, chip, use, limits, None, None, counted_on)
+        return Report(network, chip, use, limits, None, None, counted_on, memory)
     limits += broken_by_parts(placement)
     with make_engine(engine, network, _counting_rules(use, saved, len(images)), saved.state) as machine:
-        activity = count_activity(machine, images, labels if use.training else None, log2_eta)
-    return Report(network, chip, use, limits, placement, Cost(placement, activity), counted_on)
+        activity = count_activity(machine, images, labels if use.training else None, control)
+    return Report(network, chip, use, limits, placement, Cost(placement, activity), counted_on, memory)
 
 
 def _counting_rules(use: Use, saved: Checkpoint, images: int) -> Rules:
@@ -184,6 +196,73 @@ def _counting_rules(use: Use, saved: Checkpoint, images: int) -> Rules:
     if not saved.state.step:
         rules = replace(rules, shift="batch", pipelined=False)
     return replace(rules, batch=images) if rules.pipelined or not use.training else rules
+
+
+# --- what a run is, for the map ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is mapped, with the images that its activity can be counted on.
+
+    Attributes
+    ----------
+    control : step size of each layer at the end of its training, None of a frozen one
+    stream : the continual run that it comes from, if it does
+    """
+
+    saved: Checkpoint
+    control: int | Control
+    data: Dataset | None = None
+    stream: study.Run | None = None
+
+    @classmethod
+    def of_run(cls, run: Path, data: str | None, data_dir: Path | None) -> Subject:
+        """A run's folder, a folder of continual runs (their first seed), or a checkpoint file."""
+        place = run
+        if run.is_dir() and not (run / run_folder.CHECKPOINT).exists():
+            place = min(run.glob("seed-*"), default=run)
+        saved = checkpoint.load(place / run_folder.CHECKPOINT if run.is_dir() else run)
+        if "stream" not in saved.extra:
+            config = saved.extra.get("config", {})
+            found = datasets.load(data or config.get("data", "digits"), data_dir)
+            return cls(saved, _log2_eta(saved), found)
+        if data or place.is_file():
+            raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
+        stream = study.Run.resume(place, data_dir)
+        if stream.method.prototypes:
+            raise SettingError("map of prototypes: their number changes as they learn; no placement of them")
+        return cls(saved, stream.control_at(max(0, stream.progress.place - 1)), stream=stream)
+
+    @property
+    def frozen(self) -> int:
+        """Layers that never learn."""
+        frozen = self.stream and self.stream.method.frozen
+        return len(self.saved.network.layers) - 1 if frozen else 0
+
+    def samples(self, training: bool, n: int) -> tuple[np.ndarray, np.ndarray, str]:
+        """Images, labels, and what they are; of a stream, n images of all its tasks in equal parts."""
+        part = "train" if training else "test"
+        if self.data:
+            x, y = (getattr(self.data, f"{part}_{what}")[:n] for what in ("images", "labels"))
+            return x, y, f"{len(x)} {part} images of {self.data.name}"
+        assert self.stream
+        each = -(-n // len(self.stream.tasks))
+        parts = [
+            task.training_samples(np.arange(each) % len(task.train)) if training else task.test_samples(each)
+            for task in self.stream.tasks
+        ]
+        x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        place = np.concatenate([np.arange(len(labels)) for _, labels in parts])
+        in_turn = np.argsort(place, kind="stable")[:n]
+        what = f"{len(in_turn)} {part} images of {self.stream.config.stream}, all its tasks in turn"
+        return x[in_turn], y[in_turn], what
+
+    def memory(self, chip: Chip) -> MemoryCost | None:
+        """Cost of the memory that replays, if there is one."""
+        if not self.stream or not isinstance(self.stream.memory, Reservoir):
+            return None
+        return MemoryCost.of(self.stream.memory, chip, self.saved.network.bits.k_A, len(self.stream.stream))
 
 
 # --- the command -------------------------------------------------------------------------------------
@@ -198,8 +277,13 @@ def map_command(
         str, typer.Option(help=f"{', '.join(NAMES)}, or a chip of your own: a `.toml` file.")
     ] = "loihi2",
     mode: Annotated[
-        str, typer.Option(help="`inference`, or `training`: learning on the chip.")
-    ] = "inference",
+        str | None,
+        typer.Option(
+            help="`inference`, or `training`: learning on the chip.  [default: inference; of a continual"
+            " run training]",
+            show_default=False,
+        ),
+    ] = None,
     feedback: Annotated[
         str, typer.Option(help=f"How errors come back in training: {', '.join(FEEDBACK)}.")
     ] = "transposed",
@@ -243,17 +327,20 @@ def map_command(
             return
     if (run is None) == (network is None):
         raise SettingError("map: want a run, or --network with --data, and not both")
-    if mode not in MODES:
+    if mode not in (None, *MODES):
         raise SettingError(f"mode {mode!r}: want {' or '.join(MODES)}")
     if images is not None and images < 1:
         raise SettingError(f"images={images}: want 1 or more")
     if network and data is None:
         raise SettingError("map --network: want --data too, for the shape of its input")
-    saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run) if run else None
-    config = saved.extra.get("config", {}) if saved else {}
-    found = datasets.load(data or config.get("data", "digits"), data_dir)
-    saved = saved or _untrained(network or "", found, bits)
-    use = Use(mode == "training", saved.rules, feedback)
+    if run:
+        subject = Subject.of_run(run, data, data_dir)
+    else:
+        found = datasets.load(data or "", data_dir)
+        subject = Subject(_untrained(network or "", found, bits), ETA, found)
+    saved = subject.saved
+    mode = mode or MODES[subject.stream is not None]
+    use = Use(mode == "training", saved.rules, feedback, subject.frozen)
     folder = output or (run if run and run.is_dir() else Path())
     words = re.findall("[a-z0-9]+", described.name.lower())
     name = f"map-{''.join(words)}-{mode}"
@@ -261,14 +348,14 @@ def map_command(
     if output:
         run_folder.prepare(output, new=False)
     run_folder.check_writable(folder / f"{name}.json")
-    part = "train" if use.training else "test"
     some = images or _a_second(saved.network)
     if use.training and not use.rules.pipelined:
         some = -(-some // use.rules.batch) * use.rules.batch
-    x, y = (getattr(found, f"{part}_{what}")[:some] for what in ("images", "labels"))
+    x, y, what = subject.samples(use.training, some)
     state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
-    counted_on = f"{len(x)} {part} images of {found.name}, {state}"
-    report = map_checkpoint(saved, described, use, x, y, _log2_eta(saved), counted_on, engine)
+    report = map_checkpoint(
+        saved, described, use, x, y, subject.control, f"{what}, {state}", engine, subject.memory(described)
+    )
     _print(report)
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:
@@ -296,7 +383,7 @@ def _a_second(network: Network) -> int:
 def _log2_eta(saved: Checkpoint) -> int:
     """Step size of the last epoch that was trained."""
     epoch = max(0, saved.extra.get("progress", {}).get("epoch", 0) - 1)
-    return EtaSchedule.parse(saved.extra.get("config", {}).get("eta", "8")).log2_at(epoch)
+    return EtaSchedule.parse(saved.extra.get("config", {}).get("eta", str(2**ETA))).log2_at(epoch)
 
 
 def _untrained(network: str, data: Dataset, bits: str) -> Checkpoint:
@@ -324,6 +411,8 @@ def _print(report: Report) -> None:
         console.print(_cost_table(report))
         for line in summary(report):
             console.print(line)
+    for line in memory_lines(report):
+        console.print(line)
     for note in report.notes:
         console.print(f"note: {note}")
 
@@ -391,6 +480,25 @@ def summary(report: Report) -> list[str]:
         f"published: {published['energy_mJ']} mJ and {published['time_ms']} ms {_a_sample(mode)}:"
         f" {PUBLISHED['source']}",
     ]
+
+
+def memory_lines(report: Report) -> list[str]:
+    """Where the memory is, and what a new sample costs with the one that is recalled beside it."""
+    memory = report.memory
+    if not memory:
+        return []
+    lines = [
+        f"memory: {memory.samples:,} samples, {memory.bytes:,} bytes, {WHERE};"
+        f" {memory.read:,.0f} bytes read and {memory.written:,.0f} written a new sample",
+        f"as synapses, an axon an image, it would fill {_many(memory.synapse_cores, 'core')}",
+    ]
+    if report.cost and report.use.training:
+        cost = report.cost.to_json()
+        lines.append(
+            f"a new sample and one recalled: {2 * cost['energy_mJ']['dynamic']:.3g} mJ and"
+            f" {2 * cost['time_ms']:.3g} ms, estimated"
+        )
+    return lines
 
 
 def _many(n: int, what: str) -> str:

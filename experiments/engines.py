@@ -6,6 +6,7 @@ from importlib import import_module
 
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.memory import Replay
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import State
@@ -24,18 +25,24 @@ OPTIONS = {
     "lanes": ("lava", "only the lava engine sends samples in lanes"),
     "model": ("lava", "only the lava engine has models"),
     "device": ("torch", "only the torch engine chooses one"),
+    "replay": ("lava", "only the lava engine holds the memory"),
 }
 """Options of one engine alone."""
 
 
+def holds_memory(name: str) -> bool:
+    """Whether the engine of that name can take in the memory that replays."""
+    return OPTIONS["replay"][0] == name
+
+
 def make_engine(
-    name: str, network: Network, rules: Rules, state: State, **options: int | str | None
+    name: str, network: Network, rules: Rules, state: State, **options: int | str | Replay | None
 ) -> Engine:
     """Build the engine called `name`, going on from a state.
 
     Parameters
     ----------
-    options : lanes and model of the lava engine, device of the torch engine; None is the engine's default
+    options : lanes, model and replay of the lava engine, device of the torch engine; None is its default
 
     Raises
     ------

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mappings.placement import LABEL, PARTIAL, TRACK, Geometry, Link, Placement
+from wage_neuro.control import Control
 from wage_neuro.engine import Engine
 
 PUBLISHED = {
@@ -52,7 +53,7 @@ class Activity:
 
 
 def count_activity(
-    engine: Engine, images: np.ndarray, labels: np.ndarray | None = None, log2_eta: int = 0
+    engine: Engine, images: np.ndarray, labels: np.ndarray | None = None, control: int | Control = 0
 ) -> list[Activity]:
     """Let an engine answer images, or learn them where labels are given, and count what its layers do.
 
@@ -69,7 +70,7 @@ def count_activity(
     if labels is None:
         engine.predict(images)
     else:
-        engine.train(images, labels, log2_eta)
+        engine.train(images, labels, control)
     counted = engine.activity()
     engine.watch(0)
     fields = (

@@ -1,7 +1,8 @@
 """Network -> connected Lava Processes, and the engine that trains and answers in them.
 
-One long-lived graph: image source -> a Process a WAGE layer -> read-out, errors the same way back. It is
-built once and serves the whole training and its evaluations; learning is switched by a Var. A layer's Process
+One long-lived graph: image source -> a Process a WAGE layer -> read-out, errors the same way back; a memory
+that replays stands behind the source. It is built once and serves the whole training and its evaluations;
+learning is switched by a Var. A layer's Process
 runs as one piece (behavioural), or as the parts of a neurocore (structural).
 """
 
@@ -29,8 +30,9 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from processes.conv.process import WageConv
 from processes.dense.process import WageDense
 from processes.layer_process import WageLayer, held_from_var
+from processes.memory.process import Memory
 from processes.part import set_everywhere, take_counts
-from processes.readout.process import MAX_LAYERS, ReadOut
+from processes.readout.process import MAX_WINDOWS, ReadOut
 from processes.source.process import ImageSource
 from processes.widths import Widths, limits, unproven
 from wage_neuro.activity import Activity, Watch
@@ -38,6 +40,7 @@ from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
 from wage_neuro.engine import check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.memory import Replay, Reservoir, with_gaps
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
@@ -90,6 +93,8 @@ class LavaEngine:
         saturates.
     strict : bool
         A value past its width is an EngineError that names it, and does not saturate.
+    replay : Replay, optional
+        A memory that is a Process of the graph; then it learns by `train_new`, and `train` is refused.
 
     Raises
     ------
@@ -112,11 +117,14 @@ class LavaEngine:
         model: str = "behavioural",
         widths: Widths | None = None,
         strict: bool = False,
+        replay: Replay | None = None,
     ) -> None:
-        self.network = network
+        self.network, self.replay = network, replay
         self.rules = rules or Rules()
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes)
+        if replay:
+            _check_replay(network, replay)
         self.model = model
         _check_model(model, network, self.rules, self.lanes, declared=widths is not None or strict)
         self.unproven: list[str] = []
@@ -142,9 +150,16 @@ class LavaEngine:
         self._images = _shared((slots, batch, *network.input_shape), np.uint8)
         self._labels = _shared((slots, batch), np.int64)
         self._logits = _shared((slots, batch, network.classes), np.int64)
-        self._weights = [_shared(layer.weight_shape, np.int16) for layer in network.layers]
+        held = [self.replay.memory.images, self.replay.memory.labels] if self.replay else []
+        shapes = [layer.weight_shape for layer in network.layers] + [array.shape for array in held]
+        self._windows = [_shared(shape, np.int16) for shape in shapes]
 
-        self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, network.input_codes)
+        # a memory holds the images as they are, and encodes what it sends
+        codes = np.arange(256) if self.replay else network.input_codes
+        self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, codes)
+        self.memories = (
+            [Memory(self.schedule, self.lanes, self.replay, network.input_codes)] if self.replay else []
+        )
         self.layers = [
             process_of(layer.spec)(
                 layer,
@@ -169,14 +184,19 @@ class LavaEngine:
             self.schedule,
             self.lanes,
             self._logits,
-            self._weights,
+            self._windows,
             state.step * self.rules.samples_an_update,
         )
         self._connect()
 
     def _connect(self) -> None:
-        self.source.a_out.reshape(self.layers[0].a_in.shape).connect(self.layers[0].a_in)
-        self.source.y_out.connect(self.readout.y_in)
+        sender = self.source
+        for memory in self.memories:
+            sender.a_out.connect(memory.a_in)
+            sender.y_out.connect(memory.y_in)
+            sender = memory
+        sender.a_out.reshape(self.layers[0].a_in.shape).connect(self.layers[0].a_in)
+        sender.y_out.connect(self.readout.y_in)
         for below, above in zip(self.layers[:-1], self.layers[1:], strict=True):
             # the shapes differ where the network flattens
             below.a_out.reshape(above.a_in.shape).connect(above.a_in)
@@ -187,13 +207,29 @@ class LavaEngine:
                 self.layers[-1].e_out.connect(hidden.e_in)
         self.layers[-1].z_out.connect(self.readout.z_in)
         self.readout.e_out.connect(self.layers[-1].e_in)
-        for i, layer in enumerate(self.layers):
-            getattr(self.readout, f"s{i}").connect_var(layer.S)
+        seen = [layer.S for layer in self.layers]
+        seen += [var for memory in self.memories for var in (memory.images, memory.labels)]
+        for i, var in enumerate(seen):
+            getattr(self.readout, f"s{i}").connect_var(var)
 
     # --- what a user calls ---
 
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches; see `wage_neuro.engine.Engine`."""
+        if self.replay:
+            raise SettingError("train with a memory in the graph: want train_new, it recalls by itself")
+        return self._train(images, labels, control)
+
+    def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn new samples, and as many that the memory recalls; see `wage_neuro.engine.ReplayingEngine`."""
+        if not self.replay:
+            raise SettingError("train_new without a memory in the graph: want train, or replay=Replay(...)")
+        step = self.replay.step
+        if len(images) % step or len(images) != len(labels):
+            raise SettingError(f"{len(images)} new samples, {len(labels)} labels: want a multiple of {step}")
+        return self._train(*with_gaps(images, labels, step), control)
+
+    def _train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         check_training_input(self.network, self.rules, images, labels, control)
         controls = control_of(control).of_layers(len(self.layers), self.rules)
         for process, layer in zip(self.layers, controls, strict=True):
@@ -237,18 +273,36 @@ class LavaEngine:
     def state(self) -> State:
         """Weights through the RefPorts, held exponents through their Vars."""
         if self._state is None:
-            self._graph.ask(lambda: self.readout.read.set(np.array([1])))
-            self._set_all("watch", 0)
-            self._play(np.zeros_like(self._images[0]), np.zeros_like(self._labels[0]), learning=False)
-            self._set_all("watch", self._watch.every)
+            self._look()
             dtype = code_dtype(self.network.bits.k_G)
             self._state = State(
-                tuple(S.astype(dtype) for S in self._weights),
+                tuple(S.astype(dtype) for S in self._windows[: len(self.layers)]),
                 *self._graph.ask(self._held),
                 self.seed,
                 self._step,
             )
         return self._state
+
+    @property
+    def memory(self) -> Reservoir:
+        """What the memory of the graph holds, through its RefPorts."""
+        if not self.replay:
+            raise SettingError("memory: this graph has none; want replay=Replay(...)")
+        self._look()
+        before, (images, labels) = self.replay.memory, self._windows[len(self.layers) :]
+        return Reservoir(
+            images.astype(before.images.dtype),
+            labels.astype(before.labels.dtype),
+            before.seed,
+            seen=self._graph.ask(lambda: int(self.memories[0].seen.get()[0])),
+        )
+
+    def _look(self) -> None:
+        """Let the read-out copy what the others hold; it does so after an answer."""
+        self._graph.ask(lambda: self.readout.read.set(np.array([1])))
+        self._set_all("watch", 0)
+        self._play(np.zeros_like(self._images[0]), np.zeros_like(self._labels[0]), learning=False)
+        self._set_all("watch", self._watch.every)
 
     def _held(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
         """Held exponents of errors and of gradients."""
@@ -289,7 +343,7 @@ class LavaEngine:
 
     def _set_all(self, name: str, value: int) -> None:
         """Set a Var of every Process that has it."""
-        for process in (self.source, *self.layers, self.readout):
+        for process in (self.source, *self.memories, *self.layers, self.readout):
             self._set(process, name, value)
 
     def _set(self, process: AbstractProcess, name: str, value: int) -> None:
@@ -445,8 +499,9 @@ def _check(network: Network, rules: Rules, lanes: int) -> None:
         )
     if rules.pipelined and lanes != 1:
         raise SettingError(f"lanes={lanes} with pipelined: one sample a time step, so lanes must be 1")
-    if len(network.layers) > MAX_LAYERS:
-        raise EngineError(f"{len(network.layers)} layers: the Lava read-out takes {MAX_LAYERS} at most")
+    most = MAX_WINDOWS - 2  # two are a memory's
+    if len(network.layers) > most:
+        raise EngineError(f"{len(network.layers)} layers: the Lava read-out takes {most} at most")
     for layer in network.layers:
         widest = max(layer.z_bound + layer.target, layer.d_bound)
         if widest >= 1 << (MESSAGE_BITS - 1):
@@ -454,6 +509,16 @@ def _check(network: Network, rules: Rules, lanes: int) -> None:
                 f"layer {layer.index} {layer} with bits {network.bits}: a sum may reach {widest}, past the"
                 f" {MESSAGE_BITS}-bit messages of the Lava engine; use fewer bits or the numpy engine"
             )
+
+
+def _check_replay(network: Network, replay: Replay) -> None:
+    shape = replay.memory.images.shape[1:]
+    if replay.step < 1:
+        raise SettingError(f"step={replay.step}: want 1 or more")
+    if shape != network.input_shape:
+        raise SettingError(f"a memory of images {shape}: want {network.input_shape}")
+    if replay.memory.logits is not None:
+        raise EngineError("a memory with logits: in the Lava engine a memory keeps images and labels alone")
 
 
 def _check_model(model: str, network: Network, rules: Rules, lanes: int, declared: bool) -> None:

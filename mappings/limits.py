@@ -78,7 +78,7 @@ def _message_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
     for layer in network.layers[:-1]:
         where = f"layer {layer.index} {layer}"
         messages.append((where, "payload of an activation", bits.activation_max, False, code))
-    for layer in network.layers if use.training else ():
+    for layer in network.layers[use.frozen :] if use.training else ():
         messages.append((f"layer {layer.index} {layer}", "payload of an error", bits.error_max, True, graded))
     for where, quantity, value, signed, way_out in messages:
         if (needed := _payload(value, signed)) > chip.payload_bits:
@@ -90,7 +90,7 @@ def _layer_limits(layer: Layer, chip: Chip, use: Use) -> Iterator[Limit]:
     if bits.k_W > chip.weight_bits:
         yield Limit(where, "weight", bits.k_W, chip.weight_bits, "bits", "fewer bits (k_W)")
     sums = {"product Z": 2 * layer.z_bound if layer.is_last and use.training else layer.z_bound}
-    if use.training and layer.index and use.feedback != "direct":
+    if use.training and layer.index > use.frozen and use.feedback != "direct":
         sums["error V^T E"] = layer.d_bound
     for quantity, bound in sums.items():
         if signed_bits(bound) > chip.state_bits:
@@ -119,7 +119,7 @@ def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
     if rules.shift == "batch":
         way_out = "hold the exponents (train --shift held, or --mode onchip)"
         yield Limit("all layers", "a maximum over the batch", 1, 0, "ability", way_out)
-    for layer in network.layers:
+    for layer in network.layers[use.frozen :]:
         where = f"layer {layer.index} {layer}"
         if isinstance(layer.spec, Conv) and not chip.shared_learning:
             yield Limit(where, "a convolution that learns", 1, 0, "ability", f"dense layers, or {answer}")

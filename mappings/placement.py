@@ -45,20 +45,26 @@ class Use:
     feedback : 'transposed', 'random' or 'direct'
         How errors come back: through a learning copy of the weights; through fixed random weights of the same
         shape; or from the output straight to every layer, classes x neurons fixed weights.
+    frozen : int
+        Layers, from the first on, that stay as they are: no error goes to them.
     """
 
     training: bool = False
     rules: Rules = Rules(batch=1, shift="held", update="ternary")  # noqa: RUF009 - frozen
     feedback: str = "transposed"
+    frozen: int = 0
 
     def __post_init__(self) -> None:
         if self.feedback not in FEEDBACK:
             raise SettingError(f"feedback={self.feedback!r}: want {', '.join(FEEDBACK)}")
 
-    @property
-    def tracks_gradients(self) -> bool:
-        """Whether each layer holds an exponent of its gradient."""
-        return self.training and self.rules.update != "coincidence"
+    def learns(self, layer: int) -> bool:
+        """Whether the weights of a layer change."""
+        return self.training and layer >= self.frozen
+
+    def tracks_gradient(self, layer: int) -> bool:
+        """Whether a layer holds an exponent of its gradient."""
+        return self.learns(layer) and self.rules.update != "coincidence"
 
 
 @dataclass(frozen=True)
@@ -137,18 +143,18 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
     for layer in network.layers:
         i = layer.index
         forward[i] = visible[i] = add(layer, "forward", layer.z_shape)
-        stored = learning if use.training else bits.k_W
+        stored = learning if use.learns(i) else bits.k_W
         value = bits.weight_max * bits.activation_max
-        links.append(_weights(layer, visible[i - 1], forward[i], False, chip, stored, use.training, value))
+        links.append(_weights(layer, visible[i - 1], forward[i], False, chip, stored, use.learns(i), value))
         if layer.pool:
             visible[i] = add(layer, "pool", layer.out_shape)
             links.append(_one(forward[i], visible[i], "pool", layer, False, bits.k_W, layer.z_bound))
-        if use.training:
+        if use.learns(i):
             error[i] = add(layer, "error", layer.out_shape)
     if not use.training:
         return populations, links
     last = network.layers[-1]
-    for layer in network.layers:
+    for layer in network.layers[use.frozen :]:
         i = layer.index
         value = bits.weight_max * bits.error_max
         if layer.is_last:
@@ -341,7 +347,7 @@ def _take(
         helpers, axons_in, memory = helpers + 1, axons_in + neurons, memory + neurons * one
         if main.link.role == "loss":  # the labels
             axons_in, memory = axons_in + neurons, memory + neurons * one
-    if use.tracks_gradients and population.role == "forward":
+    if population.role == "forward" and use.tracks_gradient(population.layer):
         helpers, memory = helpers + 1, memory + axons_in * 2
     partial = (slices - 1) * neurons
     out = neurons * (population.role == "error" or not listeners)  # to its tracker; to the host
@@ -665,7 +671,7 @@ def _measure(
         if use.training and population.role == "error":
             labels = size * (geometries[0].link.role == "loss")
             neurons, axons_in, memory = neurons + 1, axons_in + size + labels, memory + (size + labels) * one
-        if use.tracks_gradients and population.role == "forward":
+        if population.role == "forward" and use.tracks_gradient(population.layer):
             neurons, memory = neurons + 1, memory + axons_in * 2
         axons_in, memory = axons_in + partial, memory + partial * one
     return neurons, synapses, memory, axons_in

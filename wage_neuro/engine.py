@@ -15,6 +15,7 @@ from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.errors import DataError, SettingError
 from wage_neuro.layers import UNKNOWN
+from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
 from wage_neuro.rules import Rules
@@ -69,6 +70,24 @@ class RecallingEngine(Engine, Protocol):
 
         `layers.UNKNOWN` stands where a logit is not known: nothing is drawn there.
         """
+
+
+@runtime_checkable
+class ReplayingEngine(Engine, Protocol):
+    """An engine that holds the memory too, and recalls from it by itself."""
+
+    replay: Replay | None
+
+    def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn `replay.step` new samples, then as many that are recalled, and so on.
+
+        images : (n, ...) uint8 new samples, n a multiple of the step, 2 n of the batch; labels : (n,).
+        Returns the (2 n, classes) int64 logits, of new and recalled samples in the order of learning.
+        """
+
+    @property
+    def memory(self) -> Reservoir:
+        """What the memory holds now; a copy."""
 
 
 def check_training_input(

@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments import run_folder
+from experiments.chip_map import map_command
 from experiments.continual import demo, pictures, records
 from experiments.continual.study import METHODS, Config, Report, Run
 from experiments.streams import SCENARIOS
 from experiments.training import margin_of
+from mappings.chip import Chip
 from wage_neuro.errors import CheckpointError, SettingError
 
 FASTEST = "compiled" if find_spec("numba") else "numpy"
@@ -52,7 +54,8 @@ def continual(
     memory: Annotated[
         int | None,
         typer.Option(
-            help=f"Samples that are kept.  [default: {MEMORY} where the method recalls]", show_default=False
+            help=f"Samples that are kept, or prototypes.  [default: {MEMORY} where the method keeps any]",
+            show_default=False,
         ),
     ] = None,
     network: Annotated[str, typer.Option(help="Hidden layers, as in `train`.")] = _DEFAULT.network,
@@ -103,6 +106,13 @@ def continual(
     record: Annotated[
         Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
     ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            help="Then map the learner onto a chip, such as `loihi2`, and print what a sample costs.",
+            show_default=False,
+        ),
+    ] = None,
     beside: Annotated[
         list[Path] | None,
         typer.Option(help="Records to draw beside this one, such as naive and joint.", show_default=False),
@@ -116,6 +126,8 @@ def continual(
     others = [records.read(path) for path in beside or ()]
     if record:
         run_folder.check_writable(record)
+    if cost:
+        Chip.load(cost)
     if resume:
         _refuse_other_settings(context)
         folder, (config, numbers) = resume, _read_study(resume)
@@ -125,7 +137,7 @@ def continual(
         if seeds < 1:
             raise SettingError(f"seeds={seeds}: want 1 or more")
         if memory is None:
-            memory = MEMORY if method in METHODS and METHODS[method].recalls else 0
+            memory = MEMORY if method in METHODS and METHODS[method].keeps else 0
         config = Config(
             stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
             probes, loss, margin_of(margin), update, hold, augment, new_shift,
@@ -139,6 +151,8 @@ def continual(
     whole = records.read(path)
     pictures.draw(folder / "continual.png", whole, others)
     _print(console, whole, folder)
+    if cost:
+        map_command(folder, cost, data_dir=data_dir)
 
 
 def _run_all(
@@ -198,6 +212,8 @@ def _print(console: Console, record: records.Record, folder: Path) -> None:
         f"memory {head['memory_bytes']:,} bytes; {head['weight_updates'] / head['samples_learned']:,.0f}"
         f" weights changed a sample; {head['train_seconds']:,.0f} s of learning a seed"
     )
+    if "prototypes" in head:
+        console.print(f"prototypes {record.mean_and_spread('prototypes')}")
     for name in ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy"):
         if name in head:
             console.print(f"{name} {record.mean_and_spread(name)}")
@@ -225,7 +241,7 @@ def _read_study(folder: Path) -> tuple[Config, list[int]]:
 
 def _refuse_other_settings(context: typer.Context) -> None:
     """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "engine", "data_dir", "record", "beside"}
+    free = {"resume", "engine", "data_dir", "record", "cost", "beside"}
     for name in context.params:
         source = context.get_parameter_source(name)
         if name not in free and source is not None and source.name == "COMMANDLINE":

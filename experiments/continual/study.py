@@ -16,27 +16,32 @@ import numpy as np
 from experiments import run_folder
 from experiments.augment import Augment
 from experiments.continual import metrics
-from experiments.continual.memory import Reservoir
-from experiments.engines import make_engine
+from experiments.engines import holds_memory, make_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
 from wage_neuro import checkpoint
 from wage_neuro.activity import Activity
+from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
-from wage_neuro.engine import Engine, RecallingEngine
+from wage_neuro.engine import Engine, RecallingEngine, ReplayingEngine
 from wage_neuro.errors import CheckpointError, EngineError, SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
+from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
+from wage_neuro.prototypes import PrototypeEngine, Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
 
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
 PROBE_IMAGES = 100  # of each task's test images
+PROTOTYPE_ENGINES = ("numpy", "compiled")  # the fastest there is by default; prototypes are numpy in both
 WATCH_EVERY = 101  # update steps; odd, so that new and recalled samples are both counted
+Kept = Reservoir | Prototypes
+"""What a method may hold beside the network; it is saved with the run."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Method:
     recalls : a memory gives as many samples again as are new
     keeps_logits : recalled samples are also drawn to what the network answered to them when they were new
     frozen : only the last layer learns, from what the random ternary weights below make of an image
+    prototypes : in the place of the last layer; the memory is the room for them
     mixed : the tasks come at once
     """
 
@@ -56,6 +62,12 @@ class Method:
     keeps_logits: bool = False
     frozen: bool = False
     mixed: bool = False
+    prototypes: bool = False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it has a memory."""
+        return self.recalls or self.prototypes
 
 
 METHODS = {
@@ -67,6 +79,11 @@ METHODS = {
     ),
     "features": Method("fixed random ternary features, the last layer learns by the delta rule", frozen=True),
     "features-replay": Method("the same with a memory", recalls=True, frozen=True),
+    "prototypes": Method(
+        "on such features, the nearest prototype answers; an error allots a new one",
+        frozen=True,
+        prototypes=True,
+    ),
 }
 
 
@@ -115,9 +132,9 @@ class Config:
             )
         if self.method not in METHODS:
             raise SettingError(f"method {self.method!r}: want {', '.join(METHODS)}")
-        if METHODS[self.method].recalls and self.memory < 1:
+        if METHODS[self.method].keeps and self.memory < 1:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: want room for 1 or more")
-        if not METHODS[self.method].recalls and self.memory:
+        if not METHODS[self.method].keeps and self.memory:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: it keeps no samples")
         if self.new_shift and not METHODS[self.method].recalls:
             raise SettingError(
@@ -202,7 +219,11 @@ class Run:
         self.augment = Augment.parse(config.augment)
         self.eta = eta_of(config.eta, len(self.stream))
         self.progress = Progress()
-        self.memory: Reservoir | None = None
+        self.memory: Kept | None = None
+        if self.method.prototypes:
+            features = self.network.layers[-1].in_shape[0]
+            dtype = code_dtype(self.network.bits.k_A)
+            self.memory = Prototypes.empty(config.memory, features, dtype, config.seed)
         if self.method.recalls:
             shape = tasks[0].data.train_images.shape[1:]
             self.memory = Reservoir.empty(
@@ -248,8 +269,15 @@ class Run:
         return run
 
     def engine(self, name: str) -> Engine:
-        """Build an engine that stands where this run stands."""
-        engine = make_engine(name, self.network, self.config.rules, self.saved.state)
+        """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
+        if isinstance(self.memory, Prototypes):
+            if name not in PROTOTYPE_ENGINES:
+                raise EngineError(f"engine {name!r} with method 'prototypes': they run in numpy alone")
+            return PrototypeEngine(self.network, self.config.rules, self.saved.state, self.memory)
+        replay = None
+        if self.memory and not self.method.keeps_logits and holds_memory(name):
+            replay = Replay(self.memory, self.config.step, self._augmented)
+        engine = make_engine(name, self.network, self.config.rules, self.saved.state, replay=replay)
         if self.method.keeps_logits and not isinstance(engine, RecallingEngine):
             engine.close()
             raise EngineError(f"engine {name!r} with method {self.config.method!r}: it learns labels alone")
@@ -302,15 +330,15 @@ class Run:
         progress.seconds += time.monotonic() - began
 
     def _learn(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> None:
-        step = self.config.step
-        log2_eta, layers = self.eta.log2_at(self.progress.place), len(self.network.layers)
-        frozen = (None,) * (layers - 1) if self.method.frozen else ()
-        control = Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
-        if not self.memory:
-            engine.train(self._augmented(images, 1), labels, control)
+        step, control = self.config.step, self.control_at(self.progress.place)
+        if not isinstance(self.memory, Reservoir):
+            engine.train(self._augmented(images, self.progress.place), labels, control)
+            return
+        if isinstance(engine, ReplayingEngine) and engine.replay:
+            engine.train_new(images, labels, control)
             return
         mixed = self.memory.interleave(images, labels, step)
-        images = self._augmented(mixed.images, 2)
+        images = self._augmented(mixed.images, 2 * self.progress.place)
         if not self.method.keeps_logits:
             engine.train(images, mixed.labels, control)
             return
@@ -320,8 +348,13 @@ class Run:
         logits = engine.train_recalling(images, mixed.labels, former, control)
         self.memory.keep_logits(mixed.kept, logits[:step])
 
-    def _augmented(self, images: np.ndarray, learned_a_sample: int) -> np.ndarray:
-        first = self.progress.place * learned_a_sample
+    def control_at(self, place: int) -> Control:
+        """Step size of each layer at a place of the stream."""
+        log2_eta, layers = self.eta.log2_at(place), len(self.network.layers)
+        frozen = (None,) * (layers - 1) if self.method.frozen else ()
+        return Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
+
+    def _augmented(self, images: np.ndarray, first: int) -> np.ndarray:
         return self.augment.apply(images, self.config.seed, 0, slice(first, first + len(images)))
 
     @cached_property
@@ -385,6 +418,8 @@ class Run:
             "data_sha256": self._checksums,
         }
         self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        if isinstance(engine, ReplayingEngine) and engine.replay:
+            self.memory = engine.memory
         if self.memory:
             _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
         checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
@@ -396,7 +431,7 @@ class Run:
         """What is kept of a finished run: a row of what it was and came to, then one a measurement."""
         progress, config = self.progress, self.config
         activity = Activity(progress.counted, np.array(progress.counts))
-        recalled = 2 if self.memory else 1
+        recalled = 2 if self.method.recalls else 1
         head = {
             "kind": "run",
             "config": asdict(config),
@@ -408,6 +443,7 @@ class Run:
             "network": str(self.network),
             "weights": self.network.n_weights,
             "memory_bytes": self.memory.bytes if self.memory else 0,
+            **({"prototypes": self.memory.count} if isinstance(self.memory, Prototypes) else {}),
             "samples": len(self.stream),
             "task_samples": np.diff((0, *self.stream.ends)).tolist(),
             "samples_learned": recalled * len(self.stream),
@@ -471,12 +507,12 @@ def _memory_name(place: int | str) -> str:
     return f"memory-{place}.npz"
 
 
-def _write_memory(path: Path, memory: Reservoir) -> None:
+def _write_memory(path: Path, memory: Kept) -> None:
     with written_whole(path) as file:
         np.savez(file, **memory.arrays)
 
 
-def _read_memory(path: Path, empty: Reservoir, seen: int) -> Reservoir:
+def _read_memory(path: Path, empty: Kept, seen: int) -> Kept:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in empty.arrays}

@@ -12,7 +12,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from processes.readout.process import MAX_LAYERS, ReadOut
+from processes.readout.process import MAX_WINDOWS, ReadOut
 from wage_neuro import layers
 from wage_neuro.layers import Layer
 from wage_neuro.rules import Rules
@@ -37,7 +37,7 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
         self.rules: Rules = proc_params["rules"]
         self.schedule: Schedule = proc_params["schedule"]
         self.logits: np.ndarray = proc_params["logits"]
-        self.weights: list[np.ndarray] = proc_params["weights"]
+        self.windows: list[np.ndarray] = proc_params["windows"]
         self.lanes: int = proc_params["lanes"]
         self.t = 0
         self.batch = 0
@@ -67,15 +67,15 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
             self.error_message = layers.output_error(self.layer, Z, labels, self.rules, first=first)
 
     def post_guard(self) -> bool:
-        """Copy the weights when the host has asked for them."""
+        """Copy what the others hold when the host has asked for it."""
         return bool(self.read[0])
 
     def run_post_mgmt(self) -> None:
-        """Read every layer's stored weights through its RefPort."""
-        for i, out in enumerate(self.weights):
+        """Read every Var through its RefPort."""
+        for i, out in enumerate(self.windows):
             out[...] = getattr(self, f"s{i}").read()
         self.read = np.zeros(1, np.int32)
 
 
-for _i in range(MAX_LAYERS):
+for _i in range(MAX_WINDOWS):
     setattr(PyReadOutModelFixed, f"s{_i}", LavaPyType(PyRefPort.VEC_DENSE, np.int16, precision=16))

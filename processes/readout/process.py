@@ -1,4 +1,4 @@
-"""ReadOut: takes the logits, sends the output error back, and is the host's window on the weights."""
+"""ReadOut: takes the logits, sends the output error back, and is the host's window on the others' Vars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wage_neuro.layers import Layer
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 
-MAX_LAYERS = 32
+MAX_WINDOWS = 32
 """Lava wants ports as class attributes, so there are as many as the deepest network may need."""
 
 
@@ -23,17 +23,17 @@ class ReadOut(AbstractProcess):
     z_in : (lanes, classes) logits of the last layer, 32 bits
     y_in : (lanes,) labels; they wait here until their logits arrive
     e_out : (lanes, classes) output error of the loss, 32 bits
-    s0 .. s31 : RefPorts to the stored weights of the layers
+    s0 .. s31 : RefPorts to Vars of the others: the stored weights of the layers, what a memory holds
 
     Vars
     ----
     learning : 1 sends errors, 0 answers only
-    read : set to 1, the weights are copied to `weights` after the next time step
+    read : set to 1, these Vars are copied to `windows` after the next time step
 
     Parameters
     ----------
     logits : (ring batches, batch, classes) int64 in memory shared with the host
-    weights : one array a layer, likewise
+    windows : an array a RefPort, likewise
     learned : samples that the network has learned so far
     """
 
@@ -44,7 +44,7 @@ class ReadOut(AbstractProcess):
         schedule: Schedule,
         lanes: int,
         logits: np.ndarray,
-        weights: list[np.ndarray],
+        windows: list[np.ndarray],
         learned: int = 0,
     ) -> None:
         super().__init__(
@@ -53,7 +53,7 @@ class ReadOut(AbstractProcess):
             schedule=schedule,
             lanes=lanes,
             logits=logits,
-            weights=weights,
+            windows=windows,
             learned=learned,
             name="read-out",
         )
@@ -62,5 +62,5 @@ class ReadOut(AbstractProcess):
         self.e_out = OutPort(shape=(lanes, *layer.out_shape))
         self.learning = Var(shape=(1,), init=1)
         self.read = Var(shape=(1,), init=0)
-        for i in range(MAX_LAYERS):
-            setattr(self, f"s{i}", RefPort(shape=weights[i].shape if i < len(weights) else (1,)))
+        for i in range(MAX_WINDOWS):
+            setattr(self, f"s{i}", RefPort(shape=windows[i].shape if i < len(windows) else (1,)))

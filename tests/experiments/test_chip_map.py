@@ -21,7 +21,7 @@ from wage_neuro.train import initial_state
 NEW = ("map", "--network", "32FC", "--data", "digits")
 KEYS = {
     "format", "network", "mode", "feedback", "rules", "fits", "limits", "notes", "placement",
-    "activity_counted_on", "cost", "published", "chip",
+    "activity_counted_on", "cost", "published", "chip", "frozen_layers", "memory",
 }  # fmt: skip
 
 
@@ -66,6 +66,56 @@ def test_a_run_is_mapped(run, mode, wage_neuro, tmp_path):
     assert any("proxy" in note for note in report["notes"])
     learns = report["cost"]["operations"]["counted"]["learning"]
     assert (learns > 0) == (mode == "training")
+
+
+LEARNER = ("continual", "split-digits", "--network", "32FC", "--probes", 0, "--engine", "numpy", "--run", "r")
+
+
+def test_a_continual_learner_is_mapped_with_its_memory(wage_neuro, tmp_path):
+    ended = wage_neuro(*LEARNER, "--method", "features-replay", "--memory", 30, "--cost", "loihi2")
+    assert (ended.code, ended.err) == (0, "")
+    report = report_of(tmp_path / "r" / "map-loihi2-training.json")
+    assert set(report) == KEYS
+    assert (report["mode"], report["fits"], report["frozen_layers"]) == ("training", True, 1)
+    roles = [(row["layer"], row["role"]) for row in report["placement"]["populations"]]
+    assert roles == [(0, "forward"), (1, "forward"), (1, "error")]
+    assert (
+        "64 train images of split-digits, all its tasks in turn, after 2,874 updates"
+        in (report["activity_counted_on"])
+    )
+    assert [layer["changed"] > 0 for layer in report["cost"]["activity"]] == [False, True]
+    memory = report["memory"]
+    assert (memory["samples"], memory["bytes"], memory["bytes_read_a_new_sample"]) == (30, 30 * 65, 65)
+    assert 30 * 65 / 1437 < memory["bytes_written_a_new_sample"] < 65
+    assert memory["where"].startswith("off the neurocores")
+    assert "memory: 30 samples, 1,950 bytes, off the neurocores" in ended.out
+    assert any("not published, not counted" in note for note in report["notes"])
+    twice = 2 * report["cost"]["energy_mJ"]["dynamic"]
+    assert f"a new sample and one recalled: {twice:.3g} mJ" in ended.out
+    # the command alone says the same
+    again = wage_neuro("map", "r", "--output", "again")
+    assert report_of(tmp_path / "again" / "map-loihi2-training.json") == report
+    assert again.out.splitlines()[:-1] == ended.out.splitlines()[-len(again.out.splitlines()) : -1]
+    assert wage_neuro("map", "r", "--mode", "inference").code == 0
+    answering = report_of(tmp_path / "r" / "map-loihi2-inference.json")
+    assert answering["activity_counted_on"].startswith("64 test images of split-digits")
+    assert answering["memory"] == memory
+
+
+def test_a_continual_learner_without_a_memory(wage_neuro, tmp_path):
+    assert wage_neuro(*LEARNER, "--method", "naive").code == 0
+    ended = wage_neuro("map", "r")
+    assert (ended.code, ended.err) == (0, "")
+    report = report_of(tmp_path / "r" / "map-loihi2-training.json")
+    assert (report["memory"], report["frozen_layers"]) == (None, 0)
+    assert "memory:" not in ended.out
+    for words in (("r", "--data", "digits"), (tmp_path / "r" / "seed-0" / "checkpoint.npz",)):
+        ended = wage_neuro("map", *words)
+        assert ended.err == (
+            "wage-neuro: map of a continual run: want its folder, and no --data: it has its own\n"
+        )
+    ended = wage_neuro(*LEARNER[:-1], "other", "--cost", "loihi9")
+    assert (ended.code, (tmp_path / "other").exists()) == (1, False)
 
 
 def test_the_report_goes_into_the_run_folder(run, wage_neuro, tmp_path):

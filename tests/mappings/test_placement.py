@@ -261,3 +261,20 @@ def test_a_network_that_fits_nowhere(change, quantity):
 def test_an_unknown_feedback():
     with pytest.raises(SettingError, match="feedback='back': want transposed, random, direct"):
         Use(True, ONCHIP, "back")
+
+
+def test_no_error_goes_to_frozen_layers():
+    network = Network((Conv(4, 3), MaxPool(2), Flatten(), Dense(20), Dense(10)), (8, 8, 1))
+    all_learn, some = (place(network, LOIHI2, Use(True, ONCHIP, frozen=n)) for n in (0, 2))
+    assert [str(p) for p in some.populations] == [
+        "input", "0 forward", "0 pool", "1 forward", "2 forward", "2 error",
+    ]  # fmt: skip
+    assert [link.learns for link in some.links if link.role == "forward"] == [False, False, True]
+    assert {link.role for link in some.links} == {"forward", "pool", "loss", "third factor"}
+    assert some.piece_resources["memory"].sum() < all_learn.piece_resources["memory"].sum()
+    assert sum(some.steps) < sum(all_learn.steps)
+    # a convolution cannot learn there, but it can stay as it is
+    assert [limit.quantity for limit in broken(network, LOIHI2, Use(True, ONCHIP))] == [
+        "a convolution that learns"
+    ]
+    assert broken(network, LOIHI2, Use(True, ONCHIP, frozen=1)) == []

@@ -6,6 +6,7 @@ logits of the time beside each image (Buzzega et al., arXiv:2004.07211).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +42,27 @@ def slots_to_recall(seed: int, first: int, count: int, filled: np.ndarray) -> np
     return (_uniform_words(seed, RECALL, first, count) % filled.astype(np.uint64)).astype(np.int64)
 
 
+def with_gaps(images: np.ndarray, labels: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Leave `step` gaps, of zeros, behind every `step` new samples; n is a multiple of step.
+
+    >>> with_gaps(np.array([[5], [6]]), np.array([1, 2]), step=1)[1].tolist()
+    [1, 0, 2, 0]
+    """
+    n = len(images)
+    order = np.zeros((n // step, 2, step, *images.shape[1:]), images.dtype)
+    numbers = np.zeros((n // step, 2, step), np.int64)
+    order[:, 0] = images.reshape(-1, step, *images.shape[1:])
+    numbers[:, 0] = labels.reshape(-1, step)
+    return order.reshape(2 * n, *images.shape[1:]), numbers.reshape(2 * n)
+
+
 @dataclass(frozen=True)
 class Mixed:
     """New and recalled samples in the order in which they are learned.
 
     Attributes
     ----------
-    images, labels : (2 n, ...), (2 n,) step new ones, step recalled ones, and so on
+    images, labels : (2 n, ...), (2 n,) `step` new ones, `step` recalled ones, and so on
     kept : (n,) slot that each new sample went into, -1 for none
     recalled : (n,) slot that each recalled sample came from
     """
@@ -113,23 +128,45 @@ class Reservoir:
 
         images, labels : (n, ...), (n,) new samples, n a multiple of step
         """
-        n = len(images)
-        keep = slots_to_keep(self.seed, self.seen, n, len(self.images))
-        after = self.seen + step * (1 + np.arange(n) // step)
-        recall = slots_to_recall(self.seed, self.seen, n, np.minimum(after, len(self.images)))
-        mixed_images = np.empty((n // step, 2, step, *images.shape[1:]), np.uint8)
-        mixed_labels = np.empty((n // step, 2, step), np.int64)
-        for i in range(n // step):
-            part = slice(i * step, (i + 1) * step)
-            for image, label, slot in zip(images[part], labels[part], keep[part], strict=True):
-                if slot >= 0:
-                    self._keep(slot, image, label)
-            mixed_images[i] = images[part], self.images[recall[part]]
-            mixed_labels[i] = labels[part], self.labels[recall[part]]
-        self.seen += n
-        return Mixed(
-            mixed_images.reshape(2 * n, *images.shape[1:]), mixed_labels.reshape(2 * n), keep, recall
-        )
+        order, numbers = with_gaps(images, labels, step)
+        slots = self.fill(order, numbers, step, 2 * self.seen).reshape(-1, 2, step)
+        return Mixed(order, numbers, slots[:, 0].reshape(-1), slots[:, 1].reshape(-1))
+
+    def fill(self, images: np.ndarray, labels: np.ndarray, step: int, first: int) -> np.ndarray:
+        """Take in what is new and put recalled samples into the gaps, in place.
+
+        Parameters
+        ----------
+        images, labels : (n, ...), (n,) places first .. first + n of the order in which a network learns:
+            `step` new samples, `step` gaps, and so on
+
+        Returns
+        -------
+        (n,) slot that a new sample went into, -1 for none, or that a recalled one came from.
+        """
+        slots = np.empty(len(images), np.int64)
+        done = 0
+        while done < len(images):
+            turn, place = divmod(first + done, 2 * step)
+            is_new = place < step
+            part = slice(done, min(len(images), done + (step if is_new else 2 * step) - place))
+            count = part.stop - done
+            if is_new:
+                slots[part] = self._offer(images[part], labels[part])
+            else:
+                filled = np.full(count, min(self.seen, len(self.images)))
+                slots[part] = slots_to_recall(self.seed, turn * step + place - step, count, filled)
+                images[part], labels[part] = self.images[slots[part]], self.labels[slots[part]]
+            done += count
+        return slots
+
+    def _offer(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        slots = slots_to_keep(self.seed, self.seen, len(images), len(self.images))
+        for slot, image, label in zip(slots, images, labels, strict=True):
+            if slot >= 0:
+                self._keep(slot, image, label)
+        self.seen += len(images)
+        return slots
 
     def _keep(self, slot: int, image: np.ndarray, label: int) -> None:
         self.images[slot], self.labels[slot] = image, label
@@ -148,3 +185,18 @@ class Reservoir:
         for slot, row in zip(slots, logits, strict=True):
             if slot >= 0:
                 self.logits[slot] = np.clip(row, _LOGIT.min + 1, _LOGIT.max)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A memory in front of a network that learns: `step` new samples, as many recalled, and so on.
+
+    Attributes
+    ----------
+    augment : images and their first place in the order of learning -> the images that the network sees;
+        what is kept is not augmented
+    """
+
+    memory: Reservoir
+    step: int
+    augment: Callable[[np.ndarray, int], np.ndarray]

@@ -1,0 +1,51 @@
+"""Memory: a reservoir of the stream's samples in front of the network, which recalls them in turn."""
+
+from __future__ import annotations
+
+import numpy as np
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+
+from wage_neuro.memory import Replay
+from wage_neuro.schedule import Schedule
+
+
+class Memory(AbstractProcess):
+    """Keeps some of the new samples that pass, and fills the gaps between them with samples it recalls.
+
+    What arrives leaves within the same time step. Random bits decide what is kept and what is recalled, so
+    the order of learning is that of `wage_neuro.memory.Reservoir.interleave`.
+
+    Ports
+    -----
+    a_in : (lanes, *in_shape) grey levels, 0 in a gap
+    y_in : (lanes,) labels, 0 in a gap
+    a_out : (lanes, *in_shape) input codes, k_A bits
+    y_out : (lanes,) labels
+
+    Vars
+    ----
+    images : (size, *in_shape) grey levels kept, 0 .. 255
+    labels : (size,) their labels
+    seen : samples offered so far; names the random bits
+    learning : 1 keeps and recalls, 0 lets everything pass
+
+    Parameters
+    ----------
+    replay : its memory says what is held at the start
+    input_codes : (256,) the code of each grey level
+    """
+
+    def __init__(self, schedule: Schedule, lanes: int, replay: Replay, input_codes: np.ndarray) -> None:
+        super().__init__(
+            schedule=schedule, lanes=lanes, replay=replay, input_codes=input_codes, name="memory"
+        )
+        memory = replay.memory
+        shape = (lanes, *memory.images.shape[1:])
+        self.a_in, self.y_in = InPort(shape=shape), InPort(shape=(lanes,))
+        self.a_out, self.y_out = OutPort(shape=shape), OutPort(shape=(lanes,))
+        self.images = Var(shape=memory.images.shape, init=memory.images)
+        self.labels = Var(shape=memory.labels.shape, init=memory.labels)
+        self.seen = Var(shape=(1,), init=memory.seen)
+        self.learning = Var(shape=(1,), init=1)

@@ -1,0 +1,131 @@
+"""A memory as a Process of the Lava graph = the reservoir in front of the numpy engine, to the last bit."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+
+from mappings.lava import LavaEngine
+from wage_neuro import Control, Dense, Flatten, Network, NumpyEngine, Rules
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.memory import Replay, Reservoir
+
+SHAPE, CLASSES, SEED = (6, 5, 1), 5, 3
+NETWORK = Network((Flatten(), Dense(12), Dense(CLASSES)), SHAPE)
+ONE = Rules(1, "held", update="ternary", loss="one-sided", margin=3)
+
+
+def shifted(images: np.ndarray, first: int) -> np.ndarray:
+    """Depends on the place of each image, as augmentation does."""
+    return np.stack([np.roll(image, (first + i) % 3, axis=0) for i, image in enumerate(images)])
+
+
+def reservoir(size: int) -> Reservoir:
+    return Reservoir.empty(size, SHAPE, CLASSES, SEED)
+
+
+def both(size, step, rules, samples, cuts, control=2, **options):
+    """Learn the samples, cut in parts, in numpy and in Lava; return the engines' ends."""
+    memory, oracle = reservoir(size), NumpyEngine(NETWORK, rules, SEED)
+    parts = [tuple(a[first:last] for a in samples) for first, last in pairwise(cuts)]
+    expected, found = [], []
+    oracle.watch(2)
+    for x, y in parts:
+        first = 2 * memory.seen
+        mixed = memory.interleave(x, y, step)
+        expected.append(oracle.train(shifted(mixed.images, first), mixed.labels, control))
+    replay = Replay(reservoir(size), step, shifted)
+    with LavaEngine(NETWORK, rules, SEED, replay=replay, **options) as engine:
+        engine.watch(2)
+        for x, y in parts:
+            found.append(engine.train_new(x, y, control))
+            activity = engine.activity()
+            engine.predict(x[:3])  # is not remembered
+            engine.activity()
+        ends = engine.state, engine.memory, activity
+    return (oracle, memory, expected), (*ends, found)
+
+
+@pytest.mark.parametrize(
+    ("size", "step", "rules", "options"),
+    [
+        (1, 1, ONE, {}),
+        (5, 1, ONE, {}),
+        (100, 1, ONE, {"model": "structural"}),
+        (9, 4, Rules(8, "held"), {}),
+        (9, 4, Rules(8, "held"), {"lanes": 2}),
+        (9, 4, Rules(8, "held"), {"lanes": 1}),
+        (6, 3, Rules(6), {}),
+        (7, 2, Rules(8, "held", update="ternary", pipelined=True), {}),
+    ],
+    ids=str,
+)
+def test_a_memory_in_the_graph_equals_the_reservoir(
+    size, step, rules, options, sparse_images, assert_same_state, assert_same_arrays
+):
+    samples = sparse_images(48, SHAPE, CLASSES)
+    (oracle, memory, expected), (state, kept, _, found) = both(
+        size, step, rules, samples, (0, 12, 48), **options
+    )
+    assert_same_arrays(np.concatenate(expected), np.concatenate(found), "logits")
+    assert_same_state(oracle.state, state)
+    assert memory.seen == kept.seen == 48
+    for name, array in memory.arrays.items():
+        assert_same_arrays(array, kept.arrays[name], name)
+        assert array.dtype == kept.arrays[name].dtype
+
+
+def test_a_resumed_graph_goes_on_with_its_memory(sparse_images, assert_same_state, assert_same_arrays):
+    images, labels = sparse_images(40, SHAPE, CLASSES)
+    (oracle, memory, _), _ = both(8, 1, ONE, (images, labels), (0, 40))
+    state, kept = None, reservoir(8)
+    for part in (slice(0, 17), slice(17, 23), slice(23, 40)):
+        replay = Replay(kept, 1, shifted)
+        with LavaEngine(NETWORK, ONE, SEED, state=state, replay=replay) as engine:
+            engine.train_new(images[part], labels[part], 2)
+            state, kept = engine.state, engine.memory
+    assert_same_state(oracle.state, state)
+    assert_same_arrays(memory.images, kept.images, "memory")
+
+
+def test_random_features_with_a_memory_in_one_graph(sparse_images, assert_same_state, assert_same_arrays):
+    """The layers below are frozen, the read-out learns by the delta rule: the cheapest learner of a chip."""
+    control = Control((None, 3))
+    (oracle, _, _), (state, _, activity, _) = both(
+        10, 1, ONE, sparse_images(40, SHAPE, CLASSES), (0, 40), control
+    )
+    assert_same_state(oracle.state, state)
+    assert_same_arrays(NumpyEngine(NETWORK, ONE, SEED).state.S[0], state.S[0], "frozen features")
+    counted = oracle.activity()
+    assert counted.samples == activity.samples
+    assert_same_arrays(counted.counts, activity.counts, "activity")
+    changed = activity.a_sample("updates")
+    assert changed[0] == 0 < changed[1]
+
+
+def test_what_a_memory_in_the_graph_refuses(sparse_images):
+    images, labels = sparse_images(12, SHAPE, CLASSES)
+    rules = Rules(8, "held")
+    with LavaEngine(NETWORK, rules, replay=Replay(reservoir(3), 4, shifted)) as engine:
+        with pytest.raises(SettingError, match="want train_new"):
+            engine.train(images[:8], labels[:8], 0)
+        with pytest.raises(SettingError, match="6 new samples, 6 labels: want a multiple of 4"):
+            engine.train_new(images[:6], labels[:6], 0)
+        assert engine.memory.seen == 0
+    with LavaEngine(NETWORK, rules) as engine:
+        with pytest.raises(SettingError, match="train_new without a memory"):
+            engine.train_new(images[:8], labels[:8], 0)
+        with pytest.raises(SettingError, match="this graph has none"):
+            _ = engine.memory
+    other = Reservoir.empty(3, (4,), CLASSES, SEED)
+    with pytest.raises(SettingError, match=r"a memory of images \(4,\): want \(6, 5, 1\)"):
+        LavaEngine(NETWORK, rules, replay=Replay(other, 4, shifted))
+    with pytest.raises(SettingError, match="step=0: want 1 or more"):
+        LavaEngine(NETWORK, rules, replay=Replay(reservoir(3), 0, shifted))
+    logits = Reservoir.empty(3, SHAPE, CLASSES, SEED, with_logits=True)
+    with pytest.raises(EngineError, match="a memory keeps images and labels alone"):
+        LavaEngine(NETWORK, rules, replay=Replay(logits, 4, shifted))

@@ -1,0 +1,111 @@
+"""The reservoir: what it keeps, what it recalls, and that neither depends on how the stream is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wage_neuro import layers
+from wage_neuro.memory import Reservoir, slots_to_keep, slots_to_recall, with_gaps
+
+
+def _kept(seed: int, n: int, size: int) -> list[int]:
+    """Numbers of the samples that are in memory after n, by algorithm R as it is written."""
+    memory = [-1] * size
+    for number, slot in enumerate(slots_to_keep(seed, 0, n, size)):
+        if slot >= 0:
+            memory[slot] = number
+    return memory
+
+
+def test_reservoir_keeps_each_sample_with_the_same_chance():
+    n, size, seeds = 50, 10, 2000
+    counts = np.bincount(np.concatenate([_kept(seed, n, size) for seed in range(seeds)]), minlength=n)
+    expected = seeds * size / n
+    deviation = (counts - expected) / np.sqrt(expected * (1 - size / n))
+    assert np.abs(deviation).max() < 4.5
+    assert 0.5 < deviation.std() < 1.5
+
+
+def test_recalls_are_uniform_over_what_is_there():
+    slots = slots_to_recall(0, 0, 20_000, np.full(20_000, 8))
+    counts = np.bincount(slots, minlength=8)
+    assert len(counts) == 8
+    assert np.abs(counts - 2500).max() < 4.5 * np.sqrt(2500 * 7 / 8)
+    filled = np.arange(1, 501)
+    assert (slots_to_recall(0, 0, 500, filled) < filled).all()
+
+
+@pytest.mark.parametrize("first", [0, 1, 6, 4095])
+def test_slots_are_a_function_of_the_number_alone(first):
+    whole = slots_to_keep(7, 0, 5000, 30)
+    assert np.array_equal(whole[first : first + 50], slots_to_keep(7, first, 50, 30))
+    filled = np.full(5000, 30)
+    assert np.array_equal(
+        slots_to_recall(7, 0, 5000, filled)[first : first + 50], slots_to_recall(7, first, 50, filled[:50])
+    )
+
+
+def _samples(n: int) -> tuple[np.ndarray, np.ndarray]:
+    numbers = np.arange(n)
+    return np.repeat(numbers.astype(np.uint8)[:, None], 3, axis=1), numbers % 10
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_interleave_puts_recalled_samples_behind_new_ones(step):
+    memory = Reservoir.empty(5, (3,), 10, seed=1)
+    mixed = memory.interleave(*_samples(40), step)
+    images, labels = mixed.images, mixed.labels
+    new = images.reshape(-1, 2, step, 3)[:, 0].reshape(40, 3)
+    assert np.array_equal(new, _samples(40)[0])
+    assert np.array_equal(labels, images[:, 0] % 10)
+    for i, recalled in enumerate(images.reshape(-1, 2, step, 3)[:, 1, :, 0]):
+        assert (recalled < (i + 1) * step).all()  # nothing from the future
+        there = {number for number in _kept(1, (i + 1) * step, 5) if number >= 0}
+        assert set(recalled.tolist()) <= there
+
+
+def test_interleave_does_not_depend_on_how_the_stream_is_cut(assert_same_arrays):
+    whole, parts = (Reservoir.empty(7, (3,), 10, seed=2) for _ in range(2))
+    images, labels = _samples(60)
+    expected = whole.interleave(images, labels, 2)
+    found = [parts.interleave(images[a:b], labels[a:b], 2) for a, b in ((0, 6), (6, 8), (8, 60))]
+    for what in ("images", "labels", "kept", "recalled"):
+        pieces = np.concatenate([getattr(part, what) for part in found])
+        assert_same_arrays(getattr(expected, what), pieces, what)
+    assert_same_arrays(whole.images, parts.images, "memory")
+    assert whole.seen == parts.seen == 60
+
+
+def test_memory_counts_its_bytes():
+    assert Reservoir.empty(200, (28, 28, 1), 10, 0).bytes == 200 * 785
+    assert Reservoir.empty(200, (28, 28, 1), 1000, 0).bytes == 200 * 786
+    assert Reservoir.empty(200, (28, 28, 1), 10, 0, with_logits=True).bytes == 200 * (785 + 40)
+
+
+def test_memory_forgets_the_logits_of_an_image_that_is_replaced():
+    memory = Reservoir.empty(2, (3,), 4, seed=0, with_logits=True)
+    images, labels = _samples(60)
+    both = np.array([0, 1])
+    assert (memory.former_logits(both) == layers.UNKNOWN).all()
+    for i in range(60):
+        kept = memory.interleave(images[i : i + 1], labels[i : i + 1], 1).kept
+        if kept[0] >= 0:
+            assert (memory.former_logits(kept) == layers.UNKNOWN).all()
+        memory.keep_logits(kept, np.full((1, 4), 10 * i))
+    assert memory.former_logits(both)[:, 0].tolist() == [10 * int(n) for n in memory.images[:, 0]]
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 6])
+def test_fill_does_not_depend_on_the_lanes(lanes, assert_same_arrays):
+    step, (images, labels) = 3, _samples(60)
+    expected, memory = (Reservoir.empty(7, (3,), 10, seed=2) for _ in range(2))
+    mixed = expected.interleave(images, labels, step)
+    order, numbers = with_gaps(images, labels, step)
+    for first in range(0, len(order), lanes):
+        part = slice(first, first + lanes)
+        memory.fill(order[part], numbers[part], step, first)
+    assert_same_arrays(mixed.images, order, "images")
+    assert_same_arrays(mixed.labels, numbers, "labels")
+    for name, array in expected.arrays.items():
+        assert_same_arrays(array, memory.arrays[name], name)

@@ -1,0 +1,234 @@
+"""Prototypes: a read-out that keeps samples of the features below it and answers with the nearest one.
+
+A prototype is a row of integer codes with a label, as an axon's 8-bit synapses and a neuron's bias are. The
+nearest one wins; an error allots a new prototype to the sample; the winner of a right answer moves to the
+sample, by less the more often it has won. No sample is stored for replay, no error is sent anywhere.
+
+Source: continually learning prototypes (CLP), Hajizada et al., arXiv:2404.00418; nearest neighbours that are
+kept where the others err, Hart, IEEE Transactions on Information Theory 14 (1968).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+import numpy as np
+
+from wage_neuro import layers
+from wage_neuro.activity import FIELDS, Activity, Watch, count_forward
+from wage_neuro.control import Control
+from wage_neuro.errors import SettingError
+from wage_neuro.fixed_point import carrier
+from wage_neuro.network import Network
+from wage_neuro.random_bits import UPDATE, bits16
+from wage_neuro.rules import Rules
+from wage_neuro.train import PREDICT_PART, State, visible_weights
+
+_PART = 64  # samples whose distances are computed at once
+_LAYER = 2**16  # no layer of a network has this number: names the random bits of the prototypes
+_INPUTS, _SYNAPTIC, _ERRORS, _LEARNING, _UPDATES = (
+    list(FIELDS).index(name)
+    for name in ("inputs", "synaptic_operations", "errors", "learning_operations", "updates")
+)
+NOWHERE = np.iinfo(np.int64).min
+"""Nearness of a class that has no prototype."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What samples did to the prototypes: answers that were wrong, codes that changed."""
+
+    errors: int
+    changed: int
+
+
+@dataclass
+class Prototypes:
+    """Labelled codes.
+
+    Attributes
+    ----------
+    codes : (most, features) int8 or int16, as the features are
+    labels : (most,) int16, -1 where there is no prototype yet
+    wins : (most,) int32 right answers since it was allotted, that one counted
+    born : (most,) int64 sample that it was allotted to
+    seed : names the random bits
+    seen : samples learned
+    """
+
+    codes: np.ndarray
+    labels: np.ndarray
+    wins: np.ndarray
+    born: np.ndarray
+    seed: int
+    seen: int = 0
+
+    @classmethod
+    def empty(cls, most: int, features: int, dtype: type[np.signedinteger], seed: int) -> Prototypes:
+        """Room for `most` prototypes.
+
+        Raises
+        ------
+        SettingError
+            If there is room for none.
+        """
+        if most < 1:
+            raise SettingError(f"memory={most}: prototypes need room for 1 or more")
+        labels, born = np.full(most, -1, np.int16), np.zeros(most, np.int64)
+        return cls(np.zeros((most, features), dtype), labels, np.zeros(most, np.int32), born, seed)
+
+    @property
+    def count(self) -> int:
+        """Prototypes so far."""
+        return int(np.count_nonzero(self.labels >= 0))
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it holds, by name."""
+        return {name: getattr(self, name) for name in ("codes", "labels", "wins", "born")}
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the codes, labels, wins and ages."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def nearness(self, x: np.ndarray, rows: np.ndarray | slice | None = None) -> np.ndarray:
+        """2 x P - P P, the squared distance to each prototype but for x x, which is the same for all.
+
+        x : (n, features) codes; rows : some of the prototypes
+        Returns (n, prototypes) int64.
+        """
+        P = self.codes[slice(self.count) if rows is None else rows]
+        top = np.iinfo(self.codes.dtype).max
+        dtype = carrier(self.codes.shape[1] * top * top)
+        P_carried = P.astype(dtype)
+        products = x.astype(dtype) @ P_carried.T
+        return 2 * products.astype(np.int64) - np.einsum("ij,ij->i", P_carried, P_carried).astype(np.int64)
+
+    def learn(self, x: np.ndarray, labels: np.ndarray) -> Learned:
+        """Learn (n, features) codes with their (n,) labels, one after another."""
+        done = [self._learn_part(x[i : i + _PART], labels[i : i + _PART]) for i in range(0, len(x), _PART)]
+        return Learned(sum(d.errors for d in done), sum(d.changed for d in done))
+
+    def _learn_part(self, x: np.ndarray, labels: np.ndarray) -> Learned:
+        # all distances at once, and again those to the few prototypes that change on the way
+        near = np.full((len(x), min(len(self.labels), self.count + len(x))), NOWHERE)
+        near[:, : self.count] = self.nearness(x)
+        errors = changed = 0
+        for i, label in enumerate(labels):
+            winner = int(near[i].argmax())
+            if self.labels[winner] == label:
+                codes = self._move(winner, x[i])
+            else:
+                winner, codes = self._allot(int(label)), x[i]
+                errors += 1
+            changed += int(np.count_nonzero(self.codes[winner] != codes))
+            self.codes[winner] = codes
+            near[i:, winner] = self.nearness(x[i:], np.array([winner]))[:, 0]
+            self.seen += 1
+        return Learned(errors, changed)
+
+    def _move(self, winner: int, x: np.ndarray) -> np.ndarray:
+        """Codes of the winner after a step of 2**-floor(log2(wins)) to x, rounded stochastically."""
+        self.wins[winner] += 1
+        P = self.codes[winner]
+        D = x.astype(np.int64) - P
+        shift = int(self.wins[winner]).bit_length() - 1
+        r = bits16(self.seed, UPDATE, _LAYER, self.seen, 0, len(D)).astype(np.int64)
+        step = ((np.abs(D) << 16 >> shift) + r) >> 16
+        return (P + np.sign(D) * step).astype(P.dtype)
+
+    def _allot(self, label: int) -> int:
+        """Place of a new prototype; where there is no room, that of the oldest of the least useful."""
+        place = self.count
+        if place == len(self.labels):
+            place = int(np.lexsort((self.born, self.wins))[0])
+        self.labels[place], self.wins[place], self.born[place] = label, 1, self.seen
+        return place
+
+    def logits(self, x: np.ndarray, classes: int) -> np.ndarray:
+        """(n, classes) int64 nearness of each class's nearest prototype, NOWHERE of a class without one."""
+        logits = np.full((len(x), classes), NOWHERE)
+        if self.count:
+            near, owner = self.nearness(x), self.labels[: self.count]
+            for label in np.unique(owner):
+                logits[:, label] = near[:, owner == label].max(axis=1)
+        return logits
+
+
+class PrototypeEngine:
+    """Prototypes on what the fixed layers below the last make of an image; see `wage_neuro.engine.Engine`.
+
+    The last layer's weights are not used; in its place it is counted what the prototypes do: a feature other
+    than 0 meets a prototype (synaptic operation), or one that learns (learning operation); a code changes
+    (update); an answer was wrong (error).
+    """
+
+    name = "numpy"
+
+    def __init__(self, network: Network, rules: Rules, state: State, prototypes: Prototypes) -> None:
+        self.network, self.rules, self.prototypes = network, rules, prototypes
+        self._state, self._V = state, visible_weights(network, state)
+        self.watch(0)
+
+    @property
+    def state(self) -> State:
+        """The layers below, which never change, and the number of samples learned."""
+        return replace(self._state, step=self.prototypes.seen)
+
+    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn samples one after another; `control` says nothing, as a prototype has a step size of its own.
+
+        Returns the (n, classes) logits that they had before the first of them was learned.
+        """
+        self.network.check_labels(labels, len(images))
+        x = self._features(images)
+        logits = self._answer(x)
+        learned = self.prototypes.learn(x, labels)
+        if self._watch.every:
+            row = self._watch.counts[-1]
+            row[[_ERRORS, _LEARNING, _UPDATES]] += learned.errors, np.count_nonzero(x), learned.changed
+        return logits
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return (n, classes) int64 logits: minus squared distances, but for what the classes share."""
+        return self._answer(self._features(images))
+
+    def _features(self, images: np.ndarray) -> np.ndarray:
+        """(n, features) codes of (n, ...) uint8 images."""
+        n, parts = len(images), []
+        for i in range(0, n, PREDICT_PART):
+            a = self.network.encode(images[i : i + PREDICT_PART])
+            for layer in self.network.layers[:-1]:
+                a_in = a.reshape(len(a), *layer.in_shape)
+                a, _ = layers.forward(layer, self._V[layer.index], a_in)
+                if self._watch.every:
+                    count_forward(self._watch.counts[layer.index], layer, a_in, a)
+            parts.append(a.reshape(len(a), -1))
+        self._watch.samples += n if self._watch.every else 0
+        return np.concatenate(parts)
+
+    def _answer(self, x: np.ndarray) -> np.ndarray:
+        if self._watch.every:
+            active = np.count_nonzero(x)
+            self._watch.counts[-1, [_INPUTS, _SYNAPTIC]] += active, active * self.prototypes.count
+        return self.prototypes.logits(x, self.network.classes)
+
+    def watch(self, every: int) -> None:
+        """Count everything, or nothing if 0: there are no batches of which some could be counted."""
+        self._watch = Watch(len(self.network.layers), every)
+
+    def activity(self) -> Activity:
+        return self._watch.take()
+
+    def close(self) -> None:
+        pass
+
+    def __enter__(self) -> PrototypeEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
