@@ -76,6 +76,7 @@ class _CompiledLayer:
         kernels.quantize(self.S, self.bits.k_G - self.bits.k_W, self.bits.weight_max, self.flat_V)
         self.V = self.flat_V[: layer.n_weights].reshape(-1, n_out)
         self.step_max = 1 if rules.update != "wide" else 2 * self.bound
+        self.importance = np.zeros(0, np.uint8)
         self.flat_G = np.zeros(self.S.size, _integer(layer.g_bound(rules.samples_an_update)))
         self.G = self.flat_G[: layer.n_weights].reshape(-1, n_out)
         self.touched = np.zeros(layer.fan_in, bool)
@@ -172,6 +173,8 @@ class _CompiledLayer:
             self.bound,
             self.bits.k_G,
             self.bits.k_W,
+            self.rules.metaplasticity,
+            self.importance,
             self.seed,
             self.layer.index,
             step,

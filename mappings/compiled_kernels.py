@@ -357,6 +357,22 @@ def _quotients(g, limit, left, right, q_max, q):
 
 
 @_compiled
+def _damp(s, g, q, metaplasticity, size_shift, importance):
+    """Shift each quotient right by its importance, and, of a step towards 0, by the size of the weight.
+
+    importance : (0,) where there is none; returns the bits that any quotient still has
+    """
+    bits = np.uint32(0)
+    for k in range(g.size):
+        h = np.int64(importance[k]) if importance.size else 0
+        if (s[k] > 0 and g[k] > 0) or (s[k] < 0 and g[k] < 0):
+            h += min(metaplasticity, metaplasticity * abs(np.int64(s[k])) >> size_shift)
+        q[k] >>= np.uint32(h)
+        bits |= q[k]
+    return bits
+
+
+@_compiled
 def _move(s, v, g, q, r, bound, v_shift, v_max):
     """Step S by q, rounded with the random bits r, against the sign of g; then see what V it gives."""
     for k in range(g.size):
@@ -382,13 +398,16 @@ def update(
     bound,
     k_G,
     k_W,
+    metaplasticity,
+    importance,
     seed,
     layer,
     time,
 ):
     """Q_G, the clipped step and Q_W, wherever G is not zero; G and touched are zeros afterwards.
 
-    S, V, G : flat, whole blocks; touched (fan_in,); seed, layer, time : name the random bits
+    S, V, G, importance : flat, whole blocks, the last (0,) where there is none; touched (fan_in,); seed, layer,
+    time : name the random bits
     """
     peak = 0
     for i in range(touched.size):
@@ -416,6 +435,8 @@ def update(
             continue
         g, s, v = G[first : first + size], S[first : first + size], V[first : first + size]
         steps = _quotients(g, limit, left, right, q_max, q)
+        if steps and (metaplasticity or importance.size):
+            steps = _damp(s, g, q, metaplasticity, k_G - 2, importance[first : first + size])
         if steps & 0xFFFF:  # whole steps need no random bits
             philox(seed, _UPDATE, layer, time, first // BLOCK, words[: size // 4])
         if steps:

@@ -265,8 +265,11 @@ def stochastic_update(
     bound: int,
     step_max: int,
     dtype: type,
+    damping: np.ndarray | None = None,
 ) -> None:
     """out <- saturate(S - dS), dS = sgn(G) * ((floor(abs(G) * 2**-shift) + r) >> 16), abs(dS) <= step_max.
+
+    damping : bits by which each quotient, cut to step_max, is shifted right before r is added
 
     It is worked with the sign on, in units of 2**16: truncation toward zero is floor of the magnitude.
     `dtype` holds step_max * 2**16 exactly; a larger quotient is cut to step_max first, which leaves dS there
@@ -280,6 +283,10 @@ def stochastic_update(
     else:
         np.multiply(G, 2.0 ** (-shift - 16), out=t, casting="unsafe")
     saturate(t, -step_max, step_max)
+    if damping is not None:
+        np.ldexp(t, 16 - damping, out=t)
+        np.trunc(t, out=t)
+        np.multiply(t, 2.0**-16, out=t)
     u = scratch("uniform", G.shape, dtype)
     np.multiply(r, 2.0**-16, out=u, dtype=dtype)
     np.add(t, np.copysign(u, t, out=u), out=t)

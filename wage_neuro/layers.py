@@ -468,8 +468,11 @@ def update(
     rules: Rules,
     seed: int,
     step: int,
+    importance: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Q_G and the clipped step: S <- saturate(S - dS), dS = sgn(G) ((floor(eta |G| 2^16 / 2^m) + r) >> 16).
+    """Q_G and the clipped step: S <- saturate(S - dS), dS = sgn(G) ((q >> h) + r >> 16).
+
+    q = floor(eta |G| 2^16 / 2^m), cut to the largest step; h is 0 unless the weight is held on to.
 
     Parameters
     ----------
@@ -479,20 +482,29 @@ def update(
     log2_eta : int
         eta = 2**log2_eta.
     seed, step : name the 16 random bits of each weight
+    importance : weight_shape uint8, bits of h; None: all 0. `Rules.metaplasticity` adds its own.
 
     Returns
     -------
     New S; the given one is left as it is.
     """
     bound = layer.bits.stored_max(rules.stored_range)
+    damps = importance is not None or rules.metaplasticity > 0
     if rules.update == "coincidence":
-        dS = np.clip(G, -1, 1).reshape(S.shape)
-        return np.clip(S - dS, -bound, bound).astype(S.dtype)
+        if not damps:
+            dS = np.clip(G, -1, 1).reshape(S.shape)
+            return np.clip(S - dS, -bound, bound).astype(S.dtype)
+        exponent, log2_eta = 0, 0  # a whole step
     if exponent is None:
         return S
-    step_max = 1 if rules.update == "ternary" else 2 * bound  # more would saturate from anywhere
+    step_max = 2 * bound if rules.update == "wide" else 1  # more would saturate from anywhere
     dtype = np.promote_types(carrier((step_max + 1) << 16), G.dtype).type
     shift = exponent - log2_eta - 16
+
+    def move(out: np.ndarray, S: np.ndarray, G: np.ndarray, r: np.ndarray, bits: np.ndarray | None) -> None:
+        h = _damping(layer, S, G, rules, bits) if damps else None
+        kernels.stochastic_update(out, S, G, r, shift, bound, step_max, dtype, h)
+
     rows = np.flatnonzero(G.any(axis=1))
     if not len(rows):
         return S
@@ -500,17 +512,29 @@ def update(
         r = _update_bits(layer, seed, step, 0, layer.n_weights).reshape(G.shape)[rows]
         new = S.copy().reshape(G.shape)
         changed = np.empty(r.shape, S.dtype)
-        kernels.stochastic_update(changed, new[rows], G[rows], r, shift, bound, step_max, dtype)
+        move(changed, new[rows], G[rows], r, None if importance is None else importance.reshape(G.shape)[rows])
         new[rows] = changed
         return new.reshape(S.shape)
     flat_S, flat_G, new = S.reshape(-1), G.reshape(-1), np.empty(layer.n_weights, S.dtype)
 
     def work(part: slice) -> None:
         r = _update_bits(layer, seed, step, part.start, part.stop - part.start)
-        kernels.stochastic_update(new[part], flat_S[part], flat_G[part], r, shift, bound, step_max, dtype)
+        bits = None if importance is None else importance.reshape(-1)[part]
+        move(new[part], flat_S[part], flat_G[part], r, bits)
 
     kernels.each_part(work, layer.n_weights, _update_part(layer))
     return new.reshape(S.shape)
+
+
+def _damping(
+    layer: Layer, S: np.ndarray, G: np.ndarray, rules: Rules, importance: np.ndarray | None
+) -> np.ndarray:
+    """Bits by which steps are made less likely: those of the importance, and towards 0 those of the size."""
+    h = np.zeros(S.shape, np.int32) if importance is None else importance.astype(np.int32)
+    if rules.metaplasticity:
+        bits = np.abs(S.astype(np.int32)) * rules.metaplasticity >> (layer.bits.k_G - 2)
+        h += np.where(S * G > 0, np.minimum(bits, rules.metaplasticity), 0)
+    return h
 
 
 def _update_bits(layer: Layer, seed: int, step: int, first: int, count: int) -> np.ndarray:

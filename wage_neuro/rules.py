@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wage_neuro.errors import SettingError
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
+SHIFT_MAX = 16  # bits of a step's probability
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Rules:
         Without it, batch = 1 learns one sample at a time strictly: each leaves before the next one enters.
     feedback : 'transposed', 'random' or 'direct'
         How the error reaches the layers below, see `wage_neuro.feedback`.
+    metaplasticity : int
+        Bits by which a step that would bring a stored weight of half the range, 2**(k_G-2), or more back
+        towards 0 is made less likely; in proportion fewer for a smaller weight. So what was learned well is
+        forgotten slowly, but always forgotten in the end. 0 treats all weights alike.
     """
 
     batch: int = 128
@@ -51,6 +56,7 @@ class Rules:
     margin: int = 0
     pipelined: bool = False
     feedback: str = "transposed"
+    metaplasticity: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -78,6 +84,8 @@ class Rules:
             )
         if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
+        if type(self.metaplasticity) is not int or not 0 <= self.metaplasticity <= SHIFT_MAX:
+            raise SettingError(f"metaplasticity={self.metaplasticity!r}: want bits, 0..{SHIFT_MAX}")
 
     @property
     def samples_an_update(self) -> int:

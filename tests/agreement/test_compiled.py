@@ -49,6 +49,9 @@ MODES = {
         batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
     ),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
+    "metaplastic": Rules(batch=1, shift="held", update="ternary", metaplasticity=5),
+    "metaplastic, wide": Rules(batch=16, stored_range="paper", metaplasticity=16),
+    "metaplastic coincidence": Rules(batch=1, shift="held", update="coincidence", metaplasticity=3),
 }
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -393,7 +394,7 @@ def test_former_logits_add_their_own_error(margin, plain):
 # --- update ------------------------------------------------------------------------------------------
 
 
-def update_all(layer, S, G, r, m, log2_eta, rules):
+def update_all(layer, S, G, r, m, log2_eta, rules, importance=None):
     """Every S with every G and every r, in one layer: (fan_in, n_out) = (G, S x r)."""
     s, rr = np.repeat(S, len(r)), np.tile(r, len(S))
     stored = np.tile(s, (len(G), 1)).astype(code_dtype(layer.bits.k_G))
@@ -402,7 +403,7 @@ def update_all(layer, S, G, r, m, log2_eta, rules):
         random_bits, "bits16", lambda *a: np.tile(rr, len(G)).astype(np.uint16)[a[4] : a[4] + a[5]]
     ):
         before = stored.copy()
-        new = layers.update(layer, stored, gradient, m, log2_eta, rules, seed=0, step=0)
+        new = layers.update(layer, stored, gradient, m, log2_eta, rules, 0, 0, importance)
         assert np.array_equal(stored, before)
     return s.tolist(), rr.tolist(), new
 
@@ -504,6 +505,41 @@ def test_update_by_coincidence(k_G, stored_range, plain):
         new = layers.update(layer, S, np.full((1, 5), g, np.float32), None, 0, rules, 0, 0)
         assert new.dtype == S.dtype
         assert new[0].tolist() == [plain.clip(s - plain.clip(g, -1, 1), -bound, bound) for s in S[0].tolist()]
+
+
+@pytest.mark.parametrize("metaplasticity", [0, 1, 3, 16])
+@pytest.mark.parametrize("update", ["wide", "ternary", "coincidence"])
+@pytest.mark.parametrize("k_G", [2, 5, 8, 11])
+def test_update_of_weights_that_are_held_on_to(k_G, update, metaplasticity, plain):
+    """Every size of a weight and every importance, towards 0 and away from it."""
+    rules = Rules(batch=1, update=update, stored_range="paper", metaplasticity=metaplasticity)
+    bound, r = plain.top(k_G), [0, 1, 300, 32768, 65535]
+    S = np.arange(-bound, bound + 1, max(1, bound // 64))
+    layer = last_layer(len(GRADIENTS), len(S) * len(r), k_G=k_G)
+    importance = (np.arange(layer.n_weights) % 16).astype(np.uint8).reshape(layer.weight_shape)
+    m, log2_eta, gradients, largest = 13, 3, GRADIENTS, 2 * bound if update == "wide" else 1
+    if update == "coincidence":
+        m, log2_eta, gradients = None, 0, np.sign(GRADIENTS).tolist()
+    s, rr, new = update_all(layer, S, gradients, r, m, log2_eta, rules, importance)
+    for g, row, bits in zip(gradients, new.tolist(), importance.tolist(), strict=True):
+        of = zip(s, rr, bits, strict=True)
+        assert row == [
+            plain.damped(w, g, x, m or 0, log2_eta, bound, largest, b, metaplasticity, 2 ** (k_G - 2))
+            for w, x, b in of
+        ]
+
+
+def test_what_is_not_held_on_to_is_the_plain_update():
+    layer = last_layer(40, 30)
+    S, G = codes((40, 30), 8, 1).clip(-64, 64), codes((40, 30), 16, 2).astype(np.float32)
+    G[::2] = 0
+    rules = Rules(batch=1, update="ternary")
+    plainly = layers.update(layer, S, G, 15, 3, rules, 0, 0)
+    assert np.array_equal(plainly, layers.update(layer, S, G, 15, 3, rules, 0, 0, np.zeros_like(S, np.uint8)))
+    kept = layers.update(layer, S, G, 15, 3, replace(rules, metaplasticity=16), 0, 0)
+    outwards = (np.abs(plainly) > np.abs(S)) | (S == 0)
+    assert np.array_equal(kept[outwards], plainly[outwards])
+    assert (kept != plainly)[~outwards].any()
 
 
 @pytest.mark.parametrize("log2_eta", [-16, -3, 0, 3, 16])
