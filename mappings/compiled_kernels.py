@@ -383,6 +383,14 @@ def _move(s, v, g, q, r, bound, v_shift, v_max):
 
 
 @_compiled
+def _count(q, r, steps):
+    """One more step wherever `_move` takes one; counts end at their largest."""
+    for k in range(steps.size):
+        if q[k] + r[k] >= 1 << 16 and steps[k] < 0xFFFF:
+            steps[k] += 1
+
+
+@_compiled
 def update(
     S,
     V,
@@ -400,14 +408,15 @@ def update(
     k_W,
     metaplasticity,
     importance,
+    counted,
     seed,
     layer,
     time,
 ):
     """Q_G, the clipped step and Q_W, wherever G is not zero; G and touched are zeros afterwards.
 
-    S, V, G, importance : flat, whole blocks, the last (0,) where there is none; touched (fan_in,); seed, layer,
-    time : name the random bits
+    S, V, G : flat, whole blocks; importance, counted : likewise, its bits and the steps taken, or both (0,);
+    touched (fan_in,); seed, layer, time : name the random bits
     """
     peak = 0
     for i in range(touched.size):
@@ -440,6 +449,7 @@ def update(
         if steps & 0xFFFF:  # whole steps need no random bits
             philox(seed, _UPDATE, layer, time, first // BLOCK, words[: size // 4])
         if steps:
+            _count(q, r, counted[first : first + size])
             _move(s, v, g, q, r, bound, v_shift, v_max)
         g[:] = 0
     touched[:] = False

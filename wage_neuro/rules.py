@@ -8,6 +8,7 @@ from wage_neuro.errors import SettingError
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
 SHIFT_MAX = 16  # bits of a step's probability
+IMPORTANCE_MAX = 15
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Rules:
         Bits by which a step that would bring a stored weight of half the range, 2**(k_G-2), or more back
         towards 0 is made less likely; in proportion fewer for a smaller weight. So what was learned well is
         forgotten slowly, but always forgotten in the end. 0 treats all weights alike.
+        Source: metaplastic binary networks, Laborieux et al., Nature Communications 12, 2549 (2021).
+    consolidation : int
+        Largest importance of a synapse: bits by which its steps are made less likely. The steps of each
+        synapse are counted, and `layers.consolidate` makes importance of them where a task ends.
+        0 keeps no importance.
     """
 
     batch: int = 128
@@ -57,6 +63,7 @@ class Rules:
     pipelined: bool = False
     feedback: str = "transposed"
     metaplasticity: int = 0
+    consolidation: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -84,8 +91,10 @@ class Rules:
             )
         if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
-        if type(self.metaplasticity) is not int or not 0 <= self.metaplasticity <= SHIFT_MAX:
-            raise SettingError(f"metaplasticity={self.metaplasticity!r}: want bits, 0..{SHIFT_MAX}")
+        for name, most in (("metaplasticity", SHIFT_MAX), ("consolidation", IMPORTANCE_MAX)):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value <= most:
+                raise SettingError(f"{name}={value!r}: want bits, 0..{most}")
 
     @property
     def samples_an_update(self) -> int:

@@ -107,7 +107,7 @@ def updated(S: int, G: int, r: int, m: int, log2_eta: int, bound: int, ternary: 
 
 
 def damped(
-    S: int, G: int, r: int, m: int, log2_eta: int, bound: int, largest: int, bits: int, least: int, half: int
+    S: int, G: int, r: int, m: int, log2_eta: int, largest: int, bound: int, bits: int, least: int, half: int
 ) -> int:
     """New S of a weight that is held on to: the chance of a step is 2**-h times what it would be.
 

@@ -516,17 +516,24 @@ def test_update_of_weights_that_are_held_on_to(k_G, update, metaplasticity, plai
     bound, r = plain.top(k_G), [0, 1, 300, 32768, 65535]
     S = np.arange(-bound, bound + 1, max(1, bound // 64))
     layer = last_layer(len(GRADIENTS), len(S) * len(r), k_G=k_G)
-    importance = (np.arange(layer.n_weights) % 16).astype(np.uint8).reshape(layer.weight_shape)
+    bits = (np.arange(layer.n_weights) % 16).astype(np.uint16).reshape(layer.weight_shape)
+    importance = np.stack([bits, 65530 + bits % 6])
     m, log2_eta, gradients, largest = 13, 3, GRADIENTS, 2 * bound if update == "wide" else 1
     if update == "coincidence":
         m, log2_eta, gradients = None, 0, np.sign(GRADIENTS).tolist()
-    s, rr, new = update_all(layer, S, gradients, r, m, log2_eta, rules, importance)
-    for g, row, bits in zip(gradients, new.tolist(), importance.tolist(), strict=True):
-        of = zip(s, rr, bits, strict=True)
+    held = importance.copy()
+    s, rr, new = update_all(layer, S, gradients, r, m, log2_eta, rules, held)
+    assert np.array_equal(held[0], bits)
+    steps = np.zeros(layer.weight_shape, int)
+    for j, (g, row) in enumerate(zip(gradients, new.tolist(), strict=True)):
+        of = list(zip(s, rr, bits[j].tolist(), strict=True))
+        sizes = (m or 0, log2_eta, largest)
         assert row == [
-            plain.damped(w, g, x, m or 0, log2_eta, bound, largest, b, metaplasticity, 2 ** (k_G - 2))
-            for w, x, b in of
+            plain.damped(w, g, x, *sizes, bound, b, metaplasticity, 2 ** (k_G - 2)) for w, x, b in of
         ]
+        # a step is counted at the ends of the range, too
+        steps[j] = [plain.damped(w, g, x, *sizes, 2**20, b, metaplasticity, 2 ** (k_G - 2)) != w for w, x, b in of]
+    assert np.array_equal(held[1], np.minimum(importance[1] + steps, 65535))
 
 
 def test_what_is_not_held_on_to_is_the_plain_update():
@@ -535,11 +542,24 @@ def test_what_is_not_held_on_to_is_the_plain_update():
     G[::2] = 0
     rules = Rules(batch=1, update="ternary")
     plainly = layers.update(layer, S, G, 15, 3, rules, 0, 0)
-    assert np.array_equal(plainly, layers.update(layer, S, G, 15, 3, rules, 0, 0, np.zeros_like(S, np.uint8)))
+    assert np.array_equal(plainly, layers.update(layer, S, G, 15, 3, rules, 0, 0, np.zeros((2, *S.shape), np.uint16)))
     kept = layers.update(layer, S, G, 15, 3, replace(rules, metaplasticity=16), 0, 0)
     outwards = (np.abs(plainly) > np.abs(S)) | (S == 0)
     assert np.array_equal(kept[outwards], plainly[outwards])
     assert (kept != plainly)[~outwards].any()
+
+
+@pytest.mark.parametrize("samples", [1, 7, 1000])
+def test_importance_of_every_count(samples):
+    """One bit less for half as many steps; never less than it was."""
+    rules = Rules(consolidation=6)
+    steps = np.arange(samples + 1)
+    for before in (0, 3, 6):
+        held = np.stack([np.full_like(steps, before), steps]).astype(np.uint16)
+        new = layers.consolidate(held, samples, rules)
+        of = [max(before, 6 - (len(f"{samples:b}") - len(f"{n:b}"))) if n else before for n in steps]
+        assert new.tolist() == [of, [0] * len(of)]
+        assert new.dtype == np.uint16
 
 
 @pytest.mark.parametrize("log2_eta", [-16, -3, 0, 3, 16])
