@@ -197,6 +197,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "feedback": feedback_table,
     "chip": chip_table,
     "continual": continual_table,
+    "transfer": transfer_table,
     "commands": commands_list,
     "bench": bench_table,
 }
