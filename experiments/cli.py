@@ -23,6 +23,7 @@ from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
+from experiments.transfer.command import transfer
 from wage_neuro import __version__, checkpoint
 from wage_neuro.errors import SettingError, WageError
 from wage_neuro.network import PRESETS
@@ -444,6 +445,7 @@ def binary_spikes(
 app.command("map")(chip_map.map_command)
 export.register(app, console)
 app.command("continual")(continual)
+app.command("transfer")(transfer)
 
 
 @app.command("data")

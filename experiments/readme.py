@@ -17,6 +17,7 @@ from typing import Any
 from experiments.continual.table import continual_table
 from experiments.run_folder import write_text
 from experiments.training import Config
+from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
 from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, Rules
@@ -197,6 +198,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "feedback": feedback_table,
     "chip": chip_table,
     "continual": continual_table,
+    "transfer": transfer_table,
     "commands": commands_list,
     "bench": bench_table,
 }

@@ -23,7 +23,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv
-from wage_neuro.train import Held, State, initial_state
+from wage_neuro.train import Held, State, consolidated, importance_of, initial_state
 
 PART = 64  # samples that are encoded, and answered, together
 
@@ -61,7 +61,7 @@ class _CompiledLayer:
     of a convolution. It follows V unless fixed feedback weights B take its place.
     """
 
-    def __init__(self, layer: Layer, classes: int, rules: Rules, state: State) -> None:
+    def __init__(self, layer: Layer, network: Network, rules: Rules, state: State) -> None:
         self.layer, self.rules, self.bits = layer, rules, layer.bits
         self.is_conv = isinstance(layer.spec, Conv)
         n_out = layer.weight_shape[-1]
@@ -76,13 +76,17 @@ class _CompiledLayer:
         kernels.quantize(self.S, self.bits.k_G - self.bits.k_W, self.bits.weight_max, self.flat_V)
         self.V = self.flat_V[: layer.n_weights].reshape(-1, n_out)
         self.step_max = 1 if rules.update != "wide" else 2 * self.bound
+        held = importance_of(network, state, rules)[layer.index]
+        self.importance, self.counted = (
+            np.zeros((2, 0), np.uint16) if held is None else [_whole_blocks(part, np.uint16) for part in held]
+        )
         self.flat_G = np.zeros(self.S.size, _integer(layer.g_bound(rules.samples_an_update)))
         self.G = self.flat_G[: layer.n_weights].reshape(-1, n_out)
         self.touched = np.zeros(layer.fan_in, bool)
         self.error_held = _held_array(state.error_held[layer.index])
         self.gradient_held = _held_array(state.gradient_held[layer.index])
         self.seed = np.uint64(state.seed)
-        B = feedback_weights(layer, classes, rules, state.seed)
+        B = feedback_weights(layer, network.classes, rules, state.seed)
         self.B = None if B is None else B.astype(np.int8)
         self.W_back = self.B if rules.feedback == "random" and self.B is not None else self.V
         if self.is_conv:
@@ -104,6 +108,10 @@ class _CompiledLayer:
 
     def _turn_weights(self, W: np.ndarray) -> None:
         self.W_back.reshape(W.shape[1], -1)[...] = W.T
+
+    def of_weights(self, flat: np.ndarray) -> np.ndarray:
+        """What the whole blocks hold of each weight, in weight_shape."""
+        return flat[: self.layer.n_weights].reshape(self.layer.weight_shape)
 
     def forward(self, x: _Samples) -> None:
         """Z from x.a, and x.out from Z unless this is the last layer."""
@@ -172,6 +180,9 @@ class _CompiledLayer:
             self.bound,
             self.bits.k_G,
             self.bits.k_W,
+            self.rules.metaplasticity,
+            self.importance,
+            self.counted,
             self.seed,
             self.layer.index,
             step,
@@ -277,7 +288,7 @@ class CompiledEngine:
         prove_gradients(network, self.rules)
         state = state or initial_state(network, seed)
         self._seed, self._step = state.seed, state.step
-        self._layers = [_CompiledLayer(layer, network.classes, self.rules, state) for layer in network.layers]
+        self._layers = [_CompiledLayer(layer, network, self.rules, state) for layer in network.layers]
         self._direct = self.rules.feedback == "direct"
         self.watch(0)
         # a pipeline holds samples in flight, one a slot; a batch is learned before the next enters
@@ -340,14 +351,24 @@ class CompiledEngine:
     @property
     def state(self) -> State:
         return State(
-            tuple(
-                run.S[: run.layer.n_weights].reshape(run.layer.weight_shape).copy() for run in self._layers
-            ),
+            tuple(run.of_weights(run.S).copy() for run in self._layers),
             tuple(_held(run.error_held) for run in self._layers),
             tuple(_held(run.gradient_held) for run in self._layers),
             self._seed,
             self._step,
+            tuple(
+                np.stack([run.of_weights(run.importance), run.of_weights(run.counted)])
+                for run in self._layers
+            )
+            if self.rules.consolidation
+            else None,
         )
+
+    def consolidate(self, updates: int) -> None:
+        state = consolidated(self.network, self.state, updates, self.rules)
+        for run, held in zip(self._layers, state.importance or (), strict=True):
+            run.importance[: run.layer.n_weights] = held[0].reshape(-1)
+            run.counted[:] = 0
 
     def close(self) -> None:
         pass

@@ -370,6 +370,22 @@ def _quotients(g, limit, left, right, q_max, q):
 
 
 @_compiled
+def _damp(s, g, q, metaplasticity, size_shift, importance):
+    """Shift each quotient right by its importance, and, of a step towards 0, by the size of the weight.
+
+    importance : (0,) where there is none; returns the bits that any quotient still has
+    """
+    bits = np.uint32(0)
+    for k in range(g.size):
+        h = np.int64(importance[k]) if importance.size else 0
+        if (s[k] > 0 and g[k] > 0) or (s[k] < 0 and g[k] < 0):
+            h += min(metaplasticity, metaplasticity * abs(np.int64(s[k])) >> size_shift)
+        q[k] >>= np.uint32(h)
+        bits |= q[k]
+    return bits
+
+
+@_compiled
 def _move(s, v, g, q, r, bound, v_shift, v_max):
     """Step S by q, rounded with the random bits r, against the sign of g; then see what V it gives."""
     for k in range(g.size):
@@ -377,6 +393,14 @@ def _move(s, v, g, q, r, bound, v_shift, v_max):
         new = max(-bound, min(bound, s[k] - (dS if g[k] > 0 else -dS)))
         s[k] = new
         v[k] = max(-v_max, min(v_max, _round_shift(new, v_shift)))
+
+
+@_compiled
+def _count(q, r, steps):
+    """One more step wherever `_move` takes one; counts end at their largest."""
+    for k in range(steps.size):
+        if q[k] + r[k] >= 1 << 16 and steps[k] < 0xFFFF:
+            steps[k] += 1
 
 
 @_compiled
@@ -395,13 +419,17 @@ def update(
     bound,
     k_G,
     k_W,
+    metaplasticity,
+    importance,
+    counted,
     seed,
     layer,
     time,
 ):
     """Q_G, the clipped step and Q_W, wherever G is not zero; G and touched are zeros afterwards.
 
-    S, V, G : flat, whole blocks; touched (fan_in,); seed, layer, time : name the random bits
+    S, V, G : flat, whole blocks; importance, counted : likewise, its bits and the steps taken, or both (0,);
+    touched (fan_in,); seed, layer, time : name the random bits
     """
     peak = 0
     for i in range(touched.size):
@@ -429,9 +457,12 @@ def update(
             continue
         g, s, v = G[first : first + size], S[first : first + size], V[first : first + size]
         steps = _quotients(g, limit, left, right, q_max, q)
+        if steps and (metaplasticity or importance.size):
+            steps = _damp(s, g, q, metaplasticity, k_G - 2, importance[first : first + size])
         if steps & 0xFFFF:  # whole steps need no random bits
             philox(seed, _UPDATE, layer, time, first // BLOCK, words[: size // 4])
         if steps:
+            _count(q, r, counted[first : first + size])
             _move(s, v, g, q, r, bound, v_shift, v_max)
         g[:] = 0
     touched[:] = False

@@ -67,6 +67,7 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
         "extra": checkpoint.extra,
     }
     arrays = {f"S{i}": S for i, S in enumerate(state.S)}
+    arrays |= {f"importance{i}": held for i, held in enumerate(state.importance or ())}
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     with written_whole(Path(path)) as file:
         np.savez_compressed(file, header=text, **arrays)
@@ -111,8 +112,12 @@ def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
         signed_input=header["signed_input"],
     )
     rules = Rules(**header["rules"])
-    S = tuple(arrays[f"S{i}"] for i in range(len(arrays)))
+    S = tuple(arrays[f"S{i}"] for i in range(sum(name.startswith("S") for name in arrays)))
     _check_weights(network, rules, S)
+    importance = None
+    if len(arrays) > len(S):
+        importance = tuple(arrays[f"importance{i}"] for i in range(len(S)))
+        _check_importance(network, rules, importance)
     step, seed = header["step"], check_seed(header["seed"])
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise CheckpointError(f"step {step!r}: want a whole number >= 0")
@@ -124,6 +129,7 @@ def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
         tuple(_read_held(held) for held in header["gradient_held"]),
         seed,
         step,
+        importance,
     )
     return Checkpoint(network, rules, state, header["extra"])
 
@@ -143,3 +149,12 @@ def _check_weights(network: Network, rules: Rules, S: tuple[np.ndarray, ...]) ->
     for i, s in enumerate(S):
         if s.dtype != dtype or np.abs(s.astype(np.int32)).max() > bound:
             raise CheckpointError(f"weights of layer {i}: want {np.dtype(dtype)} in -{bound}..{bound}")
+
+
+def _check_importance(network: Network, rules: Rules, importance: tuple[np.ndarray, ...]) -> None:
+    for layer, held in zip(network.layers, importance, strict=True):
+        wanted = (2, *layer.weight_shape)
+        if held.shape != wanted or held.dtype != np.uint16 or held[0].max() > rules.consolidation:
+            raise CheckpointError(
+                f"importance of layer {layer.index}: want uint16 {wanted}, bits in 0..{rules.consolidation}"
+            )

@@ -19,7 +19,7 @@ from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
 from wage_neuro.rules import Rules
-from wage_neuro.train import State, initial_state, predict, train_step
+from wage_neuro.train import State, consolidated, importance_of, initial_state, predict, train_step
 
 
 class Engine(Protocol):
@@ -90,6 +90,14 @@ class ReplayingEngine(Engine, Protocol):
         """What the memory holds now; a copy."""
 
 
+@runtime_checkable
+class ConsolidatingEngine(Engine, Protocol):
+    """An engine that can be told that a task has ended."""
+
+    def consolidate(self, updates: int) -> None:
+        """Hold on to the synapses that moved most in the last `updates`; see `layers.consolidate`."""
+
+
 def check_training_input(
     network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, control: int | Control
 ) -> None:
@@ -144,6 +152,7 @@ class NumpyEngine:
         self.rules = rules or Rules()
         prove_gradients(network, self.rules)
         self._state = state or initial_state(network, seed)
+        importance_of(network, self._state, self.rules)
         self.watch(0)
 
     @property
@@ -182,6 +191,9 @@ class NumpyEngine:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         return predict(self.network, self._state, self.network.encode(images), self._watch)
+
+    def consolidate(self, updates: int) -> None:
+        self._state = consolidated(self.network, self._state, updates, self.rules)
 
     def watch(self, every: int) -> None:
         self._watch = Watch(len(self.network.layers), every)

@@ -265,8 +265,13 @@ def stochastic_update(
     bound: int,
     step_max: int,
     dtype: type,
+    damping: np.ndarray | None = None,
+    steps: np.ndarray | None = None,
 ) -> None:
     """out <- saturate(S - dS), dS = sgn(G) * ((floor(abs(G) * 2**-shift) + r) >> 16), abs(dS) <= step_max.
+
+    damping : bits by which each quotient, cut to step_max, is shifted right before r is added
+    steps : unsigned counts, one higher where dS is not 0; they end at their type's largest
 
     It is worked with the sign on, in units of 2**16: truncation toward zero is floor of the magnitude.
     `dtype` holds step_max * 2**16 exactly; a larger quotient is cut to step_max first, which leaves dS there
@@ -280,11 +285,17 @@ def stochastic_update(
     else:
         np.multiply(G, 2.0 ** (-shift - 16), out=t, casting="unsafe")
     saturate(t, -step_max, step_max)
+    if damping is not None:
+        np.ldexp(t, 16 - damping, out=t)
+        np.trunc(t, out=t)
+        np.multiply(t, 2.0**-16, out=t)
     u = scratch("uniform", G.shape, dtype)
     np.multiply(r, 2.0**-16, out=u, dtype=dtype)
     np.add(t, np.copysign(u, t, out=u), out=t)
     dS = scratch("dS", G.shape, np.int16 if bound + step_max < 2**15 else np.int32)
     np.copyto(dS, t, casting="unsafe")
+    if steps is not None:
+        np.add(steps, (dS != 0) & (steps < np.iinfo(steps.dtype).max), out=steps)
     np.subtract(S, dS, out=dS, casting="unsafe")
     np.clip(dS, -bound, bound, out=dS)
     np.copyto(out, dS, casting="unsafe")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from wage_neuro.errors import SettingError
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
-MAX_NEW_SHIFT = 7
+NEW_SHIFT_MAX = 7
+SHIFT_MAX = 16  # bits of a step's probability
+IMPORTANCE_MAX = 15
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ class Rules:
         For replay, where half of what is learned is recalled: bits by which the output error of new samples
         is shifted right, so that what is new now does not crowd out what is kept. New are every other sample,
         or the first half of each update's samples.
+    metaplasticity : int
+        Bits by which a step that would bring a stored weight of half the range, 2**(k_G-2), or more back
+        towards 0 is made less likely; in proportion fewer for a smaller weight. So what was learned well is
+        forgotten slowly, but always forgotten in the end. 0 treats all weights alike.
+        Source: metaplastic binary networks, Laborieux et al., Nature Communications 12, 2549 (2021).
+    consolidation : int
+        Largest importance of a synapse: bits by which its steps are made less likely. The steps of each
+        synapse are counted, and `layers.consolidate` makes importance of them where a task ends.
+        0 keeps no importance.
     """
 
     batch: int = 128
@@ -57,6 +68,8 @@ class Rules:
     pipelined: bool = False
     feedback: str = "transposed"
     new_shift: int = 0
+    metaplasticity: int = 0
+    consolidation: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -84,8 +97,15 @@ class Rules:
             )
         if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
-        if type(self.new_shift) is not int or not 0 <= self.new_shift <= MAX_NEW_SHIFT:
-            raise SettingError(f"new_shift={self.new_shift!r}: want bits, 0..{MAX_NEW_SHIFT}")
+        shifts = {
+            "new_shift": NEW_SHIFT_MAX,
+            "metaplasticity": SHIFT_MAX,
+            "consolidation": IMPORTANCE_MAX,
+        }
+        for name, most in shifts.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value <= most:
+                raise SettingError(f"{name}={value!r}: want bits, 0..{most}")
         if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % 2:
             raise SettingError(
                 f"batch={self.batch} with new_shift={self.new_shift}: want an even batch, half of it recalled"

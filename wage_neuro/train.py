@@ -9,6 +9,7 @@ import numpy as np
 from wage_neuro import activity, layers
 from wage_neuro.activity import Watch
 from wage_neuro.control import Control, LayerControl, control_of
+from wage_neuro.errors import SettingError
 from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import Kept, Layer
@@ -65,6 +66,7 @@ class State:
         Names every random bit, with the step.
     step : int
         Updates done.
+    importance : (2, *weight_shape) uint16 of each layer, see `layers.no_importance`; None: nothing is held on to
     """
 
     S: tuple[np.ndarray, ...]
@@ -72,6 +74,38 @@ class State:
     gradient_held: tuple[Held, ...]
     seed: int
     step: int = 0
+    importance: tuple[np.ndarray, ...] | None = None
+
+
+def importance_of(network: Network, state: State, rules: Rules) -> tuple[np.ndarray | None, ...]:
+    """Importance of each layer's synapses as the rules have it: none yet where a state has not met the rules.
+
+    Raises
+    ------
+    SettingError
+        If the state has importance that the rules would not keep.
+    """
+    if state.importance is None:
+        return tuple(layers.no_importance(layer, rules) for layer in network.layers)
+    if not rules.consolidation:
+        raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")
+    return state.importance
+
+
+def consolidated(network: Network, state: State, samples: int, rules: Rules) -> State:
+    """Return the state after a task of so many updates has ended: see `layers.consolidate`.
+
+    Raises
+    ------
+    SettingError
+        If the rules keep no importance.
+    """
+    if not rules.consolidation:
+        raise SettingError("consolidation=0: no importance is kept, want 1 or more")
+    held = importance_of(network, state, rules)
+    return replace(
+        state, importance=tuple(layers.consolidate(h, samples, rules) for h in held if h is not None)
+    )
 
 
 def initial_state(network: Network, seed: int = 0) -> State:
@@ -145,6 +179,7 @@ class Learner:
         self.S = list(state.S)
         self.V: list[np.ndarray | None] = [None] * len(self.S)  # made anew when S has changed
         self.held = list(zip(state.error_held, state.gradient_held, strict=True))
+        self.importance = [None if h is None else h.copy() for h in importance_of(network, state, rules)]
 
     def visible(self, layer: Layer) -> np.ndarray:
         """Visible weights of a layer as it stands."""
@@ -173,7 +208,16 @@ class Learner:
         )
         error_held = next_held(error_held, peak, len(E), rules, control.hold)
         S, gradient_held = learn(
-            layer, self.S[i], G, gradient_held, len(E), control, rules, (seed, step), counts
+            layer,
+            self.S[i],
+            G,
+            gradient_held,
+            len(E),
+            control,
+            rules,
+            (seed, step),
+            counts,
+            self.importance[i],
         )
         self.held[i] = error_held, gradient_held
         if S is not self.S[i]:
@@ -183,8 +227,13 @@ class Learner:
     def state(self, step: int) -> State:
         """The state after `step` updates."""
         error_held, gradient_held = zip(*self.held, strict=True)
-        return replace(
-            self.before, S=tuple(self.S), error_held=error_held, gradient_held=gradient_held, step=step
+        return State(
+            tuple(self.S),
+            error_held,
+            gradient_held,
+            self.before.seed,
+            step,
+            tuple(h for h in self.importance if h is not None) or None,
         )
 
 
@@ -243,15 +292,19 @@ def learn(
     rules: Rules,
     seed_step: tuple[int, int],
     counts: np.ndarray | None = None,
+    importance: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Held]:
-    """Update one layer from its gradient over `samples` samples; return S and the held exponent."""
+    """Update one layer from its gradient over `samples` samples; return S and the held exponent.
+
+    importance : its steps are counted in place; see `layers.update`
+    """
     if G is None or control.log2_eta is None:
         return S, held
     exponent = None
     if rules.update != "coincidence":  # whose steps have no scale
         peak = layers.peak(G)
         exponent, held = exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
-    new = layers.update(layer, S, G, exponent, control.log2_eta, rules, *seed_step)
+    new = layers.update(layer, S, G, exponent, control.log2_eta, rules, *seed_step, importance)
     if counts is not None:
         activity.count_updates(counts, S, new)
     return new, held

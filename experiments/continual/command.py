@@ -78,6 +78,31 @@ def continual(
         int,
         typer.Option(help="Bits by which errors of new samples are shifted right beside recalled ones."),
     ] = _DEFAULT.new_shift,
+    metaplasticity: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits by which a large stored weight is less likely to step back towards 0, 0 to 16."
+            "  [default: 2 with `metaplastic`, else 0]",
+            show_default=False,
+        ),
+    ] = None,
+    consolidation: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest importance of a synapse, the bits by which it is less likely to step, 0 to 15."
+            "  [default: 6 with `consolidation`, else 0]",
+            show_default=False,
+        ),
+    ] = None,
+    boundaries: Annotated[
+        bool | None,
+        typer.Option(
+            "--boundaries/--no-boundaries",
+            help="Tell the learner where a task ends, or give it samples and labels alone."
+            "  [default: tell it where it consolidates]",
+            show_default=False,
+        ),
+    ] = None,
     step: Annotated[
         int, typer.Option(help="New samples learned together, with as many recalled; 1: one at a time.")
     ] = _DEFAULT.step,
@@ -138,9 +163,14 @@ def continual(
             raise SettingError(f"seeds={seeds}: want 1 or more")
         if memory is None:
             memory = MEMORY if method in METHODS and METHODS[method].keeps else 0
+        of_method = METHODS.get(method, METHODS["naive"])
+        metaplasticity = of_method.metaplasticity if metaplasticity is None else metaplasticity
+        consolidation = of_method.consolidation if consolidation is None else consolidation
+        boundaries = consolidation > 0 if boundaries is None else boundaries
         config = Config(
             stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
-            probes, loss, margin_of(margin), update, hold, augment, new_shift,
+            probes, loss, margin_of(margin), update, hold, augment, new_shift, metaplasticity, consolidation,
+            boundaries,
         )  # fmt: skip
         numbers = list(range(first_seed, first_seed + seeds))
         folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")

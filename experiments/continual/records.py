@@ -47,9 +47,11 @@ class Record:
 
     @property
     def method(self) -> str:
-        """The method, and its memory if it has one."""
+        """The method, its memory if it has one, and the bits by which it holds on to weights."""
         config = self.runs[0]["config"]
-        return config["method"] + (f" {config['memory']:,}" if config["memory"] else "")
+        method = config["method"] + (f" {config['memory']:,}" if config["memory"] else "")
+        held = [f"{name} {config[name]}" for name in ("metaplasticity", "consolidation") if config.get(name)]
+        return ", ".join([method, *held])
 
     @property
     def so_far(self) -> np.ndarray:

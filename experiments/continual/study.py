@@ -25,7 +25,7 @@ from wage_neuro.activity import Activity
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
-from wage_neuro.engine import Engine, RecallingEngine, ReplayingEngine
+from wage_neuro.engine import ConsolidatingEngine, Engine, RecallingEngine, ReplayingEngine
 from wage_neuro.errors import CheckpointError, EngineError, SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
@@ -55,6 +55,7 @@ class Method:
     frozen : only the last layer learns, from what the random ternary weights below make of an image
     prototypes : in the place of the last layer; the memory is the room for them
     mixed : the tasks come at once
+    metaplasticity, consolidation : bits of both in `Rules` where no others are given
     """
 
     what: str
@@ -63,6 +64,8 @@ class Method:
     frozen: bool = False
     mixed: bool = False
     prototypes: bool = False
+    metaplasticity: int = 0
+    consolidation: int = 0
 
     @property
     def keeps(self) -> bool:
@@ -84,6 +87,10 @@ METHODS = {
         frozen=True,
         prototypes=True,
     ),
+    "metaplastic": Method("the larger a stored weight, the less it moves back towards 0", metaplasticity=2),
+    "consolidation": Method(
+        "synapses that moved much in a task move less after it; needs task boundaries", consolidation=6
+    ),
 }
 
 
@@ -94,7 +101,7 @@ class Config:
     Attributes
     ----------
     stream, scenario, tasks : see `experiments.streams.tasks_of`
-    method : one of METHODS; none of them is told where a task ends
+    method : one of METHODS
     memory : samples that a method that recalls keeps; 0 for the others
     eta : step size, and when in the stream it changes: "8, 2@80%"
     step : new samples that are learned together; 1 learns one sample at a time, recalled ones too
@@ -102,6 +109,8 @@ class Config:
     new_shift : bits by which the output error of new samples is shifted right, where others are recalled
     augment : of new and recalled images, as in training: "crop1" shifts each by up to a pixel
     probes : times in each task that the accuracy is measured on a few test images of the tasks so far
+    metaplasticity, consolidation : see `Rules`; consolidation needs task boundaries
+    boundaries : the learner is told where a task ends; else it gets samples and labels alone
     """
 
     stream: str = "split-mnist"
@@ -123,6 +132,9 @@ class Config:
     hold: int = 5000
     augment: str = "none"
     new_shift: int = 0
+    metaplasticity: int = 0
+    consolidation: int = 0
+    boundaries: bool = False
 
     def __post_init__(self) -> None:
         eta_of(self.eta, 100)
@@ -142,11 +154,24 @@ class Config:
             )
         if self.probes < 0:
             raise SettingError(f"probes={self.probes}: want 0 or more")
+        for name in ("metaplasticity", "consolidation"):
+            if getattr(METHODS[self.method], name) and not getattr(self, name):
+                raise SettingError(f"{name}=0 with method {self.method!r}: want 1 bit or more")
+        if self.consolidation and not self.boundaries:
+            raise SettingError(
+                f"consolidation={self.consolidation} on a stream without task boundaries: it acts where a task"
+                " ends, so want --boundaries"
+            )
+        if self.boundaries and METHODS[self.method].mixed:
+            raise SettingError(f"boundaries with method {self.method!r}: its tasks come at once")
+        _ = self.rules
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
         known = {f.name for f in fields(cls)}
-        if set(values) != known:
+        if (
+            not {"stream", "seed"} <= set(values) <= known
+        ):  # a setting that is newer than the run is not there
             raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
         return cls(**values)
 
@@ -163,6 +188,8 @@ class Config:
             loss=self.loss,
             margin=self.margin,
             new_shift=self.new_shift,
+            metaplasticity=self.metaplasticity,
+            consolidation=self.consolidation,
         )
 
     @property
@@ -281,6 +308,9 @@ class Run:
         if self.method.keeps_logits and not isinstance(engine, RecallingEngine):
             engine.close()
             raise EngineError(f"engine {name!r} with method {self.config.method!r}: it learns labels alone")
+        if self.config.consolidation and not isinstance(engine, ConsolidatingEngine):
+            engine.close()
+            raise EngineError(f"engine {name!r} with consolidation: it cannot be told that a task has ended")
         return engine
 
     @property
@@ -327,7 +357,14 @@ class Run:
         for i in range(0, place - first, part):
             self._learn(engine, images[i : i + part], labels[i : i + part])
             progress.place += part
+        if self.config.consolidation and place in self.stream.ends:
+            assert isinstance(engine, ConsolidatingEngine)
+            engine.consolidate(self._updates_of_task(self.stream.ends.index(place)))
         progress.seconds += time.monotonic() - began
+
+    def _updates_of_task(self, task: int) -> int:
+        samples = np.diff((0, *self.stream.ends))[task] * (2 if self.memory else 1)
+        return int(samples) // self.config.rules.batch
 
     def _learn(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> None:
         step, control = self.config.step, self.control_at(self.progress.place)
@@ -437,7 +474,7 @@ class Run:
             "config": asdict(config),
             "heads": "one a task" if config.scenario == "task" else "one",
             "task id": "at test" if config.scenario == "task" else "never",
-            "task boundaries": "not used",
+            "task boundaries": self._boundaries,
             "measured_on": config.held_out,
             "engine": engine_name,
             "network": str(self.network),
@@ -457,6 +494,12 @@ class Run:
         }
         rows = [("accuracy", row) for row in progress.rows] + [("probe", row) for row in progress.probes]
         return [head, *({"kind": kind, "seed": config.seed, **row} for kind, row in rows)]
+
+    @property
+    def _boundaries(self) -> str:
+        if not self.config.boundaries:
+            return "not told"
+        return "told" if self.config.consolidation else "told, not used"
 
     def summary(self) -> dict[str, float]:
         """The measures of `metrics`; of joint training the final accuracy alone."""

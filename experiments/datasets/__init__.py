@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,8 @@ ALIASES = {"fmnist": "fashion-mnist", "cifar10": "cifar-10"}
 def load(name_or_path: str, data_dir: Path | None = None, download: bool = True) -> Dataset:
     """Read a data set by its name, or an .npz file by its path (its form: `npz.read`).
 
+    `NAME:5-9` takes the classes 5 to 9 alone, numbered from 0.
+
     Files are looked for in data_dir, $WAGE_NEURO_DATA, ../shared/data and the user's cache, and downloaded
     into the cache where they are in none of them. Their md5 must be the published one.
 
@@ -27,10 +30,13 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
     DataError
         If there is no such data set, or its files are missing, damaged or of another form.
 
-    >>> load("digits")
-    Dataset(name='digits', classes=10, signed=False)
+    >>> load("digits"), load("digits:5-9")
+    (Dataset(name='digits', classes=10, signed=False), Dataset(name='digits:5-9', classes=5, signed=False))
     """
     text = str(name_or_path)
+    part = re.fullmatch(r"(.+):(\d{1,9})-(\d{1,9})", text)
+    if part:
+        return load(part[1], data_dir, download).only_classes(int(part[2]), int(part[3]))
     name = ALIASES.get(text.lower(), text.lower())
     if name == "digits":
         return digits.read()

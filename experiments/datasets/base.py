@@ -145,6 +145,29 @@ class Dataset:
             test_labels=self.test_labels[:test],
         )
 
+    def only_classes(self, first: int, last: int) -> Dataset:
+        """Keep the images of the classes first .. last, numbered from 0.
+
+        Raises
+        ------
+        DataError
+            If these are not classes of the data, or a part has no images of them.
+        """
+        if not first <= last < self.classes:
+            raise DataError(f"classes {first}-{last}: {self.name} has classes 0-{self.classes - 1}")
+        train, test = (
+            (first <= labels) & (labels <= last) for labels in (self.train_labels, self.test_labels)
+        )
+        return Dataset(
+            f"{self.name}:{first}-{last}",
+            self.train_images[train],
+            self.train_labels[train] - first,
+            self.test_images[test],
+            self.test_labels[test] - first,
+            last - first + 1,
+            self.signed,
+        )
+
     @property
     def checksum(self) -> str:
         """Sha256 (hex) over shape and bytes of the four arrays, labels as little-endian int64."""

@@ -54,6 +54,13 @@ MODES = {
         batch=12, shift="held", update="ternary", pipelined=True, new_shift=2
     ),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
+    "metaplastic": Rules(batch=1, shift="held", update="ternary", metaplasticity=5),
+    "metaplastic, wide": Rules(batch=16, stored_range="paper", metaplasticity=16),
+    "metaplastic coincidence": Rules(batch=1, shift="held", update="coincidence", metaplasticity=3),
+    "consolidating": Rules(batch=4, shift="held", update="ternary", consolidation=4, metaplasticity=1),
+    "consolidating, pipelined": Rules(
+        batch=4, shift="held", update="coincidence", consolidation=3, pipelined=True
+    ),
 }
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
 
@@ -78,6 +85,11 @@ def assert_agree(assert_same_state, assert_same_arrays, sparse_images):
             assert_same_arrays(counted[0].counts, counted[1].counts, "activity")
             assert_same_arrays(one.predict(images[:21]), other.predict(images[:21]), "logits")
             assert_same_state(one.state, other.state)
+            if rules.consolidation:
+                for engine in (one, other):
+                    engine.consolidate(n // rules.samples_an_update)
+                assert_same_state(one.state, other.state)
+                assert one.state.importance[-1][0].any()
         former = logits[0]
         former[::3], former[1::3, 0] = UNKNOWN, UNKNOWN
         logits = [

@@ -77,8 +77,9 @@ def _without_time(rows):
         replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
         replace(SMALL, method="replay-logits", network="8FC"),
         replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
+        replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
     ],
-    ids=["replay one at a time", "features by tens", "replay with logits", "prototypes"],
+    ids=["replay one at a time", "features by tens", "replay with logits", "prototypes", "consolidation"],
 )
 def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_same_state, assert_same_arrays):
     monkeypatch.setattr("experiments.continual.study.PART", 60)
@@ -152,7 +153,7 @@ def test_record_has_a_row_a_pair_and_what_the_run_needed(tmp_path):
     assert head["memory_bytes"] == 40 * 65
     assert head["samples_learned"] == 2 * head["samples"] == 2 * 1437
     assert 0 < head["weight_updates"] < head["weights"] * head["samples_learned"]
-    assert (head["task id"], head["task boundaries"], head["heads"]) == ("never", "not used", "one")
+    assert (head["task id"], head["task boundaries"], head["heads"]) == ("never", "not told", "one")
     assert "FWT" in head
     path = tmp_path / "record.jsonl"
     records.write(path, [head, *rows])
@@ -206,6 +207,22 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--eta", "8, 2@500"), "want a whole percentage of the stream"),
         (("split-digits", "--seeds", 0), "seeds=0: want 1 or more"),
         (("split-digits", "--probes", -1), "probes=-1: want 0 or more"),
+        (
+            ("split-digits", "--method", "consolidation", "--no-boundaries"),
+            "consolidation=6 on a stream without task boundaries: it acts where a task ends, so want --boundaries",
+        ),
+        (
+            ("split-digits", "--method", "consolidation", "--consolidation", 0),
+            "consolidation=0 with method 'consolidation': want 1 bit or more",
+        ),
+        (("split-digits", "--consolidation", 16), "consolidation=16: want bits, 0..15"),
+        (("split-digits", "--metaplasticity", 17), "metaplasticity=17: want bits, 0..16"),
+        (
+            ("split-digits", "--method", "joint", "--boundaries"),
+            "boundaries with method 'joint': its tasks come",
+        ),
+        (("split-digits", "--tasks", 0), "tasks=0: want 1 or more"),
+        (("digits-to-digits", "--tasks", 3), "tasks=3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
         (("--resume", "nowhere"), "nowhere/study.json: no continual runs to go on with"),
     ],

@@ -106,6 +106,20 @@ def updated(S: int, G: int, r: int, m: int, log2_eta: int, bound: int, ternary: 
     return clip(S - dS if G > 0 else S + dS, -bound, bound)
 
 
+def damped(
+    S: int, G: int, r: int, m: int, log2_eta: int, largest: int, bound: int, bits: int, least: int, half: int
+) -> int:
+    """New S of a weight that is held on to: the chance of a step is 2**-h times what it would be.
+
+    largest : longest step; bits : of h whatever the step's sign; least : bits of a weight of size `half` or more
+    on its way towards 0, in proportion fewer for a smaller one, rounded down
+    """
+    whole = min(abs(G) * Fraction(2) ** (16 + log2_eta - m) // 1, largest * 2**16)
+    h = bits + (min(least, least * abs(S) // half) if S * G > 0 else 0)
+    dS = (whole // 2**h + r) // 2**16
+    return clip(S - dS if G > 0 else S + dS, -bound, bound)
+
+
 def spike(code: int, r: int, log2_probability: int) -> int:
     """Sign of a code with probability abs(code) * 2**log2_probability, by 16 random bits; else 0."""
     return ((code > 0) - (code < 0)) * (r < abs(code) * Fraction(2) ** (16 + log2_probability))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -419,7 +420,7 @@ def test_former_logits_add_their_own_error(margin, plain):
 # --- update ------------------------------------------------------------------------------------------
 
 
-def update_all(layer, S, G, r, m, log2_eta, rules):
+def update_all(layer, S, G, r, m, log2_eta, rules, importance=None):
     """Every S with every G and every r, in one layer: (fan_in, n_out) = (G, S x r)."""
     s, rr = np.repeat(S, len(r)), np.tile(r, len(S))
     stored = np.tile(s, (len(G), 1)).astype(code_dtype(layer.bits.k_G))
@@ -428,7 +429,7 @@ def update_all(layer, S, G, r, m, log2_eta, rules):
         random_bits, "bits16", lambda *a: np.tile(rr, len(G)).astype(np.uint16)[a[4] : a[4] + a[5]]
     ):
         before = stored.copy()
-        new = layers.update(layer, stored, gradient, m, log2_eta, rules, seed=0, step=0)
+        new = layers.update(layer, stored, gradient, m, log2_eta, rules, 0, 0, importance)
         assert np.array_equal(stored, before)
     return s.tolist(), rr.tolist(), new
 
@@ -530,6 +531,65 @@ def test_update_by_coincidence(k_G, stored_range, plain):
         new = layers.update(layer, S, np.full((1, 5), g, np.float32), None, 0, rules, 0, 0)
         assert new.dtype == S.dtype
         assert new[0].tolist() == [plain.clip(s - plain.clip(g, -1, 1), -bound, bound) for s in S[0].tolist()]
+
+
+@pytest.mark.parametrize("metaplasticity", [0, 1, 3, 16])
+@pytest.mark.parametrize("update", ["wide", "ternary", "coincidence"])
+@pytest.mark.parametrize("k_G", [2, 5, 8, 11])
+def test_update_of_weights_that_are_held_on_to(k_G, update, metaplasticity, plain):
+    """Every size of a weight and every importance, towards 0 and away from it."""
+    rules = Rules(batch=1, update=update, stored_range="paper", metaplasticity=metaplasticity)
+    bound, r = plain.top(k_G), [0, 1, 300, 32768, 65535]
+    S = np.arange(-bound, bound + 1, max(1, bound // 64))
+    layer = last_layer(len(GRADIENTS), len(S) * len(r), k_G=k_G)
+    bits = (np.arange(layer.n_weights) % 16).astype(np.uint16).reshape(layer.weight_shape)
+    importance = np.stack([bits, 65530 + bits % 6])
+    m, log2_eta, gradients, largest = 13, 3, GRADIENTS, 2 * bound if update == "wide" else 1
+    if update == "coincidence":
+        m, log2_eta, gradients = None, 0, np.sign(GRADIENTS).tolist()
+    held = importance.copy()
+    s, rr, new = update_all(layer, S, gradients, r, m, log2_eta, rules, held)
+    assert np.array_equal(held[0], bits)
+    steps = np.zeros(layer.weight_shape, int)
+    for j, (g, row) in enumerate(zip(gradients, new.tolist(), strict=True)):
+        of = list(zip(s, rr, bits[j].tolist(), strict=True))
+        sizes = (m or 0, log2_eta, largest)
+        assert row == [
+            plain.damped(w, g, x, *sizes, bound, b, metaplasticity, 2 ** (k_G - 2)) for w, x, b in of
+        ]
+        # a step is counted at the ends of the range, too
+        steps[j] = [
+            plain.damped(w, g, x, *sizes, 2**20, b, metaplasticity, 2 ** (k_G - 2)) != w for w, x, b in of
+        ]
+    assert np.array_equal(held[1], np.minimum(importance[1] + steps, 65535))
+
+
+def test_what_is_not_held_on_to_is_the_plain_update():
+    layer = last_layer(40, 30)
+    S, G = codes((40, 30), 8, 1).clip(-64, 64), codes((40, 30), 16, 2).astype(np.float32)
+    G[::2] = 0
+    rules = Rules(batch=1, update="ternary")
+    plainly = layers.update(layer, S, G, 15, 3, rules, 0, 0)
+    assert np.array_equal(
+        plainly, layers.update(layer, S, G, 15, 3, rules, 0, 0, np.zeros((2, *S.shape), np.uint16))
+    )
+    kept = layers.update(layer, S, G, 15, 3, replace(rules, metaplasticity=16), 0, 0)
+    outwards = (np.abs(plainly) > np.abs(S)) | (S == 0)
+    assert np.array_equal(kept[outwards], plainly[outwards])
+    assert (kept != plainly)[~outwards].any()
+
+
+@pytest.mark.parametrize("samples", [1, 7, 1000])
+def test_importance_of_every_count(samples):
+    """One bit less for half as many steps; never less than it was."""
+    rules = Rules(consolidation=6)
+    steps = np.arange(samples + 1)
+    for before in (0, 3, 6):
+        held = np.stack([np.full_like(steps, before), steps]).astype(np.uint16)
+        new = layers.consolidate(held, samples, rules)
+        of = [max(before, 6 - (len(f"{samples:b}") - len(f"{n:b}"))) if n else before for n in steps]
+        assert new.tolist() == [of, [0] * len(of)]
+        assert new.dtype == np.uint16
 
 
 @pytest.mark.parametrize("log2_eta", [-16, -3, 0, 3, 16])

@@ -1,0 +1,151 @@
+"""`wage-neuro transfer`: a trained network learns another data set from few examples."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from experiments import run_folder
+from experiments.continual.command import FASTEST, STOPPED
+from experiments.training import margin_of
+from experiments.transfer import pictures
+from experiments.transfer.study import LEARNERS, RECORD, Cell, Config, Study, accuracies
+from wage_neuro.errors import SettingError
+
+PICTURE = "transfer.png"
+
+_DEFAULT = Config("")
+
+
+def transfer(
+    context: typer.Context,
+    trained: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN", help="Folder of a run, or a checkpoint file.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="What it learns now: a data set as in `train`; `mnist:5-9` takes some classes alone.",
+            show_default=False,
+        ),
+    ] = None,
+    examples: Annotated[str, typer.Option(help="Of each class; `all` takes all.")] = _DEFAULT.examples,
+    passes: Annotated[
+        int, typer.Option(help="Over the examples, as many as fit in --samples; at least one.")
+    ] = _DEFAULT.passes,
+    samples: Annotated[int, typer.Option(help="Most that a learner gets.")] = _DEFAULT.samples,
+    eta: Annotated[
+        str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.")
+    ] = _DEFAULT.eta,
+    loss: Annotated[str, typer.Option(help="`one-sided` or `sse`.")] = _DEFAULT.loss,
+    margin: Annotated[
+        str, typer.Option(help="Skip samples whose right output leads by this share of the target.")
+    ] = "3/8",
+    update: Annotated[str, typer.Option(help="`ternary`, `coincidence` or `wide`.")] = _DEFAULT.update,
+    hold: Annotated[
+        int, typer.Option(help="Samples below an exponent before it steps down.")
+    ] = _DEFAULT.hold,
+    seeds: Annotated[int, typer.Option(help="Draws of examples and new weights.")] = _DEFAULT.seeds,
+    first_seed: Annotated[int, typer.Option(help="The first of them.")] = 0,
+    validation: Annotated[
+        int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
+    ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="`compiled`, `numpy` or `lava`: the same bits at different speeds.")
+    ] = FASTEST,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder with data sets.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder.  [default: runs/transfer-RUN-DATA]", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the study in this folder.", show_default=False)
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Let a trained network learn another data set, one sample at a time, from few examples and from all.
+
+    Three learners: all layers of the trained network, its output layer alone, and one from scratch.
+    """
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if record:
+        run_folder.check_writable(record)
+    if resume:
+        _refuse_other_settings(context)
+        study = Study.resume(resume, data_dir)
+    else:
+        if trained is None or data is None:
+            missing = (
+                "trained network: want the folder of a run" if trained is None else "data: want --data NAME"
+            )
+            raise SettingError(f"no {missing}, such as wage-neuro transfer runs/mnist --data fashion-mnist")
+        config = Config(
+            data, examples, first_seed, seeds, passes, samples, eta, loss, margin_of(margin), update, hold,
+            validation,
+        )  # fmt: skip
+        name = f"transfer-{trained.stem}-{Path(data).stem.replace(':', '-')}"
+        study = Study.start(trained, config, run or run_folder.free(Path("runs") / name), engine, data_dir)
+    if not _run(console, study, engine):
+        console.print(f"stopped; go on with: wage-neuro transfer --resume {shlex.quote(str(study.folder))}")
+        raise typer.Exit(STOPPED)
+    if record:
+        run_folder.write_text(record, (study.folder / RECORD).read_text())
+    pictures.draw(study.folder / PICTURE, study.rows)
+    console.print(_table(study))
+    console.print(f"{RECORD} and {PICTURE} are in {study.folder}")
+
+
+def _run(console: Console, study: Study, engine: str) -> bool:
+    left = study.left
+    with Progress(
+        TextColumn("{task.fields[what]}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples"),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+    ) as bar:
+        task = bar.add_task("", total=sum(map(study.samples_of, left)), what="")
+        before = {"cell": None, "samples": 0}
+
+        def show(cell: Cell, seen: int) -> None:
+            if cell != before["cell"]:
+                before.update(cell=cell, samples=0)
+            what = f"seed {cell.seed}, {cell.shot} of each class, {cell.learner}"
+            bar.update(task, advance=seen - before["samples"], what=what)
+            before["samples"] = seen
+
+        return study.run(engine, show)
+
+
+def _table(study: Study) -> Table:
+    head = study.rows[0]
+    table = Table(
+        "examples of each class",
+        *(pictures.LABELS[learner] for learner in LEARNERS),
+        title=f"{head['from']} to {head['config']['data']}: {head['network']}, {head['measured_on']} accuracy, %",
+    )
+    for shot in study.config.shots:
+        cells = (pictures.mean_and_spread(accuracies(study.rows, learner, shot)) for learner in LEARNERS)
+        table.add_row(shot, *cells)
+    return table
+
+
+def _refuse_other_settings(context: typer.Context) -> None:
+    """A resumed study keeps its settings: an option that would change one is an error, not ignored."""
+    free = {"resume", "engine", "data_dir", "record"}
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in free and source is not None and source.name == "COMMANDLINE":
+            option = {"trained": "RUN"}.get(name, f"--{name.replace('_', '-')}")
+            raise SettingError(f"{option} with --resume: a resumed study keeps its settings")

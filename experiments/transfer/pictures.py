@@ -1,0 +1,68 @@
+"""Picture and table of transfer studies."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
+from wage_neuro.files import written_whole
+
+LABELS = {"pretrained": "pretrained", "frozen": "pretrained, features frozen", "scratch": "from scratch"}
+
+
+def draw(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Draw accuracy against examples of each class: mean over seeds, band of their range."""
+    from matplotlib.figure import Figure
+
+    head = rows[0]
+    shots = Config(**head["config"]).shots
+    places = [head["training_images"] / head["classes"] if shot == ALL else int(shot) for shot in shots]
+    figure = Figure(figsize=(6.6, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for learner in LEARNERS:
+        values = [accuracies(rows, learner, shot) for shot in shots]
+        means = [statistics.mean(v) for v in values]
+        (line,) = axes.plot(places, means, "o-", markersize=4, label=LABELS[learner])
+        low, high = [min(v) for v in values], [max(v) for v in values]
+        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2)
+    seeds = f"{head['config']['seeds']} seeds" if head["config"]["seeds"] > 1 else "1 seed"
+    axes.set(
+        title=f"{head['from']} to {head['config']['data']}: {head['network']}, all integers, {seeds}",
+        xlabel="examples of each class",
+        ylabel=f"{head['measured_on']} accuracy (%)",
+        xscale="log",
+    )
+    axes.set_xticks(
+        places, [f"all\n({p:,.0f})" if s == ALL else s for s, p in zip(shots, places, strict=True)]
+    )
+    axes.minorticks_off()
+    axes.grid(True, alpha=0.25)
+    axes.legend(frameon=False, loc="lower right")
+    with written_whole(path) as file:
+        figure.savefig(file, format="png", dpi=130)
+
+
+def transfer_table(folder: Path) -> str:
+    """A row a learner of every record in `folder`/transfer: test accuracy against examples of each class."""
+    found = [read(path) for path in sorted((folder / "transfer").glob("*.jsonl"))]
+    found = [rows for rows in found if rows[0]["measured_on"] == "test"]
+    shots = list(dict.fromkeys(shot for rows in found for shot in Config(**rows[0]["config"]).shots))
+    heads = " | ".join(shots)
+    lines = [f"| from, to | network | start | {heads} |", "|---|---|---|" + "---|" * len(shots)]
+    for rows in found:
+        head = rows[0]
+        name = head["network"].replace("-F-", "-").removeprefix("F-")
+        for learner in LEARNERS:
+            cells = " | ".join(mean_and_spread(accuracies(rows, learner, shot)) for shot in shots)
+            lines.append(
+                f"| {head['from']}, {head['config']['data']} | {name} | {LABELS[learner]} | {cells} |"
+            )
+    return "\n".join(lines)
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """Mean, and standard deviation where there are several; nothing for none."""
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}" if values else ""

@@ -1,0 +1,337 @@
+"""What is learned of a data set helps with another: few examples, one sample at a time, on the chip's terms.
+
+Three learners get the same examples in the same order: one starts from the hidden weights of a trained network
+and learns on in every layer, one keeps those as fixed features and learns the output layer alone, one starts
+from scratch. All draw the same output layer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import datasets, run_folder
+from experiments.continual.study import eta_of
+from experiments.datasets import Dataset
+from experiments.engines import make_engine
+from experiments.stopping import stops_on_signals
+from wage_neuro import checkpoint
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.control import Control
+from wage_neuro.errors import CheckpointError, DataError, SettingError
+from wage_neuro.network import Network
+from wage_neuro.random_bits import STREAM, permutation, words
+from wage_neuro.rules import Rules
+from wage_neuro.specs import Dense
+from wage_neuro.train import State, initial_state
+
+RECORD = "record.jsonl"
+LEARNERS = {
+    "pretrained": "starts from the trained hidden layers, all layers learn",
+    "frozen": "keeps the trained hidden layers, the output layer learns",
+    "scratch": "starts from drawn weights, all layers learn",
+}
+ALL = "all"
+PART = 500  # samples that the engine is given at once
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a transfer study is; all of it decides the bits.
+
+    Attributes
+    ----------
+    data : what is learned, as `experiments.datasets.load` takes it
+    examples : of each class; "1, 5, all"
+    seed, seeds : the first seed and how many; a seed draws the examples, their order and the new weights
+    passes : over the examples, as many as fit in `samples`; at least one
+    samples : most that a learner gets
+    eta : step size, and when in the samples it changes: "8, 2@80%"
+    validation : training images that stand in for the test images
+    """
+
+    data: str
+    examples: str = "1, 5, 25, 100, all"
+    seed: int = 0
+    seeds: int = 3
+    passes: int = 20
+    samples: int = 60_000
+    eta: str = "8, 4@50%, 2@75%, 1@90%"
+    loss: str = "one-sided"
+    margin: int = 3
+    update: str = "ternary"
+    hold: int = 5000
+    validation: int = 0
+
+    def __post_init__(self) -> None:
+        eta_of(self.eta, 100)
+        for name in ("seeds", "passes", "samples"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name}={getattr(self, name)}: want 1 or more")
+        _ = self.shots, self.rules
+
+    @cached_property
+    def shots(self) -> tuple[str, ...]:
+        """Examples of each class, one number of them after the other, or 'all'."""
+        parts = tuple(part.strip() for part in self.examples.split(","))
+        for part in parts:
+            if part != ALL and not re.fullmatch(r"[1-9]\d{0,8}", part):
+                raise SettingError(f"examples {part!r}: want numbers of 1 or more, or all, such as 1, 5, all")
+        return parts
+
+    @property
+    def rules(self) -> Rules:
+        """One sample at a time."""
+        return Rules(1, "held", self.hold, self.update, loss=self.loss, margin=self.margin)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The network that was trained before, and where: its data, and a checksum of its weights."""
+
+    network: Network
+    S: tuple[np.ndarray, ...]
+    stored_range: str
+    data: str
+    accuracy: float | None
+
+    @classmethod
+    def read(cls, run: Path) -> Source:
+        """Read a run folder or a checkpoint file."""
+        return cls.of(checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run))
+
+    @classmethod
+    def of(cls, saved: Checkpoint) -> Source:
+        """Take what is needed of a checkpoint."""
+        name = saved.extra.get("config", {}).get("data", "unknown data")
+        curve = saved.extra.get("progress", {}).get("curve") or [{}]
+        return cls(
+            saved.network, saved.state.S, saved.rules.stored_range, Path(name).name, curve[-1].get("accuracy")
+        )
+
+    def fitted_to(self, data: Dataset) -> Network:
+        """Return the network with an output for each class of the data.
+
+        Raises
+        ------
+        DataError
+            If its images are of another form.
+        """
+        shape = data.train_images.shape[1:]
+        if self.network.input_shape != shape or self.network.signed_input != data.signed:
+            raise DataError(
+                f"{data.name}: images of {_form(shape, data.signed)}; this network learned images of"
+                f" {_form(self.network.input_shape, self.network.signed_input)}"
+            )
+        specs = (*self.network.specs[:-1], Dense(data.classes))
+        return Network(specs, self.network.input_shape, self.network.bits, data.signed)
+
+    def state(self, network: Network, learner: str, seed: int) -> State:
+        """Return where a learner begins."""
+        fresh = initial_state(network, seed)
+        return fresh if learner == "scratch" else replace(fresh, S=(*self.S[:-1], fresh.S[-1]))
+
+
+def _form(shape: tuple[int, ...], signed: bool) -> str:
+    return f"{' x '.join(map(str, shape))}, {'signed' if signed else 'unsigned'}"
+
+
+def draw_examples(labels: np.ndarray, shot: str, seed: int) -> np.ndarray:
+    """Indices of so many examples of each class, in the order in which a seed draws them.
+
+    Fewer examples are the first of more. The order is a function of the seed and the index alone.
+
+    Raises
+    ------
+    SettingError
+        If a class has fewer.
+
+    >>> sorted(draw_examples(np.array([0, 0, 0, 1, 1]), "2", seed=1)[:1] < 5)
+    [True]
+    """
+    order = np.argsort(words(seed, STREAM, 0, 0, 0, len(labels)), kind="stable")
+    if shot == ALL:
+        return order
+    fewest = np.bincount(labels).min()
+    if int(shot) > fewest:
+        raise SettingError(f"examples {shot}: a class has {fewest} training images")
+    mine = [order[labels[order] == label][: int(shot)] for label in np.unique(labels)]
+    return order[np.isin(order, np.concatenate(mine))]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One learner, of one seed, with so many examples of each class."""
+
+    shot: str
+    learner: str
+    seed: int
+
+
+class Study:
+    """Every cell of a study, in a folder that holds what is finished."""
+
+    def __init__(self, folder: Path, config: Config, source: Source, data: Dataset, rows: list[dict]) -> None:
+        self.folder, self.config, self.source, self.data, self.rows = folder, config, source, data, rows
+        self.network = source.fitted_to(data)
+        self.stop_wanted = False
+        for shot in config.shots:
+            draw_examples(data.train_labels, shot, config.seed)
+
+    @classmethod
+    def start(
+        cls, run: Path, config: Config, folder: Path, engine: str, data_dir: Path | None = None
+    ) -> Study:
+        """Begin a study of the network in `run`; its source stays in the folder, so that it can be resumed."""
+        saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
+        study = cls(folder, config, Source.of(saved), _load(config, data_dir), [])
+        study.rows.append(study.head(engine))
+        if (folder / RECORD).exists():
+            raise SettingError(
+                f"run folder {folder}: it holds a study already; --resume {folder} goes on with it"
+            )
+        run_folder.prepare(folder, new=True)
+        checkpoint.save(folder / run_folder.CHECKPOINT, saved)
+        study.write()
+        return study
+
+    @classmethod
+    def resume(cls, folder: Path, data_dir: Path | None = None) -> Study:
+        """Go on with the study in a folder, from the cell that it was stopped in.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, it is damaged, or its data has changed.
+        """
+        rows = read(folder / RECORD, CheckpointError)
+        known = {f.name for f in fields(Config)}
+        if set(rows[0]["config"]) != known:
+            raise CheckpointError(
+                f"{folder / RECORD}: settings {sorted(rows[0]['config'])}: want {sorted(known)}"
+            )
+        config = Config(**rows[0]["config"])
+        data = _load(config, data_dir)
+        if data.checksum != rows[0]["data_sha256"]:
+            raise CheckpointError(f"{folder}: the data of {config.data!r} has changed since this study began")
+        return cls(folder, config, Source.read(folder), data, rows)
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell, seed after seed."""
+        for seed in range(self.config.seed, self.config.seed + self.config.seeds):
+            for shot in self.config.shots:
+                for learner in LEARNERS:
+                    yield Cell(shot, learner, seed)
+
+    @property
+    def left(self) -> list[Cell]:
+        """Cells that are not finished."""
+        done = {(row["examples"], row["learner"], row["seed"]) for row in self.rows[1:]}
+        return [cell for cell in self.cells() if (cell.shot, cell.learner, cell.seed) not in done]
+
+    def samples_of(self, cell: Cell) -> int:
+        """Samples that a cell learns."""
+        n = len(draw_examples(self.data.train_labels, cell.shot, cell.seed))
+        return n * max(1, min(self.config.passes, self.config.samples // n))
+
+    def run(self, engine: str, report: Callable[[Cell, int], None] = lambda cell, seen: None) -> bool:
+        """Do what is left; return whether all of it is done. `report` gets a cell and its samples so far.
+
+        Ctrl-C and SIGTERM end it; the cell in hand is begun anew when it goes on.
+        """
+        with stops_on_signals(self):
+            for cell in self.left:
+                row = self._learn(cell, engine, report)
+                if row is None:
+                    return False
+                self.rows.append(row)
+                self.write()
+        return True
+
+    def _learn(self, cell: Cell, engine: str, report: Callable[[Cell, int], None]) -> dict[str, Any] | None:
+        config, data, L = self.config, self.data, len(self.network.layers)
+        chosen = draw_examples(data.train_labels, cell.shot, cell.seed)
+        total = self.samples_of(cell)
+        eta, seen = eta_of(config.eta, total), 0
+        rules = replace(config.rules, stored_range=self.source.stored_range)
+        begin = self.source.state(self.network, cell.learner, cell.seed)
+        frozen = L - 1 if cell.learner == "frozen" else 0
+        with make_engine(engine, self.network, rules, begin) as machine:
+            while seen < total:
+                order = chosen[permutation(cell.seed, seen // len(chosen), len(chosen))]
+                for first in range(0, len(order), PART):
+                    if self.stop_wanted:
+                        return None
+                    part, log2_eta = order[first : first + PART], eta.log2_at(seen)
+                    control = Control((*(None,) * frozen, *(log2_eta,) * (L - frozen)))
+                    machine.train(data.train_images[part], data.train_labels[part], control)
+                    seen += len(part)
+                    report(cell, seen)
+            answers = machine.predict(data.test_images).argmax(axis=1)
+        return {
+            "kind": "result",
+            "seed": cell.seed,
+            "examples": cell.shot,
+            "learner": cell.learner,
+            "samples": total,
+            "accuracy": float((answers == data.test_labels).mean()),
+        }
+
+    def head(self, engine: str) -> dict[str, Any]:
+        """The first row of the record: what the study is."""
+        return {
+            "kind": "transfer",
+            "config": asdict(self.config),
+            "from": self.source.data,
+            "from_accuracy": self.source.accuracy,
+            "network": str(self.network),
+            "weights": self.network.n_weights,
+            "training_images": len(self.data.train_labels),
+            "classes": self.data.classes,
+            "measured_on": "validation" if self.config.validation else "test",
+            "data_sha256": self.data.checksum,
+            "engine": engine,
+            "versions": run_folder.versions(),
+        }
+
+    def write(self) -> None:
+        """Write the record as far as it is."""
+        run_folder.write_text(self.folder / RECORD, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+
+def _load(config: Config, data_dir: Path | None) -> Dataset:
+    data = datasets.load(config.data, data_dir)
+    return data.split(config.validation) if config.validation else data
+
+
+def read(path: Path, problem: type[DataError] | type[CheckpointError] = DataError) -> list[dict[str, Any]]:
+    """Read a record: the row of the study, then one a cell.
+
+    Raises
+    ------
+    DataError, or what `problem` names
+        If there is none, or it is damaged.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        if rows[0]["kind"] != "transfer" or not all(
+            {"examples", "learner", "seed", "accuracy"} <= row.keys() for row in rows[1:]
+        ):
+            raise ValueError("its rows are of another form")
+    except OSError as error:
+        raise problem(f"{path}: no transfer study to read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise problem(f"{path}: damaged ({error})") from None
+    return rows
+
+
+def accuracies(rows: list[dict[str, Any]], learner: str, shot: str) -> list[float]:
+    """Accuracy, %, of each seed that is finished."""
+    return [100 * r["accuracy"] for r in rows[1:] if (r["learner"], r["examples"]) == (learner, shot)]
