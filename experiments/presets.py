@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -124,19 +124,25 @@ class Job:
     folder: Path
 
 
-def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path) -> list[Job]:
+def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequence[str] = ()) -> list[Job]:
     """Return the runs of the experiment called `name`, label by label, seed by seed.
+
+    only : labels of the settings wanted, in their order; none is all of them
 
     Raises
     ------
     SettingError
-        If there is no such experiment.
+        If there is no such experiment, or it has no such label.
     """
     if name not in EXPERIMENTS:
         raise SettingError(f"experiment {name!r}: want {', '.join(EXPERIMENTS)}")
+    settings = EXPERIMENTS[name]
+    for label in only:
+        if label not in settings:
+            raise SettingError(f"setting {label!r} of {name}: want {', '.join(settings)}")
     return [
-        Job(label, replace(scale.of(config), seed=seed), folder / f"{label}-s{seed}")
-        for label, config in EXPERIMENTS[name].items()
+        Job(label, replace(scale.of(settings[label]), seed=seed), folder / f"{label}-s{seed}")
+        for label in only or settings
         for seed in seeds
     ]
 
