@@ -162,6 +162,9 @@ def train(
             " `direct` from the last layer to each."
         ),
     ] = "transposed",
+    gamma: Annotated[
+        int, typer.Option(help="Errors above the gamma-th part of the largest saturate: 1, 2, 4 .. 128.")
+    ] = 1,
     augment: Annotated[
         str,
         typer.Option(
@@ -218,6 +221,7 @@ def train(
             margin_of(settings["margin"]),
             pipelined,
             feedback,
+            gamma,
         )
         config = Config(
             data,

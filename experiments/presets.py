@@ -25,6 +25,7 @@ from wage_neuro import kernels
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
 from wage_neuro.network import PRESETS as NETWORKS
+from wage_neuro.rules import Rules
 
 MNIST = Config("mnist", "lenet", epochs=100, eta="1")
 CIFAR10 = Config("cifar-10", "vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
@@ -58,6 +59,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "svhn-vgg": {"2888": SVHN},
     "gradient-bits": {f"k_G={k}": _gradient_bits(k) for k in range(2, 13)},
     "errors-bits": {f"k_E={k}": replace(CIFAR10, bits=str(Bits(k_E=k))) for k in range(4, 16)},
+    "error-window": {f"gamma={n}": replace(CIFAR10, rules=Rules(gamma=n)) for n in (1, 2, 4, 8)},
 }
 """Runs of each experiment, by what tells them apart."""
 

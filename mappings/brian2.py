@@ -588,6 +588,8 @@ def _check(network: Network, rules: Rules, slots: int) -> None:
     prove_gradients(network, rules)
     if rules.feedback != "transposed":
         raise SettingError(f"feedback={rules.feedback!r}: the brian2 engine has 'transposed' only")
+    if rules.gamma != 1:
+        raise SettingError(f"gamma={rules.gamma}: the brian2 engine has 1 only")
     for layer in network.layers:
         synapses = slots * layer.positions * layer.n_weights
         if synapses > MAX_SYNAPSES:

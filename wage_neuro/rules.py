@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wage_neuro.errors import SettingError
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
+GAMMAS = tuple(1 << n for n in range(8))
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Rules:
         Without it, batch = 1 learns one sample at a time strictly: each leaves before the next one enters.
     feedback : 'transposed', 'random' or 'direct'
         How the error reaches the layers below, see `wage_neuro.feedback`.
+    gamma : 1, 2, 4 .. 128
+        Q_E divides an error by Shift / gamma: those above the gamma-th part of the largest saturate.
     """
 
     batch: int = 128
@@ -51,6 +54,7 @@ class Rules:
     margin: int = 0
     pipelined: bool = False
     feedback: str = "transposed"
+    gamma: int = 1
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -78,6 +82,14 @@ class Rules:
             )
         if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
             raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
+
+        if type(self.gamma) is not int or self.gamma not in GAMMAS:
+            raise SettingError(f"gamma={self.gamma!r}: want {', '.join(map(str, GAMMAS))}")
+
+    @property
+    def log2_gamma(self) -> int:
+        """Powers of two by which the upper boundary of the errors is lowered."""
+        return self.gamma.bit_length() - 1
 
     @property
     def samples_an_update(self) -> int:
