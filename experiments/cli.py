@@ -163,6 +163,9 @@ def train(
             " `direct` from the last layer to each."
         ),
     ] = "transposed",
+    gamma: Annotated[
+        int, typer.Option(help="Errors above the gamma-th part of the largest saturate: 1, 2, 4 .. 128.")
+    ] = 1,
     augment: Annotated[
         str,
         typer.Option(
@@ -219,6 +222,7 @@ def train(
             margin_of(settings["margin"]),
             pipelined,
             feedback,
+            gamma,
         )
         config = Config(
             data,
@@ -317,6 +321,9 @@ def experiment(
         typer.Option(help="Smaller than the paper's: `epochs=30,width=1/4,images=10000`, or some of these."),
     ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each setting, with seeds 0, 1, ...")] = 1,
+    only: Annotated[
+        str, typer.Option(help="Some of its settings, in this order: `k_G=8,k_G=2`.  [default: all]")
+    ] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in its own process.")] = 1,
     engine: EngineName = "numpy",
     device: Device = None,
@@ -326,7 +333,13 @@ def experiment(
     data_dir: DataDir = None,
 ) -> None:
     """Run one of the paper's experiments; what was stopped goes on, what is finished is not run again."""
-    work = presets.jobs(name, presets.Scale.parse(scale), range(seeds), folder or Path("runs") / name)
+    work = presets.jobs(
+        name,
+        presets.Scale.parse(scale),
+        range(seeds),
+        folder or Path("runs") / name,
+        [label.strip() for label in only.split(",") if label.strip()],
+    )
     console.print(f"{name}: {len(work)} runs, engine {engine}")
 
     def report(job: presets.Job, ended: bool) -> None:

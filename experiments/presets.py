@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +25,7 @@ from wage_neuro import kernels
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
 from wage_neuro.network import PRESETS as NETWORKS
+from wage_neuro.rules import Rules
 
 MNIST = Config("mnist", "lenet", epochs=100, eta="1")
 CIFAR10 = Config("cifar-10", "vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
@@ -58,6 +59,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "svhn-vgg": {"2888": SVHN},
     "gradient-bits": {f"k_G={k}": _gradient_bits(k) for k in range(2, 13)},
     "errors-bits": {f"k_E={k}": replace(CIFAR10, bits=str(Bits(k_E=k))) for k in range(4, 16)},
+    "error-window": {f"gamma={n}": replace(CIFAR10, rules=Rules(gamma=n)) for n in (1, 2, 4, 8)},
 }
 """Runs of each experiment, by what tells them apart."""
 
@@ -124,19 +126,25 @@ class Job:
     folder: Path
 
 
-def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path) -> list[Job]:
+def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequence[str] = ()) -> list[Job]:
     """Return the runs of the experiment called `name`, label by label, seed by seed.
+
+    only : labels of the settings wanted, in their order; none is all of them
 
     Raises
     ------
     SettingError
-        If there is no such experiment.
+        If there is no such experiment, or it has no such label.
     """
     if name not in EXPERIMENTS:
         raise SettingError(f"experiment {name!r}: want {', '.join(EXPERIMENTS)}")
+    settings = EXPERIMENTS[name]
+    for label in only:
+        if label not in settings:
+            raise SettingError(f"setting {label!r} of {name}: want {', '.join(settings)}")
     return [
-        Job(label, replace(scale.of(config), seed=seed), folder / f"{label}-s{seed}")
-        for label, config in EXPERIMENTS[name].items()
+        Job(label, replace(scale.of(settings[label]), seed=seed), folder / f"{label}-s{seed}")
+        for label in only or settings
         for seed in seeds
     ]
 

@@ -76,6 +76,7 @@ def learning(rules: dict[str, Any]) -> str:
     words += [f"{feedback} feedback"] if feedback != "transposed" else []
     words += ["one-sided error"] if rules.get("loss") == "one-sided" else []
     words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
+    words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
     return ", ".join(words)
 
 

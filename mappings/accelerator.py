@@ -228,7 +228,8 @@ class _Layer:
         D = message.view(-1, *layer.out_shape)
         if kept.saturated is not None:
             D = D.masked_fill(kept.saturated, 0)
-        scale = self.error.scale(kernels.peak(D), layer.bits.k_E - 1, len(D), hold)
+        shift = layer.bits.k_E - 1 + self.rules.log2_gamma
+        scale = self.error.scale(kernels.peak(D), shift, len(D), hold)
         E = torch.round(D * scale).clamp_(-top, top).to(self.types.codes)
         return E if kept.active is None else E * kept.active
 

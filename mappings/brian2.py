@@ -590,6 +590,8 @@ def _check(network: Network, rules: Rules, slots: int) -> None:
         raise SettingError(f"new_shift={rules.new_shift}: the brian2 engine recalls no samples")
     if rules.feedback != "transposed":
         raise SettingError(f"feedback={rules.feedback!r}: the brian2 engine has 'transposed' only")
+    if rules.gamma != 1:
+        raise SettingError(f"gamma={rules.gamma}: the brian2 engine has 1 only")
     for layer in network.layers:
         synapses = slots * layer.positions * layer.n_weights
         if synapses > MAX_SYNAPSES:

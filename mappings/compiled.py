@@ -150,6 +150,7 @@ class _CompiledLayer:
             len(E),
             hold,
             self.bits.k_E,
+            self.rules.log2_gamma,
             E.reshape(-1),
         ):
             return False

@@ -232,8 +232,11 @@ def calm_new(D, first, new_samples, shift):
 
 
 @_compiled
-def error_codes(D, gate, held, samples, hold, k_E, E):
-    """Q_E and the masks of clip and ReLU; D, gate, E flat. Returns whether any code is not zero."""
+def error_codes(D, gate, held, samples, hold, k_E, log2_gamma, E):
+    """Q_E and the masks of clip and ReLU; D, gate, E flat. Returns whether any code is not zero.
+
+    Errors above 2**-log2_gamma of the exponent's saturate.
+    """
     peak = 0
     for p in range(D.size):
         if gate[p] == SATURATED:
@@ -242,7 +245,7 @@ def error_codes(D, gate, held, samples, hold, k_E, E):
     exponent = _exponent(peak, held, samples, hold)
     if exponent == NONE or peak == 0:
         return False
-    shift, top, any_code = exponent - (k_E - 1), (1 << (k_E - 1)) - 1, False
+    shift, top, any_code = exponent - log2_gamma - (k_E - 1), (1 << (k_E - 1)) - 1, False
     # of a shift to the left more than this saturates
     limit = top if shift < 0 else peak
     for p in range(D.size):

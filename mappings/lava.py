@@ -535,6 +535,7 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         (rules.shift != "held", f"shift={rules.shift!r}", "want 'held', as no sample waits for others"),
         (rules.feedback != "transposed", f"feedback={rules.feedback!r}", "want 'transposed'"),
         (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
+        (rules.gamma != 1, f"gamma={rules.gamma}", "want 1"),
     )
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):

@@ -10,6 +10,7 @@ MARGIN_UNITS = 8  # a margin counts eighths of the target
 NEW_SHIFT_MAX = 7
 SHIFT_MAX = 16  # bits of a step's probability
 IMPORTANCE_MAX = 15
+GAMMAS = tuple(1 << n for n in range(8))
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Rules:
         Largest importance of a synapse: bits by which its steps are made less likely. The steps of each
         synapse are counted, and `layers.consolidate` makes importance of them where a task ends.
         0 keeps no importance.
+    gamma : 1, 2, 4 .. 128
+        Q_E divides an error by Shift / gamma: those above the gamma-th part of the largest saturate.
     """
 
     batch: int = 128
@@ -70,6 +73,7 @@ class Rules:
     new_shift: int = 0
     metaplasticity: int = 0
     consolidation: int = 0
+    gamma: int = 1
 
     def __post_init__(self) -> None:
         for name in ("batch", "hold"):
@@ -110,6 +114,14 @@ class Rules:
             raise SettingError(
                 f"batch={self.batch} with new_shift={self.new_shift}: want an even batch, half of it recalled"
             )
+
+        if type(self.gamma) is not int or self.gamma not in GAMMAS:
+            raise SettingError(f"gamma={self.gamma!r}: want {', '.join(map(str, GAMMAS))}")
+
+    @property
+    def log2_gamma(self) -> int:
+        """Powers of two by which the upper boundary of the errors is lowered."""
+        return self.gamma.bit_length() - 1
 
     @property
     def samples_an_update(self) -> int:

@@ -255,7 +255,10 @@ def receive_error(
         activity.count_direct_feedback(counts, layer, message)
     D = arriving_error(layer, message, feedback_weights(layer, classes, rules, seed), rules)
     peak = layers.mask_saturated(kept, D)
-    return layers.error_codes(layer, kept, D, exponent_of(held, peak, rules)), peak
+    exponent = exponent_of(held, peak, rules)
+    if exponent is not None:
+        exponent -= rules.log2_gamma
+    return layers.error_codes(layer, kept, D, exponent), peak
 
 
 def pass_error(

@@ -37,6 +37,8 @@ MODES = {
     "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "lower upper boundary": Rules(batch=16, gamma=8),
+    "lower upper boundary, held": Rules(batch=16, shift="held", hold=40, gamma=2),
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
     "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),

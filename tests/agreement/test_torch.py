@@ -44,6 +44,8 @@ MODES = {
     "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "lower upper boundary": Rules(batch=16, gamma=8),
+    "lower upper boundary, held": Rules(batch=16, shift="held", hold=40, gamma=2),
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "new beside recalled": Rules(batch=16, loss="one-sided", new_shift=1),
     "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),

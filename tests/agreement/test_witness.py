@@ -15,7 +15,7 @@ LENET = (Conv(8, 5), MaxPool(2), Conv(16, 5), MaxPool(2), Flatten(), Dense(64), 
 MIXED = (Conv(6, 3, 2), Conv(8, 3, 1, "VALID"), MaxPool(3, 2), Conv(8, 2), Flatten(), Dense(10))
 
 CASES = [
-    # name, specs, image, bits, update, range, log2 eta, steps
+    # name, specs, image, bits, update, range, log2 eta, steps, gamma if not 1
     ("dense", DENSE, (100,), "2888", "wide", "authors", 0, 50),
     ("dense, eta 8", DENSE, (100,), "2888", "wide", "paper", 3, 50),
     ("dense, ternary", DENSE, (100,), "2888", "ternary", "authors", 2, 50),
@@ -24,6 +24,8 @@ CASES = [
     ("dense, 2 bits each", DENSE, (60,), "2222", "wide", "authors", 0, 30),
     ("dense, 16 bits each", DENSE, (60,), "16-16-16-16", "wide", "paper", 3, 10),
     ("dense, k_W > k_G", DENSE, (60,), "8-8-6-8", "wide", "authors", 0, 20),
+    ("dense, gamma 8", DENSE, (100,), "2888", "wide", "authors", 3, 50, 8),
+    ("lenet, gamma 2", LENET, (28, 28, 1), "2888", "wide", "authors", 3, 10, 2),
     ("lenet", LENET, (28, 28, 1), "2888", "wide", "authors", 3, 50),
     ("mixed conv", MIXED, (17, 15, 3), "2888", "ternary", "authors", 1, 30),
 ]
@@ -46,10 +48,10 @@ def to_witness(float_wage, specs):
 
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_stored_weights_equal_the_witness(case, float_wage, sparse_images, assert_same_arrays):
-    name, specs, shape, bits, update, stored_range, log2_eta, steps = case
+    name, specs, shape, bits, update, stored_range, log2_eta, steps, *gamma = case
     batch = 32
     network = Network(specs, shape, bits)
-    rules = Rules(batch=batch, update=update, stored_range=stored_range)
+    rules = Rules(batch, update=update, stored_range=stored_range, gamma=(*gamma, 1)[0])
     images, labels = sparse_images(batch * 5, shape, 10)
     state = initial_state(network, seed=11)
     k = network.bits
@@ -63,6 +65,7 @@ def test_stored_weights_equal_the_witness(case, float_wage, sparse_images, asser
         k.k_E,
         stored_range,
         update,
+        rules.gamma,
     )
     assert [layer.scale_shift for layer in network.layers] == [int(np.log2(a)) for a in witness.alphas]
     moved = False

@@ -18,6 +18,7 @@ BATCH = Rules(batch=8)
 RULES = {
     "batch": BATCH,
     "paper": Rules(batch=4, stored_range="paper"),
+    "lower upper boundary": Rules(batch=4, gamma=4),
     "held": Rules(batch=4, shift="held", hold=6, loss="one-sided"),
     "onchip": Rules(batch=1, shift="held", hold=9, update="ternary", loss="one-sided", margin=3),
     "coincidence": Rules(batch=1, shift="held", hold=5, update="coincidence"),

@@ -28,6 +28,7 @@ PIPELINED = Rules(batch=16, shift="held", update="ternary", pipelined=True)
         (replace(RULES, batch=8), 8, r"batch=8 with .* layer 0 12FC: want batch=1 or pipelined"),
         (Rules(batch=1, update="ternary"), 1, r"shift='batch' with .* layer 0 12FC: want 'held'"),
         (replace(RULES, feedback="random"), 1, r"feedback='random' with .* layer 0 12FC: want 'transposed'"),
+        (replace(RULES, gamma=2), 1, r"gamma=2 with .* layer 0 12FC: want 1"),
         (replace(RULES, update="wide"), 1, r"update='wide' with .* layer 0 12FC: want 'ternary' or 'coinc"),
     ],
 )

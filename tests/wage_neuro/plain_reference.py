@@ -239,6 +239,7 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
             D[top(k_A) * 2**shift < Z] = 0
         peaks_E.insert(0, max(map(abs, D.flat)))
         m = exponents[0][i] if exponents else exponent(peaks_E[0])
+        m = m if m is None else m - rules.gamma.bit_length() + 1
         E = each(lambda d, m=m: error_code(d, m, k_E), D)
         if hidden:
             E[Z <= 0] = 0

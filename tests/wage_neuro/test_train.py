@@ -65,6 +65,7 @@ def test_every_width_is_plain(widths, assert_steps_are_plain):
     [
         Rules(batch=3, stored_range="paper"),
         Rules(batch=3, shift="held", hold=5),
+        Rules(batch=3, gamma=4),
         Rules(batch=3, shift="held", hold=2, update="ternary", loss="one-sided", margin=2),
         Rules(batch=1, update="coincidence", loss="one-sided"),
         Rules(batch=1, update="coincidence", shift="held", margin=4),

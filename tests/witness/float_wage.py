@@ -71,14 +71,18 @@ def shift(x: float) -> float:
     return math.ldexp(1.0, exponent - 1 if below else exponent)
 
 
-def Q_E(x: Real, k_E: int) -> Real:
+def Q_E(x: Real, k_E: int, gamma: int = 1) -> Real:
     """Scale by Shift of the whole tensor's largest magnitude, round, clip (eq. 11). All zeros stay zeros.
+
+    gamma lowers the upper boundary: what is above the largest / gamma is cut off (section 4.3).
 
     >>> (128 * Q_E(np.array([1000.0, -292.0, 3.0]), 8)).tolist()
     [125.0, -36.0, 0.0]
+    >>> (128 * Q_E(np.array([1000.0, -292.0, 3.0]), 8, gamma=4)).tolist()
+    [127.0, -127.0, 2.0]
     """
     largest = float(np.max(np.abs(x), initial=0.0))
-    return Q(x / shift(largest), k_E) if largest > 0 else np.zeros_like(x)
+    return Q(x / (shift(largest) / gamma), k_E) if largest > 0 else np.zeros_like(x)
 
 
 def Q_G(g: Real, k_G: int, eta: float, random: NDArray[Any], update: str) -> Real:
@@ -307,6 +311,8 @@ class FloatWage:
         Bound of the stored weight after an update: 1 - sigma(k_W) (where k_G >= k_W), or 1 - sigma(k_G).
     update : "wide" | "ternary"
         Whether an update may be more than one step of sigma(k_G).
+    gamma : power of two
+        Errors above their largest / gamma are cut off.
 
     Raises
     ------
@@ -325,12 +331,14 @@ class FloatWage:
         k_E: int = 8,
         stored_range: str = "authors",
         update: str = "wide",
+        gamma: int = 1,
     ) -> None:
         if stored_range not in ("authors", "paper"):
             raise ValueError(f"stored_range={stored_range!r}: want 'authors' or 'paper'")
         if update not in ("wide", "ternary"):
             raise ValueError(f"update={update!r}: want 'wide' or 'ternary'")
         self.k_W, self.k_A, self.k_G, self.k_E, self.update = k_W, k_A, k_G, k_E, update
+        self.gamma = gamma
         self.bound = 1 - sigma(k_W if stored_range == "authors" and k_G >= k_W else k_G)
         self._layers: list[_Layer] = []
         shape = tuple(input_shape)
@@ -394,7 +402,7 @@ class FloatWage:
             if i < last:
                 # The clip of Q_A passes nothing where ReLU's output left the range; Shift sees what remains.
                 arriving = np.where(np.maximum(z, 0.0) > 1 - sigma(self.k_A), 0.0, arriving)
-            quantized[i] = Q_E(arriving, self.k_E)
+            quantized[i] = Q_E(arriving, self.k_E, self.gamma)
             errors[i] = quantized[i] if i == last else np.where(z > 0, quantized[i], 0.0)
             e = errors[i]
             if firsts[i] is not None:
