@@ -13,7 +13,7 @@ import numpy as np
 
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.errors import DataError, SettingError
+from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
@@ -82,6 +82,33 @@ def check_training_input(
     control_of(control).of_layers(len(network.layers), rules)
 
 
+def check_head(network: Network, rules: Rules) -> None:
+    """Raise SettingError unless an unquantized last layer is asked to learn as one does."""
+    if network.layers[-1].quantized:
+        return
+    for name, wanted in {"loss": "softmax", "update": "wide", "feedback": "transposed"}.items():
+        if getattr(rules, name) != wanted:
+            raise SettingError(
+                f"{name}={getattr(rules, name)!r} with an unquantized last layer"
+                f" ({network.layers[-1]}): want {wanted!r}"
+            )
+
+
+def refuse_softmax(engine: str, network: Network, rules: Rules) -> None:
+    """Raise EngineError for softmax and for an unquantized last layer, in an engine that has neither."""
+    if rules.loss == "softmax":
+        raise EngineError(f"engine {engine!r}: has no loss 'softmax'; use 'numpy' or 'torch'")
+    refuse_unquantized(engine, network)
+
+
+def refuse_unquantized(engine: str, network: Network) -> None:
+    """Raise EngineError for an unquantized last layer, in an engine that has none."""
+    if not network.layers[-1].quantized:
+        raise EngineError(
+            f"engine {engine!r}: has no unquantized last layer ({network.layers[-1]}); use 'numpy' or 'torch'"
+        )
+
+
 def check_former(network: Network, former: np.ndarray, n: int) -> None:
     """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN."""
     if former.shape != (n, network.classes) or former.dtype != np.int64:
@@ -123,6 +150,7 @@ class NumpyEngine:
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
+        check_head(network, self.rules)
         prove_gradients(network, self.rules)
         self._state = state or initial_state(network, seed)
         self.watch(0)

@@ -1,4 +1,4 @@
-"""Data sets: digits, MNIST, Fashion-MNIST, CIFAR-10, SVHN, and .npz files of one's own."""
+"""Data sets: digits, MNIST, Fashion-MNIST, CIFAR-10, SVHN, Tiny-ImageNet, and .npz files of one's own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiments.datasets import cifar, digits, files, idx, npz, svhn
+from experiments.datasets import cifar, digits, files, idx, npz, svhn, tiny_imagenet
 from experiments.datasets.base import Dataset
 from wage_neuro.errors import DataError
 
 __all__ = ["NAMES", "Dataset", "Location", "load", "locations"]
 
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar-10", "svhn")
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar-10", "svhn", "tiny-imagenet-20")
 ALIASES = {"fmnist": "fashion-mnist", "cifar10": "cifar-10"}
 
 
@@ -38,6 +38,8 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
         paths = files.get(name, data_dir, download)
         if name == "cifar-10":
             return cifar.read(paths[0])
+        if name == "tiny-imagenet-20":
+            return tiny_imagenet.read(paths[0])
         return svhn.read(paths) if name == "svhn" else idx.read(name, paths)
     if name.endswith(".npz"):
         return npz.read(Path(text))
