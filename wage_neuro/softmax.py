@@ -7,6 +7,7 @@ is a library's own choice, comes near.
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from functools import cache
 
 import numpy as np
 
@@ -28,8 +29,11 @@ def _table(entries: int, bits: int) -> np.ndarray:
         return np.array([int(value.to_integral_value()) for value in values], np.int64)
 
 
-COARSE = _table(RANGE << (LOGIT_BITS - FINE_BITS), LOGIT_BITS - FINE_BITS)
-FINE = _table(1 << FINE_BITS, LOGIT_BITS)
+@cache
+def tables() -> tuple[np.ndarray, np.ndarray]:
+    """exp(-x) for x in steps of 2**(FINE_BITS - LOGIT_BITS), and for the steps of 2**-LOGIT_BITS in one of them."""
+    coarse = LOGIT_BITS - FINE_BITS
+    return _table(RANGE << coarse, coarse), _table(1 << FINE_BITS, LOGIT_BITS)
 
 
 def probabilities(Z: np.ndarray, log2_one: int) -> np.ndarray:
@@ -55,7 +59,8 @@ def probabilities(Z: np.ndarray, log2_one: int) -> np.ndarray:
     drop = log2_one - LOGIT_BITS
     x = (distance + (1 << drop >> 1)) >> drop if drop > 0 else distance << -drop
     x = np.minimum(x, (RANGE << LOGIT_BITS) - 1)
-    e = COARSE[x >> FINE_BITS] * FINE[x & ((1 << FINE_BITS) - 1)] >> EXP_BITS
+    coarse, fine = tables()
+    e = coarse[x >> FINE_BITS] * fine[x & ((1 << FINE_BITS) - 1)] >> EXP_BITS
     total = e.sum(axis=1, keepdims=True)
     result: np.ndarray = ((e << (PROBABILITY_BITS + 1)) + total) // (2 * total)
     return result
