@@ -16,8 +16,10 @@ from rich.table import Table
 from experiments import datasets, run_folder
 from experiments.chip_picture import draw
 from experiments.datasets import Dataset
+from experiments.datasets.base import middle
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
+from experiments.training import load_for
 from mappings.chip import GRADES, NAMES, Chip, ChipError
 from mappings.cost import PUBLISHED, Cost, count_activity
 from mappings.limits import Limit, broken, broken_by_parts, no_room
@@ -251,7 +253,8 @@ def map_command(
         raise SettingError("map --network: want --data too, for the shape of its input")
     saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run) if run else None
     config = saved.extra.get("config", {}) if saved else {}
-    found = datasets.load(data or config.get("data", "digits"), data_dir)
+    name = data or config.get("data", "digits")
+    found = load_for(saved, name, data_dir) if saved else datasets.load(name, data_dir)
     saved = saved or _untrained(network or "", found, bits)
     use = Use(mode == "training", saved.rules, feedback)
     folder = output or (run if run and run.is_dir() else Path())
@@ -266,6 +269,7 @@ def map_command(
     if use.training and not use.rules.pipelined:
         some = -(-some // use.rules.batch) * use.rules.batch
     x, y = (getattr(found, f"{part}_{what}")[:some] for what in ("images", "labels"))
+    x = middle(x, found.window) if found.window else x
     state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
     counted_on = f"{len(x)} {part} images of {found.name}, {state}"
     report = map_checkpoint(saved, described, use, x, y, _log2_eta(saved), counted_on, engine)

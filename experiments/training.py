@@ -139,6 +139,13 @@ def open_data(config: Config, data_dir: Path | None = None) -> Dataset:
     return data.windowed(window) if window else data
 
 
+def load_for(saved: Checkpoint, name: str, data_dir: Path | None = None) -> Dataset:
+    """Load a data set for a trained network: where it has learned from windows, it sees the images' middle."""
+    data = datasets.load(name, data_dir)
+    window = Augment.parse(saved.extra.get("config", {}).get("augment", "none")).window
+    return data.windowed(window) if window else data
+
+
 def build_network(config: Config, data: Dataset) -> Network:
     """Build the network of a run for the images of its data."""
     return Network.parse(config.network, data.input_shape, data.classes, config.bits, data.signed)

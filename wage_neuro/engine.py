@@ -95,22 +95,19 @@ def check_head(network: Network, rules: Rules) -> None:
 
 
 def refuse_softmax(engine: str, network: Network, rules: Rules) -> None:
-    """Raise EngineError for softmax and for an unquantized last layer, in an engine that has neither."""
+    """Raise EngineError for softmax, NetworkError for an unquantized last layer: an engine that has neither."""
+    network.require_quantized(f"engine {engine!r}")
     if rules.loss == "softmax":
-        raise EngineError(f"engine {engine!r}: has no loss 'softmax'; use 'numpy' or 'torch'")
-    refuse_unquantized(engine, network)
+        raise EngineError(f"engine {engine!r}: has no loss='softmax'; use 'numpy' or 'torch'")
 
 
-def refuse_unquantized(engine: str, network: Network) -> None:
-    """Raise EngineError for an unquantized last layer, in an engine that has none."""
-    if not network.layers[-1].quantized:
-        raise EngineError(
-            f"engine {engine!r}: has no unquantized last layer ({network.layers[-1]}); use 'numpy' or 'torch'"
-        )
+def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> None:
+    """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN.
 
-
-def check_former(network: Network, former: np.ndarray, n: int) -> None:
-    """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN."""
+    Raises SettingError for softmax, whose error has not the units of logits.
+    """
+    if rules.loss == "softmax":
+        raise SettingError("loss='softmax' with former logits: want 'sse' or 'one-sided'")
     if former.shape != (n, network.classes) or former.dtype != np.int64:
         raise DataError(
             f"former logits of {former.dtype} and shape {former.shape}: want int64 {(n, network.classes)}"
@@ -165,7 +162,7 @@ class NumpyEngine:
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
-        check_former(self.network, former, len(images))
+        check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
     def _train(

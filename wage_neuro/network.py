@@ -163,6 +163,12 @@ class Network:
             bad = labels[(labels < 0) | (labels >= self.classes)][0]
             raise DataError(f"label {bad}: this network has outputs 0..{self.classes - 1}")
 
+    def require_quantized(self, who: str) -> None:
+        """Raise NetworkError if the last layer is unquantized, for `who` has no such layer."""
+        layer = self.layers[-1]
+        if not layer.quantized:
+            raise NetworkError(f"layer {layer.index} {layer}: {who} has no unquantized layer")
+
     def __str__(self) -> str:
         return "-".join(map(str, self.specs))
 

@@ -55,6 +55,7 @@ class Location:
     found: Path | None
     source: str
     licence: str
+    downloads: bool = True
 
 
 def locations(data_dir: Path | None = None) -> list[Location]:
@@ -66,5 +67,5 @@ def locations(data_dir: Path | None = None) -> list[Location]:
         paths = files.find(source, data_dir)
         whole = None if None in paths else paths[0]
         found = whole if whole is None or len(paths) == 1 else whole.parent
-        rows.append(Location(name, source.what, found, source.url, source.licence))
+        rows.append(Location(name, source.what, found, source.url, source.licence, not source.packed))
     return rows

@@ -43,6 +43,16 @@ def _span(values: np.ndarray) -> str:
     return " with NaN" if np.isnan(low) else f" in {low}..{high}"
 
 
+def middle(images: np.ndarray, side: int) -> np.ndarray:
+    """Middle square of each image, (n, side, side, channels).
+
+    >>> middle(np.arange(16).reshape(1, 4, 4, 1), 2).ravel().tolist()
+    [5, 6, 9, 10]
+    """
+    top, left = ((size - side) // 2 for size in images.shape[1:3])
+    return np.ascontiguousarray(images[:, top : top + side, left : left + side])
+
+
 def every_fifth(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split 0..n - 1 into training and test: line the images up by label, every fifth is for test.
 
@@ -112,6 +122,10 @@ class Dataset:
         """Shape of what a network sees of an image."""
         return self.test_images.shape[1:]
 
+    def called(self, label: int) -> str:
+        """Number of a class, and its name where it is known."""
+        return f"{label} {self.names[label]}" if self.names else str(label)
+
     def windowed(self, side: int) -> Dataset:
         """Let a network see a square of each image: of a test image its middle; training draws the place.
 
@@ -128,9 +142,7 @@ class Dataset:
         height, width = self.train_images.shape[1:3]
         if not 1 <= side <= min(height, width):
             raise DataError(f"window={side}: want 1..{min(height, width)}, {self.name} has {height}x{width}")
-        top, left = (height - side) // 2, (width - side) // 2
-        middle = self.test_images[:, top : top + side, left : left + side]
-        return replace(self, test_images=np.ascontiguousarray(middle), window=side)
+        return replace(self, test_images=middle(self.test_images, side), window=side)
 
     def split(self, validation: int) -> Dataset:
         """Put the last `validation` training images in the place of the test set.

@@ -213,8 +213,8 @@ def how_to_get(name: str) -> str:
     """
     source = SOURCES[name]
     wanted = ", ".join(f"{source.folder}/{names[-1]}" for names in source.files)
-    origin = f"packed from {source.url}," if source.packed else f"from {source.url}"
-    return f"put {wanted} {origin} into ../shared/data or ${VARIABLE}"
+    origin = f", packed from {source.url}," if source.packed else f" from {source.url}"
+    return f"put {wanted}{origin} into ../shared/data or ${VARIABLE}"
 
 
 def _download(name: str, file: str, allowed: bool) -> Path:
