@@ -55,6 +55,9 @@ class Augment:
             return images
         if images.ndim < 3:
             raise SettingError(f"augment: images of shape {images.shape[1:]} have no height and width")
+        if self.window and self.window > min(images.shape[1:3]):
+            want = f"{self.window}x{self.window}"
+            raise SettingError(f"augment: images of shape {images.shape[1:]}: want {want} or more")
         first = places.start // 4 * 4  # whole blocks of random words
         words = random_bits.words(seed, random_bits.AUGMENT, 0, epoch, first, places.stop - first)
         words = words[places.start - first :]

@@ -140,7 +140,7 @@ def open_data(config: Config, data_dir: Path | None = None) -> Dataset:
 
 
 def load_for(saved: Checkpoint, name: str, data_dir: Path | None = None) -> Dataset:
-    """Load a data set for a trained network: where it has learned from windows, it sees the images' middle."""
+    """Load a data set for a trained network: what learned from windows sees the middle of images."""
     data = datasets.load(name, data_dir)
     window = Augment.parse(saved.extra.get("config", {}).get("augment", "none")).window
     return data.windowed(window) if window else data

@@ -131,7 +131,7 @@ class _Kept:
 
 
 class _Exponent:
-    """A peak-hold exponent on the device, see `wage_neuro.train.Held`; or a fixed one, which holds nothing."""
+    """A peak-hold exponent on the device, as `wage_neuro.train.Held`; or a fixed one, which holds nothing."""
 
     def __init__(self, held: Held, rules: Rules, device: torch.device, fixed: int | None) -> None:
         self.is_held, self.fixed = rules.shift == "held", fixed

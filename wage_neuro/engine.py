@@ -95,7 +95,7 @@ def check_head(network: Network, rules: Rules) -> None:
 
 
 def refuse_softmax(engine: str, network: Network, rules: Rules) -> None:
-    """Raise EngineError for softmax, NetworkError for an unquantized last layer: an engine that has neither."""
+    """Raise EngineError for softmax, NetworkError for an unquantized last layer, for an engine without."""
     network.require_quantized(f"engine {engine!r}")
     if rules.loss == "softmax":
         raise EngineError(f"engine {engine!r}: has no loss='softmax'; use 'numpy' or 'torch'")

@@ -27,8 +27,8 @@ _SPARSE = 0.7  # share of rows with a gradient below which only these are update
 UNKNOWN = np.iinfo(np.int64).min
 """A former logit that is not known: nothing is drawn to it."""
 LOG2_SGD_RATE = -2
-"""An unquantized layer learns by SGD at the rate eta * 2**LOG2_SGD_RATE, on the mean gradient. Ours, chosen on
-validation images: the paper names no rate of its own for it."""
+"""An unquantized layer learns by SGD on the mean gradient, at the rate eta * 2**LOG2_SGD_RATE. The rate is
+ours, chosen on validation images: the paper names none."""
 _PART_BYTES = 4 << 20  # patches a part of the batch: a few MiB keep them in cache
 
 
@@ -110,7 +110,7 @@ class Layer:
         return self.bits.k_E - 1
 
     def gradient_exponent(self, samples: int) -> int:
-        """Of an unquantized layer, in the place of Shift's: SGD on the mean gradient of about so many samples.
+        """Of an unquantized layer, in the place of Shift's: SGD on the mean gradient of so many samples.
 
         G has units of sigma(k_A) sigma(16), the weights of sigma(16); `samples` is rounded to a power of two.
         """
@@ -299,8 +299,8 @@ def output_error(
 
     Returns
     -------
-    (n, classes) int64 D, in units of Z, of softmax in units of 2**-15; all zeros for a sample that has its margin
-    and no former logits.
+    (n, classes) int64 D, in units of Z, of softmax in units of 2**-15; all zeros for a sample that has its
+    margin and no former logits.
 
     Source: former logits as in DER++, Buzzega et al., arXiv:2004.07211.
     """

@@ -1,7 +1,7 @@
 """Softmax in integers: the same probabilities on every machine, to the last bit.
 
-The exponential is read from two tables, whose entries are correctly rounded decimals; no float, whose last bit
-is a library's own choice, comes near.
+The exponential is read from two tables, whose entries are rounded decimals: no float takes part, whose last
+bit would be a library's own choice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _table(entries: int, bits: int) -> np.ndarray:
 
 @cache
 def tables() -> tuple[np.ndarray, np.ndarray]:
-    """exp(-x) for x in steps of 2**(FINE_BITS - LOGIT_BITS), and for the steps of 2**-LOGIT_BITS in one of them."""
+    """exp(-x), x in steps of 2**(FINE_BITS - LOGIT_BITS); and in steps of 2**-LOGIT_BITS, within one of those."""
     coarse = LOGIT_BITS - FINE_BITS
     return _table(RANGE << coarse, coarse), _table(1 << FINE_BITS, LOGIT_BITS)
 
@@ -47,8 +47,8 @@ def probabilities(Z: np.ndarray, log2_one: int) -> np.ndarray:
 
     Returns
     -------
-    (n, classes) int64 in units of 2**-PROBABILITY_BITS, each within one unit of softmax in real numbers (up to
-    2**13 classes): half a unit is rounding, a logit's own rounding to 2**-16 and the tables' are below 2**-18.
+    (n, classes) int64 in units of 2**-PROBABILITY_BITS, each within one unit of softmax in real numbers, up
+    to 2**13 classes: half a unit is rounding, a logit's own rounding to 2**-16 and the tables' are less.
 
     Source: arXiv:1802.04680, section 4, has softmax in float32; the integers are ours.
 

@@ -115,7 +115,9 @@ class Dataset:
         if test != (train if self.window is None else (self.window, self.window, train[-1])):
             raise DataError(f"{self.name}: training images of {train}, test images of {test}: want one size")
         if self.names and len(self.names) != self.classes:
-            raise DataError(f"{self.name}: {len(self.names)} names: want one for each of {self.classes} classes")
+            raise DataError(
+                f"{self.name}: {len(self.names)} names: want one for each of {self.classes} classes"
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

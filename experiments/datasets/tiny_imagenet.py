@@ -17,7 +17,7 @@ FORM = ("names", "train_jpeg", "train_off", "train_y", "val_jpeg", "val_off", "v
 
 
 def read(path: Path) -> Dataset:
-    """Read the file: image i is the JPEG at off[i] .. off[i + 1]; Tiny-ImageNet's validation part is for test.
+    """Read the file: image i is the JPEG at off[i] .. off[i + 1]; the part for test is Tiny-ImageNet's val.
 
     The images of the file lie class by class; here the classes take turns, so that the first or last images
     of a part have as many of each.

@@ -14,8 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
-from experiments.datasets import NAMES, Dataset, cifar, files, idx, load, locations, npz, svhn
+from experiments.datasets import (
+    NAMES,
+    Dataset,
+    cifar,
+    files,
+    idx,
+    load,
+    locations,
+    npz,
+    svhn,
+    tiny_imagenet,
+)
 from experiments.datasets.base import every_fifth
 from wage_neuro.errors import DataError
 
@@ -101,6 +113,27 @@ def test_subset_refuses_more_than_there_are(wanted: dict[str, int], message: str
         blank(10, 4).subset(**wanted)
 
 
+def test_a_windowed_set_shows_the_middle_of_its_test_images() -> None:
+    whole = Dataset(
+        "wide", *[np.arange(2 * 8 * 6 * 1, dtype=np.uint8).reshape(2, 8, 6, 1), np.arange(2)] * 2, 2, True
+    )
+    part = whole.windowed(4)
+    assert np.array_equal(part.test_images, whole.test_images[:, 2:6, 1:5])
+    assert np.array_equal(part.train_images, whole.train_images)
+    assert part.input_shape == (4, 4, 1)
+    assert part.checksum != whole.checksum
+    for side in (0, 7):
+        with refused(f"window={side}: want 1..6, wide has 8x6"):
+            whole.windowed(side)
+    with refused("wide: training images of (8, 6, 1), test images of (4, 4, 1): want one size"):
+        replace(part, window=None)
+
+
+def test_a_class_has_one_name() -> None:
+    with refused("small: 2 names: want one for each of 10 classes"):
+        replace(blank(), names=("a", "b"))
+
+
 def test_checksum_is_of_what_the_arrays_say_not_of_how_they_lie() -> None:
     one = blank()
     assert re.fullmatch("[0-9a-f]{64}", one.checksum)
@@ -142,7 +175,10 @@ def test_every_fifth_takes_every_class_in_proportion_once() -> None:
 
 @pytest.mark.parametrize("name", ["imagenet", "", "photos.npy", "mnist/"])
 def test_load_refuses_an_unknown_name(name: str) -> None:
-    with refused(f"data {name!r}: want digits, mnist, fashion-mnist, cifar-10, svhn or the path of an .npz"):
+    with refused(
+        f"data {name!r}: want digits, mnist, fashion-mnist, cifar-10, svhn, tiny-imagenet-20",
+        " or the path of an .npz",
+    ):
         load(name)
 
 
@@ -197,7 +233,7 @@ def test_missing_files_are_named_with_what_to_do() -> None:
         load("mnist", download=False)
 
 
-@pytest.mark.parametrize("name", files.SOURCES)
+@pytest.mark.parametrize("name", [name for name, source in files.SOURCES.items() if not source.packed])
 def test_a_download_that_fails_says_which_files_to_put_where(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +243,15 @@ def test_a_download_that_fails_says_which_files_to_put_where(
         load(name)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert capsys.readouterr() == ("", ""), "the error is printed by the command, and nothing else"
+
+
+def test_what_cannot_be_downloaded_says_what_it_is_packed_from() -> None:
+    with refused(
+        "tiny-imagenet-20: tiny_imagenet_20_jpeg.npz not found; put ",
+        "tiny-imagenet-20/tiny_imagenet_20_jpeg.npz",
+        ", packed from http://cs231n.stanford.edu/tiny-imagenet-200.zip, into ../shared/data or $WAGE_NEURO",
+    ):
+        load("tiny-imagenet-20")
 
 
 class Answer:
@@ -271,6 +316,7 @@ def test_locations_say_what_is_there_and_how_to_get_the_rest(tmp_path: Path) -> 
     (tmp_path / "svhn" / "test_32x32.mat").touch()
     assert {row.name: row for row in locations(tmp_path)}["svhn"].found == tmp_path / "svhn"
     assert all(row.what and row.licence and row.source.startswith("http") for row in rows.values())
+    assert [name for name, row in rows.items() if not row.downloads] == ["tiny-imagenet-20"]
 
 
 # idx: MNIST and Fashion-MNIST
@@ -669,6 +715,88 @@ def test_npz_refuses_what_is_no_npz(tmp_path: Path) -> None:
         np.save(file, grey(2))
     with refused(f"{path}: one array: want an .npz file of images and labels"):
         npz.read(path)
+
+
+# Tiny-ImageNet: JPEGs in one .npz file
+
+
+def colour(red: int, green: int, blue: int) -> np.ndarray:
+    return np.full((64, 64, 3), (red, green, blue), np.uint8)
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def photos(part: str, images: list[bytes], labels: list[int]) -> dict[str, np.ndarray]:
+    return {
+        f"{part}_jpeg": np.frombuffer(b"".join(images), np.uint8),
+        f"{part}_off": np.cumsum([0, *map(len, images)]),
+        f"{part}_y": np.array(labels, np.uint8),
+    }
+
+
+RED, GREEN, GREY = (
+    jpeg(image) for image in (colour(200, 0, 0), colour(0, 200, 0), colour(90, 90, 90)[..., 0])
+)
+PHOTOS = {
+    "names": np.array(["red", "green"]),
+    **photos("train", [RED, RED, RED, GREEN, GREEN], [0, 0, 0, 1, 1]),
+    **photos("val", [GREEN, GREY], [1, 0]),
+}
+
+
+def test_tiny_imagenet(tmp_path: Path) -> None:
+    path = tmp_path / "photos.npz"
+    np.savez(path, **PHOTOS)
+    data = tiny_imagenet.read(path)
+    assert (data.classes, data.names, data.signed) == (2, ("red", "green"), True)
+    assert data.train_labels.tolist() == [0, 1, 0, 1, 0], "the classes take turns"
+    assert data.test_labels.tolist() == [0, 1]
+    assert data.train_labels.dtype == np.int64
+    wanted = [colour(200, 0, 0), colour(0, 200, 0)]
+    for images, labels in ((data.train_images, data.train_labels), (data.test_images[1:], [1])):
+        for image, label in zip(images, labels, strict=True):
+            assert np.abs(image.astype(int) - wanted[label]).max() <= 2, "colours, as far as JPEG keeps them"
+    assert np.abs(data.test_images[0].astype(int) - 90).max() <= 1, "grey is the same in every colour"
+    assert [data.called(label) for label in (0, 1)] == ["0 red", "1 green"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"val_y": None}, ": no val_y in it: want names, train_jpeg, "),
+        (
+            {"train_y": np.zeros(4, np.uint8)},
+            " train: uint8 bytes, int64 places of shape (6,), 4 labels: want ",
+        ),
+        ({"train_jpeg": np.zeros(9)}, " train: float64 bytes, "),
+        ({"val_off": np.array([0, 9, 5])}, " val: places 0..5: want 0.."),
+        ({"val_off": np.array([0, 10**6, len(GREEN + GREY)])}, " val: places 0.."),
+        ({"val_y": np.array([0, 2])}, " val: labels 0..2: want 0..1"),
+        (photos("val", [GREEN, b"not a picture"], [1, 0]), " val image 1: not a readable JPEG ("),
+        (photos("val", [GREEN, GREY[: len(GREY) // 2]], [1, 0]), " val image 1: not a readable JPEG ("),
+        (photos("val", [jpeg(colour(1, 2, 3)[:60]), GREY], [1, 0]), " val image 0: 64x60: want 64x64"),
+    ],
+)
+def test_a_tiny_imagenet_of_another_form(change: dict, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "photos.npz"
+    np.savez(path, **{key: value for key, value in {**PHOTOS, **change}.items() if value is not None})
+    with refused(f"{path}{message}"):
+        tiny_imagenet.read(path)
+
+
+def test_a_damaged_tiny_imagenet(tmp_path: Path) -> None:
+    path = tmp_path / "photos.npz"
+    np.savez(path, **PHOTOS)
+    path.write_bytes(path.read_bytes()[:-50])
+    with refused(f"{path}: not a readable .npz file ("):
+        tiny_imagenet.read(path)
+    with refused("tiny-imagenet-20): md5 ", ": want 09658fdce49ed2b4237eddc999bcf0a7; remove the file"):
+        (tmp_path / "tiny_imagenet_20_jpeg.npz").write_bytes(path.read_bytes())
+        load("tiny-imagenet-20", tmp_path)
 
 
 # The real files, where they are

@@ -117,8 +117,7 @@ COARSE, FINE = exp_table(Fraction(1, 64), 2048), exp_table(Fraction(1, 2**16), 1
 
 
 def softmax(Z: list[int], one: int) -> list[int]:
-    """Probabilities in units of 2**-15; logits are Z / one, their distance to the largest has 16 bits and ends
-    before 32."""
+    """Probabilities in units of 2**-15 of the logits Z / one; a distance to the largest has 16 bits."""
     steps = [min((2 * 2**16 * (max(Z) - z) + one) // (2 * one), 2**21 - 1) for z in Z]
     e = [COARSE[x // 1024] * FINE[x % 1024] // 2**30 for x in steps]
     return [(2 * 2**15 * each + sum(e)) // (2 * sum(e)) for each in e]
@@ -272,7 +271,7 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         if coincidence:
             pre_bits, post_bits = (ints(r).reshape(c.shape) for r, c in zip(random[i], (a, E), strict=True))
             pre = each(lambda c, r: spike(c, r, 1 - k_A), a, pre_bits)
-            post = each(lambda c, r, eta=eta: spike(c, r, eta + 1 - k_E), E, post_bits)
+            post = each(lambda c, r, k=eta + 1 - k_E: spike(c, r, k), E, post_bits)
         codes = E
         if chosen:
             E, post = unpool(E, chosen, full_shape), unpool(post, chosen, full_shape)
