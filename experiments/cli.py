@@ -22,7 +22,7 @@ from experiments import compare as comparison
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
-from experiments.training import Config, Report, Run, load_for, margin_of
+from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
 from wage_neuro import __version__, checkpoint
 from wage_neuro.errors import SettingError, WageError
 from wage_neuro.network import PRESETS
@@ -272,7 +272,7 @@ def evaluate(
     name = data or saved.extra.get("config", {}).get("data", "digits")
     images = load_for(saved, name, data_dir)
     with make_engine(engine, saved.network, saved.rules, saved.state, lanes=lanes, device=device) as machine:
-        logits = machine.predict(images.test_images)
+        logits = predict_all(machine, images.test_images)
     saved.network.check_labels(images.test_labels, len(logits))
     answers = logits.argmax(axis=1)
     table = Table(

@@ -29,6 +29,7 @@ from wage_neuro.train import initial_state
 
 SAVE_EVERY_S = 60.0
 REPORT_EVERY_S = 0.5
+PREDICT_AT_ONCE = 10_000
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
 
@@ -137,6 +138,12 @@ def open_data(config: Config, data_dir: Path | None = None) -> Dataset:
         data = data.subset(config.train_images, None)
     window = Augment.parse(config.augment).window
     return data.windowed(window) if window else data
+
+
+def predict_all(engine: Engine, images: np.ndarray) -> np.ndarray:
+    """Logits of images, which may be in files: as many at once as fit in memory."""
+    parts = [slice(i, i + PREDICT_AT_ONCE) for i in range(0, max(1, len(images)), PREDICT_AT_ONCE)]
+    return np.concatenate([engine.predict(np.asarray(images[part])) for part in parts])
 
 
 def load_for(saved: Checkpoint, name: str, data_dir: Path | None = None) -> Dataset:
@@ -329,7 +336,7 @@ class Run:
 
     def predict(self, engine: Engine) -> np.ndarray:
         """Logits of the held-out images."""
-        return engine.predict(self.data.test_images)
+        return predict_all(engine, self.data.test_images)
 
     def _report(self, seen: int, rate: float) -> Report:
         progress, batch = self.progress, self.config.rules.batch

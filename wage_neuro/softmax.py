@@ -31,7 +31,7 @@ def _table(entries: int, bits: int) -> np.ndarray:
 
 @cache
 def tables() -> tuple[np.ndarray, np.ndarray]:
-    """exp(-x), x in steps of 2**(FINE_BITS - LOGIT_BITS); and in steps of 2**-LOGIT_BITS, within one of those."""
+    """exp(-x), x in steps of 2**(FINE_BITS - LOGIT_BITS); and in steps of 2**-LOGIT_BITS, within one."""
     coarse = LOGIT_BITS - FINE_BITS
     return _table(RANGE << coarse, coarse), _table(1 << FINE_BITS, LOGIT_BITS)
 

@@ -33,7 +33,8 @@ class Source:
 
     `files` has one tuple for each file that is needed: the names it may have, of which the last is the one
     to download from `url`. `md5` is by file name; what has no entry (a folder, a repacked archive) is left
-    to its reader to check inside. `packed` files are made from what is at `url`, and cannot be downloaded.
+    to its reader to check inside. `by_hand` says how files are got that
+    cannot be downloaded.
     """
 
     folder: str
@@ -42,7 +43,7 @@ class Source:
     url: str
     files: tuple[tuple[str, ...], ...]
     md5: Mapping[str, str]
-    packed: bool = False
+    by_hand: str = ""
 
 
 SOURCES = {
@@ -106,7 +107,16 @@ SOURCES = {
         url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         files=(("tiny_imagenet_20_jpeg.npz",),),
         md5={"tiny_imagenet_20_jpeg.npz": "09658fdce49ed2b4237eddc999bcf0a7"},
-        packed=True,
+        by_hand="packed from",
+    ),
+    "imagenet": Source(
+        folder="imagenet",
+        what="1,281,167 + 50,000 images, resized to 256x256x3, 1,000 classes: ILSVRC 2012",
+        licence="non-commercial research only (ImageNet)",
+        url="https://image-net.org/download.php",
+        files=(("train",), ("val",)),
+        md5={},
+        by_hand="each a folder of JPEGs a class, from",
     ),
 }
 
@@ -213,14 +223,14 @@ def how_to_get(name: str) -> str:
     """
     source = SOURCES[name]
     wanted = ", ".join(f"{source.folder}/{names[-1]}" for names in source.files)
-    origin = f", packed from {source.url}," if source.packed else f" from {source.url}"
+    origin = f", {source.by_hand} {source.url}," if source.by_hand else f" from {source.url}"
     return f"put {wanted}{origin} into ../shared/data or ${VARIABLE}"
 
 
 def _download(name: str, file: str, allowed: bool) -> Path:
     """Download one file into the cache; pooch moves it there only when it is whole and its md5 is right."""
     source = SOURCES[name]
-    if source.packed or not allowed:
+    if source.by_hand or not allowed:
         raise DataError(f"{name}: {file} not found; {how_to_get(name)}")
     import pooch
 

@@ -27,6 +27,7 @@ MODES = {
     "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "softmax": Rules(batch=16, loss="softmax"),
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
     "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
