@@ -21,21 +21,26 @@ class Augment:
         Zeros on each side; the crop has the image's own size, so it shifts by up to as many pixels.
     flip : bool
         Mirror left and right with probability 1/2.
+    window : int, optional
+        Side of the square that is cropped out of an image which is not padded; test images show their middle
+        (`Dataset.windowed`).
 
     >>> Augment.parse("crop4-flip")
-    Augment(pad=4, flip=True)
+    Augment(pad=4, flip=True, window=None)
     """
 
     pad: int = 0
     flip: bool = False
+    window: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Augment:
-        """Read 'crop4-flip' (the paper's for CIFAR-10), 'crop1', 'flip' or 'none'."""
-        match = re.fullmatch(r"crop([1-9]\d?)(-flip)?|flip|none", text)
+        """Read 'crop4-flip' (the paper's for CIFAR-10), 'window224-flip' (for ImageNet), 'flip' or 'none'."""
+        match = re.fullmatch(r"(?:crop([1-9]\d?)|window([1-9]\d{0,2}))(-flip)?|flip|none", text)
         if not match:
-            raise SettingError(f"augment {text!r}: want none, crop1, flip or crop4-flip")
-        return cls(int(match[1] or 0), text.endswith("flip"))
+            raise SettingError(f"augment {text!r}: want none, crop1, flip, crop4-flip or window224-flip")
+        pad, window = (match[i] and int(match[i]) for i in (1, 2))
+        return cls(pad or 0, text.endswith("flip"), window)
 
     def apply(self, images: np.ndarray, seed: int, epoch: int, places: slice) -> np.ndarray:
         """Augment the images that stand at some places of an epoch's order.
@@ -44,30 +49,36 @@ class Augment:
 
         Returns
         -------
-        Images of the same shape; the bits depend on seed, epoch and place alone.
+        Images of the same shape, or of a window's; the bits depend on seed, epoch and place alone.
         """
-        if not self.pad and not self.flip:
+        if self == Augment():
             return images
         if images.ndim < 3:
             raise SettingError(f"augment: images of shape {images.shape[1:]} have no height and width")
+        if self.window and self.window > min(images.shape[1:3]):
+            want = f"{self.window}x{self.window}"
+            raise SettingError(f"augment: images of shape {images.shape[1:]}: want {want} or more")
         first = places.start // 4 * 4  # whole blocks of random words
         words = random_bits.words(seed, random_bits.AUGMENT, 0, epoch, first, places.stop - first)
         words = words[places.start - first :]
-        if self.pad:
-            images = _crop(images, self.pad, words)
+        if self.pad or self.window:
+            images = _crop(images, self.pad, self.window, words)
         if self.flip:
             mirrored = (words & np.uint64(1)).astype(bool)
             images = np.where(mirrored.reshape(-1, *[1] * (images.ndim - 1)), images[:, :, ::-1], images)
         return images
 
 
-def _crop(images: np.ndarray, pad: int, words: np.ndarray) -> np.ndarray:
-    n, h, w = images.shape[:3]
+def _crop(images: np.ndarray, pad: int, window: int | None, words: np.ndarray) -> np.ndarray:
+    n, *size = images.shape[:3]
+    h, w = (window, window) if window else size
     border = ((0, 0), (pad, pad), (pad, pad), *[(0, 0)] * (images.ndim - 3))
     padded: np.ndarray = np.pad(images, border)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))  # type: ignore[call-overload]
-    offsets = np.uint64(2 * pad + 1)
-    top, left = ((words >> np.uint64(shift)) % offsets for shift in (16, 40))
+    top, left = (
+        (words >> np.uint64(shift)) % np.uint64(offsets)
+        for shift, offsets in zip((16, 40), windows.shape[1:3], strict=True)
+    )
     cropped = windows[np.arange(n), top.astype(np.intp), left.astype(np.intp)]
     # the window's axes come last; channels, if any, before them
     return np.ascontiguousarray(np.moveaxis(cropped, 1, -1) if images.ndim == 4 else cropped)

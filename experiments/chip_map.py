@@ -17,8 +17,10 @@ from experiments import datasets, run_folder
 from experiments.chip_picture import draw
 from experiments.continual import study
 from experiments.datasets import Dataset
+from experiments.datasets.base import middle
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
+from experiments.training import load_for
 from mappings.chip import GRADES, NAMES, Chip, ChipError
 from mappings.cost import PUBLISHED, Cost, count_activity
 from mappings.limits import Limit, broken, broken_by_parts, no_room
@@ -225,7 +227,7 @@ class Subject:
         saved = checkpoint.load(place / run_folder.CHECKPOINT if run.is_dir() else run)
         if "stream" not in saved.extra:
             config = saved.extra.get("config", {})
-            found = datasets.load(data or config.get("data", "digits"), data_dir)
+            found = load_for(saved, data or config.get("data", "digits"), data_dir)
             return cls(saved, _log2_eta(saved), found)
         if data or place.is_file():
             raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
@@ -245,6 +247,7 @@ class Subject:
         part = "train" if training else "test"
         if self.data:
             x, y = (getattr(self.data, f"{part}_{what}")[:n] for what in ("images", "labels"))
+            x = middle(x, self.data.window) if self.data.window else x
             return x, y, f"{len(x)} {part} images of {self.data.name}"
         assert self.stream
         each = -(-n // len(self.stream.tasks))

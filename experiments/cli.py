@@ -22,7 +22,7 @@ from experiments import compare as comparison
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
-from experiments.training import Config, Report, Run, margin_of
+from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
 from experiments.transfer.command import transfer
 from wage_neuro import __version__, checkpoint
 from wage_neuro.errors import SettingError, WageError
@@ -141,7 +141,10 @@ def train(
     ] = "authors",
     loss: Annotated[
         str,
-        typer.Option(help="`sse`, the paper's, or `one-sided`: outputs past their target are left alone."),
+        typer.Option(
+            help="`sse`, the paper's; `softmax`, its cross-entropy for ImageNet; or `one-sided`: outputs past"
+            " their target are left alone."
+        ),
     ] = "sse",
     margin: Annotated[
         str,
@@ -169,7 +172,8 @@ def train(
     augment: Annotated[
         str,
         typer.Option(
-            help="`crop4-flip`: pad 4, crop at random, mirror; `crop1` shifts by up to 1 pixel; `none`."
+            help="`crop4-flip`: pad 4, crop at random, mirror; `crop1` shifts by up to 1 pixel;"
+            " `window224-flip`: a window of each image, drawn in training, the middle in tests; `none`."
         ),
     ] = "none",
     validation: Annotated[
@@ -271,9 +275,9 @@ def evaluate(
     """Measure a trained network on test images, class by class."""
     saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
     name = data or saved.extra.get("config", {}).get("data", "digits")
-    images = datasets.load(name, data_dir)
+    images = load_for(saved, name, data_dir)
     with make_engine(engine, saved.network, saved.rules, saved.state, lanes=lanes, device=device) as machine:
-        logits = machine.predict(images.test_images)
+        logits = predict_all(machine, images.test_images)
     saved.network.check_labels(images.test_labels, len(logits))
     answers = logits.argmax(axis=1)
     table = Table(
@@ -289,10 +293,9 @@ def evaluate(
         if len(mine):
             right = int((mine == label).sum())
             others = np.bincount(mine[mine != label], minlength=images.classes)
-            mistaken = f"{others.argmax()} ({others.max()} x)" if others.any() else ""
-            table.add_row(
-                str(label), str(len(mine)), str(right), f"{100 * right / len(mine):.2f} %", mistaken
-            )
+            mistaken = f"{images.called(int(others.argmax()))} ({others.max()} x)" if others.any() else ""
+            share = f"{100 * right / len(mine):.2f} %"
+            table.add_row(images.called(label), str(len(mine)), str(right), share, mistaken)
     console.print(table)
     console.print(f"test accuracy {100 * float((answers == images.test_labels).mean()):.2f} %")
 
@@ -467,7 +470,7 @@ def data_sets(data_dir: DataDir = None) -> None:
     for row in datasets.locations(data_dir):
         console.print(row.name, style="bold", end="")
         console.print(f"  {row.what}\n  found    ", end="")
-        found = row.found or "not here; downloaded at first use, or put it there"
+        found = row.found or "not here; " + ("downloaded at first use, or " * row.downloads) + "put it there"
         console.print(str(found), style="green" if row.found else "yellow")
         console.print(f"  source   {row.source}\n  licence  {row.licence}\n")
     console.print(

@@ -175,6 +175,7 @@ def measure(
         raise SettingError("a pipelined run: its updates are one sample each, and overlap; give another run")
     data = open_data(config, data_dir)
     network = build_network(config, data)
+    network.require_quantized("the measure of communication")
     bits, rows = fixed_bits(network, config.rules), []
     eta, augment, batch = EtaSchedule.parse(config.eta), Augment.parse(config.augment), config.rules.batch
     steps = len(data.train_labels) // batch

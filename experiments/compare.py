@@ -89,7 +89,9 @@ def next_batches(run: Run, steps: int) -> Iterator[Batch]:
             epoch, batch = epoch + 1, 0
         order = permutation(run.config.seed, epoch, len(data.train_labels))
         index = order[batch * size : (batch + 1) * size]
-        yield data.train_images[index], data.train_labels[index], run.eta.log2_at(epoch)
+        places = slice(batch * size, (batch + 1) * size)
+        images = run.augment.apply(data.train_images[index], run.config.seed, epoch, places)
+        yield images, data.train_labels[index], run.eta.log2_at(epoch)
         batch += 1
 
 

@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments import datasets, run_folder
+from experiments import run_folder
+from experiments.training import load_for
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import (
@@ -211,7 +212,7 @@ def register(app: typer.Typer, console: Console) -> None:
         for run in runs:
             saved = load_run(run)
             data = saved.extra.get("config", {}).get("data", "digits")
-            images = datasets.load(data, data_dir).test_images
+            images = load_for(saved, data, data_dir).test_images
             rows = round_trip(saved, images)
             results.append(
                 {

@@ -31,6 +31,16 @@ MNIST = Config("mnist", "lenet", epochs=100, eta="1")
 CIFAR10 = Config("cifar-10", "vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
 # a public reproduction's steps of eta, as the paper names none
 SVHN = Config("svhn", "vgg", epochs=40, eta="8, 1@25, 1/8@35", augment="crop4")
+IMAGENET = Config(
+    "imagenet",
+    "alexnet",
+    epochs=70,
+    eta="4, 1/2@60, 1/16@65",
+    augment="window224-flip",
+    rules=Rules(batch=256, loss="softmax"),
+)
+# the same on small photographs: windows of 56x56 in 64x64, a quarter of 224x224 in 256x256
+TINY_IMAGENET = replace(IMAGENET, data="tiny-imagenet-20", network="alexnet-56", augment="window56-flip")
 
 
 def _gradient_bits(k_G: int) -> Config:
@@ -57,6 +67,8 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "mnist-lenet": {"2888": MNIST},
     "cifar10-vgg": {"2888": CIFAR10},
     "svhn-vgg": {"2888": SVHN},
+    "imagenet-alexnet": {"2888": IMAGENET},
+    "tiny-imagenet-alexnet": {"2888": TINY_IMAGENET},
     "gradient-bits": {f"k_G={k}": _gradient_bits(k) for k in range(2, 13)},
     "errors-bits": {f"k_E={k}": replace(CIFAR10, bits=str(Bits(k_E=k))) for k in range(4, 16)},
     "error-window": {f"gamma={n}": replace(CIFAR10, rules=Rules(gamma=n)) for n in (1, 2, 4, 8)},

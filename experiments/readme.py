@@ -74,7 +74,7 @@ def learning(rules: dict[str, Any]) -> str:
     words += [f"{rules['update']} updates"]
     feedback = rules.get("feedback", "transposed")
     words += [f"{feedback} feedback"] if feedback != "transposed" else []
-    words += ["one-sided error"] if rules.get("loss") == "one-sided" else []
+    words += {"one-sided": ["one-sided error"], "softmax": ["softmax"]}.get(rules.get("loss", ""), [])
     words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
     words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
     return ", ".join(words)

@@ -18,7 +18,7 @@ from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
-from wage_neuro import checkpoint
+from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
@@ -29,6 +29,8 @@ from wage_neuro.train import initial_state
 
 SAVE_EVERY_S = 60.0
 REPORT_EVERY_S = 0.5
+PREDICT_AT_ONCE = 10_000
+TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,43 @@ class Report:
     last_error: float | None
 
 
+def top_error(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of samples whose label is not among the k largest logits; of equal ones the first classes count.
+
+    >>> top_error(np.array([[3, 5, 5], [1, 0, 0]]), np.array([0, 1]), 2)
+    0.5
+    """
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return 1 - int((best == labels[:, None]).sum()) / len(labels)
+
+
 def open_data(config: Config, data_dir: Path | None = None) -> Dataset:
     """Load the data set of a run, cut as the run wants it."""
     data = datasets.load(config.data, data_dir)
     if config.validation:
         data = data.split(config.validation)
-    return data.subset(config.train_images, None) if config.train_images is not None else data
+    if config.train_images is not None:
+        data = data.subset(config.train_images, None)
+    window = Augment.parse(config.augment).window
+    return data.windowed(window) if window else data
+
+
+def predict_all(engine: Engine, images: np.ndarray) -> np.ndarray:
+    """Logits of images, which may be in files: as many at once as fit in memory."""
+    parts = [slice(i, i + PREDICT_AT_ONCE) for i in range(0, max(1, len(images)), PREDICT_AT_ONCE)]
+    return np.concatenate([engine.predict(np.asarray(images[part])) for part in parts])
+
+
+def load_for(saved: Checkpoint, name: str, data_dir: Path | None = None) -> Dataset:
+    """Load a data set for a trained network: what learned from windows sees the middle of images."""
+    data = datasets.load(name, data_dir)
+    window = Augment.parse(saved.extra.get("config", {}).get("augment", "none")).window
+    return data.windowed(window) if window else data
 
 
 def build_network(config: Config, data: Dataset) -> Network:
     """Build the network of a run for the images of its data."""
-    return Network.parse(config.network, data.train_images.shape[1:], data.classes, config.bits, data.signed)
+    return Network.parse(config.network, data.input_shape, data.classes, config.bits, data.signed)
 
 
 class Run:
@@ -247,12 +275,11 @@ class Run:
         began = time.monotonic()
         logits = engine.train(images, labels, self.eta.log2_at(progress.epoch))
         seconds = time.monotonic() - began
-        target = self.network.layers[-1].target
-        error = logits.copy()
-        error[np.arange(len(labels)), labels] -= target
+        error = self._answers(logits)
+        error[np.arange(len(labels)), labels] -= self._right
         # whole numbers of any size: int64 could overflow on wide outputs
         progress.squared_error += (
-            int(np.square(error.astype(object)).sum()) if target > 2**24 else int((error**2).sum())
+            int(np.square(error.astype(object)).sum()) if self._right > 2**24 else int((error**2).sum())
         )
         progress.wrong += int((logits.argmax(axis=1) != labels).sum())
         progress.batch += batches
@@ -264,18 +291,19 @@ class Run:
         activity = engine.activity()
         engine.watch(0)  # not the evaluation
         samples = self.batches * self.config.rules.batch
-        target = self.network.layers[-1].target
-        wrong = int((self.predict(engine).argmax(axis=1) != self.data.test_labels).sum())
-        error = wrong / len(self.data.test_labels)
+        logits, labels = self.predict(engine), self.data.test_labels
+        error = int((logits.argmax(axis=1) != labels).sum()) / len(labels)
+        top5 = top_error(logits, labels, 5)
         progress.curve.append(
             {
                 "epoch": progress.epoch,
                 "eta": 2.0 ** self.eta.log2_at(progress.epoch),
                 "samples": samples,
-                "train_loss": progress.squared_error / (2 * target**2 * samples),
+                "train_loss": progress.squared_error / (2 * self._right**2 * samples),
                 "train_error": progress.wrong / samples,
                 "error": error,
                 "accuracy": 1 - error,
+                **({"error_top5": top5} if self.network.classes > TOP5_CLASSES else {}),
                 "seconds": round(progress.seconds, 3),
                 **({"activity": activity.to_json()} if activity.samples else {}),
             }
@@ -295,9 +323,20 @@ class Run:
             names = [str(layer) for layer in self.network.layers]
             run_folder.draw_activity(self.folder / "activity.png", title, self.progress.curve, names)
 
+    @property
+    def _right(self) -> int:
+        """Answer that is right: 1.0 in units of Z, or of a probability."""
+        return softmax.ONE if self.config.rules.loss == "softmax" else self.network.layers[-1].target
+
+    def _answers(self, logits: np.ndarray) -> np.ndarray:
+        """What the squared error is of: a copy of the logits, or the probabilities of softmax."""
+        if self.config.rules.loss == "softmax":
+            return softmax.probabilities(logits, self.network.layers[-1].log2_target)
+        return logits.copy()
+
     def predict(self, engine: Engine) -> np.ndarray:
         """Logits of the held-out images."""
-        return engine.predict(self.data.test_images)
+        return predict_all(engine, self.data.test_images)
 
     def _report(self, seen: int, rate: float) -> Report:
         progress, batch = self.progress, self.config.rules.batch

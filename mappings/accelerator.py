@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from mappings import accelerator_kernels as kernels
-from wage_neuro import activity, layers, random_bits
+from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.engine import check_head, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
@@ -131,15 +131,17 @@ class _Kept:
 
 
 class _Exponent:
-    """A peak-hold exponent on the device; see `wage_neuro.train.Held`."""
+    """A peak-hold exponent on the device, as `wage_neuro.train.Held`; or a fixed one, which holds nothing."""
 
-    def __init__(self, held: Held, rules: Rules, device: torch.device) -> None:
-        self.is_held = rules.shift == "held"
+    def __init__(self, held: Held, rules: Rules, device: torch.device, fixed: int | None) -> None:
+        self.is_held, self.fixed = rules.shift == "held", fixed
         exponent = kernels.NONE if held.exponent is None else held.exponent
         self.exponent, self.below = (torch.tensor(value, device=device) for value in (exponent, held.below))
 
     def scale(self, peak: Tensor, shift: int, samples: int, hold: int) -> Tensor:
         """2**shift / Shift for this batch, 0 while nothing is known; then learn from its peak."""
+        if self.fixed is not None:
+            return torch.tensor(2.0 ** (shift - self.fixed), dtype=torch.float64)
         if not self.is_held:  # for a peak of 0 any will do: all is 0
             return kernels.power_of_two(shift - kernels.log2_round(peak))
         scale = torch.where(self.exponent == kernels.NONE, 0.0, kernels.power_of_two(shift - self.exponent))
@@ -180,8 +182,11 @@ class _Layer:
         self.V = self._visible()
         B = feedback_weights(layer, classes, rules, state.seed)
         self.B = None if B is None else torch.tensor(B, device=device)
-        self.error = _Exponent(state.error_held[layer.index], rules, device)
-        self.gradient = _Exponent(state.gradient_held[layer.index], rules, device)
+        fixed: tuple[int | None, int | None] = (None, None)
+        if not layer.quantized:
+            fixed = layer.error_exponent, layer.gradient_exponent(rules.samples_an_update)
+        self.error = _Exponent(state.error_held[layer.index], rules, device, fixed[0])
+        self.gradient = _Exponent(state.gradient_held[layer.index], rules, device, fixed[1])
         self.part = PREDICT_PART
         if not isinstance(layer.spec, Dense):
             place = layer.fan_in * self.types.codes.itemsize + layer.weight_shape[-1] * 4
@@ -343,11 +348,9 @@ class TorchEngine:
         self.device = find_device(device)
         if self.rules.pipelined:
             raise EngineError("engine 'torch': pipelined learning is one sample a time step; use 'compiled'")
+        check_head(network, self.rules)
         prove_gradients(network, self.rules)
-        self._largest = max(
-            max(layer.bits.weight_max, layer.bits.activation_max, layer.spread_error_max)
-            for layer in network.layers
-        )
+        self._largest = max(map(_largest_factor, network.layers))
         kernels.prove_products(self.device, self._largest)
         state = state or initial_state(network, seed)
         self._seed, self._step = state.seed, state.step
@@ -356,6 +359,7 @@ class TorchEngine:
             _Layer(layer, network.classes, self.rules, state, self.device, bits, in_bytes)
             for layer in network.layers
         ]
+        self._softmax = tuple(torch.tensor(table, device=self.device) for table in softmax.tables())
         self._codes = torch.tensor(network.input_codes, dtype=self._layers[0].types.codes, device=self.device)
         self.watch(0)
 
@@ -476,8 +480,13 @@ class TorchEngine:
 
     def _output_error(self, Z: Tensor, labels: Tensor) -> Tensor:
         """Error at the output, as `wage_neuro.layers.output_error`, int64."""
-        target, rules, right = self.network.layers[-1].target, self.rules, labels[:, None]
-        D = Z.scatter_add(1, right, torch.full_like(right, -target))
+        last, rules, right = self.network.layers[-1], self.rules, labels[:, None]
+        target = last.target
+        if rules.loss == "softmax":
+            D = kernels.probabilities(Z, last.log2_target, self._softmax)
+            D = D.scatter_add(1, right, torch.full_like(right, -softmax.ONE))
+        else:
+            D = Z.scatter_add(1, right, torch.full_like(right, -target))
         if rules.loss == "one-sided":
             D = D.clamp(min=0).scatter(1, right, D.gather(1, right).clamp(max=0))
         if rules.margin:
@@ -490,6 +499,13 @@ class TorchEngine:
             calm = D.sign() * (D.abs() >> rules.new_shift)
             D = torch.where((number % (2 * half) < half)[:, None], calm, D)
         return D
+
+
+def _largest_factor(layer: Layer) -> int:
+    """Largest factor of a layer's products in float32; 1 when it has none."""
+    if np.float32 not in (layer.z_dtype, layer.d_dtype, layer.gradient_rows[1]):
+        return 1
+    return max(layer.bits.weight_max, layer.bits.activation_max, layer.spread_error_max)
 
 
 def _array(x: Tensor) -> np.ndarray:

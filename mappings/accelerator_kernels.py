@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wage_neuro import softmax
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import Layer
 from wage_neuro.specs import Conv, Dense
@@ -244,6 +245,21 @@ def held_after(
     below_after = torch.where(rises | falls, torch.zeros_like(below), waited)
     silent = highest == 0
     return torch.where(silent, exponent, after), torch.where(silent, below, below_after)
+
+
+# --- softmax ---------------------------------------------------------------------------------------------
+
+
+def probabilities(Z: Tensor, log2_one: int, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """`wage_neuro.softmax.probabilities`, in int64 tensors; `tables` are its own."""
+    distance = (Z.amax(1, keepdim=True) - Z).clamp_(max=softmax.RANGE << log2_one)
+    drop = log2_one - softmax.LOGIT_BITS
+    x = (distance + (1 << drop >> 1)) >> drop if drop > 0 else distance << -drop
+    x = x.clamp_(max=(softmax.RANGE << softmax.LOGIT_BITS) - 1)
+    coarse, fine = tables
+    e = coarse[x >> softmax.FINE_BITS] * fine[x & ((1 << softmax.FINE_BITS) - 1)] >> softmax.EXP_BITS
+    total = e.sum(1, keepdim=True)
+    return ((e << (softmax.PROBABILITY_BITS + 1)) + total) // (2 * total)
 
 
 # --- random bits -------------------------------------------------------------------------------------

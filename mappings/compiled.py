@@ -15,7 +15,7 @@ from wage_neuro import activity, random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import check_former, check_training_input, prove_gradients
+from wage_neuro.engine import check_former, check_training_input, prove_gradients, refuse_softmax
 from wage_neuro.errors import SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.layers import UNKNOWN, Kept, Layer
@@ -286,6 +286,7 @@ class CompiledEngine:
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
+        refuse_softmax(self.name, network, self.rules)
         prove_gradients(network, self.rules)
         state = state or initial_state(network, seed)
         self._seed, self._step = state.seed, state.step
@@ -311,7 +312,7 @@ class CompiledEngine:
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
-        check_former(self.network, former, len(images))
+        check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
     def _train(

@@ -50,6 +50,7 @@ class Inference:
     data: str | None = None
 
     def __post_init__(self) -> None:
+        self.network.require_quantized("an exported network")
         layers = self.network.layers
         if len(self.V) != len(layers):
             raise NetworkError(f"weights of {len(self.V)} layers: {self.network} has {len(layers)}")

@@ -488,6 +488,7 @@ def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
 
 
 def _check(network: Network, rules: Rules, lanes: int) -> None:
+    network.require_quantized("engine 'lava'")
     prove_gradients(network, rules)
     if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1 or rules.batch % lanes:
         raise SettingError(f"lanes={lanes}: want a divisor of the batch, {rules.batch}")
@@ -536,6 +537,7 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         (rules.feedback != "transposed", f"feedback={rules.feedback!r}", "want 'transposed'"),
         (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
         (rules.gamma != 1, f"gamma={rules.gamma}", "want 1"),
+        (rules.loss == "softmax", "loss='softmax'", "want 'sse' or 'one-sided'"),
     )
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):

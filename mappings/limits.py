@@ -49,6 +49,7 @@ def signed_bits(bound: int) -> int:
 def broken(network: Network, chip: Chip, use: Use) -> list[Limit]:
     """Every limit of widths and abilities that a network breaks, whatever the data; room is `place`'s
     matter."""
+    network.require_quantized("a chip")
     found = [*_message_limits(network, chip, use)]
     for layer in network.layers:
         found += _layer_limits(layer, chip, use)
@@ -116,6 +117,9 @@ def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
         yield Limit(
             "all layers", "stored weight in the tag", bits.k_G, chip.tag_bits, "bits", "fewer bits (k_G)"
         )
+    if rules.loss == "softmax":
+        way_out = "train with the one-sided loss (train --mode onchip)"
+        yield Limit("output", "softmax", 1, 0, "ability", way_out)
     if rules.shift == "batch":
         way_out = "hold the exponents (train --shift held, or --mode onchip)"
         yield Limit("all layers", "a maximum over the batch", 1, 0, "ability", way_out)

@@ -533,6 +533,7 @@ def place(network: Network, chip: Chip, use: Use) -> Placement:
     DoesNotFit
         If one neuron with one input needs more than a core has.
     """
+    network.require_quantized("a chip")
     populations, links = populations_and_links(network, chip, use)
     geometries = [Geometry(link, populations[link.source], populations[link.target]) for link in links]
     into = {t: [g for g in geometries if g.link.target == t] for t in range(1, len(populations))}

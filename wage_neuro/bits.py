@@ -10,6 +10,8 @@ import numpy as np
 from wage_neuro.errors import BitWidthError
 
 K_MIN, K_MAX = 2, 16
+UNQUANTIZED = 16
+"""Width that takes the place of float32, where the paper leaves a layer unquantized."""
 
 
 def max_code(k: int) -> int:

@@ -142,11 +142,11 @@ def _read_held(values: dict[str, Any]) -> Held:
 
 
 def _check_weights(network: Network, rules: Rules, S: tuple[np.ndarray, ...]) -> None:
-    bound, dtype = network.bits.stored_max(rules.stored_range), code_dtype(network.bits.k_G)
     shapes, wanted = [s.shape for s in S], [layer.weight_shape for layer in network.layers]
     if shapes != wanted:
         raise CheckpointError(f"weights of shapes {shapes}: want {wanted}")
-    for i, s in enumerate(S):
+    for i, (s, layer) in enumerate(zip(S, network.layers, strict=True)):
+        bound, dtype = layer.bits.stored_max(rules.stored_range), code_dtype(layer.bits.k_G)
         if s.dtype != dtype or np.abs(s.astype(np.int32)).max() > bound:
             raise CheckpointError(f"weights of layer {i}: want {np.dtype(dtype)} in -{bound}..{bound}")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.errors import DataError, SettingError
+from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
@@ -109,8 +109,32 @@ def check_training_input(
     control_of(control).of_layers(len(network.layers), rules)
 
 
-def check_former(network: Network, former: np.ndarray, n: int) -> None:
-    """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN."""
+def check_head(network: Network, rules: Rules) -> None:
+    """Raise SettingError unless an unquantized last layer is asked to learn as one does."""
+    if network.layers[-1].quantized:
+        return
+    for name, wanted in {"loss": "softmax", "update": "wide", "feedback": "transposed"}.items():
+        if getattr(rules, name) != wanted:
+            raise SettingError(
+                f"{name}={getattr(rules, name)!r} with an unquantized last layer"
+                f" ({network.layers[-1]}): want {wanted!r}"
+            )
+
+
+def refuse_softmax(engine: str, network: Network, rules: Rules) -> None:
+    """Raise EngineError for softmax, NetworkError for an unquantized last layer, for an engine without."""
+    network.require_quantized(f"engine {engine!r}")
+    if rules.loss == "softmax":
+        raise EngineError(f"engine {engine!r}: has no loss='softmax'; use 'numpy' or 'torch'")
+
+
+def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> None:
+    """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN.
+
+    Raises SettingError for softmax, whose error has not the units of logits.
+    """
+    if rules.loss == "softmax":
+        raise SettingError("loss='softmax' with former logits: want 'sse' or 'one-sided'")
     if former.shape != (n, network.classes) or former.dtype != np.int64:
         raise DataError(
             f"former logits of {former.dtype} and shape {former.shape}: want int64 {(n, network.classes)}"
@@ -150,6 +174,7 @@ class NumpyEngine:
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
+        check_head(network, self.rules)
         prove_gradients(network, self.rules)
         self._state = state or initial_state(network, seed)
         importance_of(network, self._state, self.rules)
@@ -165,7 +190,7 @@ class NumpyEngine:
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
-        check_former(self.network, former, len(images))
+        check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
     def _train(

@@ -17,15 +17,18 @@ from functools import cached_property
 
 import numpy as np
 
-from wage_neuro import kernels, random_bits
+from wage_neuro import kernels, random_bits, softmax
 from wage_neuro.bits import Bits, code_dtype
-from wage_neuro.fixed_point import carrier, peak
+from wage_neuro.fixed_point import carrier, log2_round, peak
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.specs import Conv, Dense, MaxPool
 
 _SPARSE = 0.7  # share of rows with a gradient below which only these are updated
 UNKNOWN = np.iinfo(np.int64).min
 """A former logit that is not known: nothing is drawn to it."""
+LOG2_SGD_RATE = -2
+"""An unquantized layer learns by SGD on the mean gradient, at the rate eta * 2**LOG2_SGD_RATE. The rate is
+ours, chosen on validation images: the paper names none."""
 _PART_BYTES = 4 << 20  # patches a part of the batch: a few MiB keep them in cache
 
 
@@ -88,9 +91,30 @@ class Layer:
         return self.bits.k_W - 1 + self.scale_shift
 
     @cached_property
+    def log2_target(self) -> int:
+        return self.bits.k_A - 1 + self.z_shift
+
+    @cached_property
     def target(self) -> int:
         """The code of 1.0 at the output, in units of Z."""
-        return 1 << (self.bits.k_A - 1 + self.z_shift)
+        return 1 << self.log2_target
+
+    @cached_property
+    def quantized(self) -> bool:
+        """False for the 16-bit form of a last layer that the paper leaves unquantized."""
+        return not isinstance(self.spec, Dense) or self.spec.quantized
+
+    @cached_property
+    def error_exponent(self) -> int:
+        """Of an unquantized layer, in the place of Shift's: softmax's D is its error code."""
+        return self.bits.k_E - 1
+
+    def gradient_exponent(self, samples: int) -> int:
+        """Of an unquantized layer, in the place of Shift's: SGD on the mean gradient of so many samples.
+
+        G has units of sigma(k_A) sigma(16), the weights of sigma(16); `samples` is rounded to a power of two.
+        """
+        return self.bits.k_A - 1 + log2_round(samples) - LOG2_SGD_RATE
 
     # worst cases, from the widths alone
 
@@ -268,7 +292,8 @@ def output_error(
     former: np.ndarray | None = None,
     first: int = 0,
 ) -> np.ndarray:
-    """Error at the output: the derivative of the loss by Z, Z - target for the sum of squared errors.
+    """Error at the output: the derivative of the loss by Z; of the sum of squared errors Z - target, of
+    cross-entropy after softmax p - onehot.
 
     Parameters
     ----------
@@ -280,13 +305,18 @@ def output_error(
 
     Returns
     -------
-    (n, classes) int64 D, in units of Z; all zeros for a sample that has its margin and no former logits.
+    (n, classes) int64 D, in units of Z, of softmax in units of 2**-15; all zeros for a sample that has its
+    margin and no former logits.
 
     Source: former logits as in DER++, Buzzega et al., arXiv:2004.07211.
     """
     rows = np.arange(len(Z))
-    D = Z.copy()
-    D[rows, labels] -= layer.target
+    if rules.loss == "softmax":
+        D = softmax.probabilities(Z, layer.log2_target)
+        D[rows, labels] -= softmax.ONE
+    else:
+        D = Z.copy()
+        D[rows, labels] -= layer.target
     if rules.loss == "one-sided":
         right = np.minimum(D[rows, labels], 0)
         np.maximum(D, 0, out=D)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from wage_neuro.bits import Bits, code_dtype
+from wage_neuro.bits import UNQUANTIZED, Bits, code_dtype
 from wage_neuro.errors import DataError, NetworkError
 from wage_neuro.layers import Layer
 from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
@@ -18,8 +18,11 @@ PRESETS = {
     "lenet": "32C5-MP2-64C5-MP2-512FC",
     "mlp": "256FC",
     "vgg": "128C3-128C3-MP2-256C3-256C3-MP2-512C3-512C3-MP2-1024FC",
+    "alexnet": "96C11S4-MP3S2-256C5-MP3S2-384C3-384C3-256C3-MP3S2-4096FC-4096FC-FCU",
+    "alexnet-56": "96C5S2-MP3S2-256C5-MP3S2-384C3-384C3-256C3-MP3S2-4096FC-4096FC-FCU",
 }
-"""Hidden layers by name: the paper's MNIST net, a small dense net, the paper's CIFAR-10 and SVHN net."""
+"""Hidden layers by name: the paper's MNIST net, a small dense net, the paper's CIFAR-10 and SVHN net, its
+ImageNet net for images of 224x224, and the same for 56x56 with a first layer of kernel 5 and stride 2."""
 
 _TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
     (
@@ -27,6 +30,7 @@ _TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
         lambda m: Conv(int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME"),
     ),
     (re.compile(r"MP(\d+)(?:S(\d+))?"), lambda m: MaxPool(int(m[1]), int(m[2]) if m[2] else None)),
+    (re.compile(r"(\d+)FCU"), lambda m: Dense(int(m[1]), quantized=False)),
     (re.compile(r"(\d+)(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
     (re.compile(r"F"), lambda m: Flatten()),
 )
@@ -85,6 +89,7 @@ class Network:
         Tokens, joined by '-': 32C5 convolution (32C5S2 stride 2, 32C5V VALID padding), MP2 max-pooling
         (MP3S2 with a stride), 512FC or 512 dense, F flatten. With `classes` the text names the hidden layers:
         the output layer is added, and Flatten put where it is needed. Without, the text is the whole network.
+        An unquantized output layer is 10FCU, or with `classes` FCU at the end of the hidden layers.
 
         >>> net = Network.parse("lenet", (28, 28, 1), classes=10)
         >>> str(net)
@@ -92,9 +97,11 @@ class Network:
         >>> Network.parse(str(net), (28, 28, 1)) == net
         True
         """
-        specs = [_read_token(token, text) for token in PRESETS.get(text, text).split("-")]
+        tokens = PRESETS.get(text, text).split("-")
+        quantized = classes is None or tokens[-1] != "FCU"
+        specs = [_read_token(token, text) for token in (tokens if quantized else tokens[:-1])]
         if classes is not None:
-            specs = list(_with_flatten([*specs, Dense(classes)], len(input_shape) == 3))
+            specs = list(_with_flatten([*specs, Dense(classes, quantized)], len(input_shape) == 3))
         return cls(tuple(specs), input_shape, Bits.parse(bits), signed_input)
 
     @cached_property
@@ -156,6 +163,12 @@ class Network:
             bad = labels[(labels < 0) | (labels >= self.classes)][0]
             raise DataError(f"label {bad}: this network has outputs 0..{self.classes - 1}")
 
+    def require_quantized(self, who: str) -> None:
+        """Raise NetworkError if the last layer is unquantized, for `who` has no such layer."""
+        layer = self.layers[-1]
+        if not layer.quantized:
+            raise NetworkError(f"layer {layer.index} {layer}: {who} has no unquantized layer")
+
     def __str__(self) -> str:
         return "-".join(map(str, self.specs))
 
@@ -192,6 +205,10 @@ def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -
                 raise NetworkError(f"layer {place} {spec}: a MaxPool must follow a Conv")
         elif isinstance(spec, Conv | Dense):
             pool = after if isinstance(after, MaxPool) and isinstance(spec, Conv) else None
+            if isinstance(spec, Dense) and not spec.quantized:
+                if after is not None:
+                    raise NetworkError(f"layer {place} {spec}: only the last layer may be unquantized")
+                bits = replace(bits, k_W=UNQUANTIZED, k_G=UNQUANTIZED, k_E=UNQUANTIZED)
             layer = _build_layer(place, spec, pool, shape, bits, index, after is None)
             shape, index = layer.out_shape, index + 1
             yield layer

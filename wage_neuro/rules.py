@@ -32,9 +32,10 @@ class Rules:
         sample at a time). Its expectation is the gradient, and nothing is multiplied at the synapse.
     stored_range : 'authors' or 'paper'
         Stored weights end at the largest visible weight, or use the whole k_G bits.
-    loss : 'sse' or 'one-sided'
+    loss : 'sse', 'one-sided' or 'softmax'
         Sum of squared errors (the paper), or an integer squared hinge: the right output is driven only while
-        it is below its target, the others only while they are above 0.
+        it is below its target, the others only while they are above 0. Or cross-entropy after softmax (the
+        paper's ImageNet nets), see `wage_neuro.softmax`.
     margin : int
         In eighths of the target: a sample whose right output leads all others by as much is not learned.
         0 learns every sample.
@@ -84,7 +85,7 @@ class Rules:
             "shift": ("batch", "held"),
             "update": ("wide", "ternary", "coincidence"),
             "stored_range": ("authors", "paper"),
-            "loss": ("sse", "one-sided"),
+            "loss": ("sse", "one-sided", "softmax"),
             "feedback": ("transposed", "random", "direct"),
         }
         for name, known in choices.items():

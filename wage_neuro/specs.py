@@ -15,15 +15,21 @@ def _positive(spec: object, **values: int) -> None:
 
 @dataclass(frozen=True)
 class Dense:
-    """Fully connected layer with `units` outputs: 512FC of the paper."""
+    """Fully connected layer with `units` outputs: 512FC of the paper.
+
+    quantized : bool
+        False, of the last layer alone: the paper leaves it unquantized in its ImageNet nets (20FCU). Here its
+        weights and errors have 16 bits each, stored and visible weight are one, and it learns by plain SGD.
+    """
 
     units: int
+    quantized: bool = True
 
     def __post_init__(self) -> None:
         _positive(self, units=self.units)
 
     def __str__(self) -> str:
-        return f"{self.units}FC"
+        return f"{self.units}FC{'' if self.quantized else 'U'}"
 
 
 @dataclass(frozen=True)

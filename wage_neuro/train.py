@@ -249,11 +249,15 @@ def receive_error(
 ) -> tuple[np.ndarray, int]:
     """Quantize the error that arrives at a layer: its codes E, and the peak that was left after the mask.
 
+    An unquantized layer takes the error as it is, and has no use for its peak, which is then given as 0.
+
     counts : (fields,) to add the activity to; see `wage_neuro.activity`
     """
     if counts is not None and rules.feedback == "direct" and not layer.is_last:
         activity.count_direct_feedback(counts, layer, message)
     D = arriving_error(layer, message, feedback_weights(layer, classes, rules, seed), rules)
+    if not layer.quantized:
+        return layers.error_codes(layer, kept, D, layer.error_exponent), 0
     peak = layers.mask_saturated(kept, D)
     exponent = exponent_of(held, peak, rules)
     if exponent is not None:
@@ -304,7 +308,9 @@ def learn(
     if G is None or control.log2_eta is None:
         return S, held
     exponent = None
-    if rules.update != "coincidence":  # whose steps have no scale
+    if not layer.quantized:
+        exponent = layer.gradient_exponent(samples)
+    elif rules.update != "coincidence":  # whose steps have no scale
         peak = layers.peak(G)
         exponent, held = exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
     new = layers.update(layer, S, G, exponent, control.log2_eta, rules, *seed_step, importance)

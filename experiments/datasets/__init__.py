@@ -1,4 +1,4 @@
-"""Data sets: digits, MNIST, Fashion-MNIST, CIFAR-10, SVHN, and .npz files of one's own."""
+"""Data sets: digits, MNIST, Fashion-MNIST, CIFAR-10, SVHN, ImageNet, and .npz files of one's own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiments.datasets import cifar, digits, files, idx, npz, svhn
+from experiments.datasets import cifar, digits, files, idx, npz, photos, svhn, tiny_imagenet
 from experiments.datasets.base import Dataset
 from wage_neuro.errors import DataError
 
 __all__ = ["NAMES", "Dataset", "Location", "load", "locations"]
 
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar-10", "svhn")
+NAMES = ("digits", "mnist", "fashion-mnist", "cifar-10", "svhn", "tiny-imagenet-20", "imagenet")
 ALIASES = {"fmnist": "fashion-mnist", "cifar10": "cifar-10"}
 
 
@@ -44,6 +44,10 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
         paths = files.get(name, data_dir, download)
         if name == "cifar-10":
             return cifar.read(paths[0])
+        if name == "tiny-imagenet-20":
+            return tiny_imagenet.read(paths[0])
+        if name == "imagenet":
+            return photos.read_imagenet(*paths)
         return svhn.read(paths) if name == "svhn" else idx.read(name, paths)
     if name.endswith(".npz"):
         return npz.read(Path(text))
@@ -59,6 +63,7 @@ class Location:
     found: Path | None
     source: str
     licence: str
+    downloads: bool = True
 
 
 def locations(data_dir: Path | None = None) -> list[Location]:
@@ -70,5 +75,5 @@ def locations(data_dir: Path | None = None) -> list[Location]:
         paths = files.find(source, data_dir)
         whole = None if None in paths else paths[0]
         found = whole if whole is None or len(paths) == 1 else whole.parent
-        rows.append(Location(name, source.what, found, source.url, source.licence))
+        rows.append(Location(name, source.what, found, source.url, source.licence, not source.by_hand))
     return rows

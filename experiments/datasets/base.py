@@ -43,6 +43,18 @@ def _span(values: np.ndarray) -> str:
     return " with NaN" if np.isnan(low) else f" in {low}..{high}"
 
 
+def middle(images: np.ndarray, side: int) -> np.ndarray:
+    """Middle square of each image, (n, side, side, channels).
+
+    >>> middle(np.arange(16).reshape(1, 4, 4, 1), 2).ravel().tolist()
+    [5, 6, 9, 10]
+    """
+    if not isinstance(images, np.ndarray):  # photos in files
+        return images.middle(side)
+    top, left = ((size - side) // 2 for size in images.shape[1:3])
+    return np.ascontiguousarray(images[:, top : top + side, left : left + side])
+
+
 def every_fifth(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split 0..n - 1 into training and test: line the images up by label, every fifth is for test.
 
@@ -74,6 +86,9 @@ class Dataset:
         0..classes - 1.
     signed : bool
         True: grey levels are read as -1..1 (CIFAR-10, SVHN); False: as 0..1.
+    names : of the classes, where they are known
+    window : int, optional
+        Side of the square that a network sees of each image; test images are cut to it. See `windowed`.
 
     Raises
     ------
@@ -92,13 +107,46 @@ class Dataset:
     test_labels: np.ndarray = field(repr=False)
     classes: int
     signed: bool
+    names: tuple[str, ...] = field(default=(), repr=False)
+    window: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_pair(f"{self.name} train", self.train_images, self.train_labels, self.classes)
         check_pair(f"{self.name} test", self.test_images, self.test_labels, self.classes)
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
-        if train != test:
+        if test != (train if self.window is None else (self.window, self.window, train[-1])):
             raise DataError(f"{self.name}: training images of {train}, test images of {test}: want one size")
+        if self.names and len(self.names) != self.classes:
+            raise DataError(
+                f"{self.name}: {len(self.names)} names: want one for each of {self.classes} classes"
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what a network sees of an image."""
+        return self.test_images.shape[1:]
+
+    def called(self, label: int) -> str:
+        """Number of a class, and its name where it is known."""
+        return f"{label} {self.names[label]}" if self.names else str(label)
+
+    def windowed(self, side: int) -> Dataset:
+        """Let a network see a square of each image: of a test image its middle; training draws the place.
+
+        Raises
+        ------
+        DataError
+            If an image is smaller.
+
+        >>> images = np.zeros((5, 8, 8, 1), np.uint8)
+        >>> whole = Dataset("blank", images, np.arange(5), images, np.arange(5), classes=5, signed=False)
+        >>> whole.windowed(6).input_shape
+        (6, 6, 1)
+        """
+        height, width = self.train_images.shape[1:3]
+        if not 1 <= side <= min(height, width):
+            raise DataError(f"window={side}: want 1..{min(height, width)}, {self.name} has {height}x{width}")
+        return replace(self, test_images=middle(self.test_images, side), window=side)
 
     def split(self, validation: int) -> Dataset:
         """Put the last `validation` training images in the place of the test set.
@@ -170,7 +218,10 @@ class Dataset:
 
     @property
     def checksum(self) -> str:
-        """Sha256 (hex) over shape and bytes of the four arrays, labels as little-endian int64."""
+        """Sha256 (hex) over shape and bytes of the four arrays, labels as little-endian int64.
+
+        Of photographs in files, over what they say themselves.
+        """
         digest = hashlib.sha256()
         for images, labels in (
             (self.train_images, self.train_labels),
@@ -178,5 +229,6 @@ class Dataset:
         ):
             for array in (images, labels.astype("<i8", copy=False)):
                 digest.update(str(array.shape).encode())
-                digest.update(np.ascontiguousarray(array).data)
+                whole = isinstance(array, np.ndarray)
+                digest.update(np.ascontiguousarray(array).data if whole else array.checksum)
         return digest.hexdigest()

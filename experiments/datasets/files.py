@@ -33,7 +33,8 @@ class Source:
 
     `files` has one tuple for each file that is needed: the names it may have, of which the last is the one
     to download from `url`. `md5` is by file name; what has no entry (a folder, a repacked archive) is left
-    to its reader to check inside.
+    to its reader to check inside. `by_hand` says how files are got that
+    cannot be downloaded.
     """
 
     folder: str
@@ -42,6 +43,7 @@ class Source:
     url: str
     files: tuple[tuple[str, ...], ...]
     md5: Mapping[str, str]
+    by_hand: str = ""
 
 
 SOURCES = {
@@ -97,6 +99,24 @@ SOURCES = {
             "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
             "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
         },
+    ),
+    "tiny-imagenet-20": Source(
+        folder="tiny-imagenet-20",
+        what="10,000 + 1,000 images of 64x64x3, 20 classes of Tiny-ImageNet-200",
+        licence="non-commercial research only (ImageNet)",
+        url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        files=(("tiny_imagenet_20_jpeg.npz",),),
+        md5={"tiny_imagenet_20_jpeg.npz": "09658fdce49ed2b4237eddc999bcf0a7"},
+        by_hand="packed from",
+    ),
+    "imagenet": Source(
+        folder="imagenet",
+        what="1,281,167 + 50,000 images, resized to 256x256x3, 1,000 classes: ILSVRC 2012",
+        licence="non-commercial research only (ImageNet)",
+        url="https://image-net.org/download.php",
+        files=(("train",), ("val",)),
+        md5={},
+        by_hand="each a folder of JPEGs a class, from",
     ),
 }
 
@@ -203,13 +223,14 @@ def how_to_get(name: str) -> str:
     """
     source = SOURCES[name]
     wanted = ", ".join(f"{source.folder}/{names[-1]}" for names in source.files)
-    return f"put {wanted} from {source.url} into ../shared/data or ${VARIABLE}"
+    origin = f", {source.by_hand} {source.url}," if source.by_hand else f" from {source.url}"
+    return f"put {wanted}{origin} into ../shared/data or ${VARIABLE}"
 
 
 def _download(name: str, file: str, allowed: bool) -> Path:
     """Download one file into the cache; pooch moves it there only when it is whole and its md5 is right."""
     source = SOURCES[name]
-    if not allowed:
+    if source.by_hand or not allowed:
         raise DataError(f"{name}: {file} not found; {how_to_get(name)}")
     import pooch
 

@@ -28,6 +28,7 @@ MODES = {
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
     "lower upper boundary": Rules(batch=16, gamma=8),
+    "softmax": Rules(batch=16, loss="softmax"),
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
     "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),

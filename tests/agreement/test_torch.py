@@ -19,7 +19,18 @@ import torch
 from mappings import accelerator
 from mappings import accelerator_kernels as kernels
 from mappings.accelerator import RandomBits, TorchEngine, find_device
-from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro import (
+    Control,
+    Conv,
+    Dense,
+    Flatten,
+    MaxPool,
+    Network,
+    NumpyEngine,
+    Rules,
+    initial_state,
+    softmax,
+)
 from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.random_bits import FEEDBACK, INIT, POST, UPDATE, bits16
@@ -44,8 +55,12 @@ MODES = {
     "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
     "held": Rules(batch=16, shift="held", hold=40),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+<<<<<<< HEAD
     "lower upper boundary": Rules(batch=16, gamma=8),
     "lower upper boundary, held": Rules(batch=16, shift="held", hold=40, gamma=2),
+=======
+    "softmax": Rules(batch=16, loss="softmax", margin=2),
+>>>>>>> softmax
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
     "new beside recalled": Rules(batch=16, loss="one-sided", new_shift=1),
     "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),
@@ -102,6 +117,31 @@ def test_torch_equals_numpy(name, mode, assert_agree):
     assert assert_agree(Network(*LAYERS[name]), MODES[mode]) > 0
 
 
+@pytest.mark.parametrize("bits", ["2888", *WIDTHS])
+@pytest.mark.parametrize("name", ["dense", "one layer", "dense on images", "conv, pooling"])
+def test_an_unquantized_last_layer(name, bits, assert_agree):
+    (*specs, last), shape = LAYERS[name]
+    network = Network((*specs, replace(last, quantized=False)), shape, bits)
+    for shift in ("batch", "held"):
+        rules = Rules(batch=24, shift=shift, hold=40, loss="softmax")
+        assert assert_agree(network, rules) > 0
+
+
+def test_wide_weights_in_float64_leave_the_others_their_fast_products():
+    """The largest factor of the float32 products alone decides whether TF32 is let in."""
+    network = Network.parse("24FC-20FC-5FCU", (30,))
+    with TorchEngine(network, Rules(loss="softmax"), device="cpu") as engine:
+        assert engine._largest == 127
+    assert network.layers[-1].bits.weight_max == 32767
+
+
+@given(st.lists(st.integers(-(2**52), 2**52) | st.integers(-(2**20), 2**20), min_size=1), st.integers(0, 40))
+def test_probabilities_are_numpys(row, log2_one):
+    tables = tuple(map(torch.from_numpy, softmax.tables()))
+    found = kernels.probabilities(torch.tensor([row]), log2_one, tables)
+    assert found.tolist() == softmax.probabilities(np.array([row]), log2_one).tolist()
+
+
 @pytest.mark.parametrize("mode", ["paper", "coincidence"])
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_other_widths(bits, mode, assert_agree):
@@ -127,7 +167,7 @@ def test_any_small_network(data, assert_agree):
         pick(1, 3, 1000),
         pick("wide", "ternary", "coincidence") if batch == 1 else pick("wide", "ternary"),
         pick("authors", "paper"),
-        pick("sse", "one-sided"),
+        pick("sse", "one-sided", "softmax"),
         pick(0, 3, 8),
         feedback=pick("transposed", "random", "direct"),
     )

@@ -14,9 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
-from experiments.datasets import NAMES, Dataset, cifar, files, idx, load, locations, npz, svhn
+from experiments.datasets import (
+    NAMES,
+    Dataset,
+    cifar,
+    files,
+    idx,
+    load,
+    locations,
+    npz,
+    photos,
+    svhn,
+    tiny_imagenet,
+)
 from experiments.datasets.base import every_fifth
+from experiments.presets import EXPERIMENTS
+from experiments.training import Run
 from wage_neuro.errors import DataError
 
 REPOSITORY = Path(files.__file__).resolve().parents[2]
@@ -101,6 +116,27 @@ def test_subset_refuses_more_than_there_are(wanted: dict[str, int], message: str
         blank(10, 4).subset(**wanted)
 
 
+def test_a_windowed_set_shows_the_middle_of_its_test_images() -> None:
+    whole = Dataset(
+        "wide", *[np.arange(2 * 8 * 6 * 1, dtype=np.uint8).reshape(2, 8, 6, 1), np.arange(2)] * 2, 2, True
+    )
+    part = whole.windowed(4)
+    assert np.array_equal(part.test_images, whole.test_images[:, 2:6, 1:5])
+    assert np.array_equal(part.train_images, whole.train_images)
+    assert part.input_shape == (4, 4, 1)
+    assert part.checksum != whole.checksum
+    for side in (0, 7):
+        with refused(f"window={side}: want 1..6, wide has 8x6"):
+            whole.windowed(side)
+    with refused("wide: training images of (8, 6, 1), test images of (4, 4, 1): want one size"):
+        replace(part, window=None)
+
+
+def test_a_class_has_one_name() -> None:
+    with refused("small: 2 names: want one for each of 10 classes"):
+        replace(blank(), names=("a", "b"))
+
+
 def test_checksum_is_of_what_the_arrays_say_not_of_how_they_lie() -> None:
     one = blank()
     assert re.fullmatch("[0-9a-f]{64}", one.checksum)
@@ -140,9 +176,12 @@ def test_every_fifth_takes_every_class_in_proportion_once() -> None:
 # Names and places
 
 
-@pytest.mark.parametrize("name", ["imagenet", "", "photos.npy", "mnist/"])
+@pytest.mark.parametrize("name", ["imagenette", "", "photos.npy", "mnist/"])
 def test_load_refuses_an_unknown_name(name: str) -> None:
-    with refused(f"data {name!r}: want digits, mnist, fashion-mnist, cifar-10, svhn or the path of an .npz"):
+    with refused(
+        f"data {name!r}: want digits, mnist, fashion-mnist, cifar-10, svhn, tiny-imagenet-20, imagenet",
+        " or the path of an .npz",
+    ):
         load(name)
 
 
@@ -197,7 +236,7 @@ def test_missing_files_are_named_with_what_to_do() -> None:
         load("mnist", download=False)
 
 
-@pytest.mark.parametrize("name", files.SOURCES)
+@pytest.mark.parametrize("name", [name for name, source in files.SOURCES.items() if not source.by_hand])
 def test_a_download_that_fails_says_which_files_to_put_where(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +246,15 @@ def test_a_download_that_fails_says_which_files_to_put_where(
         load(name)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert capsys.readouterr() == ("", ""), "the error is printed by the command, and nothing else"
+
+
+def test_what_cannot_be_downloaded_says_what_it_is_packed_from() -> None:
+    with refused(
+        "tiny-imagenet-20: tiny_imagenet_20_jpeg.npz not found; put ",
+        "tiny-imagenet-20/tiny_imagenet_20_jpeg.npz",
+        ", packed from http://cs231n.stanford.edu/tiny-imagenet-200.zip, into ../shared/data or $WAGE_NEURO",
+    ):
+        load("tiny-imagenet-20")
 
 
 class Answer:
@@ -271,6 +319,7 @@ def test_locations_say_what_is_there_and_how_to_get_the_rest(tmp_path: Path) -> 
     (tmp_path / "svhn" / "test_32x32.mat").touch()
     assert {row.name: row for row in locations(tmp_path)}["svhn"].found == tmp_path / "svhn"
     assert all(row.what and row.licence and row.source.startswith("http") for row in rows.values())
+    assert [name for name, row in rows.items() if not row.downloads] == ["tiny-imagenet-20", "imagenet"]
 
 
 # idx: MNIST and Fashion-MNIST
@@ -669,6 +718,161 @@ def test_npz_refuses_what_is_no_npz(tmp_path: Path) -> None:
         np.save(file, grey(2))
     with refused(f"{path}: one array: want an .npz file of images and labels"):
         npz.read(path)
+
+
+# Tiny-ImageNet: JPEGs in one .npz file
+
+
+def colour(red: int, green: int, blue: int) -> np.ndarray:
+    return np.full((64, 64, 3), (red, green, blue), np.uint8)
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def joined(part: str, images: list[bytes], labels: list[int]) -> dict[str, np.ndarray]:
+    return {
+        f"{part}_jpeg": np.frombuffer(b"".join(images), np.uint8),
+        f"{part}_off": np.cumsum([0, *map(len, images)]),
+        f"{part}_y": np.array(labels, np.uint8),
+    }
+
+
+RED, GREEN, GREY = (
+    jpeg(image) for image in (colour(200, 0, 0), colour(0, 200, 0), colour(90, 90, 90)[..., 0])
+)
+PHOTOS = {
+    "names": np.array(["red", "green"]),
+    **joined("train", [RED, RED, RED, GREEN, GREEN], [0, 0, 0, 1, 1]),
+    **joined("val", [GREEN, GREY], [1, 0]),
+}
+
+
+def test_tiny_imagenet(tmp_path: Path) -> None:
+    path = tmp_path / "photos.npz"
+    np.savez(path, **PHOTOS)
+    data = tiny_imagenet.read(path)
+    assert (data.classes, data.names, data.signed) == (2, ("red", "green"), True)
+    assert data.train_labels.tolist() == [0, 1, 0, 1, 0], "the classes take turns"
+    assert data.test_labels.tolist() == [0, 1]
+    assert data.train_labels.dtype == np.int64
+    wanted = [colour(200, 0, 0), colour(0, 200, 0)]
+    for images, labels in ((data.train_images, data.train_labels), (data.test_images[1:], [1])):
+        for image, label in zip(images, labels, strict=True):
+            assert np.abs(image.astype(int) - wanted[label]).max() <= 2, "colours, as far as JPEG keeps them"
+    assert np.abs(data.test_images[0].astype(int) - 90).max() <= 1, "grey is the same in every colour"
+    assert [data.called(label) for label in (0, 1)] == ["0 red", "1 green"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"val_y": None}, ": no val_y in it: want names, train_jpeg, "),
+        (
+            {"train_y": np.zeros(4, np.uint8)},
+            " train: uint8 bytes, int64 places of shape (6,), 4 labels: want ",
+        ),
+        ({"train_jpeg": np.zeros(9)}, " train: float64 bytes, "),
+        ({"val_off": np.array([0, 9, 5])}, " val: places 0..5: want 0.."),
+        ({"val_off": np.array([0, 10**6, len(GREEN + GREY)])}, " val: places 0.."),
+        ({"val_y": np.array([0, 2])}, " val: labels 0..2: want 0..1"),
+        (joined("val", [GREEN, b"not a picture"], [1, 0]), " val image 1: not a readable JPEG ("),
+        (joined("val", [GREEN, GREY[: len(GREY) // 2]], [1, 0]), " val image 1: not a readable JPEG ("),
+        (joined("val", [jpeg(colour(1, 2, 3)[:60]), GREY], [1, 0]), " val image 0: 64x60: want 64x64"),
+    ],
+)
+def test_a_tiny_imagenet_of_another_form(change: dict, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "photos.npz"
+    np.savez(path, **{key: value for key, value in {**PHOTOS, **change}.items() if value is not None})
+    with refused(f"{path}{message}"):
+        tiny_imagenet.read(path)
+
+
+def test_a_damaged_tiny_imagenet(tmp_path: Path) -> None:
+    path = tmp_path / "photos.npz"
+    np.savez(path, **PHOTOS)
+    path.write_bytes(path.read_bytes()[:-50])
+    with refused(f"{path}: not a readable .npz file ("):
+        tiny_imagenet.read(path)
+    with refused("tiny-imagenet-20): md5 ", ": want 09658fdce49ed2b4237eddc999bcf0a7; remove the file"):
+        (tmp_path / "tiny_imagenet_20_jpeg.npz").write_bytes(path.read_bytes())
+        load("tiny-imagenet-20", tmp_path)
+
+
+# ImageNet: a folder of JPEGs a class
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    """Two classes, 3 + 2 and 1 + 1 images, of other sizes than 256x256; one of them grey."""
+    folder = tmp_path / "imagenet"
+    wide, grey_photo = np.repeat(colour(200, 0, 0), 2, axis=1), colour(90, 90, 90)[:40, :, 0]
+    for part, name, images in (
+        ("train", "n01", [colour(200, 0, 0), wide, wide[:50]]),
+        ("train", "n02", [colour(0, 200, 0), grey_photo]),
+        ("val", "n01", [wide]),
+        ("val", "n02", [colour(0, 200, 0)]),
+    ):
+        (folder / part / name).mkdir(parents=True)
+        for i, image in enumerate(images):
+            (folder / part / name / f"{part}_{name}_{i}.JPEG").write_bytes(jpeg(image))
+    return folder
+
+
+def test_imagenet_is_decoded_when_it_is_asked_for(imagenet: Path) -> None:
+    data = load("imagenet", imagenet.parent)
+    assert (data.classes, data.names, data.signed) == (2, ("n01", "n02"), True)
+    assert data.train_images.shape == (5, 256, 256, 3)
+    assert sorted(data.train_labels.tolist()) == [0, 0, 0, 1, 1]
+    index = np.array([3, 0, 4])
+    for image, label, i in zip(data.train_images[index], data.train_labels[index], index, strict=True):
+        assert data.train_images.paths[i].parent.name == f"n0{label + 1}"
+        assert np.ptp(image.reshape(-1, 3), axis=0).max() <= 2, "one colour"
+        centre = image[128, 128].astype(int)
+        assert min(np.abs(centre - c).max() for c in ([200, 0, 0], [0, 200, 0], [90] * 3)) <= 3
+    whole = data.checksum
+    part = data.split(2)
+    assert (part.train_images.shape[0], part.test_images.shape[0]) == (3, 2)
+    assert np.array_equal(np.asarray(part.test_images), data.train_images[np.array([3, 4])])
+    windowed = data.windowed(224)
+    assert windowed.test_images.shape == (2, 224, 224, 3)
+    assert np.array_equal(np.asarray(windowed.test_images), np.asarray(data.test_images)[:, 16:240, 16:240])
+    assert len({whole, part.checksum, windowed.checksum}) == 3
+    data.train_images.paths[0].write_bytes(b"no picture")
+    assert load("imagenet", imagenet.parent).checksum != whole
+    with refused(f"{data.train_images.paths[0]}: not a readable image ("):
+        data.train_images[np.array([0])]
+
+
+def test_an_imagenet_of_another_form(imagenet: Path, tmp_path: Path) -> None:
+    with refused(
+        "imagenet: train not found; put imagenet/train, imagenet/val, each a folder of JPEGs a class, from"
+        " https://image-net.org/download.php, into ../shared/data or $WAGE_NEURO_DATA"
+    ):
+        load("imagenet", tmp_path / "cwd")
+    (imagenet / "train" / "n03").mkdir()
+    with refused(f"{imagenet}/train and {imagenet}/val: 3 and 2 classes, n03 in one only"):
+        load("imagenet", tmp_path)
+    (imagenet / "val" / "n03").mkdir()
+    with refused(f"{imagenet}/train/n03: no images in it: want .jpeg, .jpg, .png"):
+        load("imagenet", tmp_path)
+    with refused(f"{tmp_path / 'cwd'}: no folders in it: want one for each class"):
+        photos.read_imagenet(tmp_path / "cwd", imagenet / "val")
+
+
+def test_a_run_on_photos_in_files(imagenet: Path, tmp_path: Path) -> None:
+    """ImageNet's own preset, as small as can be: windows of 224, an unquantized layer, softmax."""
+    config = replace(EXPERIMENTS["imagenet-alexnet"]["2888"], network="2C11S4-MP3S2-FCU", epochs=1)
+    config = replace(config, rules=replace(config.rules, batch=2), eta="4")
+    run = Run.start(config, tmp_path, imagenet.parent)
+    with run.engine("numpy") as engine:
+        (row,) = run.fit(engine)
+    assert row["samples"] == 4
+    assert str(run.network) == "2C11S4-MP3S2-F-2FCU"
+    assert Run.resume(tmp_path, data_dir=imagenet.parent).finished
 
 
 # The real files, where they are

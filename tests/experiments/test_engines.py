@@ -9,7 +9,7 @@ import pytest
 
 from experiments.engines import NAMES, make_engine
 from wage_neuro import Network, Rules, initial_state
-from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.errors import EngineError, NetworkError, SettingError
 
 NETWORK = Network.parse("6FC-3FC", (8,))
 RULES = Rules(batch=8)
@@ -51,6 +51,30 @@ def test_all_go_on_from_the_same_state_to_the_same_state(name, assert_same_state
     assert_same_state(ends[0][0], ends[1][0])
     assert ends[0][0].step == 6
     assert np.array_equal(ends[0][1], ends[1][1])
+
+
+@pytest.mark.parametrize("name", ["compiled", "brian2"])
+def test_engines_without_softmax_say_so(name):
+    need(name)
+    message = f"^engine '{name}': has no loss='softmax'; use 'numpy' or 'torch'$"
+    with pytest.raises(EngineError, match=message):
+        make_engine(name, NETWORK, Rules(batch=8, loss="softmax"), STATE)
+
+
+@pytest.mark.parametrize("name", ["compiled", "brian2", "lava"])
+def test_engines_without_an_unquantized_layer_say_so(name):
+    need(name)
+    network = Network.parse("6FC-3FCU", (8,))
+    with pytest.raises(NetworkError, match=f"^layer 1 3FCU: engine '{name}' has no unquantized layer$"):
+        make_engine(name, network, Rules(batch=8, loss="softmax"), initial_state(network))
+
+
+def test_the_structural_model_has_no_softmax():
+    need("lava")
+    rules = Rules(batch=1, shift="held", update="ternary", loss="softmax")
+    message = r"^loss='softmax' with the structural model of layer 0 6FC: want 'sse' or 'one-sided'$"
+    with pytest.raises(SettingError, match=message):
+        make_engine("lava", NETWORK, rules, STATE, model="structural")
 
 
 @pytest.mark.parametrize("name", ["", "Lava", "brian", "numpy "])

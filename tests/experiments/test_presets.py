@@ -12,7 +12,7 @@ from experiments import presets
 from experiments.eta import EtaSchedule
 from experiments.presets import EXPERIMENTS, Means, Scale, do, do_all, jobs, table
 from experiments.training import Run
-from wage_neuro import Bits, Network
+from wage_neuro import Bits, Network, Rules
 from wage_neuro.errors import SettingError
 
 
@@ -27,6 +27,8 @@ def small_sweep(helpers, monkeypatch):
 def test_every_preset_is_a_run_of_the_papers():
     for settings in EXPERIMENTS.values():
         for config in settings.values():
+            if "imagenet" in config.data:
+                continue
             shape = (28, 28, 1) if config.data == "mnist" else (32, 32, 3)
             network = Network.parse(config.network, shape, 10, config.bits, config.data != "mnist")
             assert config.rules.batch == 128
@@ -36,6 +38,25 @@ def test_every_preset_is_a_run_of_the_papers():
     assert EXPERIMENTS["gradient-bits"]["k_G=2"].eta == "1/8, 1/64@200, 1/512@250"
     assert EXPERIMENTS["gradient-bits"]["k_G=12"].eta == "128, 16@200, 2@250"
     assert [Bits.parse(c.bits).k_E for c in EXPERIMENTS["errors-bits"].values()] == list(range(4, 16))
+
+
+def test_alexnet_is_the_papers():
+    config = EXPERIMENTS["imagenet-alexnet"]["2888"]
+    assert (config.epochs, config.augment) == (70, "window224-flip")
+    assert EtaSchedule.parse(config.eta).steps == ((0, 2), (60, -1), (65, -4))
+    assert config.rules == Rules(batch=256, loss="softmax")
+    network = Network.parse(config.network, (224, 224, 3), 1000, config.bits, signed_input=True)
+    shapes = [layer.z_shape for layer in network.layers]
+    assert shapes[:3] == [(56, 56, 96), (27, 27, 256), (13, 13, 384)]
+    assert shapes[-3:] == [(4096,), (4096,), (1000,)]
+    assert [layer.fan_in for layer in network.layers][5] == 6 * 6 * 256
+    assert not network.layers[-1].quantized
+    tiny = EXPERIMENTS["tiny-imagenet-alexnet"]["2888"]
+    assert replace(tiny, data="imagenet", network="alexnet", augment="window224-flip") == config
+    small = Scale.parse("epochs=28,width=1/8").of(tiny)
+    network = Network.parse(small.network, (56, 56, 3), 20, small.bits, signed_input=True)
+    assert str(network) == "12C5S2-MP3S2-32C5-MP3S2-48C3-48C3-32C3-MP3S2-F-512FC-512FC-20FCU"
+    assert small.eta == "4, 1/2@24, 1/16@26"
 
 
 def test_scale():

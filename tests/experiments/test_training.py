@@ -16,7 +16,7 @@ import pytest
 from experiments import run_folder, training
 from experiments.datasets import load
 from experiments.training import Config, Run
-from wage_neuro import Network, NumpyEngine, Rules, checkpoint
+from wage_neuro import Network, NumpyEngine, Rules, checkpoint, softmax
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError, WageError
 from wage_neuro.random_bits import permutation
 
@@ -233,6 +233,57 @@ def test_a_run_in_a_thread_leaves_the_signals_alone(tmp_path, helpers, uninterru
 
 
 # --- what a run measures -----------------------------------------------------------------------------
+
+
+def test_softmax_from_windows_resumed_ends_in_the_same_bits(tmp_path, helpers, same_run, batch_by_batch):
+    """An unquantized last layer, windows of 6x6 in 8x8: stopped in an epoch, at its end, or not at all."""
+    rules = Rules(batch=32, loss="softmax")
+    config = helpers.small(rules, network="8C3-MP2-24FC-FCU", augment="window6-flip")
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = helpers.fit(Run.start(config, tmp_path / "whole"))
+    run = Run.start(config, tmp_path / "parts")
+    for stop in ((0, 160), (1, 0), END):
+        helpers.fit(run, stop=stop)
+        run = Run.resume(tmp_path / "parts")
+    same_run(run, whole)
+    assert whole.network.input_shape == (6, 6, 1)
+    assert np.array_equal(whole.data.test_images, load("digits").test_images[:, 1:7, 1:7])
+    *_, (logits, labels) = _trained(whole, epoch=2)
+    one = 2**15
+    p = softmax.probabilities(logits, 7 + 15)
+    wanted = sum(
+        (int(v) - one * (c == label)) ** 2
+        for row, label in zip(p, labels, strict=True)
+        for c, v in enumerate(row)
+    )
+    assert whole.progress.curve[-1]["train_loss"] == wanted / (2 * one**2 * len(labels))
+
+
+def _trained(run, epoch):
+    """Logits in training of the epochs up to one, by an engine by hand, with the labels."""
+    config, data = run.config, run.data
+    engine = NumpyEngine(run.network, config.rules, seed=config.seed)
+    for at in range(epoch + 1):
+        order = permutation(config.seed, at, 400)[:EPOCH]
+        images = run.augment.apply(data.train_images[order], config.seed, at, slice(0, EPOCH))
+        yield engine.train(images, data.train_labels[order], run.eta.log2_at(at)), data.train_labels[order]
+
+
+def test_the_five_best_answers_count_where_there_are_more_than_ten_classes(tmp_path, sparse_images):
+    images, labels = sparse_images(160, (5, 5, 1), 12)
+    np.savez(tmp_path / "many.npz", images=images, labels=labels)
+    config = Config(str(tmp_path / "many.npz"), "8FC", epochs=1, rules=Rules(batch=32))
+    run = Run.start(config, tmp_path)
+    with run.engine("numpy") as engine:
+        (row,) = run.fit(engine)
+        logits = run.predict(engine)
+    right = 0
+    for answer, label in zip(logits.tolist(), run.data.test_labels.tolist(), strict=True):
+        better = [c for c, z in enumerate(answer) if (-z, c) < (-answer[label], label)]
+        right += len(better) < 5
+    assert row["error_top5"] == 1 - right / len(logits)
+    assert row["error_top5"] < row["error"]
 
 
 @pytest.mark.parametrize("bits", ["2888", "2-16-8-16"])

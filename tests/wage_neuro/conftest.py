@@ -93,11 +93,15 @@ def random_state() -> Callable[..., State]:
     """Stored weights over their whole range, the ends too."""
 
     def make(net, rules, seed=0):
-        rng, bound = np.random.default_rng(seed), net.bits.stored_max(rules.stored_range)
-        dtype = code_dtype(net.bits.k_G)
-        S = tuple(rng.integers(-bound, bound + 1, layer.weight_shape).astype(dtype) for layer in net.layers)
-        for s in S:
-            s.flat[:2] = bound, -bound
+        rng = np.random.default_rng(seed)
+
+        def whole_range(layer):
+            bound = layer.bits.stored_max(rules.stored_range)
+            S = rng.integers(-bound, bound + 1, layer.weight_shape).astype(code_dtype(layer.bits.k_G))
+            S.flat[:2] = bound, -bound
+            return S
+
+        S = tuple(map(whole_range, net.layers))
         return State(S, *((Held(),) * len(S),) * 2, seed)
 
     return make

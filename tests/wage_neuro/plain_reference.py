@@ -92,10 +92,35 @@ def feedback_weight(r: int) -> int:
 def output_error(Z: list[int], label: int, target: int, loss: str = "sse", margin: int = 0) -> list[int]:
     """Error at the output for one sample; a lead of `margin` eighths of the target leaves none."""
     D = [z - target * (o == label) for o, z in enumerate(Z)]
+    if loss == "softmax":
+        D = [p - 2**15 * (o == label) for o, p in enumerate(softmax(Z, target))]
     if loss == "one-sided":
         D = [min(d, 0) if o == label else max(d, 0) for o, d in enumerate(D)]
     lead = Z[label] - max([z for o, z in enumerate(Z) if o != label], default=0)
     return [0] * len(Z) if margin and 8 * lead >= margin * target else D
+
+
+def exp_table(step: Fraction, entries: int) -> list[int]:
+    """round(2**30 exp(-i step)), by the power series of exp(-step) and its powers, to 120 bits."""
+    terms, k = [Fraction(1)], 0
+    while abs(terms[-1]) > Fraction(1, 2**130):
+        k += 1
+        terms.append(-terms[-1] * step / k)
+    factor, value, found = round(sum(terms) * 2**120), 2**120, []
+    for _ in range(entries):
+        found.append((value + 2**89) >> 90)
+        value = value * factor >> 120
+    return found
+
+
+COARSE, FINE = exp_table(Fraction(1, 64), 2048), exp_table(Fraction(1, 2**16), 1024)
+
+
+def softmax(Z: list[int], one: int) -> list[int]:
+    """Probabilities in units of 2**-15 of the logits Z / one; a distance to the largest has 16 bits."""
+    steps = [min((2 * 2**16 * (max(Z) - z) + one) // (2 * one), 2**21 - 1) for z in Z]
+    e = [COARSE[x // 1024] * FINE[x % 1024] // 2**30 for x in steps]
+    return [(2 * 2**15 * each + sum(e)) // (2 * sum(e)) for each in e]
 
 
 def updated(S: int, G: int, r: int, m: int, log2_eta: int, bound: int, ternary: bool) -> int:
@@ -199,6 +224,11 @@ def pairs(specs) -> list[tuple]:
     return found
 
 
+def widths(spec, bits) -> tuple[int, int, int]:
+    """k_W, k_G, k_E of a layer: 16 of each where it is unquantized."""
+    return (bits.k_W, bits.k_G, bits.k_E) if getattr(spec, "quantized", True) else (16, 16, 16)
+
+
 def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_back=None, B=None, trace=None):
     """One training step; `exponents` (errors, gradients) are the held ones, else those of the batch.
 
@@ -210,11 +240,15 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
 
     Returns new S of each layer, logits, and the peaks (errors, gradients) of each layer.
     """
-    k_W, k_A, k_G, k_E = bits.k_W, bits.k_A, bits.k_G, bits.k_E
+    k_A = bits.k_A
     n, a, kept, new = len(x), ints(x), [], []
     S_back = S if S_back is None else S_back
     for (spec, pooling), stored, later in zip(pairs(specs), S, S_back, strict=True):
-        (W, W_back), chosen = (each(lambda s: visible(s, k_W, k_G), ints(w)) for w in (stored, later)), None
+        k_W, k_G, _ = widths(spec, bits)
+        (W, W_back), chosen = (
+            (each(lambda s, k_W=k_W, k_G=k_G: visible(s, k_W, k_G), ints(w)) for w in (stored, later)),
+            None,
+        )
         a = a if hasattr(spec, "kernel") else a.reshape(n, -1)
         full = convolve(a, W, spec.stride, spec.padding) if hasattr(spec, "kernel") else a @ W
         Z = full
@@ -231,16 +265,22 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
     peaks_E, peaks_G, last_E = [], [], None
     for i, (spec, _) in reversed(list(enumerate(pairs(specs)))):
         a, out, W, Z, chosen, full_shape, shift = kept[i]
-        hidden = i < len(kept) - 1
+        hidden, (k_W, k_G, k_E) = i < len(kept) - 1, widths(spec, bits)
+        plain_sgd = not getattr(spec, "quantized", True)
         if hidden and rules.feedback == "direct":
             D = last_E @ B[i]
         D = D.reshape(Z.shape)
         if hidden:
             D[top(k_A) * 2**shift < Z] = 0
-        peaks_E.insert(0, max(map(abs, D.flat)))
+        peaks_E.insert(0, 0 if plain_sgd else max(map(abs, D.flat)))
         m = exponents[0][i] if exponents else exponent(peaks_E[0])
+<<<<<<< HEAD
         m = m if m is None else m - rules.gamma.bit_length() + 1
         E = each(lambda d, m=m: error_code(d, m, k_E), D)
+=======
+        m = 15 if plain_sgd else m
+        E = each(lambda d, m=m, k_E=k_E: error_code(d, m, k_E), D)
+>>>>>>> softmax
         if hidden:
             E[Z <= 0] = 0
         else:
@@ -250,7 +290,7 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         if coincidence:
             pre_bits, post_bits = (ints(r).reshape(c.shape) for r, c in zip(random[i], (a, E), strict=True))
             pre = each(lambda c, r: spike(c, r, 1 - k_A), a, pre_bits)
-            post = each(lambda c, r, eta=eta: spike(c, r, eta + 1 - k_E), E, post_bits)
+            post = each(lambda c, r, k=eta + 1 - k_E: spike(c, r, k), E, post_bits)
         codes = E
         if chosen:
             E, post = unpool(E, chosen, full_shape), unpool(post, chosen, full_shape)
@@ -264,8 +304,10 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
             _, D = convolve_back(a, W, E, spec.stride, spec.padding)
         else:
             G, D = pre.T @ post, E @ W.T
-        peaks_G.insert(0, max(map(abs, G.flat)))
+        peaks_G.insert(0, 0 if plain_sgd else max(map(abs, G.flat)))
         m = exponents[1][i] if exponents else exponent(peaks_G[0])
+        if plain_sgd:  # eta / 4 of the mean: G has 15 bits more than the weights' own 15, and those of k_A
+            m = k_A - 1 + exponent(n) + 2
         bound, stored = stored_bound(k_W, k_G, rules.stored_range), ints(S_back[i])
         G = G.reshape(stored.shape)
         if coincidence:

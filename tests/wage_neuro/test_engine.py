@@ -123,6 +123,49 @@ def test_former_logits_that_are_none_of_the_network(former, message, assert_same
     assert_same_state(engine.state, initial_state(NET))
 
 
+def test_former_logits_have_no_place_in_softmax():
+    engine = NumpyEngine(NET, Rules(batch=4, loss="softmax"))
+    with pytest.raises(SettingError, match=r"^loss='softmax' with former logits: want 'sse' or 'one-sided'$"):
+        engine.train_recalling(np.zeros((4, 9), np.uint8), np.zeros(4, int), np.zeros((4, 3), np.int64), 0)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (Rules(), "loss='sse' with an unquantized last layer (3FCU): want 'softmax'"),
+        (
+            Rules(loss="softmax", update="ternary"),
+            "update='ternary' with an unquantized last layer (3FCU): want 'wide'",
+        ),
+        (
+            Rules(loss="softmax", feedback="direct"),
+            "feedback='direct' with an unquantized last layer (3FCU): want 'transposed'",
+        ),
+    ],
+)
+def test_an_unquantized_layer_learns_in_its_own_way_alone(rules, message):
+    with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
+        NumpyEngine(Network.parse("6FC-3FCU", (9,)), rules)
+
+
+def test_an_unquantized_layer_learns_softmax_regression(sparse_images):
+    """Alone it is softmax regression by SGD: a float one, sharing no code, ends near the same weights."""
+    net, rules = Network((Dense(3, quantized=False),), (12,)), Rules(batch=32, loss="softmax")
+    images, labels = sparse_images(32 * 60, (12,), 3)
+    labels = (images.reshape(len(images), 3, 4).sum(axis=2)).argmax(axis=1)
+    engine = NumpyEngine(net, rules, seed=2)
+    W = engine.state.S[0] / 2**15
+    engine.train(images, labels, control=3)
+    for x, y in zip(np.split(net.encode(images) / 128, 60), np.split(labels, 60), strict=True):
+        e = np.exp(x @ W)
+        W = W - 2 * x.T @ (e / e.sum(axis=1, keepdims=True) - np.eye(3)[y]) / 32  # eta / 4 of the mean
+        W = W.clip(-32767 / 2**15, 32767 / 2**15)
+    found = engine.state.S[0] / 2**15
+    assert np.abs(found - W).max() < 0.002
+    assert np.abs(found - initial_state(net, 2).S[0] / 2**15).max() > 0.3
+    assert (engine.predict(images).argmax(axis=1) == labels).mean() > 0.9
+
+
 def test_former_logits_keep_an_answer_as_it_was(sparse_images):
     """Labels that change from one call to the next change the answers less."""
     images, labels = data(40, sparse_images)

@@ -352,7 +352,7 @@ def test_masks():
     assert layers.error_codes(layer, kept, D, 7).tolist() == [[64, 0, 0, -127]]
 
 
-@pytest.mark.parametrize("loss", ["sse", "one-sided"])
+@pytest.mark.parametrize("loss", ["sse", "one-sided", "softmax"])
 @pytest.mark.parametrize("margin", [0, 1, 4, 8])
 @pytest.mark.parametrize("classes", [1, 2, 3])
 def test_output_error(loss, margin, classes, plain):
@@ -647,7 +647,7 @@ def test_spec_errors(make, message):
         ("shift", "hold", "batch or held"),
         ("update", "", "wide or ternary or coincidence"),
         ("stored_range", None, "authors or paper"),
-        ("loss", "ce", "sse or one-sided"),
+        ("loss", "ce", "sse or one-sided or softmax"),
         *[("margin", v, "eighths of the target, 0..8") for v in (-1, 9, True, 0.5, "1", 4.0)],
     ],
 )

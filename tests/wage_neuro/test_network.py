@@ -59,6 +59,7 @@ def test_layers_chain_and_their_bounds_hold(net):
         ("512FC", (Dense(512),)),
         ("512", (Dense(512),)),
         ("10FCSSE", (Dense(10),)),
+        ("8FC-10FCU", (Dense(8), Dense(10, quantized=False))),
         ("32C5-F-2", (Conv(32, 5), Flatten(), Dense(2))),
         ("32C5S2V-MP2-F-2", (Conv(32, 5, 2, "VALID"), MaxPool(2), Flatten(), Dense(2))),
         ("32C5V-MP3S2-F-2", (Conv(32, 5, 1, "VALID"), MaxPool(3, 2), Flatten(), Dense(2))),
@@ -76,6 +77,8 @@ def test_notation(text, specs):
         ("mlp", (784,), "256FC-10FC"),
         ("8C3", (8, 8, 1), "8C3-F-10FC"),
         ("8C3-F-20FC", (8, 8, 1), "8C3-F-20FC-10FC"),
+        ("8C3-FCU", (8, 8, 1), "8C3-F-10FCU"),
+        ("FCU", (8, 8, 1), "F-10FCU"),
     ],
 )
 def test_hidden_layers_get_their_output(text, shape, whole):
@@ -88,13 +91,16 @@ def test_hidden_layers_get_their_output(text, shape, whole):
         ("vgg", (32, 32, 3), [2, 16, 16, 16, 16, 32, 32, 16]),  # the authors' training log
         ("lenet", (28, 28, 1), [2, 16, 32, 8]),
         ("mlp", (28, 28, 1), [16, 8]),
+        # the last layer is unquantized: its weights need no scale
+        ("alexnet", (224, 224, 3), [8, 16, 16, 32, 32, 64, 32, 1]),
+        ("alexnet-56", (56, 56, 3), [4, 16, 16, 32, 32, 16, 32, 1]),
     ],
 )
 def test_layer_scales_of_the_papers_networks(preset, shape, alphas, plain):
     net = Network.parse(preset, shape, classes=10)
     assert [2**layer.scale_shift for layer in net.layers] == alphas
-    assert alphas == [2 ** plain.alpha_shift(layer.fan_in, 2) for layer in net.layers]
-    assert set(PRESETS) == {"vgg", "lenet", "mlp"}
+    assert alphas == [2 ** plain.alpha_shift(layer.fan_in, layer.bits.k_W) for layer in net.layers]
+    assert set(PRESETS) == {"vgg", "lenet", "mlp", "alexnet", "alexnet-56"}
 
 
 @pytest.mark.parametrize("k_W", range(2, 17))
@@ -174,12 +180,13 @@ def test_sums_past_what_can_be_exact(specs, shape, name, bound):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "lenet5", "32C", "MP", "-512FC", "512fc", "8C3--2FC", "8C3P", "F2", "3.5FC"]
+    "text",
+    ["", "lenet5", "32C", "MP", "-512FC", "512fc", "8C3--2FC", "8C3P", "F2", "3.5FC", "8C3-FCU", "FCU"],
 )
 def test_text_that_cannot_be_read(text):
     token = "" if text.startswith("-") else next(t for t in text.split("-") if t not in ("8C3", "2FC"))
     message = (
-        f"network {text!r}: cannot read {token!r}; want lenet, mlp, vgg"
+        f"network {text!r}: cannot read {token!r}; want lenet, mlp, vgg, alexnet, alexnet-56"
         " or tokens such as 32C5, MP2, 512FC joined by '-'"
     )
     with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
@@ -193,6 +200,20 @@ def test_values_in_the_text_are_checked():
         Network.parse("0FC", (4,))
     with pytest.raises(BitWidthError, match=r"^k_W=1: want"):
         Network.parse("2FC", (4,), bits="1888")
+
+
+def test_an_unquantized_layer_has_sixteen_bits_and_is_the_last():
+    net = Network.parse("6FC-3FCU", (4,), bits="2-7-8-6")
+    assert [layer.bits for layer in net.layers] == [Bits(2, 7, 8, 6), Bits(16, 7, 16, 16)]
+    assert [layer.quantized for layer in net.layers] == [True, False]
+    # a logit of 1.0: an activation of 6 bits below 1 times a weight of 15
+    assert net.layers[-1].log2_target == 6 + 15
+    assert Network.parse(str(net), (4,), bits="2-7-8-6") == net
+    with pytest.raises(NetworkError, match=r"^layer 0 6FCU: only the last layer may be unquantized$"):
+        Network.parse("6FCU-3FC", (4,))
+    with pytest.raises(NetworkError, match=r"^layer 1 3FCU: a chip has no unquantized layer$"):
+        net.require_quantized("a chip")
+    Network.parse("6FC-3FC", (4,)).require_quantized("a chip")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def assert_steps_are_plain(plain_train, assert_same_state, assert_same_arrays, r
             state, found = train_step(net, state, x, labels, log2_eta, rules)
             assert_same_arrays(found, logits, "logits")
             assert_same_state(state, expected)
-            assert all(S.dtype == code_dtype(net.bits.k_G) for S in state.S)
+            kinds = [code_dtype(layer.bits.k_G) for layer in net.layers]
+            assert [S.dtype for S in state.S] == kinds
 
     return check
 
@@ -75,6 +76,17 @@ def test_every_width_is_plain(widths, assert_steps_are_plain):
 def test_every_rule_is_plain(specs, rules, widths, assert_steps_are_plain):
     net = Network(specs, (7,) if specs is DENSE else (7, 6, 2), widths, signed_input=specs is CONV)
     assert_steps_are_plain(net, rules, log2_eta=1, steps=5 if specs is DENSE else 3)
+
+
+@pytest.mark.parametrize("widths", ["2888", "2-16-8-16", "3-9-12-6", "8448", "2-2-2-2"])
+@pytest.mark.parametrize("batch", [1, 3, 6])
+@pytest.mark.parametrize("last", [Dense(3), Dense(3, quantized=False)], ids=str)
+def test_softmax_is_plain(last, batch, widths, assert_steps_are_plain):
+    for shift in ("batch", "held"):
+        rules = Rules(batch, shift, hold=5, loss="softmax", margin=2)
+        assert_steps_are_plain(Network((*DENSE[:2], last), (7,), widths), rules, log2_eta=4)
+        assert_steps_are_plain(Network((*CONV[:-1], last), (7, 6, 2), widths), rules, log2_eta=4)
+        assert_steps_are_plain(Network((last,), (7,), widths), rules, log2_eta=6)
 
 
 @pytest.mark.parametrize("update", ["wide", "ternary", "coincidence"])
