@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.engines import make_engine
 from experiments.training import Run
+from wage_neuro.control import Control
 from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.random_bits import permutation
@@ -48,8 +49,8 @@ class Difference:
         )
 
 
-Batch = tuple[np.ndarray, np.ndarray, int]
-"""Images, labels, log2 of eta."""
+Batch = tuple[np.ndarray, np.ndarray, int | Control]
+"""Images, labels, and log2 of eta or a whole Control."""
 
 
 def first_difference(engines: Mapping[str, Engine], batches: Iterator[Batch]) -> Difference | None:
@@ -59,10 +60,10 @@ def first_difference(engines: Mapping[str, Engine], batches: Iterator[Batch]) ->
     layers from the output down: in the order in which they are computed.
     """
     (reference, first), *others = engines.items()
-    for step, (images, labels, log2_eta) in enumerate(batches, start=1):
-        expected = list(_results(first, first.train(images, labels, log2_eta)))
+    for step, (images, labels, control) in enumerate(batches, start=1):
+        expected = list(_results(first, first.train(images, labels, control)))
         for name, engine in others:
-            got = _results(engine, engine.train(images, labels, log2_eta))
+            got = _results(engine, engine.train(images, labels, control))
             for (layer, what, one), (_, _, other) in zip(expected, got, strict=True):
                 if not np.array_equal(one, other):
                     index = tuple(int(i) for i in np.argwhere(np.asarray(one != other))[0])

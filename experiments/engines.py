@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
@@ -23,19 +25,38 @@ NAMES = tuple(ENGINES)
 OPTIONS = {
     "lanes": ("lava", "only the lava engine sends samples in lanes"),
     "model": ("lava", "only the lava engine has models"),
+    "widths": ("lava", "only the lava engine has declared widths"),
     "device": ("torch", "only the torch engine chooses one"),
 }
 """Options of one engine alone."""
 
 
-def make_engine(
-    name: str, network: Network, rules: Rules, state: State, **options: int | str | None
-) -> Engine:
+def engine_class(name: str) -> Callable[..., Engine]:
+    """Return the class of the engine called `name`.
+
+    Raises
+    ------
+    SettingError
+        If there is no such engine.
+    EngineError
+        If what it needs is not installed.
+    """
+    if name not in ENGINES:
+        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    module, engine, needs = ENGINES[name]
+    try:
+        build: Callable[..., Engine] = getattr(import_module(module), engine)
+    except ImportError as error:
+        raise EngineError(f"engine {name!r}: {error}; it needs {needs}") from None
+    return build
+
+
+def make_engine(name: str, network: Network, rules: Rules, state: State, **options: Any) -> Engine:
     """Build the engine called `name`, going on from a state.
 
     Parameters
     ----------
-    options : lanes and model of the lava engine, device of the torch engine; None is the engine's default
+    options : lanes, model and widths of the lava engine, device of the torch engine; None: its default
 
     Raises
     ------
@@ -44,16 +65,10 @@ def make_engine(
     EngineError
         If what it needs is not installed, or the device is not here.
     """
-    if name not in ENGINES:
-        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    build = engine_class(name)
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():
         owner, reason = OPTIONS[option]
         if name != owner:
             raise SettingError(f"{option}={value}: {reason}")
-    module, engine, needs = ENGINES[name]
-    try:
-        build = getattr(import_module(module), engine)
-    except ImportError as error:
-        raise EngineError(f"engine {name!r}: {error}; it needs {needs}") from None
     return build(network, rules, state=state, **given)
