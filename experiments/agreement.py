@@ -121,7 +121,7 @@ def batches(network: Network, rules: Rules, steps: int, seed: int) -> Iterator[B
 def cell(network: str, mode: str, engine: str, build: Build, seeds: int) -> Cell:
     """Let an engine and the numpy engine learn the same, with several seeds, comparing after each step."""
     net, rules = NETWORKS[network], MODES[mode]
-    steps, changed = max(6, 48 // rules.batch), []
+    steps, changed = max(6, 48 // rules.batch), list[int]()
 
     def found(**what: Any) -> Cell:
         return Cell(network, mode, engine, seeds, steps, net.n_weights, min(changed, default=0), **what)
@@ -191,11 +191,8 @@ def agreement_table(folder: Path) -> str:
         for network in RECORDED:
             outcomes = tuple(_outcome(by_place.get((network, mode, column))) for column in columns)
             rows.setdefault(outcomes, []).append(network)
-        for outcomes, networks in rows.items():
-            shown = [
-                _with_note(outcome, by_place.get((networks[0], mode, column)), notes)
-                for column, outcome in zip(columns, outcomes, strict=True)
-            ]
+        for networks in rows.values():
+            shown = [_with_note(by_place.get((networks[0], mode, column)), notes) for column in columns]
             names = "all" if len(networks) == len(RECORDED) else "; ".join(networks)
             lines.append(f"| {mode} | {names} | " + " | ".join(shown) + " |")
     equal = [c for c in cells if not c.difference and not c.refused]
@@ -212,18 +209,19 @@ def agreement_table(folder: Path) -> str:
 
 
 def _outcome(found: Cell | None) -> str:
+    """What lets networks share a row: to agree, or to be refused; each difference stands by itself."""
     if found is None:
         return "not run"
-    return "**≠**" if found.difference else "–" if found.refused else "="
+    return found.difference or ("–" if found.refused else "=")
 
 
-def _with_note(outcome: str, found: Cell | None, notes: list[str]) -> str:
+def _with_note(found: Cell | None, notes: list[str]) -> str:
     note = found and (found.difference or found.refused)
-    if not note:
-        return outcome
+    if not found or not note:
+        return _outcome(found)
     if note not in notes:
         notes.append(note)
-    return f"{outcome} <sup>{notes.index(note) + 1}</sup>"
+    return f"{'**≠**' if found.difference else '–'} <sup>{notes.index(note) + 1}</sup>"
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ OPTIONS = {
     "model": ("lava", "only the lava engine has models"),
     "widths": ("lava", "only the lava engine has declared widths"),
     "device": ("torch", "only the torch engine chooses one"),
+    "codegen": ("brian2", "only the brian2 engine generates code"),
 }
 """Options of one engine alone."""
 
@@ -56,7 +57,8 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, **optio
 
     Parameters
     ----------
-    options : lanes, model and widths of the lava engine, device of the torch engine; None: its default
+    options : lanes, model and widths of the lava engine, device of the torch engine, codegen of brian2's;
+        None is its default
 
     Raises
     ------
@@ -65,10 +67,9 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, **optio
     EngineError
         If what it needs is not installed, or the device is not here.
     """
-    build = engine_class(name)
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():
         owner, reason = OPTIONS[option]
         if name != owner:
             raise SettingError(f"{option}={value}: {reason}")
-    return build(network, rules, state=state, **given)
+    return engine_class(name)(network, rules, state=state, **given)

@@ -12,25 +12,29 @@ error meets it at step 2 L - i, or with direct feedback the hidden ones at step 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import singledispatch
 from types import TracebackType
 from typing import Any
 
-import brian2 as b2
 import numpy as np
 
 from wage_neuro import random_bits
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.specs import Conv, Dense
 from wage_neuro.train import Held, State, initial_state
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "_get_vc_env is private", UserWarning)  # of a newer setuptools
+    import brian2 as b2
 
 DT = 1 * b2.ms
 """A time step: the time of one hop."""
@@ -728,7 +732,7 @@ def _margin_code(classes: int) -> str:
     return f"lead = {right}\nclose = {' + '.join(rivals)}\nshort = int(close > 0)"
 
 
-class Brian2Engine:
+class Brian2Engine(Engine):
     """Trains a network inside Brian2, bit-identical to the numpy engine.
 
     Parameters
@@ -805,17 +809,6 @@ class Brian2Engine:
     def activity(self) -> Activity:
         """Nothing counted."""
         return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
-
-    def close(self) -> None:
-        """Nothing to free: the simulation is plain memory."""
-
-    def __enter__(self) -> Brian2Engine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- time steps ---
 

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import singledispatch
-from types import TracebackType
 from typing import NoReturn, TypeVar
 
 import numpy as np
@@ -36,7 +35,7 @@ from processes.widths import Widths, limits, unproven
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
@@ -72,7 +71,7 @@ def _(spec: Conv) -> type[WageLayer]:
     return WageConv
 
 
-class LavaEngine:
+class LavaEngine(Engine):
     """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
 
     Parameters
@@ -254,14 +253,6 @@ class LavaEngine:
     def close(self) -> None:
         """Stop every Process of the graph; safe to call twice."""
         self._graph.close()
-
-    def __enter__(self) -> LavaEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- running the graph ---
 
