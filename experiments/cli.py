@@ -404,7 +404,8 @@ def raster_plot(
     run_folder.check_writable(output)
     saved = trained.saved
     activity = raster.record(saved.network, saved.state, saved.rules, images[sample], int(labels[sample]))
-    title = f"{saved.network} on {Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
+    where = f"{Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
+    title = f"{str(saved.network).removeprefix('F-')}: {where}"
     raster.draw(output, activity, title)
     console.print(f"drawn to {output}")
 

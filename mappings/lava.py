@@ -138,10 +138,10 @@ class LavaEngine(Engine):
     def _build(self, state: State) -> None:
         network, batch = self.network, self.rules.batch
         slots = max(1, min(64, RING_BYTES // (batch * int(np.prod(network.input_shape)))))
-        self._images = _shared((slots, batch, *network.input_shape), np.uint8)
-        self._labels = _shared((slots, batch), np.int64)
-        self._logits = _shared((slots, batch, network.classes), np.int64)
-        self._weights = [_shared(layer.weight_shape, np.int16) for layer in network.layers]
+        self._images = shared_array((slots, batch, *network.input_shape), np.uint8)
+        self._labels = shared_array((slots, batch), np.int64)
+        self._logits = shared_array((slots, batch, network.classes), np.int64)
+        self._weights = [shared_array(layer.weight_shape, np.int16) for layer in network.layers]
 
         self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, network.input_codes)
         self.layers = [
@@ -412,7 +412,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def shared_array(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Array in anonymous memory that the children share; it has no name that could leak."""
     count = int(np.prod(shape))
     return np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize), dtype).reshape(shape)
