@@ -18,18 +18,32 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.engines import make_engine
 from experiments.run_folder import versions, write_text
 from wage_neuro import Network, NumpyEngine, Rules
+from wage_neuro.errors import EngineError
 from wage_neuro.layers import Layer
 
 BATCH = 128
 RESULT = Path("experiments/results/bench.json")
+ONE_BY_ONE = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
+SMALL: dict[str, tuple[str, int, dict[str, str]]] = {
+    "numpy engine": ("numpy", 1000, {}),
+    "compiled engine": ("compiled", 10_000, {}),
+    "Lava engine": ("lava", 100, {}),
+    "Lava engine, structural": ("lava", 50, {"model": "structural"}),
+    "Brian2 engine, numpy code": ("brian2", 20, {}),
+}
+"""Engines that learn one sample at a time, and samples that take each of them about half a second."""
+if find_spec("Cython") and (shutil.which("g++") or shutil.which("clang++")):
+    SMALL["Brian2 engine, Cython code"] = ("brian2", 50, {"codegen": "cython"})
 
 TORCH_WORKER = """
 import sys, time, torch
@@ -224,6 +238,25 @@ def lava_pipelined(repeats: int) -> Row:
     )
 
 
+def one_by_one(what: str, pairs: int) -> list[Row]:
+    """An engine of SMALL on a small network, one sample at a time, against the numpy engine."""
+    name, samples, options = SMALL[what]
+    network = Network.parse("32FC", (8, 8, 1), 10)
+    oracle = NumpyEngine(network, ONE_BY_ONE)
+    try:
+        engine = make_engine(name, network, ONE_BY_ONE, oracle.state, **options)
+    except EngineError:
+        return []  # not installed
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 256, (samples, 8, 8, 1)) * (rng.random((samples, 8, 8, 1)) < 0.5)
+    x, y = x.astype(np.uint8), rng.integers(0, 10, samples)
+    with engine:
+        ratio, seconds, _ = pairwise(lambda: engine.train(x, y, 0), lambda: oracle.train(x, y, 0), pairs)
+    against, of_numpy = ("", None) if name == "numpy" else ("numpy engine", ratio)
+    title = f"{what}, 64-32-10, one sample at a time"
+    return [Row(title, 1e6 * seconds / samples, "µs a sample", against, of_numpy, "", True)]
+
+
 class PeakMemory:
     """Peak of the proportional set size of this process and all that it has started, sampled."""
 
@@ -290,6 +323,7 @@ def run(quick: bool) -> list[Row]:
         *lava_against_numpy(8, pairs),
         lava_one_lane(3, 3 if quick else 7),
         lava_pipelined(3 if quick else 7),
+        *(row for what in SMALL for row in one_by_one(what, pairs)),
     ]
 
 
@@ -304,7 +338,7 @@ def show(rows: list[Row]) -> None:
             row.against,
             ratio,
             row.bar,
-            "yes" if row.met else "NO",
+            ("yes" if row.met else "NO") if row.bar else "",
         )
     Console(highlight=False).print(table)
 

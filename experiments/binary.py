@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.training import Run
 from wage_neuro.errors import EngineError, SettingError
-from wage_neuro.train import predict
+from wage_neuro.network import Network
+from wage_neuro.train import State, predict
 
 SLOTS = 16  # images side by side
+Answer = Callable[[np.ndarray], tuple[np.ndarray, list[np.ndarray]]]
 
 
-def measure(run: Run, images: int) -> dict[str, Any]:
-    """Answer the first test images with binary spikes in Brian2, and with the integer network.
+def measure(run: Run, images: int, report: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+    """Answer the first test images with binary spikes in Brian2, in Lava, and with the integer network.
+
+    report : called with the number of images answered
 
     Returns
     -------
-    network, images, same_logits, and two rows: kind of spikes, latency in time steps, spikes an image, those
-    of the input and each hidden layer, accuracy
+    network, images, same_logits (the integer network's), same_in_lava (logits and spikes, None without Lava),
+    and two rows: kind of spikes, latency in time steps, spikes an image, those of the input and each hidden
+    layer, accuracy
 
     Raises
     ------
@@ -35,8 +43,8 @@ def measure(run: Run, images: int) -> dict[str, Any]:
     network, state = run.network, run.saved.state
     x, labels = run.data.test_images[:images], run.data.test_labels[:images]
     serial = BitSerial(network, state, min(SLOTS, images))
-    logits, trains = serial.answer(x)
     expected = predict(network, state, network.encode(x))
+    logits, trains = _in_parts(serial.answer, x, report)
 
     def row(spikes: str, latency: int, counts: list[int], answers: np.ndarray) -> dict[str, Any]:
         return {
@@ -56,8 +64,57 @@ def measure(run: Run, images: int) -> dict[str, Any]:
         "data": run.config.data,
         "images": images,
         "same_logits": bool(np.array_equal(logits, expected)),
+        "same_in_lava": _same_in_lava(network, state, x, [logits, *trains]),
         "rows": [
             row("graded", len(network.layers), graded, expected),
             row("binary", serial.starts[-1], binary, logits),
         ],
     }
+
+
+def _in_parts(
+    answer: Answer, x: np.ndarray, report: Callable[[int], None]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    logits, trains = [], []
+    for first in range(0, len(x), SLOTS):
+        answers, spikes = answer(x[first : first + SLOTS])
+        logits.append(answers)
+        trains.append(spikes)
+        report(first + len(answers))
+    return np.concatenate(logits), [np.concatenate(band) for band in zip(*trains, strict=True)]
+
+
+def _same_in_lava(
+    network: Network, state: State, x: np.ndarray, expected: Sequence[np.ndarray]
+) -> bool | None:
+    try:
+        from mappings import bit_serial_lava
+    except ImportError:
+        return None
+    logits, trains = bit_serial_lava.answer(network, state, x)
+    return all(map(np.array_equal, expected, [logits, *trains]))
+
+
+def binary_table(folder: Path) -> str:
+    """Latency, spikes and accuracy of binary and graded spikes, of every record."""
+    lines = [
+        "| network, data | spikes | latency, time steps | spikes an image: input, hidden layers | accuracy |",
+        "|---|---|---|---|---|",
+    ]
+    for path in sorted(folder.glob("binary/*.json")):
+        record = json.loads(path.read_text())
+        network = record["network"].replace("-F-", "-").removeprefix("F-")
+        equal = {True: "yes", False: "**no**", None: "not run"}
+        for row in record["rows"]:
+            by_layer = ", ".join(f"{spikes:,.1f}" for spikes in row["by_layer"])
+            lines.append(
+                f"| {network}, {record['data']} | {row['spikes']} | {row['latency']}"
+                f" | {by_layer} | {100 * row['accuracy']:.2f} % |"
+            )
+        lines += [
+            "",
+            f"First {record['images']:,} test images; every logit of binary spikes equal to the integer"
+            f" network's: {equal[record['same_logits']]}; Lava's spikes and logits equal to Brian2's:"
+            f" {equal[record['same_in_lava']]}.",
+        ]
+    return "\n".join(lines)

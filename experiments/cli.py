@@ -6,7 +6,8 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -377,12 +378,7 @@ def measure_communication(
     config = replace(config, epochs=min(epochs or config.epochs, config.epochs))
     for path in (output, output.with_suffix(".png")):
         run_folder.check_writable(path)
-    with Progress(TextColumn("step {task.completed}/{task.total}"), BarColumn(), console=console) as progress:
-        task = progress.add_task("", total=None)
-
-        def report(step: int, steps: int) -> None:
-            progress.update(task, completed=step, total=steps)
-
+    with _counter("step") as report:
         record = communication.measure(config, every, engine, data_dir, report)
     picture = communication.write(output, {"command": "wage-neuro " + shlex.join(sys.argv[1:]), **record})
     for line in communication.summary(record):
@@ -401,7 +397,9 @@ def compare(
 ) -> None:
     """Let several engines go on with a run, and name the first bit in which they differ."""
     names = engines.split(",")
-    difference = comparison.compare(Run.resume(run, data_dir=data_dir), names, steps)
+    run_to_continue = Run.resume(run, data_dir=data_dir)
+    with _counter("step", steps) as report:
+        difference = comparison.compare(run_to_continue, names, steps, report)
     if difference:
         console.print(f"first difference: {difference}", style="red")
         raise typer.Exit(1)
@@ -423,7 +421,8 @@ def raster_plot(
     run_folder.check_writable(output)
     saved = trained.saved
     activity = raster.record(saved.network, saved.state, saved.rules, images[sample], int(labels[sample]))
-    title = f"{saved.network} on {Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
+    where = f"{Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
+    title = f"{str(saved.network).removeprefix('F-')}: {where}"
     raster.draw(output, activity, title)
     console.print(f"drawn to {output}")
 
@@ -437,24 +436,28 @@ def binary_spikes(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Answer with binary spikes, one bit a time step, in Brian2: latency and spikes against graded ones."""
+    """Answer with binary spikes, a bit a time step, in Brian2 and Lava: their cost against graded ones."""
     if record:
         run_folder.check_writable(record)
-    found = binary.measure(Run.resume(run, data_dir=data_dir), images)
+    trained = Run.resume(run, data_dir=data_dir)
+    with _counter("image", images) as report:
+        found = binary.measure(trained, images, report)
     table = Table("spikes", "latency (time steps)", "spikes an image", "accuracy")
     for row in found["rows"]:
         table.add_row(
             row["spikes"], str(row["latency"]), f"{row['an_image']:,.1f}", f"{100 * row['accuracy']:.2f} %"
         )
     console.print(table)
-    console.print(f"{found['images']} images, every logit equal: {'yes' if found['same_logits'] else 'NO'}")
+    words = {True: "yes", False: "NO", None: "not run, lava-nc is not installed"}
+    console.print(f"every spike and logit equal in Lava: {words[found['same_in_lava']]}")
+    console.print(f"{images} images, every logit equal: {words[found['same_logits']]}")
     if record:
         command = "wage-neuro " + shlex.join(sys.argv[1:])
         versions = run_folder.versions()
         run_folder.write_text(
             record, json.dumps({"command": command, **found, "versions": versions}, indent=1) + "\n"
         )
-    if not found["same_logits"]:
+    if not found["same_logits"] or found["same_in_lava"] is False:
         raise typer.Exit(1)
 
 
@@ -561,6 +564,15 @@ def _train(
             "  wage-neuro train --help"
         )
     console.print(f"{config.held_out} accuracy {100 * training.progress.curve[-1]['accuracy']:.2f} %")
+
+
+@contextmanager
+def _counter(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar that counts; what it yields is called with the number done and, if not known yet, of how many."""
+    columns = (TextColumn(what + " {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn(True))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done, of=total: progress.update(task, completed=done, total=of)
 
 
 def _bar() -> Progress:

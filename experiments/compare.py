@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.engines import make_engine
 from experiments.training import Run
+from wage_neuro.control import Control
 from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.random_bits import permutation
@@ -48,26 +49,31 @@ class Difference:
         )
 
 
-Batch = tuple[np.ndarray, np.ndarray, int]
-"""Images, labels, log2 of eta."""
+Batch = tuple[np.ndarray, np.ndarray, int | Control]
+"""Images, labels, and log2 of eta or a whole Control."""
 
 
-def first_difference(engines: Mapping[str, Engine], batches: Iterator[Batch]) -> Difference | None:
+def first_difference(
+    engines: Mapping[str, Engine],
+    batches: Iterator[Batch],
+    report: Callable[[int], None] = lambda step: None,
+) -> Difference | None:
     """Let every engine learn the same batches; return the first difference from the first engine, or None.
 
     After each batch the logits, the stored weights and the held exponents are compared, to the last bit, the
     layers from the output down: in the order in which they are computed.
     """
     (reference, first), *others = engines.items()
-    for step, (images, labels, log2_eta) in enumerate(batches, start=1):
-        expected = list(_results(first, first.train(images, labels, log2_eta)))
+    for step, (images, labels, control) in enumerate(batches, start=1):
+        expected = list(_results(first, first.train(images, labels, control)))
         for name, engine in others:
-            got = _results(engine, engine.train(images, labels, log2_eta))
+            got = _results(engine, engine.train(images, labels, control))
             for (layer, what, one), (_, _, other) in zip(expected, got, strict=True):
                 if not np.array_equal(one, other):
                     index = tuple(int(i) for i in np.argwhere(np.asarray(one != other))[0])
                     values = (one[index], other[index]) if index else (one.item(), other.item())
                     return Difference(name, reference, step, layer, what, index, *values)
+        report(step)
     return None
 
 
@@ -95,8 +101,12 @@ def next_batches(run: Run, steps: int) -> Iterator[Batch]:
         batch += 1
 
 
-def compare(run: Run, names: Sequence[str], steps: int) -> Difference | None:
+def compare(
+    run: Run, names: Sequence[str], steps: int, report: Callable[[int], None] = lambda step: None
+) -> Difference | None:
     """Go on with a run on several engines, in memory; the run's folder is left as it is.
+
+    report : called with the number of steps done
 
     Raises
     ------
@@ -112,4 +122,4 @@ def compare(run: Run, names: Sequence[str], steps: int) -> Difference | None:
             name: stack.enter_context(make_engine(name, run.network, run.config.rules, run.saved.state))
             for name in names
         }
-        return first_difference(engines, next_batches(run, steps))
+        return first_difference(engines, next_batches(run, steps), report)

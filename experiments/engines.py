@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
-from wage_neuro.memory import Replay
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import State
@@ -24,8 +25,10 @@ NAMES = tuple(ENGINES)
 OPTIONS = {
     "lanes": ("lava", "only the lava engine sends samples in lanes"),
     "model": ("lava", "only the lava engine has models"),
+    "widths": ("lava", "only the lava engine has declared widths"),
     "device": ("torch", "only the torch engine chooses one"),
     "replay": ("lava", "only the lava engine holds the memory"),
+    "codegen": ("brian2", "only the brian2 engine generates code"),
 }
 """Options of one engine alone."""
 
@@ -35,14 +38,33 @@ def holds_memory(name: str) -> bool:
     return OPTIONS["replay"][0] == name
 
 
-def make_engine(
-    name: str, network: Network, rules: Rules, state: State, **options: int | str | Replay | None
-) -> Engine:
+def engine_class(name: str) -> Callable[..., Engine]:
+    """Return the class of the engine called `name`.
+
+    Raises
+    ------
+    SettingError
+        If there is no such engine.
+    EngineError
+        If what it needs is not installed.
+    """
+    if name not in ENGINES:
+        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    module, engine, needs = ENGINES[name]
+    try:
+        build: Callable[..., Engine] = getattr(import_module(module), engine)
+    except ImportError as error:
+        raise EngineError(f"engine {name!r}: {error}; it needs {needs}") from None
+    return build
+
+
+def make_engine(name: str, network: Network, rules: Rules, state: State, **options: Any) -> Engine:
     """Build the engine called `name`, going on from a state.
 
     Parameters
     ----------
-    options : lanes, model and replay of the lava engine, device of the torch engine; None is its default
+    options : lanes, model, widths and replay of the lava engine, device of the torch engine, codegen of
+        brian2's; None is its default
 
     Raises
     ------
@@ -51,16 +73,9 @@ def make_engine(
     EngineError
         If what it needs is not installed, or the device is not here.
     """
-    if name not in ENGINES:
-        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
     given = {option: value for option, value in options.items() if value is not None}
     for option, value in given.items():
         owner, reason = OPTIONS[option]
         if name != owner:
             raise SettingError(f"{option}={value}: {reason}")
-    module, engine, needs = ENGINES[name]
-    try:
-        build = getattr(import_module(module), engine)
-    except ImportError as error:
-        raise EngineError(f"engine {name!r}: {error}; it needs {needs}") from None
-    return build(network, rules, state=state, **given)
+    return engine_class(name)(network, rules, state=state, **given)

@@ -47,13 +47,17 @@ class Volley:
 
 @dataclass(frozen=True)
 class Activity:
-    """Everything that one sample sets off, and what the network answers."""
+    """Everything that one sample sets off, and what the network answers.
+
+    no_error : why no error comes back, where none does
+    """
 
     network: Network
     image: np.ndarray
     label: int
     logits: np.ndarray
     volleys: tuple[Volley, ...]
+    no_error: str = ""
 
     @property
     def steps(self) -> int:
@@ -75,6 +79,8 @@ def record(network: Network, state: State, rules: Rules, image: np.ndarray, labe
         volleys.append(Volley(layer.index + 1, layer.index + 1, shown, False))
     logits = a[0]
     message = layers.output_error(network.layers[-1], a, np.array([label]), rules)
+    reasons = ("every output\nis at its target", "the right output\nleads by the margin")
+    no_error = "" if message.any() else reasons[rules.margin > 0]
     schedule, frozen = Schedule(L, 1, rules.feedback == "direct"), LayerControl(None, rules.hold)
     for layer in reversed(network.layers):
         i, classes = layer.index, network.classes
@@ -82,7 +88,9 @@ def record(network: Network, state: State, rules: Rules, image: np.ndarray, labe
         volleys.append(Volley(schedule.error_delay(i), i + 1, E[0], True))
         _, sent = pass_error(layer, V[i], kept[i], E, classes, frozen, rules, (state.seed, state.step))
         message = message if sent is None else sent
-    return Activity(network, image, label, logits, tuple(volleys))
+    if not no_error and not any(volley.values.any() for volley in volleys if volley.is_error):
+        no_error = "no exponent\nis held yet"
+    return Activity(network, image, label, logits, tuple(volleys), no_error)
 
 
 def draw(path: Path, activity: Activity, title: str) -> None:
@@ -167,6 +175,9 @@ def _label(axes: Any, activity: Activity) -> None:
     top = axes.get_xaxis_transform()
     axes.text(L / 2, 0.995, "activations, forward", transform=top, **style)
     axes.text((3 * L + 1) / 2, 0.995, "errors, back", transform=top, **style)
+    if activity.no_error:
+        text = f"no error:\n{activity.no_error}"
+        axes.text((3 * L + 1) / 2, 0.25, text, transform=top, **{**style, "va": "center"})
     axes.set_xlabel("time step (above each layer: spikes that it sends; grey: silent neurons)")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

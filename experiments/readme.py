@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from experiments.agreement import agreement_table
+from experiments.binary import binary_table
 from experiments.continual.table import continual_table
 from experiments.run_folder import write_text
 from experiments.training import Config
@@ -165,7 +167,7 @@ def bench_table(folder: Path = RESULTS) -> str:
     for row in record["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} x"
         ours = f"{row['ours']:,.2f}" if row["ours"] < 10 else f"{row['ours']:,.0f}"
-        met = "yes" if row["met"] else "**no**"
+        met = ("yes" if row["met"] else "**no**") if row["bar"] else ""
         lines.append(
             f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met} |"
         )
@@ -200,6 +202,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "chip": chip_table,
     "continual": continual_table,
     "transfer": transfer_table,
+    "binary": binary_table,
+    "agreement": agreement_table,
     "commands": commands_list,
     "bench": bench_table,
 }

@@ -11,7 +11,6 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import check_head, check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_head, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
@@ -308,7 +307,7 @@ class _Layer:
         return codes.reshape(self.layer.weight_shape)
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """An engine of tensor operations; see `wage_neuro.engine.Engine`.
 
     Parameters
@@ -403,17 +402,6 @@ class TorchEngine:
             self._seed,
             self._step,
         )
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> TorchEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- the order of the work ---
 

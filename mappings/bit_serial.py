@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from itertools import accumulate
 
-import brian2 as b2
 import numpy as np
 
 from mappings.brian2 import (
@@ -21,6 +20,7 @@ from mappings.brian2 import (
     Builder,
     Stepper,
     activation_constants,
+    b2,
     link_windows,
     model_of,
     on_event,

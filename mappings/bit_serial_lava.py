@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import accumulate
 
 import numpy as np
-from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
 
-from mappings.lava import Graph
+from mappings.lava import Graph, shared_array
 from mappings.planes import planes_of
 from processes.bit_serial.process import WageBitSerial
 from wage_neuro.network import Network
@@ -30,25 +29,22 @@ def answer(network: Network, state: State, images: np.ndarray) -> tuple[np.ndarr
     codes = network.encode(images).astype(np.int32) % (1 << planes[0])
     for p in range(planes[0]):
         sent[..., p] = codes >> (planes[0] - 1 - p) & 1
-    below, sinks, layers = Source(data=sent).s_out, [], []
+    below, trains, layers = Source(data=sent).s_out, [np.moveaxis(sent, -1, 0)], []
     for layer in network.layers:
         signed = network.signed_input and layer.index == 0
-        process = WageBitSerial(layer, state.S[layer.index], n, signed, starts)
+        trains.append(shared_array((starts[-1], n, *layer.out_shape), np.bool_))
+        process = WageBitSerial(layer, state.S[layer.index], n, signed, starts, trains[-1])
         below.reshape(process.s_in.shape).connect(process.s_in)
         below = process.s_out
         layers.append(process)
-        if not layer.is_last:
-            sinks.append(Sink(shape=process.s_out.shape, buffer=starts[-1]))
-            process.s_out.connect(sinks[-1].a_in)
     graph = Graph(layers[0])
     try:
         graph.run(starts[-1])
-        trains = [sent, *(sink.data.get() for sink in sinks)]
         logits = layers[-1].Z.get().astype(np.int64)
     finally:
         graph.close()
     spikes = [
-        np.moveaxis(train.reshape(n, -1, starts[-1])[..., start : start + width], 1, 2).astype(bool)
+        np.moveaxis(train[start : start + width].reshape(width, n, -1), 0, 1).astype(bool)
         for train, start, width in zip(trains, starts, planes, strict=False)
     ]
     return logits, spikes

@@ -6,31 +6,35 @@ random bits, and none of the arithmetic. What is computed stands below in Brian2
 A batch lies side by side: the neuron of a unit is there once for each sample in flight (a slot), and all
 slots share one population of stored weights, which synapses see by index; the places of a convolution
 likewise. A message takes one time step a hop: a sample that enters at step 0 meets layer i at step i, and its
-error meets it at step 2 L - i.
+error meets it at step 2 L - i, or with direct feedback the hidden ones at step L + 2.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import singledispatch
 from types import TracebackType
 from typing import Any
 
-import brian2 as b2
 import numpy as np
 
 from wage_neuro import random_bits
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import Bits, code_dtype
-from wage_neuro.control import Control, control_of
-from wage_neuro.engine import check_training_input, prove_gradients, refuse_softmax
+from wage_neuro.control import Control, LayerControl, control_of
+from wage_neuro.engine import Engine, check_training_input, prove_gradients, refuse_softmax
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.specs import Conv, Dense
 from wage_neuro.train import Held, State, initial_state
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "_get_vc_env is private", UserWarning)  # of a newer setuptools
+    import brian2 as b2
 
 DT = 1 * b2.ms
 """A time step: the time of one hop."""
@@ -118,6 +122,9 @@ FORWARD = "Z_post += V * A_pre"
 UNPOOL = "E_post += E_pre * int(winner_pre == index)"
 UNPOOL_SPIKE = "spike_E_post += spike_E_pre * int(winner_pre == index)"
 BACK = "D_post += V * E_pre * open_post"
+BACK_FIXED = "D_post += B * E_pre * open_post"
+FIXED = "random * 3 // 65536 - 1"
+"""A fixed feedback weight: -1, 0, 1, a third each of 16 random bits."""
 GRADIENT = "G += A_post * E_pre"
 COINCIDENCE = "G += spike_A_post * spike_E_pre"
 
@@ -146,8 +153,9 @@ unit = peak
 exponent = reached - 1
 """
 SHIFT_HELD = """
-up = int(reached > 0) * int(reached - 1 >= exponent)
-under = int(reached > 0) * (1 - up)
+seen = int(reached > 0) * listening
+up = seen * int(reached - 1 >= exponent)
+under = seen * (1 - up)
 waited = (below + under * samples) * (1 - up)
 down = under * int(waited >= hold)
 next_unit = up * peak + (1 - up) * (unit // (1 + down))
@@ -156,7 +164,9 @@ unit = next_unit
 exponent = next_exponent
 below = waited * (1 - down)
 """
-"""Up at once, down by one after `hold` samples that did not reach it; zeros change nothing."""
+"""Up at once, down by one after `hold` samples that did not reach it; zeros change nothing.
+
+A frozen layer does not listen to its gradient."""
 
 
 def pool_code(places: int) -> str:
@@ -285,7 +295,7 @@ class Builder:
         )
         pathway = getattr(synapses, event)
         pathway.when, pathway.order = at
-        for variable in {"V", "G"} & set(weights.variables) if weights else ():
+        for variable in {"V", "G", "B"} & set(weights.variables) if weights else ():
             pathway.variables.add_reference(variable, weights, variable, index="index")
         self.objects.append(synapses)
         return synapses
@@ -368,10 +378,9 @@ class _Shift:
         levels.gain[:] = [1, *(2 ** (k - 1) for k in above)]
         on_event(levels, "reached", f"{slots}_peak")
         levels.run_on_event("reached", "above = 0", f"{slots}_peak", 2)
-        model = "unit : integer\nexponent : integer\nbelow : integer\nreached : integer\npeak : integer"
-        self.group = build.group(
-            1, model, f"{name}_shift", {}, samples=rules.samples_an_update, hold=rules.hold
-        )
+        model = model_of(("unit", "exponent", "below", "reached", "peak", "hold", "listening"))
+        self.group = build.group(1, model, f"{name}_shift", {}, samples=rules.samples_an_update)
+        self.group.hold, self.group.listening = rules.hold, 1
         self.is_held = rules.shift == "held"
         code, when = (SHIFT_HELD, "held") if self.is_held else (SHIFT_OF_BATCH, f"{slots}_shift")
         self.group.run_regularly(code + "reached = 0\npeak = 0\n", when=when)
@@ -407,11 +416,15 @@ class _Layer:
         self.layer, self.rules, self.slots, self.below = layer, of.rules, of.slots, below
         i, L = layer.index, len(of.network.layers)
         self.answers_at, self.learns_at = i + 1, 2 * L - i  # steps after a sample has entered
+        if of.rules.feedback == "direct" and not layer.is_last:
+            self.learns_at = L + 2
         self.coincidence = of.rules.update == "coincidence"
         self.products = self._products(build, samples)
         self.neurons = self._neurons(build, samples)
         self.weights = self._weights(build, state.S[i])
-        bound = _error_bound(of.network, layer)
+        if of.rules.feedback == "random":
+            fix_feedback(self.weights, state.seed, i)
+        bound = _error_bound(of.network, layer, of.rules)
         self.error_shift = _Shift(build, self.neurons, "D", "returned", bound, state.error_held[i], of.rules)
         self.neurons.unit = b2.linked_var(self.error_shift.group, "unit")
         self.start_gradient_held = state.gradient_held[i]
@@ -495,7 +508,7 @@ class _Layer:
         group = build.group(
             layer.n_weights,
             model_of(
-                ("S", "V", "G", "random", "changed"),
+                ("S", "V", "G", "B", "random", "changed"),
                 () if self.coincidence else ("unit",),
                 ("eta_up", "eta_down"),
             ),
@@ -518,8 +531,9 @@ class _Layer:
         pre, post, weight = synapses_of(layer.spec, layer)
         slot = np.arange(self.slots)[:, None]
         below, here = math.prod(layer.in_shape), math.prod(layer.z_shape)
-        learn = COINCIDENCE if self.coincidence else GRADIENT
-        back = f"{learn}\n{BACK}" if layer.index else learn
+        back = COINCIDENCE if self.coincidence else GRADIENT
+        if layer.index and self.rules.feedback != "direct":
+            back += "\n" + (BACK if self.rules.feedback == "transposed" else BACK_FIXED)
         forward = build.synapses(
             self.below, self.products, FORWARD, "activation", ("synapses", 0), self.weights
         )
@@ -535,15 +549,32 @@ class _Layer:
         pooled.connect(i=(unit + slot * windows.shape[1]).ravel(), j=(windows.ravel() + slot * here).ravel())
         pooled.index[:] = np.tile(place, self.slots)
 
+    def listen(self, build: Builder, last: _Layer, seed: int) -> None:
+        """Direct feedback: fixed synapses from the last layer's errors to these neurons."""
+        n, classes = math.prod(self.layer.out_shape), math.prod(last.layer.out_shape)
+        weights = build.group(n * classes, model_of(("B", "random")), f"feedback{self.layer.index}", {})
+        fix_feedback(weights, seed, self.layer.index)
+        direct = build.synapses(last.neurons, self.neurons, BACK_FIXED, "error", ("synapses", 0), weights)
+        slot, pair = np.arange(self.slots)[:, None], np.arange(n * classes)
+        direct.connect(i=(pair // n + slot * classes).ravel(), j=(pair % n + slot * n).ravel())
+        direct.index[:] = np.tile(pair, self.slots)
+
     @property
     def gradient_held(self) -> Held:
         return self.start_gradient_held if self.coincidence else self.gradient_shift.held
 
-    def set_eta(self, log2_eta: int) -> None:
-        largest = self.layer.g_bound(self.rules.samples_an_update) << 16 + max(0, log2_eta)
-        _check_integer(self.layer, largest, f" and eta=2**{log2_eta}")
+    def set(self, control: LayerControl) -> None:
+        """Step size and hold; a step size of 0 leaves the weights as they are."""
+        up, down = 0, 1
+        if control.log2_eta is not None:
+            up, down = 2 ** max(0, control.log2_eta), 2 ** max(0, -control.log2_eta)
+            largest = self.layer.g_bound(self.rules.samples_an_update) * up << 16
+            _check_integer(self.layer, largest, f" and eta=2**{control.log2_eta}")
         for group in (self.neurons, self.weights):
-            group.eta_up, group.eta_down = 2 ** max(0, log2_eta), 2 ** max(0, -log2_eta)
+            group.eta_up, group.eta_down = up, down
+        self.error_shift.group.hold = control.hold
+        if not self.coincidence:
+            self.gradient_shift.group.hold, self.gradient_shift.group.listening = control.hold, int(up > 0)
 
     def draw(self, seed: int, step: int, slot: int) -> None:
         """Fill in the random bits of an update."""
@@ -578,9 +609,17 @@ def target_of(layer: Layer) -> int:
     return 2 ** (layer.bits.k_A - 1) * z_unit_of(layer)
 
 
-def _error_bound(network: Network, layer: Layer) -> int:
+def fix_feedback(weights: b2.NeuronGroup, seed: int, layer: int) -> None:
+    """Fill in the fixed feedback weights B of a layer."""
+    weights.random[:] = random_bits.bits16(seed, random_bits.FEEDBACK, layer, 0, 0, weights.N)
+    weights.B = FIXED
+
+
+def _error_bound(network: Network, layer: Layer, rules: Rules) -> int:
     if layer.is_last:
         return layer.z_bound + target_of(layer)
+    if rules.feedback == "direct":
+        return network.classes * (2 ** (layer.bits.k_E - 1) - 1)
     return network.layers[layer.index + 1].d_bound
 
 
@@ -589,8 +628,6 @@ def _check(network: Network, rules: Rules, slots: int) -> None:
     prove_gradients(network, rules)
     if rules.new_shift:
         raise SettingError(f"new_shift={rules.new_shift}: the brian2 engine recalls no samples")
-    if rules.feedback != "transposed":
-        raise SettingError(f"feedback={rules.feedback!r}: the brian2 engine has 'transposed' only")
     if rules.gamma != 1:
         raise SettingError(f"gamma={rules.gamma}: the brian2 engine has 1 only")
     for layer in network.layers:
@@ -600,7 +637,7 @@ def _check(network: Network, rules: Rules, slots: int) -> None:
                 f"layer {layer.index} {layer}: {synapses:,} synapses for {slots} samples in flight; the"
                 f" Brian2 engine builds {MAX_SYNAPSES:,} at most, so take a smaller batch"
             )
-        _check_integer(layer, _error_bound(network, layer) << layer.bits.k_E)
+        _check_integer(layer, _error_bound(network, layer, rules) << layer.bits.k_E)
 
 
 def _check_integer(layer: Layer, largest: int, where: str = "") -> None:
@@ -646,6 +683,9 @@ class Simulation:
         for layer in network.layers:
             self.layers.append(_Layer(build, layer, below, self.samples, self, state))
             below = self.layers[-1].neurons
+        if rules.feedback == "direct":
+            for hidden in self.layers[:-1]:
+                hidden.listen(build, self.layers[-1], state.seed)
         if rules.margin:
             for c in range(network.classes):
                 index = np.arange(self.slots) * network.classes + c
@@ -697,7 +737,7 @@ def _margin_code(classes: int) -> str:
     return f"lead = {right}\nclose = {' + '.join(rivals)}\nshort = int(close > 0)"
 
 
-class Brian2Engine:
+class Brian2Engine(Engine):
     """Trains a network inside Brian2, bit-identical to the numpy engine.
 
     Parameters
@@ -732,15 +772,11 @@ class Brian2Engine:
         self.simulation = Simulation(network, self.rules, self._start, codegen)
 
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn whole batches; see `wage_neuro.engine.Engine`. Frozen layers and other holds are refused."""
+        """Learn whole batches; see `wage_neuro.engine.Engine`."""
         check_training_input(self.network, self.rules, images, labels, control)
         controls = control_of(control).of_layers(len(self.simulation.layers), self.rules)
-        for part, layer in zip(self.simulation.layers, controls, strict=True):
-            if layer.log2_eta is None or layer.hold != self.rules.hold:
-                raise SettingError(
-                    f"{layer} of layer {part.layer.index}: the brian2 engine changes eta alone while it runs"
-                )
-            part.set_eta(layer.log2_eta)
+        for part, of_layer in zip(self.simulation.layers, controls, strict=True):
+            part.set(of_layer)
         batch = self.rules.batch
         logits = [
             self._play(images[i : i + batch], labels[i : i + batch], learning=True)
@@ -778,17 +814,6 @@ class Brian2Engine:
     def activity(self) -> Activity:
         """Nothing counted."""
         return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
-
-    def close(self) -> None:
-        """Nothing to free: the simulation is plain memory."""
-
-    def __enter__(self) -> Brian2Engine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- time steps ---
 

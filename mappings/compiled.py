@@ -6,7 +6,6 @@ It needs numba: pip install "wage-neuro[compiled]". The first run compiles for s
 from __future__ import annotations
 
 import itertools
-from types import TracebackType
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from wage_neuro import activity, random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import check_former, check_training_input, prove_gradients, refuse_softmax
+from wage_neuro.engine import Engine, check_former, check_training_input, prove_gradients, refuse_softmax
 from wage_neuro.errors import SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.layers import UNKNOWN, Kept, Layer
@@ -258,7 +257,7 @@ def _held(array: np.ndarray) -> Held:
     return Held(None if exponent == kernels.NONE else exponent, below)
 
 
-class CompiledEngine:
+class CompiledEngine(Engine):
     """An engine of compiled integer loops that skip every zero; see `wage_neuro.engine.Engine`.
 
     Parameters
@@ -371,17 +370,6 @@ class CompiledEngine:
         for run, held in zip(self._layers, state.importance or (), strict=True):
             run.importance[: run.layer.n_weights] = held[0].reshape(-1)
             run.counted[:] = 0
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> CompiledEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- the order of the work ---
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import singledispatch
-from types import TracebackType
 from typing import NoReturn, TypeVar
 
 import numpy as np
@@ -38,7 +37,7 @@ from processes.widths import Widths, limits, unproven
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.memory import Replay, Reservoir, with_gaps
 from wage_neuro.network import Network
@@ -75,7 +74,7 @@ def _(spec: Conv) -> type[WageLayer]:
     return WageConv
 
 
-class LavaEngine:
+class LavaEngine(Engine):
     """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
 
     Parameters
@@ -147,12 +146,12 @@ class LavaEngine:
     def _build(self, state: State) -> None:
         network, batch = self.network, self.rules.batch
         slots = max(1, min(64, RING_BYTES // (batch * int(np.prod(network.input_shape)))))
-        self._images = _shared((slots, batch, *network.input_shape), np.uint8)
-        self._labels = _shared((slots, batch), np.int64)
-        self._logits = _shared((slots, batch, network.classes), np.int64)
+        self._images = shared_array((slots, batch, *network.input_shape), np.uint8)
+        self._labels = shared_array((slots, batch), np.int64)
+        self._logits = shared_array((slots, batch, network.classes), np.int64)
         held = [self.replay.memory.images, self.replay.memory.labels] if self.replay else []
         shapes = [layer.weight_shape for layer in network.layers] + [array.shape for array in held]
-        self._windows = [_shared(shape, np.int16) for shape in shapes]
+        self._windows = [shared_array(shape, np.int16) for shape in shapes]
 
         # a memory holds the images as they are, and encodes what it sends
         codes = np.arange(256) if self.replay else network.input_codes
@@ -315,14 +314,6 @@ class LavaEngine:
         """Stop every Process of the graph; safe to call twice."""
         self._graph.close()
 
-    def __enter__(self) -> LavaEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # --- running the graph ---
 
     def _play(self, images: np.ndarray, labels: np.ndarray, learning: bool) -> np.ndarray:
@@ -481,7 +472,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def shared_array(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Array in anonymous memory that the children share; it has no name that could leak."""
     count = int(np.prod(shape))
     return np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize), dtype).reshape(shape)

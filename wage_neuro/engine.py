@@ -7,7 +7,7 @@ the result.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
 from wage_neuro.rules import Rules
 from wage_neuro.train import State, consolidated, importance_of, initial_state, predict, train_step
+
+Entered = TypeVar("Entered")
 
 
 class Engine(Protocol):
@@ -50,13 +52,16 @@ class Engine(Protocol):
         """Return what was counted since the last call."""
 
     def close(self) -> None:
-        """Free what the engine holds; it cannot be used afterwards."""
+        """Free what the engine holds, if anything; it cannot be used afterwards."""
+        return
 
-    def __enter__(self) -> Engine: ...
+    def __enter__(self: Entered) -> Entered:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 @runtime_checkable
@@ -156,7 +161,7 @@ def prove_gradients(network: Network, rules: Rules) -> None:
             )
 
 
-class NumpyEngine:
+class NumpyEngine(Engine):
     """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
 
     >>> from wage_neuro.specs import Dense
@@ -225,14 +230,3 @@ class NumpyEngine:
 
     def activity(self) -> Activity:
         return self._watch.take()
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> NumpyEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

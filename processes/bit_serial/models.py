@@ -34,6 +34,7 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
         self.layer: Layer = proc_params["layer"]
         self.signed: bool = proc_params["signed"]
         self.starts: tuple[int, ...] = proc_params["starts"]
+        self.sent: np.ndarray = proc_params["sent"]
         # the product alone, without pooling and quantization
         self.linear = replace(self.layer, pool=None, out_shape=self.layer.z_shape, is_last=True)
         self.t = 0
@@ -46,6 +47,7 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
         spikes = (self.left >= self.threshold) & (self.threshold > 0)
         self.left = self.left - self.threshold * spikes
         self.threshold //= 2
+        self.sent[self.t] = spikes
         self.s_out.send(spikes.astype(np.int32))
         plane = self.s_in.recv()
         if self.starts[i] <= self.t < self.starts[i + 1]:

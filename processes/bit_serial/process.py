@@ -31,13 +31,25 @@ class WageBitSerial(AbstractProcess):
     signed : bool
         The first plane heard counts as negative: two's complement.
     starts : first steps in which the input and each hidden layer send, and the step after the last
+    sent : (starts[-1], lanes, *out_shape) bool in memory shared with the host: the spikes of each step
     """
 
     def __init__(
-        self, layer: Layer, S: np.ndarray, lanes: int, signed: bool, starts: tuple[int, ...]
+        self,
+        layer: Layer,
+        S: np.ndarray,
+        lanes: int,
+        signed: bool,
+        starts: tuple[int, ...],
+        sent: np.ndarray,
     ) -> None:
         super().__init__(
-            layer=layer, lanes=lanes, signed=signed, starts=starts, name=f"bit-serial layer {layer.index}"
+            layer=layer,
+            lanes=lanes,
+            signed=signed,
+            starts=starts,
+            sent=sent,
+            name=f"bit-serial layer {layer.index}",
         )
         self.s_in = InPort(shape=(lanes, *layer.in_shape))
         self.s_out = OutPort(shape=(lanes, *layer.out_shape))

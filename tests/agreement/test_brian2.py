@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,67 +17,36 @@ pytest.importorskip("brian2", reason="brian2 is an optional extra")
 import brian2 as b2
 
 from experiments import datasets
+from experiments.agreement import MODES, NETWORKS, RECORDED
 from experiments.training import Config, Run
 from mappings import brian2 as mapping
 from mappings.brian2 import Brian2Engine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.errors import DataError, EngineError, SettingError
 
-LAYERS = {
-    "dense": ((Dense(24), Dense(5)), (30,)),
-    "one layer": ((Dense(5),), (30,)),
-    "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
-    "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
-    "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
-    "conv, pooling": (
-        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)),
-        (12, 12, 1),
-    ),
-}
-MODES = {
-    "paper": Rules(batch=16),
-    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
-    "held": Rules(batch=16, shift="held", hold=40),
-    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
-    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
-    "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
-    "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
-    "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
-}
-
 
 @pytest.fixture
-def same_training(sparse_images, assert_same_state, assert_same_arrays):
-    """Learn, answer, learn again with another eta: everything equal after each."""
+def same_training(assert_agree):
+    """Brian2 counts no activity; a sample takes it some milliseconds."""
 
-    def check(network, rules, n=48, seed=3, codegen="numpy", etas=(3, -1)) -> None:
-        images, labels = sparse_images(2 * n, network.input_shape, network.classes, seed)
-        oracle = NumpyEngine(network, rules, seed=seed)
-        start = oracle.state
-        with Brian2Engine(network, rules, seed=seed, codegen=codegen) as engine:
-            for part, log2_eta in ((slice(0, n), etas[0]), (slice(n, 2 * n), etas[1])):
-                one = oracle.train(images[part], labels[part], log2_eta)
-                other = engine.train(images[part], labels[part], log2_eta)
-                assert_same_arrays(one, other, "logits in training")
-                assert_same_arrays(oracle.predict(images[:21]), engine.predict(images[:21]), "logits")
-                assert_same_state(oracle.state, engine.state)
-        assert any((a != b).any() for a, b in zip(start.S, oracle.state.S, strict=True))
+    def check(network, rules, n=None, build=Brian2Engine) -> None:
+        n = n or (24 if rules.batch == 1 else 48)
+        assert assert_agree(build, network, rules, n, watched=False) > 0
 
     return check
 
 
 def table():
-    """Every network in every mode; of the simplest ones, which the others contain, most are slow-marked."""
-    for name in LAYERS:
+    """Every network in every mode; of the simple ones, which the others contain, most are slow-marked."""
+    for name in NETWORKS:
         for mode in MODES:
-            simple = name in ("one layer", "dense on images") and mode not in ("paper", "coincidence")
-            yield pytest.param(name, mode, marks=[pytest.mark.slow] if simple else [], id=f"{name}-{mode}")
+            slow = name not in RECORDED and mode not in ("paper", "coincidence")
+            yield pytest.param(name, mode, marks=[pytest.mark.slow] if slow else [], id=f"{name}-{mode}")
 
 
 @pytest.mark.parametrize(("name", "mode"), list(table()))
 def test_brian2_equals_numpy(name, mode, same_training):
-    specs, shape = LAYERS[name]
-    same_training(Network(specs, shape), MODES[mode], n=24 if MODES[mode].batch == 1 else 48)
+    same_training(NETWORKS[name], MODES[mode])
 
 
 @pytest.mark.parametrize("bits", ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8"])
@@ -225,12 +195,11 @@ def test_cython_gives_the_same_bits(layers, mode, same_training, tmp_path):
     if not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("no C++ compiler found for Brian2's Cython target")
     pytest.importorskip("Cython", reason="Brian2's Cython target needs Cython")
-    specs, shape = LAYERS[layers]
     prefs = b2.prefs.codegen
     before = prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc
     prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc = str(tmp_path), ["-O0", "-w"]
     try:
-        same_training(Network(specs, shape), MODES[mode], n=16, codegen="cython")
+        same_training(NETWORKS[layers], MODES[mode], 16, partial(Brian2Engine, codegen="cython"))
     finally:
         prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc = before
 

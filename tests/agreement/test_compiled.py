@@ -11,111 +11,29 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
 
+from experiments.agreement import MODES, NETWORKS
 from mappings import compiled_kernels
 from mappings.compiled import CompiledEngine
-from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.errors import DataError, SettingError
 from wage_neuro.fixed_point import log2_round
-from wage_neuro.layers import UNKNOWN
 from wage_neuro.random_bits import INIT, POST, UPDATE, words
 from wage_neuro.train import Held
 
-LAYERS = {
-    "dense": ((Dense(24), Dense(5)), (30,)),
-    "one layer": ((Dense(5),), (30,)),
-    "wide rows": ((Dense(600), Dense(37), Dense(5)), (30,)),
-    "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
-    "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
-    "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
-    "conv, pooling": (
-        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)),
-        (12, 12, 1),
-    ),
-}
-MODES = {
-    "paper": Rules(batch=16),
-    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
-    "held": Rules(batch=16, shift="held", hold=40),
-    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
-    "lower upper boundary": Rules(batch=16, gamma=8),
-    "lower upper boundary, held": Rules(batch=16, shift="held", hold=40, gamma=2),
-    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
-    "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
-    "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
-    "random feedback": Rules(batch=16, feedback="random"),
-    "direct feedback": Rules(batch=16, feedback="direct"),
-    "pipelined, random feedback": Rules(
-        batch=12, shift="held", update="ternary", pipelined=True, feedback="random"
-    ),
-    "pipelined, direct feedback": Rules(
-        batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
-    ),
-    "new beside recalled": Rules(batch=16, loss="one-sided", new_shift=1),
-    "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),
-    "pipelined, new and recalled in turn": Rules(
-        batch=12, shift="held", update="ternary", pipelined=True, new_shift=2
-    ),
-    "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
-    "metaplastic": Rules(batch=1, shift="held", update="ternary", metaplasticity=5),
-    "metaplastic, wide": Rules(batch=16, stored_range="paper", metaplasticity=16),
-    "metaplastic coincidence": Rules(batch=1, shift="held", update="coincidence", metaplasticity=3),
-    "consolidating": Rules(batch=4, shift="held", update="ternary", consolidation=4, metaplasticity=1),
-    "consolidating, pipelined": Rules(
-        batch=4, shift="held", update="coincidence", consolidation=3, pipelined=True
-    ),
-}
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
 
 
-@pytest.fixture(scope="module")
-def assert_agree(assert_same_state, assert_same_arrays, sparse_images):
-    """Both engines learn, answer, and learn again with another eta: all equal, and something was learned."""
-
-    def compare(network, rules, seed=3, log2_etas=(3, 0)):
-        n, begin, L = 96, initial_state(network, seed), len(network.layers)
-        images, labels = sparse_images(n * 3, network.input_shape, network.classes, seed)
-        frozen = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(20, 20 + L)))
-        one, other = (build(network, rules, state=begin) for build in (NumpyEngine, CompiledEngine))
-        for k, control in enumerate((*log2_etas, frozen)):
-            part = slice(n * k, n * (k + 1))
-            for engine in (one, other):
-                engine.watch(k)
-            logits = [engine.train(images[part], labels[part], control) for engine in (one, other)]
-            assert_same_arrays(*logits, "logits in training")
-            counted = [engine.activity() for engine in (one, other)]
-            assert counted[0].samples == counted[1].samples
-            assert_same_arrays(counted[0].counts, counted[1].counts, "activity")
-            assert_same_arrays(one.predict(images[:21]), other.predict(images[:21]), "logits")
-            assert_same_state(one.state, other.state)
-            if rules.consolidation:
-                for engine in (one, other):
-                    engine.consolidate(n // rules.samples_an_update)
-                assert_same_state(one.state, other.state)
-                assert one.state.importance[-1][0].any()
-        former = logits[0]
-        former[::3], former[1::3, 0] = UNKNOWN, UNKNOWN
-        logits = [
-            engine.train_recalling(images[part], labels[part], former, log2_etas[0])
-            for engine in (one, other)
-        ]
-        assert_same_arrays(*logits, "logits of samples recalled")
-        assert_same_state(one.state, other.state)
-        return sum(int((a != b).sum()) for a, b in zip(other.state.S, begin.S, strict=True))
-
-    return compare
-
-
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_compiled_equals_numpy(name, mode, assert_agree):
-    assert assert_agree(Network(*LAYERS[name]), MODES[mode]) > 0
+    assert assert_agree(CompiledEngine, NETWORKS[name], MODES[mode]) > 0
 
 
 @pytest.mark.parametrize("mode", ["paper", "pipelined", "coincidence"])
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_other_widths(bits, mode, assert_agree):
     for name in ("dense", "conv, pooling"):
-        assert_agree(Network(*LAYERS[name], bits), MODES[mode])
+        assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), MODES[mode])
 
 
 @settings(max_examples=40, deadline=None)
@@ -142,7 +60,8 @@ def test_any_small_network(data, assert_agree):
         pipelined,
         pick("transposed", "random", "direct"),
     )
-    assert_agree(network, rules, data.draw(st.integers(0, 2**64 - 1)), (pick(-16, -3, 0, 16), 3))
+    seed, log2_eta = data.draw(st.integers(0, 2**64 - 1)), pick(-16, -3, 0, 16)
+    assert_agree(CompiledEngine, network, rules, seed=seed, log2_etas=(log2_eta, 3))
 
 
 @pytest.mark.parametrize("mode", ["held", "one sample at a time", "pipelined"])
@@ -177,7 +96,7 @@ def test_many_samples_at_once(sparse_images, assert_same_state, assert_same_arra
 
 def test_black_images_teach_nothing_but_the_outputs_see_them(assert_same_state):
     """All products are 0: ties in every pooling window, no gradient anywhere."""
-    network, rules = Network(*LAYERS["conv, pooling"]), MODES["one sample at a time"]
+    network, rules = NETWORKS["conv, pooling"], MODES["one sample at a time"]
     images, labels = np.zeros((5, 12, 12, 1), np.uint8), np.arange(5)
     one, other = NumpyEngine(network, rules), CompiledEngine(network, rules)
     assert not one.train(images, labels, 3).any()
@@ -198,7 +117,7 @@ def test_the_first_maximum_wins():
 
 
 def test_even_images(assert_same_state):
-    network, rules = Network(*LAYERS["conv, pooling"]), MODES["paper"]
+    network, rules = NETWORKS["conv, pooling"], MODES["paper"]
     images = np.repeat(np.arange(16, dtype=np.uint8) * 17, 144).reshape(16, 12, 12, 1)
     one, other = NumpyEngine(network, rules), CompiledEngine(network, rules)
     for engine in (one, other):

@@ -2,85 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
 
+from experiments.agreement import MODES, NETWORKS
 from experiments.training import Config, Run
 from mappings.lava import LavaEngine
-from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
-
-LAYERS = {
-    "dense": ((Dense(24), Dense(5)), (30,)),
-    "one layer": ((Dense(5),), (30,)),
-    "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
-    "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
-    "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
-    "conv, pooling": (
-        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)),
-        (12, 12, 1),
-    ),
-}
-MODES = {
-    "paper": Rules(batch=16),
-    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
-    "held": Rules(batch=16, shift="held", hold=40),
-    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
-    "lower upper boundary": Rules(batch=16, gamma=8),
-    "softmax": Rules(batch=16, loss="softmax"),
-    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
-    "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
-    "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
-    "random feedback": Rules(batch=16, feedback="random"),
-    "direct feedback": Rules(batch=16, shift="held", feedback="direct"),
-    "pipelined, random feedback": Rules(
-        batch=12, shift="held", update="ternary", pipelined=True, feedback="random"
-    ),
-    "pipelined, direct feedback": Rules(
-        batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
-    ),
-    "new beside recalled": Rules(batch=16, shift="held", hold=40, new_shift=1),
-    "pipelined, new and recalled in turn": Rules(
-        batch=12, shift="held", update="ternary", pipelined=True, new_shift=2
-    ),
-    "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
-}
-
-
-def assert_same_activity(one, other, assert_same_arrays):
-    one, other = one.activity(), other.activity()
-    assert one.samples == other.samples > 0
-    assert_same_arrays(one.counts, other.counts, "activity")
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", LAYERS)
-def test_lava_equals_numpy(name, mode, sparse_images, assert_same_state, assert_same_arrays):
-    specs, shape = LAYERS[name]
-    network, rules = Network(specs, shape), MODES[mode]
-    lanes = 4 if mode in ("held", "direct feedback", "new beside recalled") else None
-    images, labels = sparse_images(16 * 12, shape, 5)
-    numpy_engine = NumpyEngine(network, rules, seed=3)
-    L = len(network.layers)
-    with LavaEngine(network, rules, seed=3, lanes=lanes) as lava_engine:
-        for engine in (numpy_engine, lava_engine):
-            engine.watch(2)
-        # learn, answer, learn again in another way: one graph for all of it
-        other_control = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(20, 20 + L)))
-        for part, control in ((slice(0, 96), 3), (slice(96, 192), other_control)):
-            one = numpy_engine.train(images[part], labels[part], control)
-            other = lava_engine.train(images[part], labels[part], control)
-            assert_same_activity(numpy_engine, lava_engine, assert_same_arrays)
-            assert_same_arrays(one, other, "logits in training")
-            assert_same_arrays(numpy_engine.predict(images[:21]), lava_engine.predict(images[:21]), "logits")
-            numpy_engine.predict(images[:32]), lava_engine.predict(images[:32])
-            assert_same_activity(numpy_engine, lava_engine, assert_same_arrays)
-            assert_same_state(numpy_engine.state, lava_engine.state)
-    assert any(
-        (a != b).any()
-        for a, b in zip(numpy_engine.state.S, NumpyEngine(network, rules, seed=3).state.S, strict=True)
-    )
+@pytest.mark.parametrize("name", NETWORKS)
+def test_lava_equals_numpy(name, mode, assert_agree):
+    """One graph for all of it."""
+    lanes = 4 if mode in ("held", "direct feedback") else None
+    assert assert_agree(partial(LavaEngine, lanes=lanes), NETWORKS[name], MODES[mode]) > 0
 
 
 @pytest.mark.parametrize("bits", ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10"])

@@ -6,6 +6,7 @@ On the processor, and on a CUDA device where there is one.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,21 +17,11 @@ pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 import torch
 
+from experiments.agreement import MODES, NETWORKS
 from mappings import accelerator
 from mappings import accelerator_kernels as kernels
 from mappings.accelerator import RandomBits, TorchEngine, find_device
-from wage_neuro import (
-    Control,
-    Conv,
-    Dense,
-    Flatten,
-    MaxPool,
-    Network,
-    NumpyEngine,
-    Rules,
-    initial_state,
-    softmax,
-)
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state, softmax
 from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.random_bits import FEEDBACK, INIT, POST, UPDATE, bits16
@@ -38,35 +29,7 @@ from wage_neuro.train import Held
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-LAYERS = {
-    "dense": ((Dense(24), Dense(5)), (30,)),
-    "one layer": ((Dense(5),), (30,)),
-    "wide rows": ((Dense(600), Dense(37), Dense(5)), (30,)),
-    "dense on images": ((Flatten(), Dense(5)), (6, 5, 2)),
-    "conv SAME": ((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
-    "conv VALID, stride 2": ((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
-    "conv, pooling": (
-        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)),
-        (12, 12, 1),
-    ),
-}
-MODES = {
-    "paper": Rules(batch=16),
-    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
-    "held": Rules(batch=16, shift="held", hold=40),
-    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
-<<<<<<< HEAD
-    "lower upper boundary": Rules(batch=16, gamma=8),
-    "lower upper boundary, held": Rules(batch=16, shift="held", hold=40, gamma=2),
-=======
-    "softmax": Rules(batch=16, loss="softmax", margin=2),
->>>>>>> softmax
-    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
-    "new beside recalled": Rules(batch=16, loss="one-sided", new_shift=1),
-    "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),
-    "random feedback": Rules(batch=16, feedback="random"),
-    "direct feedback": Rules(batch=16, feedback="direct"),
-}
+WHOLE_BATCHES = [mode for mode, rules in MODES.items() if not rules.pipelined]
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
 
 
@@ -80,51 +43,30 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module", params=[*DEVICES, "cpu without int8"])
-def assert_agree(request, assert_same_state, assert_same_arrays, sparse_images):
-    """Both engines learn, answer, and learn again with another eta: all equal, and something was learned."""
+def build(request):
     device, _, without_int8 = request.param.partition(" ")
-    if not without_int8 and device == "cpu":
-        assert kernels.int8_is_exact(CPU), "this processor has no exact int8 products: bytes go untested"
-
-    def compare(network, rules, seed=3, log2_etas=(3, 0)):
-        n, begin, L = 48, initial_state(network, seed), len(network.layers)
-        images, labels = sparse_images(n * 3, network.input_shape, network.classes, seed)
-        frozen = Control((None, *[1] * (L - 2), 0)[-L:], hold=tuple(range(20, 20 + L)))
-        one = NumpyEngine(network, rules, state=begin)
-        with pytest.MonkeyPatch.context() as patch:
-            if without_int8:
-                patch.setattr(kernels, "int8_is_exact", lambda device: False)
-            other = TorchEngine(network, rules, state=begin, device=device)
-        for k, control in enumerate((*log2_etas, frozen)):
-            part = slice(n * k, n * (k + 1))
-            for engine in (one, other):
-                engine.watch(k)
-            logits = [engine.train(images[part], labels[part], control) for engine in (one, other)]
-            assert_same_arrays(*logits, "logits in training")
-            assert_same_arrays(one.predict(images[:21]), other.predict(images[:21]), "logits")
-            counted = [engine.activity() for engine in (one, other)]
-            assert counted[0].samples == counted[1].samples
-            assert_same_arrays(counted[0].counts, counted[1].counts, "activity")
-            assert_same_state(one.state, other.state)
-        return sum(int((a != b).sum()) for a, b in zip(other.state.S, begin.S, strict=True))
-
-    return compare
+    with pytest.MonkeyPatch.context() as patch:
+        if without_int8:
+            patch.setattr(kernels, "int8_is_exact", lambda device: False)
+        elif device == "cpu":
+            assert kernels.int8_is_exact(CPU), "this processor has no exact int8 products: bytes go untested"
+        yield partial(TorchEngine, device=device)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", LAYERS)
-def test_torch_equals_numpy(name, mode, assert_agree):
-    assert assert_agree(Network(*LAYERS[name]), MODES[mode]) > 0
+@pytest.mark.parametrize("mode", WHOLE_BATCHES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_torch_equals_numpy(name, mode, build, assert_agree):
+    assert assert_agree(build, NETWORKS[name], MODES[mode], n=48) > 0
 
 
 @pytest.mark.parametrize("bits", ["2888", *WIDTHS])
 @pytest.mark.parametrize("name", ["dense", "one layer", "dense on images", "conv, pooling"])
-def test_an_unquantized_last_layer(name, bits, assert_agree):
-    (*specs, last), shape = LAYERS[name]
-    network = Network((*specs, replace(last, quantized=False)), shape, bits)
+def test_an_unquantized_last_layer(name, bits, build, assert_agree):
+    *specs, last = NETWORKS[name].specs
+    network = replace(NETWORKS[name], specs=(*specs, replace(last, quantized=False)), bits=bits)
     for shift in ("batch", "held"):
         rules = Rules(batch=24, shift=shift, hold=40, loss="softmax")
-        assert assert_agree(network, rules) > 0
+        assert assert_agree(build, network, rules, n=48) > 0
 
 
 def test_wide_weights_in_float64_leave_the_others_their_fast_products():
@@ -144,14 +86,14 @@ def test_probabilities_are_numpys(row, log2_one):
 
 @pytest.mark.parametrize("mode", ["paper", "coincidence"])
 @pytest.mark.parametrize("bits", WIDTHS)
-def test_other_widths(bits, mode, assert_agree):
+def test_other_widths(bits, mode, build, assert_agree):
     for name in ("dense", "conv, pooling"):
-        assert_agree(Network(*LAYERS[name], bits), MODES[mode])
+        assert_agree(build, replace(NETWORKS[name], bits=bits), MODES[mode], n=48)
 
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_any_small_network(data, assert_agree):
+def test_any_small_network(data, build, assert_agree):
     pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
     specs = []
     for _ in range(data.draw(st.integers(0, 2))):
@@ -171,15 +113,16 @@ def test_any_small_network(data, assert_agree):
         pick(0, 3, 8),
         feedback=pick("transposed", "random", "direct"),
     )
-    assert_agree(network, rules, data.draw(st.integers(0, 2**64 - 1)), (pick(-16, -3, 0, 16), 3))
+    seed, log2_eta = data.draw(st.integers(0, 2**64 - 1)), pick(-16, -3, 0, 16)
+    assert_agree(build, network, rules, n=48, seed=seed, log2_etas=(log2_eta, 3))
 
 
-def test_parts_of_a_batch_and_rows_of_a_gradient(monkeypatch, assert_agree):
+def test_parts_of_a_batch_and_rows_of_a_gradient(monkeypatch, build, assert_agree):
     """A batch in several parts, and gradients of more rows than one float32 product can sum."""
     monkeypatch.setitem(accelerator.PART_BYTES, "cpu", 144 * (9 + 4 * 4) * 10)
-    network = Network(*LAYERS["conv, pooling"])
+    network = NETWORKS["conv, pooling"]
     assert network.layers[0].gradient_rows[0] < 10 * network.layers[0].positions
-    assert assert_agree(network, MODES["paper"]) > 0
+    assert assert_agree(build, network, MODES["paper"], n=48) > 0
 
 
 @pytest.mark.parametrize("mode", ["held", "coincidence"])
@@ -216,7 +159,7 @@ def test_many_samples_at_once(sparse_images, assert_same_state, assert_same_arra
 @pytest.mark.parametrize("shift", ["batch", "held"])
 def test_even_images(shift, assert_same_state):
     """Ties in every pooling window; among them black images, whose products are all 0."""
-    network, rules = Network(*LAYERS["conv, pooling"]), Rules(batch=4, shift=shift)
+    network, rules = NETWORKS["conv, pooling"], Rules(batch=4, shift=shift)
     images = np.repeat(np.arange(16, dtype=np.uint8) // 4 * 85, 144).reshape(16, 12, 12, 1)
     one, other = NumpyEngine(network, rules), TorchEngine(network, rules)
     for engine in (one, other):

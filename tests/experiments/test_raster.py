@@ -66,6 +66,24 @@ def test_nothing_held_yet_sends_no_error(sparse_images):
     activity = raster.record(NETWORK, state, rules, images[0], int(labels[0]))
     assert [v.is_error for v in activity.volleys] == [False] * 4 + [True] * 3
     assert not any(v.values.any() for v in activity.volleys if v.is_error)
+    assert activity.no_error == "no exponent\nis held yet"
+
+
+def test_a_sample_that_the_margin_skips_says_so(sparse_images):
+    """Of 40 samples that a trained network gets right, some lead by an eighth of the target, some do not."""
+    rules = Rules(batch=4, margin=1)
+    images, labels = sparse_images(40, (6, 6, 1), 5)
+    engine = NumpyEngine(NETWORK, rules)
+    for _ in range(30):
+        engine.train(images, labels, 2)
+    activities = [
+        raster.record(NETWORK, engine.state, rules, image, label)
+        for image, label in zip(images, labels.tolist(), strict=True)
+    ]
+    for activity in activities:
+        silent = not any(v.values.any() for v in activity.volleys if v.is_error)
+        assert activity.no_error == ("the right output\nleads by the margin" if silent else "")
+    assert {bool(activity.no_error) for activity in activities} == {True, False}
 
 
 def test_a_large_layer_shows_the_strongest_of_each_group():

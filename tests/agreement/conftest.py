@@ -1,0 +1,56 @@
+"""One comparison for every engine. The tables that the tests go over are those of `experiments.agreement`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from experiments.agreement import other_control
+from wage_neuro import NumpyEngine, initial_state
+from wage_neuro.engine import RecallingEngine
+from wage_neuro.layers import UNKNOWN
+
+
+@pytest.fixture(scope="session")
+def assert_agree(assert_same_state, assert_same_arrays, sparse_images) -> Callable[..., int]:
+    """Learn, answer, go on under another control: every logit, weight, exponent and count is numpy's.
+
+    n : samples learned under each control; `watched` is for engines that count their activity.
+    Returns how many weights learning has changed.
+    """
+
+    def compare(build, network, rules, n=96, seed=3, log2_etas=(3, 0), watched=True) -> int:
+        begin, controls = initial_state(network, seed), (*log2_etas, other_control(network))
+        images, labels = sparse_images(n * len(controls), network.input_shape, network.classes, seed)
+        oracle = NumpyEngine(network, rules, state=begin)
+        with build(network, rules, state=begin) as engine:
+            both = oracle, engine
+            for k, control in enumerate(controls):
+                part = slice(n * k, n * (k + 1))
+                for each in both if watched else ():
+                    each.watch(k)
+                logits = [each.train(images[part], labels[part], control) for each in both]
+                assert_same_arrays(*logits, "logits in training")
+                assert_same_arrays(*(each.predict(images[:21]) for each in both), "answers")
+                one, other = (each.activity() for each in both)
+                assert one.samples == other.samples
+                assert bool(one.samples) == bool(watched and k)
+                assert_same_arrays(one.counts, other.counts, "activity")
+                assert_same_state(oracle.state, engine.state)
+                if rules.consolidation:
+                    for each in both:
+                        each.consolidate(n // rules.samples_an_update)
+                    assert_same_state(oracle.state, engine.state)
+                    assert oracle.state.importance[-1][0].any()
+            if isinstance(engine, RecallingEngine):
+                former = logits[0]
+                former[::3], former[1::3, 0] = UNKNOWN, UNKNOWN
+                logits = [
+                    each.train_recalling(images[part], labels[part], former, log2_etas[0]) for each in both
+                ]
+                assert_same_arrays(*logits, "logits of samples recalled")
+                assert_same_state(oracle.state, engine.state)
+        return sum(int((a != b).sum()) for a, b in zip(oracle.state.S, begin.S, strict=True))
+
+    return compare
