@@ -80,7 +80,7 @@ METHODS = {
     "features": Method("fixed random ternary features, the last layer learns by the delta rule", frozen=True),
     "features-replay": Method("the same with a memory", recalls=True, frozen=True),
     "prototypes": Method(
-        "on such features, the nearest prototype answers; an error allots a new one",
+        "on such features, the nearest prototype answers; an error or a narrow lead allots a new one",
         frozen=True,
         prototypes=True,
     ),
@@ -209,7 +209,7 @@ class Run:
         if self.method.prototypes:
             features = self.network.layers[-1].in_shape[0]
             dtype = code_dtype(self.network.bits.k_A)
-            self.memory = Prototypes.empty(config.memory, features, dtype, config.seed)
+            self.memory = Prototypes.empty(config.memory, features, dtype, config.seed, config.margin)
         if self.method.recalls:
             shape = tasks[0].data.train_images.shape[1:]
             self.memory = Reservoir.empty(
