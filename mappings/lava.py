@@ -123,7 +123,7 @@ class LavaEngine(Engine):
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes)
         if replay:
-            _check_replay(network, replay)
+            _check_replay(network, self.rules, replay)
         self.model = model
         _check_model(model, network, self.rules, self.lanes, declared=widths is not None or strict)
         self.unproven: list[str] = []
@@ -157,7 +157,9 @@ class LavaEngine(Engine):
         codes = np.arange(256) if self.replay else network.input_codes
         self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, codes)
         self.memories = (
-            [Memory(self.schedule, self.lanes, self.replay, network.input_codes)] if self.replay else []
+            [Memory(self.schedule, self.lanes, self.replay, network.input_codes, network.classes)]
+            if self.replay
+            else []
         )
         self.layers = [
             process_of(layer.spec)(
@@ -185,6 +187,7 @@ class LavaEngine(Engine):
             self._logits,
             self._windows,
             state.step * self.rules.samples_an_update,
+            former=self._keeps_logits,
         )
         self._connect()
 
@@ -194,6 +197,9 @@ class LavaEngine(Engine):
             sender.a_out.connect(memory.a_in)
             sender.y_out.connect(memory.y_in)
             sender = memory
+            if self._keeps_logits:
+                memory.f_out.connect(self.readout.f_in)
+                self.readout.z_out.connect(memory.z_in)
         sender.a_out.reshape(self.layers[0].a_in.shape).connect(self.layers[0].a_in)
         sender.y_out.connect(self.readout.y_in)
         for below, above in zip(self.layers[:-1], self.layers[1:], strict=True):
@@ -288,13 +294,22 @@ class LavaEngine(Engine):
         if not self.replay:
             raise SettingError("memory: this graph has none; want replay=Replay(...)")
         self._look()
-        before, (images, labels) = self.replay.memory, self._windows[len(self.layers) :]
+        before, (images, labels), memory = (
+            self.replay.memory,
+            self._windows[len(self.layers) :],
+            self.memories[0],
+        )
         return Reservoir(
             images.astype(before.images.dtype),
             labels.astype(before.labels.dtype),
             before.seed,
-            seen=self._graph.ask(lambda: int(self.memories[0].seen.get()[0])),
+            self._graph.ask(memory.logits.get).astype(np.int32) if self._keeps_logits else None,
+            self._graph.ask(lambda: int(memory.seen.get()[0])),
         )
+
+    @property
+    def _keeps_logits(self) -> bool:
+        return self.replay is not None and self.replay.memory.logits is not None
 
     def _look(self) -> None:
         """Let the read-out copy what the others hold; it does so after an answer."""
@@ -503,14 +518,17 @@ def _check(network: Network, rules: Rules, lanes: int) -> None:
             )
 
 
-def _check_replay(network: Network, replay: Replay) -> None:
+def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
     shape = replay.memory.images.shape[1:]
     if replay.step < 1:
         raise SettingError(f"step={replay.step}: want 1 or more")
     if shape != network.input_shape:
         raise SettingError(f"a memory of images {shape}: want {network.input_shape}")
-    if replay.memory.logits is not None:
-        raise EngineError("a memory with logits: in the Lava engine a memory keeps images and labels alone")
+    if replay.memory.logits is not None and (rules.pipelined or rules.batch not in (1, 2 * replay.step)):
+        raise SettingError(
+            f"batch={rules.batch}{', pipelined' if rules.pipelined else ''} with a memory that keeps logits:"
+            f" want 1 or {2 * replay.step} and not pipelined, as it waits for the answers to a step's samples"
+        )
 
 
 def _check_model(model: str, network: Network, rules: Rules, lanes: int, declared: bool) -> None:

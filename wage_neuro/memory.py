@@ -16,7 +16,8 @@ from wage_neuro.layers import UNKNOWN
 from wage_neuro.random_bits import KEEP, RECALL, words
 
 _WORDS_A_BLOCK = 4
-_LOGIT = np.iinfo(np.int32)  # the least one stands for a logit that is not known
+LOGIT = np.iinfo(np.int32)
+"""What a logit kept can be; the least one stands for one that is not known."""
 
 
 def _uniform_words(seed: int, purpose: int, first: int, count: int) -> np.ndarray:
@@ -54,6 +55,11 @@ def with_gaps(images: np.ndarray, labels: np.ndarray, step: int) -> tuple[np.nda
     order[:, 0] = images.reshape(-1, step, *images.shape[1:])
     numbers[:, 0] = labels.reshape(-1, step)
     return order.reshape(2 * n, *images.shape[1:]), numbers.reshape(2 * n)
+
+
+def known(logits: np.ndarray) -> np.ndarray:
+    """Kept logits as int64, UNKNOWN where there are none."""
+    return np.where(logits == LOGIT.min, UNKNOWN, logits.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class Reservoir:
         if size < 1:
             raise SettingError(f"memory={size}: replay needs room for 1 sample or more")
         labels = np.zeros(size, np.min_scalar_type(outputs - 1))
-        logits = np.full((size, outputs), _LOGIT.min, np.int32) if with_logits else None
+        logits = np.full((size, outputs), LOGIT.min, np.int32) if with_logits else None
         return cls(np.zeros((size, *image_shape), np.uint8), labels, seed, logits)
 
     @property
@@ -171,20 +177,19 @@ class Reservoir:
     def _keep(self, slot: int, image: np.ndarray, label: int) -> None:
         self.images[slot], self.labels[slot] = image, label
         if self.logits is not None:
-            self.logits[slot] = _LOGIT.min
+            self.logits[slot] = LOGIT.min
 
     def former_logits(self, slots: np.ndarray) -> np.ndarray:
         """(n, outputs) int64 logits of some slots, UNKNOWN where there are none yet."""
         assert self.logits is not None
-        logits = self.logits[slots].astype(np.int64)
-        return np.where(logits == _LOGIT.min, UNKNOWN, logits)
+        return known(self.logits[slots])
 
     def keep_logits(self, slots: np.ndarray, logits: np.ndarray) -> None:
         """Keep the (n, outputs) logits of samples that went into these slots; -1 went nowhere."""
         assert self.logits is not None
         for slot, row in zip(slots, logits, strict=True):
             if slot >= 0:
-                self.logits[slot] = np.clip(row, _LOGIT.min + 1, _LOGIT.max)
+                self.logits[slot] = np.clip(row, LOGIT.min + 1, LOGIT.max)
 
 
 @dataclass(frozen=True)

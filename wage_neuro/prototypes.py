@@ -1,8 +1,8 @@
 """Prototypes: a read-out that keeps samples of the features below it and answers with the nearest one.
 
 A prototype is a row of integer codes with a label, as an axon's 8-bit synapses and a neuron's bias are. The
-nearest one wins; an error allots a new prototype to the sample; the winner of a right answer moves to the
-sample, by less the more often it has won. No sample is stored for replay, no error is sent anywhere.
+nearest one wins; an error, or a narrow lead, allots a new prototype to the sample; the winner of a right
+answer moves to the sample, by less the more often it has won. Nothing is replayed, and no error is sent.
 
 Source: continually learning prototypes (CLP), Hajizada et al., arXiv:2404.00418; nearest neighbours that are
 kept where the others err, Hart, IEEE Transactions on Information Theory 14 (1968).
@@ -22,7 +22,7 @@ from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import carrier
 from wage_neuro.network import Network
 from wage_neuro.random_bits import UPDATE, bits16
-from wage_neuro.rules import Rules
+from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import PREDICT_PART, State, visible_weights
 
 _PART = 64  # samples whose distances are computed at once
@@ -54,6 +54,8 @@ class Prototypes:
     wins : (most,) int32 right answers since it was allotted, that one counted
     born : (most,) int64 sample that it was allotted to
     seed : names the random bits
+    margin : in eighths: a right answer must lead by this share of the squared distance to the nearest
+        prototype of another class
     seen : samples learned
     """
 
@@ -62,10 +64,13 @@ class Prototypes:
     wins: np.ndarray
     born: np.ndarray
     seed: int
+    margin: int = 0
     seen: int = 0
 
     @classmethod
-    def empty(cls, most: int, features: int, dtype: type[np.signedinteger], seed: int) -> Prototypes:
+    def empty(
+        cls, most: int, features: int, dtype: type[np.signedinteger], seed: int, margin: int = 0
+    ) -> Prototypes:
         """Room for `most` prototypes.
 
         Raises
@@ -76,7 +81,7 @@ class Prototypes:
         if most < 1:
             raise SettingError(f"memory={most}: prototypes need room for 1 or more")
         labels, born = np.full(most, -1, np.int16), np.zeros(most, np.int64)
-        return cls(np.zeros((most, features), dtype), labels, np.zeros(most, np.int32), born, seed)
+        return cls(np.zeros((most, features), dtype), labels, np.zeros(most, np.int32), born, seed, margin)
 
     @property
     def count(self) -> int:
@@ -115,17 +120,21 @@ class Prototypes:
         # all distances at once, and again those to the few prototypes that change on the way
         near = np.full((len(x), min(len(self.labels), self.count + len(x))), NOWHERE)
         near[:, : self.count] = self.nearness(x)
+        squares = (x.astype(np.int64) ** 2).sum(axis=1)
         errors = changed = 0
         for i, label in enumerate(labels):
-            winner = int(near[i].argmax())
-            if self.labels[winner] == label:
-                codes = self._move(winner, x[i])
+            mine = self.labels[: near.shape[1]] == label
+            right, wrong = (np.where(kind, near[i], NOWHERE) for kind in (mine, ~mine))
+            place, best_right, best_wrong = int(right.argmax()), int(right.max()), int(wrong.max())
+            needed = self.margin * (int(squares[i]) - best_wrong) if best_wrong > NOWHERE else 0
+            if best_right > best_wrong and (best_right - best_wrong) * MARGIN_UNITS >= needed:
+                codes = self._move(place, x[i])
             else:
-                winner, codes = self._allot(int(label)), x[i]
-                errors += 1
-            changed += int(np.count_nonzero(self.codes[winner] != codes))
-            self.codes[winner] = codes
-            near[i:, winner] = self.nearness(x[i:], np.array([winner]))[:, 0]
+                place, codes = self._allot(int(label)), x[i]
+            errors += best_right <= best_wrong
+            changed += int(np.count_nonzero(self.codes[place] != codes))
+            self.codes[place] = codes
+            near[i:, place] = self.nearness(x[i:], np.array([place]))[:, 0]
             self.seen += 1
         return Learned(errors, changed)
 
@@ -183,7 +192,7 @@ class PrototypeEngine:
         Returns the (n, classes) logits that they had before the first of them was learned.
         """
         self.network.check_labels(labels, len(images))
-        x = self._features(images)
+        x = self.features(images)
         logits = self._answer(x)
         learned = self.prototypes.learn(x, labels)
         if self._watch.every:
@@ -193,9 +202,9 @@ class PrototypeEngine:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) int64 logits: minus squared distances, but for what the classes share."""
-        return self._answer(self._features(images))
+        return self._answer(self.features(images))
 
-    def _features(self, images: np.ndarray) -> np.ndarray:
+    def features(self, images: np.ndarray) -> np.ndarray:
         """(n, features) codes of (n, ...) uint8 images."""
         n, parts = len(images), []
         for i in range(0, n, PREDICT_PART):

@@ -65,7 +65,11 @@ def continual(
     ] = _DEFAULT.eta,
     loss: Annotated[str, typer.Option(help="`one-sided` or `sse`.")] = _DEFAULT.loss,
     margin: Annotated[
-        str, typer.Option(help="Skip samples whose right output leads by this share of the target.")
+        str,
+        typer.Option(
+            help="Skip samples whose right output leads by this share of the target; prototypes:"
+            " by this share of the distance to the nearest wrong one."
+        ),
     ] = "3/8",
     update: Annotated[str, typer.Option(help="`ternary`, `coincidence` or `wide`.")] = _DEFAULT.update,
     hold: Annotated[

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -83,7 +83,7 @@ METHODS = {
     "features": Method("fixed random ternary features, the last layer learns by the delta rule", frozen=True),
     "features-replay": Method("the same with a memory", recalls=True, frozen=True),
     "prototypes": Method(
-        "on such features, the nearest prototype answers; an error allots a new one",
+        "on such features, the nearest prototype answers; an error or a narrow lead allots a new one",
         frozen=True,
         prototypes=True,
     ),
@@ -250,7 +250,7 @@ class Run:
         if self.method.prototypes:
             features = self.network.layers[-1].in_shape[0]
             dtype = code_dtype(self.network.bits.k_A)
-            self.memory = Prototypes.empty(config.memory, features, dtype, config.seed)
+            self.memory = Prototypes.empty(config.memory, features, dtype, config.seed, config.margin)
         if self.method.recalls:
             shape = tasks[0].data.train_images.shape[1:]
             self.memory = Reservoir.empty(
@@ -302,10 +302,10 @@ class Run:
                 raise EngineError(f"engine {name!r} with method 'prototypes': they run in numpy alone")
             return PrototypeEngine(self.network, self.config.rules, self.saved.state, self.memory)
         replay = None
-        if self.memory and not self.method.keeps_logits and holds_memory(name):
+        if self.memory and holds_memory(name):
             replay = Replay(self.memory, self.config.step, self._augmented)
         engine = make_engine(name, self.network, self.config.rules, self.saved.state, replay=replay)
-        if self.method.keeps_logits and not isinstance(engine, RecallingEngine):
+        if self.method.keeps_logits and not replay and not isinstance(engine, RecallingEngine):
             engine.close()
             raise EngineError(f"engine {name!r} with method {self.config.method!r}: it learns labels alone")
         if self.config.consolidation and not isinstance(engine, ConsolidatingEngine):
@@ -371,7 +371,7 @@ class Run:
         if not isinstance(self.memory, Reservoir):
             engine.train(self._augmented(images, self.progress.place), labels, control)
             return
-        if isinstance(engine, ReplayingEngine) and engine.replay:
+        if _replays(engine):
             engine.train_new(images, labels, control)
             return
         mixed = self.memory.interleave(images, labels, step)
@@ -455,7 +455,7 @@ class Run:
             "data_sha256": self._checksums,
         }
         self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
-        if isinstance(engine, ReplayingEngine) and engine.replay:
+        if _replays(engine):
             self.memory = engine.memory
         if self.memory:
             _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
@@ -509,6 +509,11 @@ class Run:
         if self.method.mixed:
             return {"ACC": round(100 * metrics.final_accuracy(R), 3)}
         return metrics.summary(R, None if self.config.scenario == "class" else untrained)
+
+
+def _replays(engine: Engine) -> TypeGuard[ReplayingEngine]:
+    """Whether the engine holds the memory."""
+    return isinstance(engine, ReplayingEngine) and engine.replay is not None
 
 
 def eta_of(text: str, length: int) -> EtaSchedule:

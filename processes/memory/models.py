@@ -11,7 +11,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.memory.process import Memory
-from wage_neuro.memory import Replay, Reservoir
+from wage_neuro.memory import LOGIT, Replay, Reservoir
 from wage_neuro.schedule import Schedule
 
 
@@ -25,8 +25,11 @@ class PyMemoryModel(PyLoihiProcessModel):
     y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16, precision=16)
     y_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
+    f_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
+    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
     images: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=8)
     labels: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
+    logits: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
     seen: np.ndarray = LavaPyType(np.ndarray, np.int64)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
@@ -35,25 +38,55 @@ class PyMemoryModel(PyLoihiProcessModel):
         self.schedule: Schedule = proc_params["schedule"]
         self.replay: Replay = proc_params["replay"]
         self.input_codes = proc_params["input_codes"].astype(np.int16)
+        self.keeps_logits = self.replay.memory.logits is not None
         self.t = 0
         self.learned: int | None = None  # samples that have passed on to be learned
+        self.slots: list[np.ndarray] = []  # of this turn's new samples, -1 for all others
+        self.answers: list[np.ndarray] = []  # to this turn's samples
 
     def run_spk(self) -> None:
-        """Let this time step's samples pass, or fill its gaps."""
+        """Let this time step's samples pass, or fill its gaps; take in the answers to earlier ones."""
+        learning = bool(self.learning[0])
         if self.schedule.forward(0, self.t) is not None:
-            images, labels = self.a_in.recv(), self.y_in.recv()
-            if self.learning[0]:
-                images = self._fill(images, labels)
-            self.a_out.send(self.input_codes[images])
-            self.y_out.send(labels)
-        self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
+            self._pass_on(learning)
+        if self.keeps_logits and self.schedule.forward(self.schedule.layers, self.t) is not None:
+            self.answers.append(self.z_in.recv())
+        self.t = (self.t + 1) % self.schedule.steps(learning)
+        if self.t == 0 and self.keeps_logits:
+            self._keep_answers(learning)
 
-    def _fill(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        memory = Reservoir(self.images, self.labels, self.replay.memory.seed, seen=int(self.seen[0]))
+    def _pass_on(self, learning: bool) -> None:
+        images, labels = self.a_in.recv(), self.y_in.recv()
+        former = np.full(self.f_out.shape, LOGIT.min, np.int32)
+        if learning:
+            images = self._fill(images, labels, former)
+        self.a_out.send(self.input_codes[images])
+        self.y_out.send(labels)
+        if self.keeps_logits:
+            self.f_out.send(former)
+
+    def _fill(self, images: np.ndarray, labels: np.ndarray, former: np.ndarray) -> np.ndarray:
+        memory, step = self._memory(), self.replay.step
         if self.learned is None:
             self.learned = 2 * memory.seen
-        memory.fill(images, labels, self.replay.step, self.learned)
+        slots = memory.fill(images, labels, step, self.learned)
+        is_new = (self.learned + np.arange(len(labels))) // step % 2 == 0
+        if memory.logits is not None:
+            former[~is_new] = memory.logits[slots[~is_new]]
+            self.slots.append(np.where(is_new, slots, -1))
         images = self.replay.augment(images.astype(np.uint8), self.learned)
         self.seen = np.array([memory.seen])
         self.learned += len(labels)
         return images
+
+    def _keep_answers(self, learning: bool) -> None:
+        """Keep the logits of new samples, once the samples recalled behind them are learned."""
+        if not learning:
+            self.answers = []
+        elif self.learned is not None and self.learned % (2 * self.replay.step) == 0:
+            self._memory().keep_logits(np.concatenate(self.slots), np.concatenate(self.answers))
+            self.slots, self.answers = [], []
+
+    def _memory(self) -> Reservoir:
+        logits = self.logits if self.keeps_logits else None
+        return Reservoir(self.images, self.labels, self.replay.memory.seed, logits, int(self.seen[0]))

@@ -23,11 +23,15 @@ class Memory(AbstractProcess):
     y_in : (lanes,) labels, 0 in a gap
     a_out : (lanes, *in_shape) input codes, k_A bits
     y_out : (lanes,) labels
+    f_out : (lanes, classes) logits that a recalled sample had when it was new, 32 bits, the least number
+        where none are known; of a memory that keeps logits
+    z_in : (lanes, classes) logits of the samples that have passed, from the read-out; likewise
 
     Vars
     ----
     images : (size, *in_shape) grey levels kept, 0 .. 255
     labels : (size,) their labels
+    logits : (size, classes) logits kept beside them; (1, classes) of no meaning where none are
     seen : samples offered so far; names the random bits
     learning : 1 keeps and recalls, 0 lets everything pass
 
@@ -37,7 +41,9 @@ class Memory(AbstractProcess):
     input_codes : (256,) the code of each grey level
     """
 
-    def __init__(self, schedule: Schedule, lanes: int, replay: Replay, input_codes: np.ndarray) -> None:
+    def __init__(
+        self, schedule: Schedule, lanes: int, replay: Replay, input_codes: np.ndarray, classes: int
+    ) -> None:
         super().__init__(
             schedule=schedule, lanes=lanes, replay=replay, input_codes=input_codes, name="memory"
         )
@@ -47,5 +53,8 @@ class Memory(AbstractProcess):
         self.a_out, self.y_out = OutPort(shape=shape), OutPort(shape=(lanes,))
         self.images = Var(shape=memory.images.shape, init=memory.images)
         self.labels = Var(shape=memory.labels.shape, init=memory.labels)
+        logits = np.zeros((1, classes), np.int32) if memory.logits is None else memory.logits
+        self.f_out, self.z_in = OutPort(shape=(lanes, classes)), InPort(shape=(lanes, classes))
+        self.logits = Var(shape=logits.shape, init=logits)
         self.seen = Var(shape=(1,), init=memory.seen)
         self.learning = Var(shape=(1,), init=1)

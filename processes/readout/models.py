@@ -15,6 +15,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from processes.readout.process import MAX_WINDOWS, ReadOut
 from wage_neuro import layers
 from wage_neuro.layers import Layer
+from wage_neuro.memory import known
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 
@@ -28,6 +29,8 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
     z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
     y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
+    f_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
     read: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
@@ -42,7 +45,8 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
         self.t = 0
         self.batch = 0
         self.learned: int = proc_params["learned"]
-        self.waiting: deque[np.ndarray] = deque()
+        self.former: bool = proc_params["former"]
+        self.waiting: deque[tuple[np.ndarray, np.ndarray | None]] = deque()
         self.error_message: np.ndarray | None = None
 
     def run_spk(self) -> None:
@@ -51,20 +55,22 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
             self.e_out.send(self.error_message)
             self.error_message = None
         if self.schedule.forward(0, self.t) is not None:
-            self.waiting.append(self.y_in.recv())
+            self.waiting.append((self.y_in.recv(), known(self.f_in.recv()) if self.former else None))
         micro = self.schedule.forward(self.schedule.layers, self.t)
         if micro is not None:
-            self._answer(micro, self.z_in.recv(), self.waiting.popleft())
+            self._answer(micro, self.z_in.recv(), *self.waiting.popleft())
         self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
         if self.t == 0:
             self.batch += 1
             self.learned += self.rules.batch if self.learning[0] else 0
 
-    def _answer(self, micro: int, Z: np.ndarray, labels: np.ndarray) -> None:
+    def _answer(self, micro: int, Z: np.ndarray, labels: np.ndarray, former: np.ndarray | None) -> None:
+        if self.former:
+            self.z_out.send(Z)
         self.logits[self.batch % len(self.logits), micro * self.lanes : (micro + 1) * self.lanes] = Z
         if self.learning[0]:
             first = self.learned + micro * self.lanes
-            self.error_message = layers.output_error(self.layer, Z, labels, self.rules, first=first)
+            self.error_message = layers.output_error(self.layer, Z, labels, self.rules, former, first)
 
     def post_guard(self) -> bool:
         """Copy what the others hold when the host has asked for it."""

@@ -23,6 +23,8 @@ class ReadOut(AbstractProcess):
     z_in : (lanes, classes) logits of the last layer, 32 bits
     y_in : (lanes,) labels; they wait here until their logits arrive
     e_out : (lanes, classes) output error of the loss, 32 bits
+    f_in : (lanes, classes) logits that samples once had, from a memory that keeps them
+    z_out : (lanes, classes) the logits that arrive, for such a memory; in the same time step
     s0 .. s31 : RefPorts to Vars of the others: the stored weights of the layers, what a memory holds
 
     Vars
@@ -35,6 +37,7 @@ class ReadOut(AbstractProcess):
     logits : (ring batches, batch, classes) int64 in memory shared with the host
     windows : an array a RefPort, likewise
     learned : samples that the network has learned so far
+    former : whether there is such a memory
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class ReadOut(AbstractProcess):
         logits: np.ndarray,
         windows: list[np.ndarray],
         learned: int = 0,
+        former: bool = False,
     ) -> None:
         super().__init__(
             layer=layer,
@@ -55,11 +59,14 @@ class ReadOut(AbstractProcess):
             logits=logits,
             windows=windows,
             learned=learned,
+            former=former,
             name="read-out",
         )
         self.z_in = InPort(shape=(lanes, *layer.out_shape))
         self.y_in = InPort(shape=(lanes,))
         self.e_out = OutPort(shape=(lanes, *layer.out_shape))
+        self.f_in = InPort(shape=(lanes, *layer.out_shape))
+        self.z_out = OutPort(shape=(lanes, *layer.out_shape))
         self.learning = Var(shape=(1,), init=1)
         self.read = Var(shape=(1,), init=0)
         for i in range(MAX_WINDOWS):

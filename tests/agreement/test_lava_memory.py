@@ -11,7 +11,8 @@ pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
 
 from mappings.lava import LavaEngine
 from wage_neuro import Control, Dense, Flatten, Network, NumpyEngine, Rules
-from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.errors import SettingError
+from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 
 SHAPE, CLASSES, SEED = (6, 5, 1), 5, 3
@@ -127,5 +128,37 @@ def test_what_a_memory_in_the_graph_refuses(sparse_images):
     with pytest.raises(SettingError, match="step=0: want 1 or more"):
         LavaEngine(NETWORK, rules, replay=Replay(reservoir(3), 0, shifted))
     logits = Reservoir.empty(3, SHAPE, CLASSES, SEED, with_logits=True)
-    with pytest.raises(EngineError, match="a memory keeps images and labels alone"):
-        LavaEngine(NETWORK, rules, replay=Replay(logits, 4, shifted))
+    for refused in (Rules(16, "held"), Rules(8, "held", pipelined=True)):
+        with pytest.raises(
+            SettingError, match="with a memory that keeps logits: want 1 or 8 and not pipelined"
+        ):
+            LavaEngine(NETWORK, refused, replay=Replay(logits, 4, shifted))
+
+
+@pytest.mark.parametrize(
+    ("step", "rules", "lanes"), [(1, ONE, None), (4, Rules(8, "held"), None), (4, Rules(8, "held"), 2)]
+)
+def test_a_memory_keeps_logits_too(step, rules, lanes, sparse_images, assert_same_state, assert_same_arrays):
+    images, labels = sparse_images(40, SHAPE, CLASSES)
+    memory, replayed = (Reservoir.empty(6, SHAPE, CLASSES, SEED, with_logits=True) for _ in range(2))
+    oracle = NumpyEngine(NETWORK, rules, SEED)
+    for first in range(0, 40, step):
+        part = slice(first, first + step)
+        mixed = memory.interleave(images[part], labels[part], step)
+        former = np.full((2 * step, CLASSES), UNKNOWN)
+        former[step:] = memory.former_logits(mixed.recalled)
+        seen = shifted(mixed.images, 2 * first)
+        logits = oracle.train_recalling(seen, mixed.labels, former, 2)
+        memory.keep_logits(mixed.kept, logits[:step])
+    state = None
+    for part in (slice(0, 16), slice(16, 40)):
+        replay = Replay(replayed, step, shifted)
+        with LavaEngine(NETWORK, rules, SEED, state=state, lanes=lanes, replay=replay) as engine:
+            engine.train_new(images[part][:8], labels[part][:8], 2)
+            engine.predict(images[:9])  # leaves no logits behind
+            engine.train_new(images[part][8:], labels[part][8:], 2)
+            state, replayed = engine.state, engine.memory
+    assert_same_state(oracle.state, state)
+    for name, array in memory.arrays.items():
+        assert_same_arrays(array, replayed.arrays[name], name)
+    assert (replayed.former_logits(np.arange(6)) != UNKNOWN).any()

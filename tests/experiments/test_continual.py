@@ -100,6 +100,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
         ("compiled", "numba", "replay-logits", 1),
         ("lava", "lava", "replay", 20),
         ("lava", "lava", "features-replay", 20),
+        ("lava", "lava", "replay-logits", 20),
     ],
 )
 def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step):
