@@ -22,7 +22,7 @@ from wage_neuro import activity, layers, random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.engine import check_training_input, prove_gradients, refuse_holding
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
@@ -335,6 +335,7 @@ class TorchEngine:
         if self.rules.pipelined:
             raise EngineError("engine 'torch': pipelined learning is one sample a time step; use 'compiled'")
         prove_gradients(network, self.rules)
+        refuse_holding(self.rules, "the torch engine")
         self._largest = max(
             max(layer.bits.weight_max, layer.bits.activation_max, layer.spread_error_max)
             for layer in network.layers

@@ -24,7 +24,7 @@ from wage_neuro import random_bits
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import check_training_input, prove_gradients
+from wage_neuro.engine import check_training_input, prove_gradients, refuse_holding
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
@@ -586,6 +586,7 @@ def _error_bound(network: Network, layer: Layer) -> int:
 
 def _check(network: Network, rules: Rules, slots: int) -> None:
     prove_gradients(network, rules)
+    refuse_holding(rules, "the brian2 engine")
     if rules.feedback != "transposed":
         raise SettingError(f"feedback={rules.feedback!r}: the brian2 engine has 'transposed' only")
     for layer in network.layers:

@@ -42,7 +42,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
-from wage_neuro.train import Held, State, initial_state
+from wage_neuro.train import Held, State, importance_of, initial_state
 
 Answer = TypeVar("Answer")
 
@@ -143,6 +143,8 @@ class LavaEngine:
         self._labels = _shared((slots, batch), np.int64)
         self._logits = _shared((slots, batch, network.classes), np.int64)
         self._weights = [_shared(layer.weight_shape, np.int16) for layer in network.layers]
+        importance = importance_of(network, state, self.rules)
+        self._importance = [_shared(held.shape, np.int32) for held in importance if held is not None]
 
         self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, network.input_codes)
         self.layers = [
@@ -157,6 +159,7 @@ class LavaEngine:
                 state.gradient_held[layer.index],
                 state.seed,
                 state.step,
+                importance[layer.index],
             )
             for layer in network.layers
         ]
@@ -164,7 +167,13 @@ class LavaEngine:
             for process, declared in zip(self.layers, self._limits, strict=True):
                 process.proc_params["limits"] = declared
         self.readout = ReadOut(
-            network.layers[-1], self.rules, self.schedule, self.lanes, self._logits, self._weights
+            network.layers[-1],
+            self.rules,
+            self.schedule,
+            self.lanes,
+            self._logits,
+            self._weights,
+            self._importance,
         )
         self._connect()
 
@@ -183,6 +192,8 @@ class LavaEngine:
         self.readout.e_out.connect(self.layers[-1].e_in)
         for i, layer in enumerate(self.layers):
             getattr(self.readout, f"s{i}").connect_var(layer.S)
+            if self._importance:
+                getattr(self.readout, f"i{i}").connect_var(layer.importance)
 
     # --- what a user calls ---
 
@@ -241,8 +252,17 @@ class LavaEngine:
                 *self._graph.ask(self._held),
                 self.seed,
                 self._step,
+                tuple(held.astype(np.uint16) for held in self._importance) or None,
             )
         return self._state
+
+    def consolidate(self, updates: int) -> None:
+        """Let every layer hold on to what moved most in the last `updates`."""
+        if not self.rules.consolidation:
+            raise SettingError("consolidation=0: no importance is kept, want 1 or more")
+        for layer in self.layers:
+            self._graph.ask(lambda layer=layer: layer.task_updates.set(np.array([updates])))
+        self._state = None
 
     def _held(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
         """Held exponents of errors and of gradients."""
@@ -464,6 +484,8 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         (rules.shift != "held", f"shift={rules.shift!r}", "want 'held', as no sample waits for others"),
         (rules.feedback != "transposed", f"feedback={rules.feedback!r}", "want 'transposed'"),
         (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
+        (rules.metaplasticity, f"metaplasticity={rules.metaplasticity}", "its synapses hold on to none"),
+        (rules.consolidation, f"consolidation={rules.consolidation}", "its synapses hold on to none"),
     )
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):

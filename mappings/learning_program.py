@@ -32,6 +32,7 @@ from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
+from wage_neuro.engine import refuse_holding
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
 from wage_neuro.rules import MARGIN_UNITS, Rules
@@ -50,8 +51,15 @@ def schema() -> dict[str, Any]:
 
 
 def to_program(saved: Checkpoint) -> dict[str, Any]:
-    """Return the program, in JSON's types, of a network as it stands in its training."""
+    """Return the program, in JSON's types, of a network as it stands in its training.
+
+    Raises
+    ------
+    SettingError
+        If its rules hold on to weights: the expressions have no words for it.
+    """
     network, rules, state = saved.network, saved.rules, saved.state
+    refuse_holding(rules, "the learning program")
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))
     return {

@@ -38,9 +38,9 @@ def transfer(
     ] = None,
     examples: Annotated[str, typer.Option(help="Of each class; `all` takes all.")] = _DEFAULT.examples,
     passes: Annotated[
-        int, typer.Option(help="Over the examples, as many as fit in --samples; at least one.")
+        int, typer.Option(help="Most over the examples: as many as fit in --samples, at least one.")
     ] = _DEFAULT.passes,
-    samples: Annotated[int, typer.Option(help="Most that a learner gets.")] = _DEFAULT.samples,
+    samples: Annotated[int, typer.Option(help="Most that a learner gets, unless one pass over its examples takes more.")] = _DEFAULT.samples,
     eta: Annotated[
         str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.")
     ] = _DEFAULT.eta,

@@ -51,8 +51,8 @@ class Config:
     data : what is learned, as `experiments.datasets.load` takes it
     examples : of each class; "1, 5, all"
     seed, seeds : the first seed and how many; a seed draws the examples, their order and the new weights
-    passes : over the examples, as many as fit in `samples`; at least one
-    samples : most that a learner gets
+    passes : most over the examples; as many as fit in `samples`, and at least one
+    samples : that a learner gets at most, unless one pass takes more
     eta : step size, and when in the samples it changes: "8, 2@80%"
     validation : training images that stand in for the test images
     """
@@ -61,8 +61,8 @@ class Config:
     examples: str = "1, 5, 25, 100, all"
     seed: int = 0
     seeds: int = 3
-    passes: int = 20
-    samples: int = 60_000
+    passes: int = 100
+    samples: int = 10_000
     eta: str = "8, 4@50%, 2@75%, 1@90%"
     loss: str = "one-sided"
     margin: int = 3

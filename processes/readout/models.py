@@ -38,6 +38,7 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
         self.schedule: Schedule = proc_params["schedule"]
         self.logits: np.ndarray = proc_params["logits"]
         self.weights: list[np.ndarray] = proc_params["weights"]
+        self.importance: list[np.ndarray] = proc_params["importance"]
         self.lanes: int = proc_params["lanes"]
         self.t = 0
         self.batch = 0
@@ -67,11 +68,13 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
         return bool(self.read[0])
 
     def run_post_mgmt(self) -> None:
-        """Read every layer's stored weights through its RefPort."""
-        for i, out in enumerate(self.weights):
-            out[...] = getattr(self, f"s{i}").read()
+        """Read every layer's stored weights, and importance, through its RefPorts."""
+        for letter, arrays in (("s", self.weights), ("i", self.importance)):
+            for i, out in enumerate(arrays):
+                out[...] = getattr(self, f"{letter}{i}").read()
         self.read = np.zeros(1, np.int32)
 
 
 for _i in range(MAX_LAYERS):
     setattr(PyReadOutModelFixed, f"s{_i}", LavaPyType(PyRefPort.VEC_DENSE, np.int16, precision=16))
+    setattr(PyReadOutModelFixed, f"i{_i}", LavaPyType(PyRefPort.VEC_DENSE, np.int32, precision=16))

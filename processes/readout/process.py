@@ -24,16 +24,17 @@ class ReadOut(AbstractProcess):
     y_in : (lanes,) labels; they wait here until their logits arrive
     e_out : (lanes, classes) output error of the loss, 32 bits
     s0 .. s31 : RefPorts to the stored weights of the layers
+    i0 .. i31 : RefPorts to the importance of their synapses, where there is one
 
     Vars
     ----
     learning : 1 sends errors, 0 answers only
-    read : set to 1, the weights are copied to `weights` after the next time step
+    read : set to 1, weights and importance are copied to `weights` and `importance` after the next time step
 
     Parameters
     ----------
     logits : (ring batches, batch, classes) int64 in memory shared with the host
-    weights : one array a layer, likewise
+    weights, importance : one array a layer, likewise; no importance where there is none
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ReadOut(AbstractProcess):
         lanes: int,
         logits: np.ndarray,
         weights: list[np.ndarray],
+        importance: list[np.ndarray],
     ) -> None:
         super().__init__(
             layer=layer,
@@ -52,6 +54,7 @@ class ReadOut(AbstractProcess):
             lanes=lanes,
             logits=logits,
             weights=weights,
+            importance=importance,
             name="read-out",
         )
         self.z_in = InPort(shape=(lanes, *layer.out_shape))
@@ -60,4 +63,5 @@ class ReadOut(AbstractProcess):
         self.learning = Var(shape=(1,), init=1)
         self.read = Var(shape=(1,), init=0)
         for i in range(MAX_LAYERS):
-            setattr(self, f"s{i}", RefPort(shape=weights[i].shape if i < len(weights) else (1,)))
+            for letter, arrays in (("s", weights), ("i", importance)):
+                setattr(self, f"{letter}{i}", RefPort(shape=arrays[i].shape if i < len(arrays) else (1,)))
