@@ -63,7 +63,7 @@ class Config:
     seeds: int = 3
     passes: int = 100
     samples: int = 10_000
-    eta: str = "8, 4@50%, 2@75%, 1@90%"
+    eta: str = "32, 8@50%, 2@75%"
     loss: str = "one-sided"
     margin: int = 3
     update: str = "ternary"
