@@ -78,9 +78,7 @@ class _CompiledLayer:
         self.step_max = 1 if rules.update != "wide" else 2 * self.bound
         held = importance_of(network, state, rules)[layer.index]
         self.importance, self.counted = (
-            np.zeros((2, 0), np.uint16)
-            if held is None
-            else [_whole_blocks(part, np.uint16) for part in held]
+            np.zeros((2, 0), np.uint16) if held is None else [_whole_blocks(part, np.uint16) for part in held]
         )
         self.flat_G = np.zeros(self.S.size, _integer(layer.g_bound(rules.samples_an_update)))
         self.G = self.flat_G[: layer.n_weights].reshape(-1, n_out)

@@ -531,9 +531,7 @@ def update(
     return new.reshape(S.shape)
 
 
-def _damping(
-    layer: Layer, S: np.ndarray, G: np.ndarray, rules: Rules, held: np.ndarray | None
-) -> np.ndarray:
+def _damping(layer: Layer, S: np.ndarray, G: np.ndarray, rules: Rules, held: np.ndarray | None) -> np.ndarray:
     """Bits by which steps are made less likely: those of the importance, and towards 0 those of the size."""
     h = np.zeros(S.shape, np.int32) if held is None else held[0].astype(np.int32)
     if rules.metaplasticity:

@@ -103,7 +103,9 @@ def consolidated(network: Network, state: State, samples: int, rules: Rules) -> 
     if not rules.consolidation:
         raise SettingError("consolidation=0: no importance is kept, want 1 or more")
     held = importance_of(network, state, rules)
-    return replace(state, importance=tuple(layers.consolidate(h, samples, rules) for h in held if h is not None))
+    return replace(
+        state, importance=tuple(layers.consolidate(h, samples, rules) for h in held if h is not None)
+    )
 
 
 def initial_state(network: Network, seed: int = 0) -> State:
@@ -206,7 +208,16 @@ class Learner:
         )
         error_held = next_held(error_held, peak, len(E), rules, control.hold)
         S, gradient_held = learn(
-            layer, self.S[i], G, gradient_held, len(E), control, rules, (seed, step), counts, self.importance[i]
+            layer,
+            self.S[i],
+            G,
+            gradient_held,
+            len(E),
+            control,
+            rules,
+            (seed, step),
+            counts,
+            self.importance[i],
         )
         self.held[i] = error_held, gradient_held
         if S is not self.S[i]:

@@ -146,7 +146,9 @@ class Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
         known = {f.name for f in fields(cls)}
-        if not {"stream", "seed"} <= set(values) <= known:  # a setting that is newer than the run is not there
+        if (
+            not {"stream", "seed"} <= set(values) <= known
+        ):  # a setting that is newer than the run is not there
             raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
         return cls(**values)
 

@@ -40,7 +40,9 @@ def transfer(
     passes: Annotated[
         int, typer.Option(help="Most over the examples: as many as fit in --samples, at least one.")
     ] = _DEFAULT.passes,
-    samples: Annotated[int, typer.Option(help="Most that a learner gets, unless one pass over its examples takes more.")] = _DEFAULT.samples,
+    samples: Annotated[
+        int, typer.Option(help="Most that a learner gets, unless one pass over its examples takes more.")
+    ] = _DEFAULT.samples,
     eta: Annotated[
         str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.")
     ] = _DEFAULT.eta,
@@ -85,7 +87,9 @@ def transfer(
         study = Study.resume(resume, data_dir)
     else:
         if trained is None or data is None:
-            missing = "trained network: want the folder of a run" if trained is None else "data: want --data NAME"
+            missing = (
+                "trained network: want the folder of a run" if trained is None else "data: want --data NAME"
+            )
             raise SettingError(f"no {missing}, such as wage-neuro transfer runs/mnist --data fashion-mnist")
         config = Config(
             data, examples, first_seed, seeds, passes, samples, eta, loss, margin_of(margin), update, hold,

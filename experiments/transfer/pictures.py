@@ -34,7 +34,9 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         ylabel=f"{head['measured_on']} accuracy (%)",
         xscale="log",
     )
-    axes.set_xticks(places, [f"all\n({p:,.0f})" if s == ALL else s for s, p in zip(shots, places, strict=True)])
+    axes.set_xticks(
+        places, [f"all\n({p:,.0f})" if s == ALL else s for s, p in zip(shots, places, strict=True)]
+    )
     axes.minorticks_off()
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False, loc="lower right")
@@ -54,7 +56,9 @@ def transfer_table(folder: Path) -> str:
         name = head["network"].replace("-F-", "-").removeprefix("F-")
         for learner in LEARNERS:
             cells = " | ".join(mean_and_spread(accuracies(rows, learner, shot)) for shot in shots)
-            lines.append(f"| {head['from']}, {head['config']['data']} | {name} | {LABELS[learner]} | {cells} |")
+            lines.append(
+                f"| {head['from']}, {head['config']['data']} | {name} | {LABELS[learner]} | {cells} |"
+            )
     return "\n".join(lines)
 
 

@@ -186,13 +186,17 @@ class Study:
             draw_examples(data.train_labels, shot, config.seed)
 
     @classmethod
-    def start(cls, run: Path, config: Config, folder: Path, engine: str, data_dir: Path | None = None) -> Study:
+    def start(
+        cls, run: Path, config: Config, folder: Path, engine: str, data_dir: Path | None = None
+    ) -> Study:
         """Begin a study of the network in `run`; its source stays in the folder, so that it can be resumed."""
         saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
         study = cls(folder, config, Source.of(saved), _load(config, data_dir), [])
         study.rows.append(study.head(engine))
         if (folder / RECORD).exists():
-            raise SettingError(f"run folder {folder}: it holds a study already; --resume {folder} goes on with it")
+            raise SettingError(
+                f"run folder {folder}: it holds a study already; --resume {folder} goes on with it"
+            )
         run_folder.prepare(folder, new=True)
         checkpoint.save(folder / run_folder.CHECKPOINT, saved)
         study.write()
@@ -210,7 +214,9 @@ class Study:
         rows = read(folder / RECORD, CheckpointError)
         known = {f.name for f in fields(Config)}
         if set(rows[0]["config"]) != known:
-            raise CheckpointError(f"{folder / RECORD}: settings {sorted(rows[0]['config'])}: want {sorted(known)}")
+            raise CheckpointError(
+                f"{folder / RECORD}: settings {sorted(rows[0]['config'])}: want {sorted(known)}"
+            )
         config = Config(**rows[0]["config"])
         data = _load(config, data_dir)
         if data.checksum != rows[0]["data_sha256"]:

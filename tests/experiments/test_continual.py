@@ -294,7 +294,10 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         ),
         (("split-digits", "--consolidation", 16), "consolidation=16: want bits, 0..15"),
         (("split-digits", "--metaplasticity", 17), "metaplasticity=17: want bits, 0..16"),
-        (("split-digits", "--method", "joint", "--boundaries"), "boundaries with method 'joint': its tasks come"),
+        (
+            ("split-digits", "--method", "joint", "--boundaries"),
+            "boundaries with method 'joint': its tasks come",
+        ),
         (("split-digits", "--tasks", 0), "tasks=0: want 1 or more"),
         (("digits-to-digits", "--tasks", 3), "tasks=3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),

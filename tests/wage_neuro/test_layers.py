@@ -532,7 +532,9 @@ def test_update_of_weights_that_are_held_on_to(k_G, update, metaplasticity, plai
             plain.damped(w, g, x, *sizes, bound, b, metaplasticity, 2 ** (k_G - 2)) for w, x, b in of
         ]
         # a step is counted at the ends of the range, too
-        steps[j] = [plain.damped(w, g, x, *sizes, 2**20, b, metaplasticity, 2 ** (k_G - 2)) != w for w, x, b in of]
+        steps[j] = [
+            plain.damped(w, g, x, *sizes, 2**20, b, metaplasticity, 2 ** (k_G - 2)) != w for w, x, b in of
+        ]
     assert np.array_equal(held[1], np.minimum(importance[1] + steps, 65535))
 
 
@@ -542,7 +544,9 @@ def test_what_is_not_held_on_to_is_the_plain_update():
     G[::2] = 0
     rules = Rules(batch=1, update="ternary")
     plainly = layers.update(layer, S, G, 15, 3, rules, 0, 0)
-    assert np.array_equal(plainly, layers.update(layer, S, G, 15, 3, rules, 0, 0, np.zeros((2, *S.shape), np.uint16)))
+    assert np.array_equal(
+        plainly, layers.update(layer, S, G, 15, 3, rules, 0, 0, np.zeros((2, *S.shape), np.uint16))
+    )
     kept = layers.update(layer, S, G, 15, 3, replace(rules, metaplasticity=16), 0, 0)
     outwards = (np.abs(plainly) > np.abs(S)) | (S == 0)
     assert np.array_equal(kept[outwards], plainly[outwards])
@@ -619,6 +623,8 @@ def test_spec_errors(make, message):
         ("stored_range", None, "authors or paper"),
         ("loss", "ce", "sse or one-sided"),
         *[("margin", v, "eighths of the target, 0..8") for v in (-1, 9, True, 0.5, "1", 4.0)],
+        *[("metaplasticity", v, "bits, 0..16") for v in (-1, 17, True, 1.0)],
+        *[("consolidation", v, "bits, 0..15") for v in (-1, 16, None, "2")],
     ],
 )
 def test_rules_errors(name, value, want):
