@@ -260,8 +260,7 @@ class LavaEngine:
         """Let every layer hold on to what moved most in the last `updates`."""
         if not self.rules.consolidation:
             raise SettingError("consolidation=0: no importance is kept, want 1 or more")
-        for layer in self.layers:
-            self._graph.ask(lambda layer=layer: layer.task_updates.set(np.array([updates])))
+        self._graph.ask(lambda: [layer.task_updates.set(np.array([updates])) for layer in self.layers])
         self._state = None
 
     def _held(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:

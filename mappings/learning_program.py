@@ -29,10 +29,10 @@ from mappings.inference import check_format, describe, network_of, reading
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.engine import refuse_holding
 from wage_neuro.errors import CheckpointError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
-from wage_neuro.engine import refuse_holding
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
 from wage_neuro.rules import MARGIN_UNITS, Rules

@@ -9,11 +9,11 @@ import numpy as np
 from wage_neuro import activity, layers
 from wage_neuro.activity import Watch
 from wage_neuro.control import Control, LayerControl, control_of
+from wage_neuro.errors import SettingError
 from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
-from wage_neuro.errors import SettingError
 from wage_neuro.random_bits import check_seed
 from wage_neuro.rules import Rules
 
@@ -66,7 +66,8 @@ class State:
         Names every random bit, with the step.
     step : int
         Updates done.
-    importance : (2, *weight_shape) uint16 of each layer, see `layers.no_importance`; None: nothing is held on to
+    importance : (2, *weight_shape) uint16 of each layer, see `layers.no_importance`
+        None where no weight is held on to.
     """
 
     S: tuple[np.ndarray, ...]

@@ -1,8 +1,8 @@
 """What is learned of a data set helps with another: few examples, one sample at a time, on the chip's terms.
 
-Three learners get the same examples in the same order: one starts from the hidden weights of a trained network
-and learns on in every layer, one keeps those as fixed features and learns the output layer alone, one starts
-from scratch. All draw the same output layer.
+Three learners get the same examples in the same order: one starts from the hidden weights of a trained
+network and learns on in every layer, one keeps those as fixed features and learns the output layer alone, one
+starts from scratch. All draw the same output layer.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Study:
     def start(
         cls, run: Path, config: Config, folder: Path, engine: str, data_dir: Path | None = None
     ) -> Study:
-        """Begin a study of the network in `run`; its source stays in the folder, so that it can be resumed."""
+        """Begin a study of the network in `run`, which is copied to the folder for when it goes on."""
         saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
         study = cls(folder, config, Source.of(saved), _load(config, data_dir), [])
         study.rows.append(study.head(engine))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_classes_are_numbered_anew():
 def test_examples_are_nested_and_as_many_of_each_class():
     labels = datasets.load("digits").train_labels
     drawn = [draw_examples(labels, shot, seed=4) for shot in ("1", "5", "25", "all")]
-    for few, more in zip(drawn, drawn[1:], strict=False):
+    for few, more in pairwise(drawn):
         assert set(few.tolist()) < set(more.tolist())
     for shot, chosen in zip((1, 5, 25), drawn, strict=False):
         assert np.bincount(labels[chosen]).tolist() == [shot] * 10
