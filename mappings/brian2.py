@@ -24,7 +24,7 @@ from wage_neuro import random_bits
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_training_input, prove_gradients, refuse_softmax
+from wage_neuro.engine import Engine, check_training_input, prove_gradients, refuse_holding, refuse_softmax
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
@@ -626,6 +626,7 @@ def _error_bound(network: Network, layer: Layer, rules: Rules) -> int:
 def _check(network: Network, rules: Rules, slots: int) -> None:
     refuse_softmax("brian2", network, rules)
     prove_gradients(network, rules)
+    refuse_holding(rules, "the brian2 engine")
     if rules.new_shift:
         raise SettingError(f"new_shift={rules.new_shift}: the brian2 engine recalls no samples")
     if rules.gamma != 1:

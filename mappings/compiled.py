@@ -76,9 +76,8 @@ class _CompiledLayer:
         self.V = self.flat_V[: layer.n_weights].reshape(-1, n_out)
         self.step_max = 1 if rules.update != "wide" else 2 * self.bound
         held = importance_of(network, state, rules)[layer.index]
-        self.importance, self.counted = (
-            np.zeros((2, 0), np.uint16) if held is None else [_whole_blocks(part, np.uint16) for part in held]
-        )
+        bits, steps = np.zeros((2, 0), np.uint16) if held is None else held
+        self.importance, self.counted = (_whole_blocks(part, np.uint16) for part in (bits, steps))
         self.flat_G = np.zeros(self.S.size, _integer(layer.g_bound(rules.samples_an_update)))
         self.G = self.flat_G[: layer.n_weights].reshape(-1, n_out)
         self.touched = np.zeros(layer.fan_in, bool)

@@ -44,7 +44,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
-from wage_neuro.train import Held, State, initial_state
+from wage_neuro.train import Held, State, importance_of, initial_state
 
 Answer = TypeVar("Answer")
 
@@ -152,6 +152,8 @@ class LavaEngine(Engine):
         held = [self.replay.memory.images, self.replay.memory.labels] if self.replay else []
         shapes = [layer.weight_shape for layer in network.layers] + [array.shape for array in held]
         self._windows = [shared_array(shape, np.int16) for shape in shapes]
+        importance = importance_of(network, state, self.rules)
+        self._importance = [shared_array(held.shape, np.int32) for held in importance if held is not None]
 
         # a memory holds the images as they are, and encodes what it sends
         codes = np.arange(256) if self.replay else network.input_codes
@@ -173,6 +175,7 @@ class LavaEngine(Engine):
                 state.gradient_held[layer.index],
                 state.seed,
                 state.step,
+                importance[layer.index],
             )
             for layer in network.layers
         ]
@@ -186,6 +189,7 @@ class LavaEngine(Engine):
             self.lanes,
             self._logits,
             self._windows,
+            self._importance,
             state.step * self.rules.samples_an_update,
             former=self._keeps_logits,
         )
@@ -216,6 +220,8 @@ class LavaEngine(Engine):
         seen += [var for memory in self.memories for var in (memory.images, memory.labels)]
         for i, var in enumerate(seen):
             getattr(self.readout, f"s{i}").connect_var(var)
+        for i, layer in enumerate(self.layers if self._importance else ()):
+            getattr(self.readout, f"i{i}").connect_var(layer.importance)
 
     # --- what a user calls ---
 
@@ -285,8 +291,16 @@ class LavaEngine(Engine):
                 *self._graph.ask(self._held),
                 self.seed,
                 self._step,
+                tuple(held.astype(np.uint16) for held in self._importance) or None,
             )
         return self._state
+
+    def consolidate(self, updates: int) -> None:
+        """Let every layer hold on to what moved most in the last `updates`."""
+        if not self.rules.consolidation:
+            raise SettingError("consolidation=0: no importance is kept, want 1 or more")
+        self._graph.ask(lambda: [layer.task_updates.set(np.array([updates])) for layer in self.layers])
+        self._state = None
 
     @property
     def memory(self) -> Reservoir:
@@ -547,6 +561,8 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
         (rules.gamma != 1, f"gamma={rules.gamma}", "want 1"),
         (rules.loss == "softmax", "loss='softmax'", "want 'sse' or 'one-sided'"),
+        (rules.metaplasticity, f"metaplasticity={rules.metaplasticity}", "its synapses hold on to none"),
+        (rules.consolidation, f"consolidation={rules.consolidation}", "its synapses hold on to none"),
     )
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):

@@ -29,6 +29,7 @@ from mappings.inference import check_format, describe, network_of, reading
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.engine import refuse_holding
 from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
@@ -50,10 +51,17 @@ def schema() -> dict[str, Any]:
 
 
 def to_program(saved: Checkpoint) -> dict[str, Any]:
-    """Return the program, in JSON's types, of a network as it stands in its training."""
+    """Return the program, in JSON's types, of a network as it stands in its training.
+
+    Raises
+    ------
+    SettingError
+        If its rules hold on to weights: the expressions have no words for it.
+    """
     network, rules, state = saved.network, saved.rules, saved.state
     if rules.new_shift:
         raise SettingError(f"new_shift={rules.new_shift}: a program has no memory that recalls samples")
+    refuse_holding(rules, "the learning program")
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))
     return {

@@ -61,6 +61,9 @@ class WageLayer(AbstractProcess):
     update_step : updates done; names the random bits
     watch : count the activity of every so many update steps, and of all answers; 0 counts nothing
     counts : what was counted, see `wage_neuro.activity.FIELDS`
+    importance : (2, *weight_shape) bits of importance and steps of each synapse, see
+        `wage_neuro.layers.no_importance`; (1,) where the rules keep none
+    task_updates : set to the updates of a task that has ended, makes importance of its steps in the next step
 
     The structural model wants `proc_params["limits"]`, of `processes.widths.limits`. Set a Var that several
     of its parts have with `processes.part.set_everywhere`.
@@ -78,6 +81,7 @@ class WageLayer(AbstractProcess):
         gradient_held: Held,
         seed: int,
         step: int,
+        importance: np.ndarray | None = None,
     ) -> None:
         super().__init__(
             layer=layer,
@@ -103,6 +107,11 @@ class WageLayer(AbstractProcess):
         self.update_step = Var(shape=(1,), init=step)
         self.watch = Var(shape=(1,), init=0)
         self.counts = Var(shape=(len(FIELDS),), init=0)
+        self.importance = Var(
+            shape=(1,) if importance is None else importance.shape,
+            init=0 if importance is None else importance.astype(np.int32),
+        )
+        self.task_updates = Var(shape=(1,), init=0)
 
 
 class PyWageLayerModelFixed(PyLoihiProcessModel):
@@ -126,6 +135,8 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     update_step: np.ndarray = LavaPyType(np.ndarray, np.int64)
     watch: np.ndarray = LavaPyType(np.ndarray, np.int32)
     counts: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    importance: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
+    task_updates: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
@@ -146,6 +157,8 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     def run_spk(self) -> None:
         """Send what the step before computed, then receive and compute."""
         self._send()
+        if self.task_updates[0]:
+            self._end_task()
         if self.t == 0:
             self.first_step = int(self.update_step[0])
         micro = self.schedule.forward(self.layer.index, self.t)
@@ -167,7 +180,7 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         assert self.error_peak is not None
         held = next_held(held_from_var(self.error_held), self.error_peak, samples, rules, control.hold)
         self.error_held = held_to_var(held)
-        gradient_held = held_from_var(self.gradient_held)
+        gradient_held, importance = held_from_var(self.gradient_held), self._importance()
         S, held = learn(
             self.layer,
             self.S,
@@ -178,12 +191,24 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
             rules,
             self._seed_step(),
             self._counted(int(self.update_step[0])),
+            importance,
         )
         self.gradient_held = held_to_var(held)
+        if importance is not None:
+            self.importance = importance.astype(np.int32)
         if S is not self.S:
             self.S, self.V = S, None
         self.update_step = self.update_step + 1
         self.G, self.error_peak = None, None
+
+    def _importance(self) -> np.ndarray | None:
+        return self.importance.astype(np.uint16) if self.rules.consolidation else None
+
+    def _end_task(self) -> None:
+        importance = self._importance()
+        assert importance is not None
+        raised = layers.consolidate(importance, int(self.task_updates[0]), self.rules)
+        self.importance, self.task_updates = raised.astype(np.int32), np.zeros(1, np.int64)
 
     def _control(self) -> LayerControl:
         return LayerControl(None if self.frozen[0] else int(self.log2_eta[0]), int(self.hold[0]))

@@ -152,6 +152,8 @@ def _check_weights(network: Network, rules: Rules, S: tuple[np.ndarray, ...]) ->
 
 
 def _check_importance(network: Network, rules: Rules, importance: tuple[np.ndarray, ...]) -> None:
+    if not rules.consolidation:
+        raise CheckpointError("synapses of importance, where the rules keep none")
     for layer, held in zip(network.layers, importance, strict=True):
         wanted = (2, *layer.weight_shape)
         if held.shape != wanted or held.dtype != np.uint16 or held[0].max() > rules.consolidation:

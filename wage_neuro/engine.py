@@ -161,6 +161,13 @@ def prove_gradients(network: Network, rules: Rules) -> None:
             )
 
 
+def refuse_holding(rules: Rules, who: str) -> None:
+    """Raise SettingError if these rules hold on to weights; `who` treats all weights alike."""
+    for name in ("metaplasticity", "consolidation"):
+        if getattr(rules, name):
+            raise SettingError(f"{name}={getattr(rules, name)}: {who} treats all weights alike, want 0")
+
+
 class NumpyEngine(Engine):
     """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
 

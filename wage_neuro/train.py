@@ -66,7 +66,8 @@ class State:
         Names every random bit, with the step.
     step : int
         Updates done.
-    importance : (2, *weight_shape) uint16 of each layer, see `layers.no_importance`; None: nothing is held on to
+    importance : (2, *weight_shape) uint16 of each layer, see `layers.no_importance`
+        None where no weight is held on to.
     """
 
     S: tuple[np.ndarray, ...]

@@ -159,8 +159,8 @@ class Config:
                 raise SettingError(f"{name}=0 with method {self.method!r}: want 1 bit or more")
         if self.consolidation and not self.boundaries:
             raise SettingError(
-                f"consolidation={self.consolidation} on a stream without task boundaries: it acts where a task"
-                " ends, so want --boundaries"
+                f"consolidation={self.consolidation} on a stream without task boundaries: it acts where a"
+                " task ends, so want --boundaries"
             )
         if self.boundaries and METHODS[self.method].mixed:
             raise SettingError(f"boundaries with method {self.method!r}: its tasks come at once")

@@ -38,9 +38,11 @@ def transfer(
     ] = None,
     examples: Annotated[str, typer.Option(help="Of each class; `all` takes all.")] = _DEFAULT.examples,
     passes: Annotated[
-        int, typer.Option(help="Over the examples, as many as fit in --samples; at least one.")
+        int, typer.Option(help="Most over the examples: as many as fit in --samples, at least one.")
     ] = _DEFAULT.passes,
-    samples: Annotated[int, typer.Option(help="Most that a learner gets.")] = _DEFAULT.samples,
+    samples: Annotated[
+        int, typer.Option(help="Most that a learner gets, unless one pass over its examples takes more.")
+    ] = _DEFAULT.samples,
     eta: Annotated[
         str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.")
     ] = _DEFAULT.eta,
@@ -116,14 +118,12 @@ def _run(console: Console, study: Study, engine: str) -> bool:
         console=console,
     ) as bar:
         task = bar.add_task("", total=sum(map(study.samples_of, left)), what="")
-        before = {"cell": None, "samples": 0}
+        seen_of: dict[Cell, int] = {}
 
         def show(cell: Cell, seen: int) -> None:
-            if cell != before["cell"]:
-                before.update(cell=cell, samples=0)
+            seen_of[cell] = seen
             what = f"seed {cell.seed}, {cell.shot} of each class, {cell.learner}"
-            bar.update(task, advance=seen - before["samples"], what=what)
-            before["samples"] = seen
+            bar.update(task, completed=sum(seen_of.values()), what=what)
 
         return study.run(engine, show)
 
@@ -133,7 +133,8 @@ def _table(study: Study) -> Table:
     table = Table(
         "examples of each class",
         *(pictures.LABELS[learner] for learner in LEARNERS),
-        title=f"{head['from']} to {head['config']['data']}: {head['network']}, {head['measured_on']} accuracy, %",
+        title=f"{head['from']} to {head['config']['data']}: {head['network']},"
+        f" {head['measured_on']} accuracy, %",
     )
     for shot in study.config.shots:
         cells = (pictures.mean_and_spread(accuracies(study.rows, learner, shot)) for learner in LEARNERS)

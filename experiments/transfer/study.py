@@ -1,8 +1,8 @@
 """What is learned of a data set helps with another: few examples, one sample at a time, on the chip's terms.
 
-Three learners get the same examples in the same order: one starts from the hidden weights of a trained network
-and learns on in every layer, one keeps those as fixed features and learns the output layer alone, one starts
-from scratch. All draw the same output layer.
+Three learners get the same examples in the same order: one starts from the hidden weights of a trained
+network and learns on in every layer, one keeps those as fixed features and learns the output layer alone, one
+starts from scratch. All draw the same output layer.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Config:
     data : what is learned, as `experiments.datasets.load` takes it
     examples : of each class; "1, 5, all"
     seed, seeds : the first seed and how many; a seed draws the examples, their order and the new weights
-    passes : over the examples, as many as fit in `samples`; at least one
-    samples : most that a learner gets
+    passes : most over the examples; as many as fit in `samples`, and at least one
+    samples : that a learner gets at most, unless one pass takes more
     eta : step size, and when in the samples it changes: "8, 2@80%"
     validation : training images that stand in for the test images
     """
@@ -61,9 +61,9 @@ class Config:
     examples: str = "1, 5, 25, 100, all"
     seed: int = 0
     seeds: int = 3
-    passes: int = 20
-    samples: int = 60_000
-    eta: str = "8, 4@50%, 2@75%, 1@90%"
+    passes: int = 100
+    samples: int = 10_000
+    eta: str = "32, 8@50%, 2@75%"
     loss: str = "one-sided"
     margin: int = 3
     update: str = "ternary"
@@ -189,7 +189,7 @@ class Study:
     def start(
         cls, run: Path, config: Config, folder: Path, engine: str, data_dir: Path | None = None
     ) -> Study:
-        """Begin a study of the network in `run`; its source stays in the folder, so that it can be resumed."""
+        """Begin a study of the network in `run`, which is copied to the folder for when it goes on."""
         saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
         study = cls(folder, config, Source.of(saved), _load(config, data_dir), [])
         study.rows.append(study.head(engine))

@@ -41,6 +41,7 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
         self.schedule: Schedule = proc_params["schedule"]
         self.logits: np.ndarray = proc_params["logits"]
         self.windows: list[np.ndarray] = proc_params["windows"]
+        self.importance: list[np.ndarray] = proc_params["importance"]
         self.lanes: int = proc_params["lanes"]
         self.t = 0
         self.batch = 0
@@ -78,10 +79,12 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
 
     def run_post_mgmt(self) -> None:
         """Read every Var through its RefPort."""
-        for i, out in enumerate(self.windows):
-            out[...] = getattr(self, f"s{i}").read()
+        for letter, arrays in (("s", self.windows), ("i", self.importance)):
+            for i, out in enumerate(arrays):
+                out[...] = getattr(self, f"{letter}{i}").read()
         self.read = np.zeros(1, np.int32)
 
 
 for _i in range(MAX_WINDOWS):
     setattr(PyReadOutModelFixed, f"s{_i}", LavaPyType(PyRefPort.VEC_DENSE, np.int16, precision=16))
+    setattr(PyReadOutModelFixed, f"i{_i}", LavaPyType(PyRefPort.VEC_DENSE, np.int32, precision=16))

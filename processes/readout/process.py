@@ -26,16 +26,17 @@ class ReadOut(AbstractProcess):
     f_in : (lanes, classes) logits that samples once had, from a memory that keeps them
     z_out : (lanes, classes) the logits that arrive, for such a memory; in the same time step
     s0 .. s31 : RefPorts to Vars of the others: the stored weights of the layers, what a memory holds
+    i0 .. i31 : RefPorts to the importance of the layers' synapses, where there is one
 
     Vars
     ----
     learning : 1 sends errors, 0 answers only
-    read : set to 1, these Vars are copied to `windows` after the next time step
+    read : set to 1, these Vars are copied to `windows` and `importance` after the next time step
 
     Parameters
     ----------
     logits : (ring batches, batch, classes) int64 in memory shared with the host
-    windows : an array a RefPort, likewise
+    windows, importance : an array a RefPort, likewise
     learned : samples that the network has learned so far
     former : whether there is such a memory
     """
@@ -48,6 +49,7 @@ class ReadOut(AbstractProcess):
         lanes: int,
         logits: np.ndarray,
         windows: list[np.ndarray],
+        importance: list[np.ndarray],
         learned: int = 0,
         former: bool = False,
     ) -> None:
@@ -58,6 +60,7 @@ class ReadOut(AbstractProcess):
             lanes=lanes,
             logits=logits,
             windows=windows,
+            importance=importance,
             learned=learned,
             former=former,
             name="read-out",
@@ -70,4 +73,5 @@ class ReadOut(AbstractProcess):
         self.learning = Var(shape=(1,), init=1)
         self.read = Var(shape=(1,), init=0)
         for i in range(MAX_WINDOWS):
-            setattr(self, f"s{i}", RefPort(shape=windows[i].shape if i < len(windows) else (1,)))
+            for letter, arrays in (("s", windows), ("i", importance)):
+                setattr(self, f"{letter}{i}", RefPort(shape=arrays[i].shape if i < len(arrays) else (1,)))

@@ -244,6 +244,11 @@ def test_refuses_what_it_cannot_build(monkeypatch):
         Brian2Engine(Network((Dense(6), Dense(2)), (10,)), Rules(batch=2))
 
 
+def test_refuses_to_hold_on_to_weights():
+    with pytest.raises(SettingError, match=r"^consolidation=3: the brian2 engine treats all weights alike"):
+        Brian2Engine(Network((Dense(2),), (10,)), Rules(batch=2, consolidation=3))
+
+
 def test_refuses_an_unknown_target():
     with pytest.raises(SettingError, match=r"^codegen='c': want numpy or cython$"):
         Brian2Engine(Network((Dense(2),), (10,)), Rules(batch=2), codegen="c")

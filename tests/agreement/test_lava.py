@@ -23,6 +23,28 @@ def test_lava_equals_numpy(name, mode, assert_agree):
     assert assert_agree(partial(LavaEngine, lanes=lanes), NETWORKS[name], MODES[mode]) > 0
 
 
+@pytest.mark.parametrize("name", ["dense", "conv, pooling"])
+def test_importance_is_a_var(name, sparse_images, assert_same_state):
+    """Counted, raised where a task ends, and handed on: the same bits, in one graph."""
+    network = Network(*LAYERS[name])
+    rules = Rules(batch=4, shift="held", update="ternary", metaplasticity=1, consolidation=5)
+    images, labels = sparse_images(48, network.input_shape, 5)
+    oracle = NumpyEngine(network, rules)
+    with LavaEngine(network, rules, lanes=1) as engine:
+        for part in (slice(0, 24), slice(24, 48)):
+            for each in (oracle, engine):
+                each.train(images[part], labels[part], 3)
+            assert_same_state(oracle.state, engine.state)
+            for each in (oracle, engine):
+                each.consolidate(6)
+        assert_same_state(oracle.state, engine.state)
+    assert oracle.state.importance[-1][0].max() > 1
+    with LavaEngine(network, rules, state=oracle.state) as engine:
+        for each in (oracle, engine):
+            each.train(images, labels, 3)
+        assert_same_state(oracle.state, engine.state)
+
+
 @pytest.mark.parametrize("bits", ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10"])
 def test_other_widths(bits, sparse_images, assert_same_state):
     network, rules = Network((Conv(3, 3), MaxPool(2), Flatten(), Dense(4)), (6, 6, 1), bits), Rules(batch=8)

@@ -205,12 +205,13 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--method", "naive", "--memory", 5), "memory=5 with method 'naive': it keeps no"),
         (("split-digits", "--method", "magic"), "method 'magic': want naive, joint, replay"),
         (("split-digits", "--tasks", 11), "tasks=11: digits has 10 classes"),
+        (("split-digits:8-12",), "classes 8-12: digits has classes 0-9"),
         (("split-digits", "--eta", "8, 2@500"), "want a whole percentage of the stream"),
         (("split-digits", "--seeds", 0), "seeds=0: want 1 or more"),
         (("split-digits", "--probes", -1), "probes=-1: want 0 or more"),
         (
             ("split-digits", "--method", "consolidation", "--no-boundaries"),
-            "consolidation=6 on a stream without task boundaries: it acts where a task ends, so want --boundaries",
+            "consolidation=6 on a stream without task boundaries: it acts where a task ends, so want",
         ),
         (
             ("split-digits", "--method", "consolidation", "--consolidation", 0),

@@ -12,7 +12,7 @@ import pytest
 from mappings import learning_program
 from wage_neuro import Network, NumpyEngine, Rules, initial_state
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.errors import CheckpointError
+from wage_neuro.errors import CheckpointError, SettingError
 
 BATCH = Rules(batch=8)
 RULES = {
@@ -309,3 +309,11 @@ def refuse(file: Path, message: str) -> None:
     assert str(refused.value).startswith(f"{file}: ")
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 500
+
+
+def test_rules_that_hold_on_to_weights_are_refused():
+    network, rules = Network.parse("4FC-3FC", (5,)), Rules(metaplasticity=2)
+    with pytest.raises(
+        SettingError, match=r"^metaplasticity=2: the learning program treats all weights alike, want 0$"
+    ):
+        learning_program.to_program(Checkpoint(network, rules, initial_state(network)))

@@ -30,6 +30,16 @@ PIPELINED = Rules(batch=16, shift="held", update="ternary", pipelined=True)
         (replace(RULES, feedback="random"), 1, r"feedback='random' with .* layer 0 12FC: want 'transposed'"),
         (replace(RULES, gamma=2), 1, r"gamma=2 with .* layer 0 12FC: want 1"),
         (replace(RULES, update="wide"), 1, r"update='wide' with .* layer 0 12FC: want 'ternary' or 'coinc"),
+        (
+            replace(RULES, metaplasticity=1),
+            1,
+            r"metaplasticity=1 with .* layer 0 12FC: its synapses hold on to",
+        ),
+        (
+            replace(RULES, consolidation=4),
+            1,
+            r"consolidation=4 with .* layer 0 12FC: its synapses hold on to",
+        ),
     ],
 )
 def test_rules_that_a_chip_has_no_part_for(rules, lanes, message):

@@ -136,8 +136,8 @@ def damped(
 ) -> int:
     """New S of a weight that is held on to: the chance of a step is 2**-h times what it would be.
 
-    largest : longest step; bits : of h whatever the step's sign; least : bits of a weight of size `half` or more
-    on its way towards 0, in proportion fewer for a smaller one, rounded down
+    largest : longest step; bits : of h whatever the step's sign; least : bits of a weight of size `half` or
+    more on its way towards 0, in proportion fewer for a smaller one, rounded down
     """
     whole = min(abs(G) * Fraction(2) ** (16 + log2_eta - m) // 1, largest * 2**16)
     h = bits + (min(least, least * abs(S) // half) if S * G > 0 else 0)

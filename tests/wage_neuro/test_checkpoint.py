@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, init
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import FORMAT, Checkpoint, load, save
 from wage_neuro.errors import CheckpointError
-from wage_neuro.train import Held, State
+from wage_neuro.train import Held, State, consolidated
 
 WIDTH, FEW = st.integers(2, 16), st.integers(1, 4)
 HELD = st.builds(Held, st.none() | st.integers(0, 60), st.integers(0, 9999))
@@ -229,7 +230,7 @@ def test_other_format(saved, version):
             {"S2": np.zeros(3, np.int8)},
             "weights of shapes [(3, 3, 1, 2), (8, 3), (3,)]: want [(3, 3, 1, 2), (8, 3)]",
         ),
-        ({"other": np.zeros(3, np.int8)}, "'S2'"),
+        ({"other": np.zeros(3, np.int8)}, "'importance0'"),
     ],
 )
 def test_weights_that_the_network_cannot_have(saved, changes, message):
@@ -341,3 +342,55 @@ def test_extra_that_is_no_json_leaves_the_old_file(saved):
         save(saved, checkpoint)
     assert saved.read_bytes() == whole
     assert os.listdir(saved.parent) == ["a.npz"]
+
+
+def _with_importance(tmp_path: Path) -> tuple[Path, Checkpoint]:
+    network, rules = Network((Dense(4), Dense(3)), (5,)), Rules(batch=2, consolidation=6)
+    state, x = initial_state(network), np.arange(10, dtype=np.int8).reshape(2, 5)
+    for _ in range(3):
+        state, _ = train_step(network, state, x, np.array([0, 2]), 3, rules)
+    saved = Checkpoint(network, rules, consolidated(network, state, 3, rules))
+    state, _ = train_step(network, saved.state, x, np.array([1, 2]), 3, rules)
+    saved = replace(saved, state=state)
+    save(tmp_path / "c.npz", saved)
+    return tmp_path / "c.npz", saved
+
+
+def test_importance_comes_back(tmp_path, assert_same_state):
+    path, saved = _with_importance(tmp_path)
+    assert all(held[0].any() and held[1].any() for held in saved.state.importance)
+    assert_same_state(load(path).state, saved.state)
+
+
+def test_a_checkpoint_of_before_there_was_importance_still_loads(tmp_path, assert_same_state):
+    path, saved = _with_importance(tmp_path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if not name.startswith("importance")}
+    header = json.loads(bytes(arrays["header"]))
+    del header["rules"]["metaplasticity"], header["rules"]["consolidation"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(path, **arrays)
+    found = load(path)
+    assert (found.rules, found.state.importance) == (replace(saved.rules, consolidation=0), None)
+    assert_same_state(found.state, replace(saved.state, importance=None))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"importance1": np.zeros((2, 4, 2), np.uint16)},
+            r"importance of layer 1: want uint16 \(2, 4, 3\), bits in",
+        ),
+        ({"importance0": np.zeros((2, 5, 4), np.int16)}, r"importance of layer 0: want uint16"),
+        ({"importance0": np.full((2, 5, 4), 7, np.uint16)}, r"bits in 0\.\.6"),
+        ({"importance1": None}, "importance1"),
+    ],
+)
+def test_importance_that_cannot_be_is_refused(tmp_path, change, message):
+    path, _ = _with_importance(tmp_path)
+    with np.load(path) as file:
+        arrays = {**file, **change}
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(CheckpointError, match=message):
+        load(path)

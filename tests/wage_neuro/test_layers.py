@@ -649,6 +649,8 @@ def test_spec_errors(make, message):
         ("stored_range", None, "authors or paper"),
         ("loss", "ce", "sse or one-sided or softmax"),
         *[("margin", v, "eighths of the target, 0..8") for v in (-1, 9, True, 0.5, "1", 4.0)],
+        *[("metaplasticity", v, "bits, 0..16") for v in (-1, 17, True, 1.0)],
+        *[("consolidation", v, "bits, 0..15") for v in (-1, 16, None, "2")],
     ],
 )
 def test_rules_errors(name, value, want):
