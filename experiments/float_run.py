@@ -68,6 +68,8 @@ class FloatRun(Run):
                 n: (a.shape, a.dtype) for n, a in wanted.items()
             }:
                 raise CheckpointError(f"arrays {sorted(arrays)}: want those of {header['pattern']}")
+            if type(header["step"]) is not int or header["step"] < 0:
+                raise CheckpointError(f"step {header['step']!r}: want a whole number >= 0")
             state = module.FloatState(arrays, header["seed"], header["step"])
             return FloatCheckpoint(network, Rules(**header["rules"]), state, header["extra"])
         except EngineError:
