@@ -23,6 +23,8 @@ from experiments import compare as comparison
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import make_engine
+from experiments.findings import arranged
+from experiments.findings_command import results, show
 from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
 from experiments.transfer.command import transfer
 from wage_neuro import __version__, checkpoint
@@ -319,6 +321,7 @@ def curves(
 
 @app.command()
 def experiment(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help=f"{', '.join(presets.EXPERIMENTS)}.")],
     scale: Annotated[
         str,
@@ -333,6 +336,12 @@ def experiment(
     device: Device = None,
     folder: Annotated[
         Path | None, typer.Option(help="Folder of the runs.  [default: runs/NAME]", show_default=False)
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also keep each finished run's record in this folder, under NAME/SCALE/.", show_default=False
+        ),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -349,12 +358,15 @@ def experiment(
     def report(job: presets.Job, ended: bool) -> None:
         console.print(f"{job.label} seed {job.config.seed}: {'done' if ended else 'stopped'}, {job.folder}")
 
-    means = presets.Means(engine, device, jobs, data_dir, "wage-neuro " + shlex.join(sys.argv[1:]))
+    asked = {"scale": scale, "seeds": seeds, "only": only, "jobs": jobs, "engine": engine, "device": device}
+    command = shlex.join(["wage-neuro", "experiment", name, *_words(context, asked)])
+    if record:
+        record.mkdir(parents=True, exist_ok=True)
+        run_folder.check_writable(record / name)
+    means = presets.Means(engine, device, jobs, data_dir, command, record)
     finished = presets.do_all(work, means, report)
-    shown = Table("setting", "seeds", "error % of the last epoch", "of the best epoch", title=name)
-    for label, count, last, best in presets.table(work):
-        shown.add_row(label, str(count), last, best)
-    console.print(shown)
+    for found in arranged(record for job in work if (record := job.record())):
+        show(found)
     if not finished:
         console.print("stopped; the same command goes on")
         raise typer.Exit(STOPPED)
@@ -465,6 +477,7 @@ app.command("map")(chip_map.map_command)
 export.register(app, console)
 app.command("continual")(continual)
 app.command("transfer")(transfer)
+app.command("results")(results)
 
 
 @app.command("data")
@@ -499,6 +512,12 @@ def _with_mode(context: typer.Context, mode: str, given: dict[str, Any], pipelin
 def _on_command_line(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def _words(context: typer.Context, options: dict[str, Any]) -> list[str]:
+    """The options that the command line gave, as words; without the folders of one machine."""
+    given = {name: value for name, value in options.items() if _on_command_line(context, name)}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
 def _refuse_other_settings(context: typer.Context) -> None:

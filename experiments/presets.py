@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,12 +19,16 @@ from typing import Any
 from joblib import Parallel, cpu_count, delayed
 
 from experiments import run_folder
+from experiments.float_run import FloatRun
 from experiments.training import Config, Run
+from mappings.pattern import Pattern
 from wage_neuro import kernels
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules
+
+RECORD = "record.json"
 
 MNIST = Config("mnist", "lenet", epochs=100, eta="1")
 CIFAR10 = Config("cifar-10", "vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
@@ -63,6 +66,16 @@ def _scaled_eta(eta: str, by: Fraction, epochs: Fraction | int) -> str:
     return ", ".join(f"{value}{at}" for at, value in steps.items())
 
 
+def _pattern(text: str) -> Config:
+    """A column of the paper's comparison; eta as for k_G bits, of vanilla an ordinary one with BN."""
+    pattern = Pattern.parse(text)
+    if pattern.is_vanilla:
+        return replace(CIFAR10, bits=text, eta="1/8, 1/64@200, 1/512@250")
+    return replace(_gradient_bits(pattern.k_G or 8), bits=text)
+
+
+PATTERNS = ("2888", "28C8", "288C", "28f8", "28ff", "vanilla")
+
 EXPERIMENTS: dict[str, dict[str, Config]] = {
     "mnist-lenet": {"2888": MNIST},
     "cifar10-vgg": {"2888": CIFAR10},
@@ -72,6 +85,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "gradient-bits": {f"k_G={k}": _gradient_bits(k) for k in range(2, 13)},
     "errors-bits": {f"k_E={k}": replace(CIFAR10, bits=str(Bits(k_E=k))) for k in range(4, 16)},
     "error-window": {f"gamma={n}": replace(CIFAR10, rules=Rules(gamma=n)) for n in (1, 2, 4, 8)},
+    "patterns": {text: _pattern(text) for text in PATTERNS},
 }
 """Runs of each experiment, by what tells them apart."""
 
@@ -114,6 +128,14 @@ class Scale:
                 ) from None
         return cls(**found)
 
+    def __str__(self) -> str:
+        given = {
+            "epochs": self.epochs,
+            "width": self.width if self.width != 1 else None,
+            "images": self.images,
+        }
+        return ",".join(f"{name}={value}" for name, value in given.items() if value is not None)
+
     def of(self, config: Config) -> Config:
         """Return the smaller setting."""
         epochs = self.epochs or config.epochs
@@ -133,9 +155,33 @@ class Scale:
 class Job:
     """One run of an experiment, and where it lives."""
 
+    experiment: str
     label: str
+    scale: Scale
     config: Config
     folder: Path
+
+    @property
+    def kind(self) -> type[Run]:
+        """How it is trained: by integers, or with real numbers."""
+        return FloatRun if Pattern.parse(self.config.bits).is_float else Run
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What it is a run of, for its record."""
+        return {"experiment": self.experiment, "setting": self.label, "scale": str(self.scale)}
+
+    def record(self) -> dict[str, Any] | None:
+        """The record of the finished run; None if it is not finished."""
+        path = self.folder / RECORD
+        if not path.exists():
+            return None
+        return {**self.names, **json.loads(path.read_text())}
+
+    def record_path(self, folder: Path) -> Path:
+        """Where its record is kept among others: FOLDER/EXPERIMENT/SCALE/SETTING-sSEED.json."""
+        scale = str(self.scale).replace("/", "-") or "paper"
+        return folder / self.experiment / scale / f"{self.label}-s{self.config.seed}.json"
 
 
 def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequence[str] = ()) -> list[Job]:
@@ -155,7 +201,7 @@ def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequ
         if label not in settings:
             raise SettingError(f"setting {label!r} of {name}: want {', '.join(settings)}")
     return [
-        Job(label, replace(scale.of(settings[label]), seed=seed), folder / f"{label}-s{seed}")
+        Job(name, label, scale, replace(scale.of(settings[label]), seed=seed), folder / f"{label}-s{seed}")
         for label in only or settings
         for seed in seeds
     ]
@@ -163,13 +209,14 @@ def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequ
 
 @dataclass(frozen=True)
 class Means:
-    """What the runs are done with; `command` goes into their records."""
+    """What the runs are done with; `command` goes into their records, which `records` keeps a copy of."""
 
     engine: str = "numpy"
     device: str | None = None
     at_once: int = 1
     data_dir: Path | None = None
     command: str = ""
+    records: Path | None = None
 
 
 def do(job: Job, means: Means) -> bool:
@@ -183,19 +230,20 @@ def do(job: Job, means: Means) -> bool:
     if means.at_once > 1:
         kernels.set_threads(cpu_count() // means.at_once)
     if (job.folder / run_folder.CHECKPOINT).exists():
-        run = Run.resume(job.folder, data_dir=means.data_dir)
+        run = job.kind.resume(job.folder, data_dir=means.data_dir)
         if run.config != job.config:
             raise SettingError(f"run folder {job.folder}: holds another run; give another --folder")
     else:
-        run = Run.start(job.config, job.folder, means.data_dir)
-    record = job.folder / "record.json"
+        run = job.kind.start(job.config, job.folder, means.data_dir)
+    record = job.folder / RECORD
     if run.finished and record.exists():
         return True
     with run.engine(means.engine, device=means.device) as machine:
         run_folder.prepare(job.folder, new=run.is_new)
         run.fit(machine)
     if run.finished:
-        run.write_record(record, means.engine, means.command)
+        found = {**job.names, **run.record(means.engine, means.command)}
+        run_folder.write_text(record, json.dumps(found, indent=1) + "\n")
     return run.finished
 
 
@@ -203,28 +251,13 @@ def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -
     """Do all runs, or end with the first that is stopped; return whether all are finished."""
     done = Parallel(means.at_once, return_as="generator")(delayed(do)(job, means) for job in work)
     for job, finished in zip(work, done, strict=True):
+        record = job.record()
+        if means.records and finished and record:
+            path = job.record_path(means.records)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
         report(job, finished)
         if not finished:
             done.close()
             return False
     return True
-
-
-def table(work: list[Job]) -> list[tuple[str, int, str, str]]:
-    """Rows of what is finished: label, seeds, error of the last epoch and of the best, in %."""
-    rows = []
-    for label in dict.fromkeys(job.label for job in work):
-        paths = [job.folder / "record.json" for job in work if job.label == label]
-        found = [json.loads(path.read_text()) for path in paths if path.exists()]
-        if found:
-            last, best = (
-                _errors(record[key] for record in found) for key in ("accuracy_last", "accuracy_best")
-            )
-            rows.append((label, len(found), last, best))
-    return rows
-
-
-def _errors(accuracies: Iterable[float]) -> str:
-    errors = [100 * (1 - accuracy) for accuracy in accuracies]
-    spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-    return f"{statistics.mean(errors):.2f}{spread}"

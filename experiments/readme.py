@@ -39,7 +39,10 @@ PUBLISHED = {
 
 def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """Every record of a training run that was measured on test images, by file name."""
-    paths = sorted(path for path in folder.rglob("*.json") if "validation" not in path.parts)
+    elsewhere = {"validation", "experiments"}  # of no table, and of tables of their own
+    paths = sorted(
+        path for path in folder.rglob("*.json") if elsewhere.isdisjoint(path.relative_to(folder).parts)
+    )
     found = [json.loads(path.read_text()) for path in paths]
     return [record for record in found if record.get("measured_on") == "test"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -196,16 +196,14 @@ class Run:
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
         """Begin a run in an empty folder."""
         data = open_data(config, data_dir)
-        network = build_network(config, data)
-        saved = Checkpoint(network, config.rules, initial_state(network, config.seed))
-        run = cls(folder, config, data, saved, Progress())
+        run = cls(folder, config, data, cls._fresh(config, data), Progress())
         run.is_new = True
         return run
 
     @classmethod
     def resume(cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None) -> Run:
         """Go on with the run in a folder, to the same bits as if it had never stopped."""
-        saved = checkpoint.load(folder / run_folder.CHECKPOINT)
+        saved = cls._load(folder / run_folder.CHECKPOINT)
         try:
             more = {} if epochs is None else {"epochs": epochs}
             config = Config.from_json({**saved.extra["config"], **more})
@@ -215,9 +213,32 @@ class Run:
         data = open_data(config, data_dir)
         if data.checksum != data_sum:
             raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
-        if build_network(config, data) != saved.network or config.rules != saved.rules:
+        if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         return cls(folder, config, data, saved, progress)
+
+    # what a run of real numbers does in its own way, see `experiments.float_run`
+
+    @staticmethod
+    def _network_of(config: Config, data: Dataset) -> Network:
+        return build_network(config, data)
+
+    @classmethod
+    def _fresh(cls, config: Config, data: Dataset) -> Checkpoint:
+        network = cls._network_of(config, data)
+        return Checkpoint(network, config.rules, initial_state(network, config.seed))
+
+    @staticmethod
+    def _load(path: Path) -> Checkpoint:
+        return checkpoint.load(path)
+
+    @staticmethod
+    def _store(path: Path, saved: Checkpoint) -> None:
+        checkpoint.save(path, saved)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.config.network} on {Path(self.config.data).name}, {self.network.bits}, all integers"
 
     def engine(self, name: str, **options: int | str | None) -> Engine:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
@@ -316,12 +337,13 @@ class Run:
 
     def _write_metrics(self) -> None:
         """Write metrics.jsonl and curve.png; they follow from the checkpoint, which is written first."""
-        title = f"{self.config.network} on {Path(self.config.data).name}, {self.network.bits}, all integers"
         run_folder.write_metrics(self.folder, self.progress.curve)
-        run_folder.draw_curve(self.folder / "curve.png", title, self.progress.curve, self.config.held_out)
+        curve = self.folder / "curve.png"
+        run_folder.draw_curve(curve, self._title, self.progress.curve, self.config.held_out)
         if any("activity" in row for row in self.progress.curve):
             names = [str(layer) for layer in self.network.layers]
-            run_folder.draw_activity(self.folder / "activity.png", title, self.progress.curve, names)
+            activity = self.folder / "activity.png"
+            run_folder.draw_activity(activity, self._title, self.progress.curve, names)
 
     @property
     def _right(self) -> int:
@@ -357,8 +379,8 @@ class Run:
             "progress": asdict(self.progress),
             "data_sha256": self._data_sum,
         }
-        self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
-        checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
+        self.saved = replace(self.saved, state=engine.state, extra=extra)
+        self._store(self.folder / run_folder.CHECKPOINT, self.saved)
 
     @property
     def _data_sum(self) -> str:

@@ -68,9 +68,7 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     }
     arrays = {f"S{i}": S for i, S in enumerate(state.S)}
     arrays |= {f"importance{i}": held for i, held in enumerate(state.importance or ())}
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with written_whole(Path(path)) as file:
-        np.savez_compressed(file, header=text, **arrays)
+    write_arrays(Path(path), header, arrays)
 
 
 def load(path: Path | str) -> Checkpoint:
@@ -81,7 +79,15 @@ def load(path: Path | str) -> Checkpoint:
     CheckpointError
         If it is missing, truncated, damaged, of a newer format, or its weights cannot be the network's.
     """
-    path = Path(path)
+    header, arrays = read_arrays(Path(path), FORMAT)
+    try:
+        return _read(header, arrays)
+    except (KeyError, TypeError, ValueError, WageError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+
+
+def read_arrays(path: Path, wanted: int | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read the header and the arrays of a file of the format `wanted`; errors as of `load`."""
     try:
         # np.load leaves the file open when it opened it itself and then finds it damaged
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -94,14 +100,18 @@ def load(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{path}: not a whole wage-neuro checkpoint ({text})") from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: damaged checkpoint (its header is no object)")
-    if header.get("format") != FORMAT:
+    if header.get("format") != wanted:
         raise CheckpointError(
-            f"{path}: checkpoint format {header.get('format')}; this version reads {FORMAT}"
+            f"{path}: checkpoint format {header.get('format')}; this version reads {wanted}"
         )
-    try:
-        return _read(header, arrays)
-    except (KeyError, TypeError, ValueError, WageError) as error:
-        raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+    return header, arrays
+
+
+def write_arrays(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write a header in JSON's types and arrays as one `.npz`, whole or not at all."""
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with written_whole(path) as file:
+        np.savez_compressed(file, header=text, **arrays)
 
 
 def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from experiments import presets
 from experiments.eta import EtaSchedule
-from experiments.presets import EXPERIMENTS, Means, Scale, do, do_all, jobs, table
+from experiments.findings import arranged
+from experiments.presets import EXPERIMENTS, PATTERNS, Means, Scale, do, do_all, jobs
 from experiments.training import Run
+from mappings.pattern import Pattern
 from wage_neuro import Bits, Network, Rules
 from wage_neuro.errors import SettingError
 
@@ -30,7 +33,8 @@ def test_every_preset_is_a_run_of_the_papers():
             if "imagenet" in config.data:
                 continue
             shape = (28, 28, 1) if config.data == "mnist" else (32, 32, 3)
-            network = Network.parse(config.network, shape, 10, config.bits, config.data != "mnist")
+            bits = Pattern.parse(config.bits).bits
+            network = Network.parse(config.network, shape, 10, bits, config.data != "mnist")
             assert config.rules.batch == 128
             assert all(step[0] < config.epochs for step in EtaSchedule.parse(config.eta).steps)
             assert network.classes == 10
@@ -38,6 +42,10 @@ def test_every_preset_is_a_run_of_the_papers():
     assert EXPERIMENTS["gradient-bits"]["k_G=2"].eta == "1/8, 1/64@200, 1/512@250"
     assert EXPERIMENTS["gradient-bits"]["k_G=12"].eta == "128, 16@200, 2@250"
     assert [Bits.parse(c.bits).k_E for c in EXPERIMENTS["errors-bits"].values()] == list(range(4, 16))
+    assert [c.rules.gamma for c in EXPERIMENTS["error-window"].values()] == [1, 2, 4, 8]
+    assert [c.bits for c in EXPERIMENTS["patterns"].values()] == list(PATTERNS)
+    assert EXPERIMENTS["patterns"]["28C8"] == EXPERIMENTS["gradient-bits"]["k_G=12"]
+    assert EXPERIMENTS["patterns"]["288C"] == EXPERIMENTS["errors-bits"]["k_E=12"]
 
 
 def test_alexnet_is_the_papers():
@@ -62,6 +70,8 @@ def test_alexnet_is_the_papers():
 def test_scale():
     assert Scale.parse("") == Scale()
     assert Scale.parse(" epochs=3,width=1/4 images=500") == Scale(3, Fraction(1, 4), 500)
+    for text in ("", "epochs=3,width=1/4,images=500", "images=7"):
+        assert str(Scale.parse(text)) == text
     for config in (presets.MNIST, presets.CIFAR10):
         assert Scale().of(config) == config
     small = Scale.parse("epochs=6,width=1/8,images=500").of(presets.CIFAR10)
@@ -84,6 +94,13 @@ def test_an_unknown_experiment(tmp_path):
         jobs("cifar", Scale(), [0], tmp_path)
 
 
+def test_some_settings_in_an_order(small_sweep, tmp_path):
+    work = jobs(small_sweep, Scale(), [0, 1], tmp_path, ["b", "a"])
+    assert [job.folder.name for job in work] == ["b-s0", "b-s1", "a-s0", "a-s1"]
+    with pytest.raises(SettingError, match=r"^setting 'c' of small: want a, b$"):
+        jobs(small_sweep, Scale(), [0], tmp_path, ["a", "c"])
+
+
 def test_a_sweep_that_was_stopped_goes_on(small_sweep, helpers, tmp_path):
     """One run finished, one stopped in its second epoch, two not begun: the rest is done, bit for bit."""
     work = jobs(small_sweep, Scale(), [0, 1], tmp_path / "sweep")
@@ -93,14 +110,24 @@ def test_a_sweep_that_was_stopped_goes_on(small_sweep, helpers, tmp_path):
     work[1].folder.mkdir()
     helpers.fit(Run.start(work[1].config, work[1].folder), stop=(1, 96))
     reported = []
-    assert do_all(work, Means(command="sweep"), lambda job, ended: reported.append((job, ended)))
+    means = Means(command="sweep", records=tmp_path / "records")
+    assert do_all(work, means, lambda job, ended: reported.append((job, ended)))
     assert reported == [(job, True) for job in work]
     assert (work[0].folder / "checkpoint.npz").stat().st_mtime_ns == first
     whole = helpers.fit(Run.start(work[1].config, tmp_path))
     record = json.loads((work[1].folder / "record.json").read_text())
     assert helpers.without_seconds(record["curve"]) == helpers.without_seconds(whole.progress.curve)
     assert record["command"] == "sweep"
-    rows = table(work)
+    kept = tmp_path / "records" / "small" / "paper"
+    assert sorted(path.name for path in kept.iterdir()) == [
+        "a-s0.json",
+        "a-s1.json",
+        "b-s0.json",
+        "b-s1.json",
+    ]
+    assert json.loads((kept / "a-s1.json").read_text()) == record
+    (found,) = arranged(job.record() for job in work)
+    rows = found.rows
     assert [row[:2] for row in rows] == [("a", 2), ("b", 2)]
     errors = [100 * row["error"] for row in (whole.progress.curve[-1], _last(work[0]))]
     assert rows[0][2].startswith(f"{sum(errors) / 2:.2f} ± ")
@@ -116,7 +143,7 @@ def test_a_stop_ends_the_sweep(small_sweep, tmp_path, monkeypatch):
     reported = []
     assert not do_all(work, Means(), lambda job, ended: reported.append((job.label, ended)))
     assert reported == [("a", False)]
-    assert table(work) == []
+    assert [job.record() for job in work] == [None, None]
 
 
 def test_processes_give_the_same_bits(small_sweep, tmp_path):
@@ -136,8 +163,11 @@ def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
 
 
 def test_the_command(small_sweep, wage_neuro):
-    ended = wage_neuro("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2)
+    ended = wage_neuro("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2, "--record", "kept")
     assert ended.code == 0
+    record = json.loads(Path("kept/small/epochs=1/b-s1.json").read_text())
+    assert (record["experiment"], record["setting"], record["scale"]) == ("small", "b", "epochs=1")
+    assert record["command"] == "wage-neuro experiment small --scale epochs=1 --seeds 2"
     assert "small: 4 runs, engine numpy" in ended.out
     assert "b seed 1: done, runs/small/b-s1" in ended.out
     assert ended.out.count("±") == 4
