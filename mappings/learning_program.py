@@ -29,7 +29,7 @@ from mappings.inference import check_format, describe, network_of, reading
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.errors import CheckpointError
+from wage_neuro.errors import CheckpointError, NetworkError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
@@ -50,8 +50,17 @@ def schema() -> dict[str, Any]:
 
 
 def to_program(saved: Checkpoint) -> dict[str, Any]:
-    """Return the program, in JSON's types, of a network as it stands in its training."""
+    """Return the program, in JSON's types, of a network as it stands in its training.
+
+    Raises
+    ------
+    NetworkError
+        If its last layer is unquantized, or it learns with softmax.
+    """
     network, rules, state = saved.network, saved.rules, saved.state
+    network.require_quantized("a learning program")
+    if rules.loss == "softmax":
+        raise NetworkError("loss='softmax': a learning program has 'sse' and 'one-sided'")
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))
     return {
