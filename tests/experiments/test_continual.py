@@ -284,6 +284,7 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--seeds", 0), "seeds=0: want 1 or more"),
         (("split-digits", "--probes", -1), "probes=-1: want 0 or more"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
+        (("split-digits", "--augment", "window7"), "augment='window7': a stream's tasks show whole images"),
         (("--resume", "nowhere"), "nowhere/study.json: no continual runs to go on with"),
     ],
 )
