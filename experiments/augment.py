@@ -39,8 +39,8 @@ class Augment:
         match = re.fullmatch(r"(?:crop([1-9]\d?)|window([1-9]\d{0,2}))(-flip)?|flip|none", text)
         if not match:
             raise SettingError(f"augment {text!r}: want none, crop1, flip, crop4-flip or window224-flip")
-        pad, window = (match[i] and int(match[i]) for i in (1, 2))
-        return cls(pad or 0, text.endswith("flip"), window)
+        pad, window = match[1] or 0, match[2]
+        return cls(int(pad), text.endswith("flip"), int(window) if window else None)
 
     def apply(self, images: np.ndarray, seed: int, epoch: int, places: slice) -> np.ndarray:
         """Augment the images that stand at some places of an epoch's order.

@@ -63,6 +63,7 @@ class BitSerial:
     """
 
     def __init__(self, network: Network, state: State, slots: int = 1) -> None:
+        network.require_quantized("an answer in binary spikes")
         self.network, self.slots = network, slots
         self.planes = planes_of(network)
         self.starts = (0, *accumulate(self.planes))

@@ -30,7 +30,7 @@ from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import refuse_holding
-from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.errors import CheckpointError, NetworkError, SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
@@ -55,10 +55,15 @@ def to_program(saved: Checkpoint) -> dict[str, Any]:
 
     Raises
     ------
+    NetworkError
+        If its last layer is unquantized, or it learns with softmax.
     SettingError
-        If its rules hold on to weights: the expressions have no words for it.
+        If its rules hold on to weights or recall samples: the expressions have no words for it.
     """
     network, rules, state = saved.network, saved.rules, saved.state
+    network.require_quantized("a learning program")
+    if rules.loss == "softmax":
+        raise NetworkError("loss='softmax': a learning program has 'sse' and 'one-sided'")
     if rules.new_shift:
         raise SettingError(f"new_shift={rules.new_shift}: a program has no memory that recalls samples")
     refuse_holding(rules, "the learning program")

@@ -92,6 +92,7 @@ class Layer:
 
     @cached_property
     def log2_target(self) -> int:
+        """A step of Z is 2**-log2_target of 1.0, at the output."""
         return self.bits.k_A - 1 + self.z_shift
 
     @cached_property

@@ -138,6 +138,8 @@ class Config:
 
     def __post_init__(self) -> None:
         eta_of(self.eta, 100)
+        if Augment.parse(self.augment).window:
+            raise SettingError(f"augment={self.augment!r}: a stream's tasks show whole images")
         if Augment.parse(self.augment).pad and self.stream.startswith("permuted-"):
             raise SettingError(
                 f"augment={self.augment!r} with {self.stream!r}: its pixels have no neighbours"

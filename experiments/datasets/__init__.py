@@ -47,7 +47,7 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
         if name == "tiny-imagenet-20":
             return tiny_imagenet.read(paths[0])
         if name == "imagenet":
-            return photos.read_imagenet(*paths)
+            return photos.read_imagenet(paths[0], paths[1])
         return svhn.read(paths) if name == "svhn" else idx.read(name, paths)
     if name.endswith(".npz"):
         return npz.read(Path(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,11 @@ def every_fifth(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     test = np.sort(np.argsort(labels, kind="stable")[::5])
     return np.delete(np.arange(len(labels)), test), test
+
+
+def _content(array: Any) -> bytes | memoryview:
+    """Bytes of an array, or what photographs in files have in their place."""
+    return np.ascontiguousarray(array).data if isinstance(array, np.ndarray) else array.checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +235,5 @@ class Dataset:
         ):
             for array in (images, labels.astype("<i8", copy=False)):
                 digest.update(str(array.shape).encode())
-                whole = isinstance(array, np.ndarray)
-                digest.update(np.ascontiguousarray(array).data if whole else array.checksum)
+                digest.update(_content(array))
         return digest.hexdigest()

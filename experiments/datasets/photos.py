@@ -101,14 +101,19 @@ def read_imagenet(train: Path, test: Path, side: int = IMAGENET_SIDE) -> Dataset
     if (others := _classes(test)) != names:
         odd = sorted(set(names) ^ set(others))[0]
         raise DataError(f"{train} and {test}: {len(names)} and {len(others)} classes, {odd} in one only")
-    parts: list[np.ndarray] = []
-    for folder in (train, test):
-        found = [(path, label) for label, name in enumerate(names) for path in _images(folder / name)]
-        found.sort(key=lambda pair: hashlib.sha256(pair[0].name.encode()).digest())
-        # an array to all who index it, slice it or ask for its shape
-        parts.append(cast(np.ndarray, Photos([path for path, _ in found], side)))
-        parts.append(np.array([label for _, label in found], np.int64))
-    return Dataset("imagenet", *parts, classes=len(names), signed=True, names=tuple(names))
+    parts = (_part(folder, names, side) for folder in (train, test))
+    (images, labels), (test_images, test_labels) = parts
+    return Dataset(
+        "imagenet", images, labels, test_images, test_labels, len(names), signed=True, names=tuple(names)
+    )
+
+
+def _part(folder: Path, names: Sequence[str], side: int) -> tuple[np.ndarray, np.ndarray]:
+    found = [(path, label) for label, name in enumerate(names) for path in _images(folder / name)]
+    found.sort(key=lambda pair: hashlib.sha256(pair[0].name.encode()).digest())
+    # an array to all who index it, slice it or ask for its shape
+    images = cast(np.ndarray, Photos([path for path, _ in found], side))
+    return images, np.array([label for _, label in found], np.int64)
 
 
 def _classes(folder: Path) -> list[str]:

@@ -218,6 +218,7 @@ def test_a_network_that_fits_nowhere(wage_neuro, tmp_path):
         (("map", "--network", "32FC"), "want --data too"),
         (("map", "--network", "32XY", "--data", "digits"), "cannot read '32XY'"),
         (("map", "--network", "32FC", "--data", "nothing"), "data 'nothing'"),
+        (("map", "--network", "9FC-FCU", "--data", "digits"), "1 10FCU: a chip has no unquantized layer"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(words, message, wage_neuro, tmp_path):

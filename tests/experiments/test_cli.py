@@ -570,3 +570,16 @@ def test_a_signal_from_outside(engine, name, tmp_path, slow_run, wage_neuro, ass
     assert_same_state(checkpoint.load(file).state, slow_run.saved.state)
     rows = json.loads((tmp_path / "out" / "record.json").read_text())["curve"]
     assert helpers.without_seconds(rows) == helpers.without_seconds(slow_run.progress.curve)
+
+
+def test_softmax_from_windows(wage_neuro, tmp_path, sparse_images):
+    """Trained on windows, an image's middle is what the network sees later; names come from the data."""
+    words = ("train", "--network", "24FC-FCU", "--data", "digits", "--engine", "numpy", "--epochs", 6)
+    ended = wage_neuro(*words, "--loss", "softmax", "--augment", "window7", "--batch", 32, "--run", "out")
+    assert ended.code == 0
+    assert "F-24FC-10FCU" in ended.out
+    assert wage_neuro("evaluate", "out").last == ended.last
+    refusal = wage_neuro(*words, "--run", "other")
+    message = "wage-neuro: loss='sse' with an unquantized last layer (10FCU): want 'softmax'\n"
+    assert (refusal.code, refusal.err) == (1, message)
+    assert not (tmp_path / "other").exists()

@@ -17,7 +17,7 @@ from experiments import communication
 from experiments.communication import decode, encode, entropy_bytes, fixed_bits, measure, memory
 from experiments.training import Run
 from wage_neuro import Dense, Network, Rules
-from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.errors import CheckpointError, NetworkError, SettingError
 
 UPDATE = st.lists(
     st.one_of(st.just(0), st.integers(-1, 1), st.integers(-(2**17), 2**17)), min_size=0, max_size=60
@@ -122,6 +122,8 @@ def test_bad_input(wage_neuro, helpers, tmp_path):
     assert "no such" in wage_neuro("communication", tmp_path / "none").err
     with pytest.raises(SettingError, match=r"^every=0: want 1 or more steps$"):
         measure(helpers.small(), 0)
+    with pytest.raises(NetworkError, match=r"10FCU: the measure of communication has no unquantized layer$"):
+        measure(helpers.small(network="8FC-FCU"), 1)
     rules = Rules(batch=32, shift="held", update="ternary", pipelined=True)
     with pytest.raises(SettingError, match=r"^a pipelined run: "):
         measure(replace(helpers.small(), rules=rules), 1)

@@ -81,15 +81,20 @@ def test_a_wrong_engine_is_found_and_its_place_named(wrong, step, layer, what, i
         )
 
 
-def test_the_batches_are_those_that_the_run_learns_next(helpers, uninterrupted, tmp_path, assert_same_state):
-    """From the middle of an epoch through the next ones, each with its eta."""
-    helpers.fit(Run.start(helpers.small(), tmp_path), stop=(0, 32))
-    run = Run.resume(tmp_path)
+@pytest.mark.parametrize("augment", ["none", "crop1", "window7-flip"])
+def test_the_batches_are_those_that_the_run_learns_next(augment, helpers, tmp_path, assert_same_state):
+    """From the middle of an epoch through the next ones, each with its eta, augmented as the run does it."""
+    config = helpers.small(augment=augment)
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = helpers.fit(Run.start(config, tmp_path / "whole"))
+    helpers.fit(Run.start(config, tmp_path / "parts"), stop=(0, 32))
+    run = Run.resume(tmp_path / "parts")
     assert 0 < run.progress.batch < run.batches
     with run.engine("numpy") as engine:
         for images, labels, log2_eta in next_batches(run, 3 * run.batches - run.progress.batch):
             engine.train(images, labels, log2_eta)
-        assert_same_state(engine.state, uninterrupted["batch"].saved.state)
+        assert_same_state(engine.state, whole.saved.state)
 
 
 @pytest.fixture

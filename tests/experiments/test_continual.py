@@ -226,6 +226,7 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--tasks", 0), "tasks=0: want 1 or more"),
         (("digits-to-digits", "--tasks", 3), "tasks=3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
+        (("split-digits", "--augment", "window7"), "augment='window7': a stream's tasks show whole images"),
         (("--resume", "nowhere"), "nowhere/study.json: no continual runs to go on with"),
     ],
 )

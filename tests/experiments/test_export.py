@@ -152,3 +152,18 @@ def test_kinds_are_told_by_content(tmp_path):
     (tmp_path / "x").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(CheckpointError, match="truncated or damaged HDF5"):
         export.kind_of(tmp_path / "x")
+
+
+def test_softmax_and_an_unquantized_layer_are_not_exported(wage_neuro, tmp_path):
+    for text, name in (("8FC-3FCU", "u.npz"), ("8FC-3FC", "q.npz")):
+        network = Network.parse(text, (9,))
+        saved = Checkpoint(network, Rules(loss="softmax"), initial_state(network))
+        checkpoint.save(tmp_path / name, saved)
+    for kind in export.FORMATS:
+        ended = wage_neuro("export", "u.npz", "--to", kind, "--output", "net")
+        what = "a learning program" if kind == "program" else "an exported network"
+        assert (ended.code, ended.err) == (1, f"wage-neuro: layer 1 3FCU: {what} has no unquantized layer\n")
+        ended = wage_neuro("export", "q.npz", "--to", kind, "--output", f"q.{kind}")
+        assert ended.code == (kind == "program")  # the answers do not ask for the loss
+    assert ended.err == "wage-neuro: loss='softmax': a learning program has 'sse' and 'one-sided'\n"
+    assert not (tmp_path / "net").exists()

@@ -229,6 +229,17 @@ def test_all_limits_at_once():
     assert broken(network, LOIHI2, Use()) == []
 
 
+def test_softmax_and_an_unquantized_layer_are_not_for_a_chip():
+    network = Network.parse("9FC-3FC", (8,))
+    rules = Rules(batch=1, shift="held", update="ternary", loss="softmax")
+    (limit,) = broken(network, LOIHI2, Use(True, rules))
+    assert (limit.where, limit.quantity, limit.value, limit.limit) == ("output", "softmax", 1, 0)
+    assert broken(network, LOIHI2, Use()) == []
+    for function in (broken, place):
+        with pytest.raises(NetworkError, match=r"^layer 1 3FCU: a chip has no unquantized layer$"):
+            function(Network.parse("9FC-3FCU", (8,)), LOIHI2, Use())
+
+
 def test_ways_out_lead_out():
     chip = Chip.load("loihi1")
     assert broken(Network.parse("32C5S2-64C5S2-512FC", (28, 28, 1), 10, "2288"), chip, Use()) == []
