@@ -22,6 +22,7 @@ from experiments import binary, chip_map, communication, datasets, export, prese
 from experiments import compare as comparison
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
+from experiments.engines import NAMES as ENGINES
 from experiments.engines import make_engine
 from experiments.training import Config, Report, Run, margin_of
 from wage_neuro import __version__, checkpoint
@@ -373,7 +374,10 @@ def measure_communication(
 def compare(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     engines: Annotated[
-        str, typer.Option(help="Names joined by commas; the first is what the others should give.")
+        str,
+        typer.Option(
+            help=f"Of {', '.join(ENGINES)}, joined by commas; the first is what the others should give."
+        ),
     ] = ("numpy,lava,brian2"),
     steps: Annotated[int, typer.Option(help="Batches to learn, from where the run stands.")] = 3,
     data_dir: DataDir = None,
