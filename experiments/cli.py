@@ -518,6 +518,7 @@ def _train(
     with training.engine(engine_name, **options) as engine:
         for line in getattr(engine, "unproven", ()):
             console.print(f"saturates: {line}", soft_wrap=True)
+        engine.watch(watch)  # an engine that cannot says so before there is a folder
         run_folder.prepare(folder, new=training.is_new)
         console.print(
             f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"
@@ -554,11 +555,20 @@ def _train(
 
 @contextmanager
 def _counter(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A bar that counts; what it yields is called with the number done and, if not known yet, of how many."""
-    columns = (TextColumn(what + " {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn(True))
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done, of=total: progress.update(task, completed=done, total=of)
+    """A bar, shown from the first report on: the number done and, if not known before, of how many."""
+    count = TextColumn(what + " {task.completed}/{task.total}")
+    progress = Progress(count, BarColumn(), TimeRemainingColumn(compact=True), console=console)
+    task = progress.add_task("", total=total)
+
+    def report(done: int, of: int | None = total) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=of)
+
+    try:
+        yield report
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def _bar() -> Progress:
