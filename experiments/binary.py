@@ -25,9 +25,9 @@ def measure(run: Run, images: int, report: Callable[[int], None] = lambda done: 
 
     Returns
     -------
-    network, images, same_logits (the integer network's), same_in_lava (logits and spikes, None without Lava),
-    and two rows: kind of spikes, latency in time steps, spikes an image, those of the input and each hidden
-    layer, accuracy
+    network, config of the run, images, same_logits (the integer network's), same_in_lava (logits and spikes,
+    None without Lava), and two rows: kind of spikes, latency in time steps, spikes an image, those of the
+    input and each hidden layer, accuracy
 
     Raises
     ------
@@ -40,6 +40,7 @@ def measure(run: Run, images: int, report: Callable[[int], None] = lambda done: 
         from mappings.bit_serial import BitSerial
     except ImportError as error:
         raise EngineError(f'{error}; binary spikes need Brian2: pip install "wage-neuro[brian2]"') from None
+    report(0)
     network, state = run.network, run.saved.state
     x, labels = run.data.test_images[:images], run.data.test_labels[:images]
     serial = BitSerial(network, state, min(SLOTS, images))
@@ -62,6 +63,7 @@ def measure(run: Run, images: int, report: Callable[[int], None] = lambda done: 
         "network": str(network),
         "bits": str(network.bits),
         "data": run.config.data,
+        "config": run.config.to_json(),
         "images": images,
         "same_logits": bool(np.array_equal(logits, expected)),
         "same_in_lava": _same_in_lava(network, state, x, [logits, *trains]),
@@ -88,7 +90,7 @@ def _same_in_lava(
     network: Network, state: State, x: np.ndarray, expected: Sequence[np.ndarray]
 ) -> bool | None:
     try:
-        from mappings import bit_serial_lava
+        import mappings.bit_serial_lava as bit_serial_lava
     except ImportError:
         return None
     logits, trains = bit_serial_lava.answer(network, state, x)

@@ -22,6 +22,7 @@ from experiments import binary, chip_map, communication, datasets, export, prese
 from experiments import compare as comparison
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
+from experiments.engines import NAMES as ENGINES
 from experiments.engines import make_engine
 from experiments.findings import arranged
 from experiments.findings_command import results, show
@@ -402,7 +403,10 @@ def measure_communication(
 def compare(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     engines: Annotated[
-        str, typer.Option(help="Names joined by commas; the first is what the others should give.")
+        str,
+        typer.Option(
+            help=f"Of {', '.join(ENGINES)}, joined by commas; the first is what the others should give."
+        ),
     ] = ("numpy,lava,brian2"),
     steps: Annotated[int, typer.Option(help="Batches to learn, from where the run stands.")] = 3,
     data_dir: DataDir = None,
@@ -551,6 +555,7 @@ def _train(
     with training.engine(engine_name, **options) as engine:
         for line in getattr(engine, "unproven", ()):
             console.print(f"saturates: {line}", soft_wrap=True)
+        engine.watch(watch)  # an engine that cannot says so before there is a folder
         run_folder.prepare(folder, new=training.is_new)
         console.print(
             f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"
@@ -587,11 +592,20 @@ def _train(
 
 @contextmanager
 def _counter(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A bar that counts; what it yields is called with the number done and, if not known yet, of how many."""
-    columns = (TextColumn(what + " {task.completed}/{task.total}"), BarColumn(), TimeRemainingColumn(True))
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done, of=total: progress.update(task, completed=done, total=of)
+    """A bar, shown from the first report on: the number done and, if not known before, of how many."""
+    count = TextColumn(what + " {task.completed}/{task.total}")
+    progress = Progress(count, BarColumn(), TimeRemainingColumn(compact=True), console=console)
+    task = progress.add_task("", total=total)
+
+    def report(done: int, of: int | None = total) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=of)
+
+    try:
+        yield report
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def _bar() -> Progress:

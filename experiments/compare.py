@@ -122,4 +122,5 @@ def compare(
             name: stack.enter_context(make_engine(name, run.network, run.config.rules, run.saved.state))
             for name in names
         }
+        report(0)
         return first_difference(engines, next_batches(run, steps), report)

@@ -78,26 +78,36 @@ def test_several_epochs_of_digits(seed, tmp_path, assert_same_state):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["32C3-MP2-32FC", "64FC"])
-@pytest.mark.parametrize("mode", ["paper", "one sample at a time", "coincidence"])
-def test_whole_epochs_of_digits(name, mode, assert_same_state, assert_same_arrays):
-    digits = datasets.load("digits")
-    rules = MODES[mode]
-    network = Network.parse("8C3-MP2-16FC" if rules.batch == 1 and "C" in name else name, (8, 8, 1), 10)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "mode", "log2_etas"),
+    [
+        ("32C3-MP2-32FC", "paper", (3, 0)),
+        ("64FC", "paper", (3, 0)),
+        ("8C3-MP2-16FC", "one sample at a time", (2,)),
+        ("64FC", "one sample at a time", (2,)),
+        ("64FC", "coincidence", (3,)),
+    ],
+)
+def test_whole_epochs_of_digits(name, mode, log2_etas, assert_same_state, assert_same_arrays):
+    digits, rules = datasets.load("digits"), MODES[mode]
+    network = Network.parse(name, (8, 8, 1), 10)
     n = len(digits.train_labels) // rules.batch * rules.batch
     images, labels = digits.train_images[:n], digits.train_labels[:n]
     oracle = NumpyEngine(network, rules, seed=7)
     with Brian2Engine(network, rules, seed=7) as engine:
-        for log2_eta in (3, 0):
-            oracle.train(images, labels, log2_eta)
-            engine.train(images, labels, log2_eta)
+        for log2_eta in log2_etas:
+            assert_same_arrays(
+                oracle.train(images, labels, log2_eta), engine.train(images, labels, log2_eta), "logits"
+            )
             assert_same_state(oracle.state, engine.state)
         answers = oracle.predict(digits.test_images)
         assert_same_arrays(answers, engine.predict(digits.test_images), "answers")
-    assert (answers.argmax(axis=1) == digits.test_labels).mean() > 0.7
+    assert (answers.argmax(axis=1) == digits.test_labels).mean() > 0.3  # three times chance
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("name", "rules", "n"),
@@ -188,9 +198,7 @@ def test_a_weight_that_differs_is_found(sparse_images, assert_same_state):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(
-    ("layers", "mode"), [("one layer", "held"), ("conv, pooling", "paper"), ("dense", "coincidence")]
-)
+@pytest.mark.parametrize(("layers", "mode"), [("conv, pooling", "paper"), ("dense", "coincidence")])
 def test_cython_gives_the_same_bits(layers, mode, same_training, tmp_path):
     if not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("no C++ compiler found for Brian2's Cython target")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from experiments import bench
+from experiments.engines import NAMES
 from wage_neuro import Network
 
 
@@ -29,3 +30,17 @@ def test_the_ratio_is_the_other_s_time_to_ours():
     ratio, ours, others = bench.pairwise(lambda: None, lambda: sum(range(200_000)), pairs=3)
     assert ratio > 1
     assert others > ours
+
+
+def test_a_small_network_one_sample_at_a_time(monkeypatch):
+    """Rows of the engines that are installed: microseconds a sample, and the ratio to the numpy engine."""
+    monkeypatch.setattr(bench, "SMALL", {"A": ("numpy", 5, {}), "C": ("torch", 5, {})})
+    monkeypatch.setitem(sys.modules, "mappings.accelerator", None)
+    (row,) = bench.one_by_one("A", pairs=1)
+    assert (row.what, row.unit) == ("A, 64-32-10, one sample at a time", "µs a sample")
+    assert 1 < row.ours < 1e6
+    assert bench.one_by_one("C", pairs=1) == []
+
+
+def test_every_engine_of_the_small_rows_is_known():
+    assert {name for name, _, _ in bench.SMALL.values()} <= set(NAMES)

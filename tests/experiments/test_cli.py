@@ -393,6 +393,15 @@ def test_a_folder_that_cannot_be_written(folder, refused, tmp_path):
     refused(f"run folder {folder}: cannot write there", "train", *QUICK, "--run", folder)
 
 
+def test_an_engine_that_counts_nothing_says_so_before_there_is_a_folder(wage_neuro, tmp_path):
+    pytest.importorskip("brian2", reason="brian2 is an optional extra")
+    ended = wage_neuro(
+        "train", "--network", "4FC", "--data", "digits", "--engine", "brian2", "--watch", 2, "--run", "out"
+    )
+    assert (ended.code, ended.err) == (1, "wage-neuro: watch every=2: the brian2 engine counts nothing\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_network_too_long_for_a_folder_s_name(wage_neuro, tmp_path):
     """Folder names end at 255 bytes; the default name holds the network's text."""
     (tmp_path / "runs").mkdir()
