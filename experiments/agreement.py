@@ -69,6 +69,31 @@ MODES = {
 }
 """The tests of every engine go over these tables too (tests/agreement)."""
 
+_PIPELINED = {mode for mode, rules in MODES.items() if rules.pipelined}
+_HOLDING = {"metaplastic", "consolidating"}
+REFUSED: dict[str, set[str]] = {
+    "compiled": {"softmax"},
+    "brian2": {
+        "softmax",
+        "lower upper boundary",
+        "new and recalled in turn",
+        "new beside recalled",
+        *_HOLDING,
+    },
+    "torch": _HOLDING | _PIPELINED,
+}
+"""Modes that an engine refuses."""
+
+
+def modes_of(engine: str) -> list[str]:
+    """Modes that an engine has, and agrees in.
+
+    >>> len(modes_of("lava")) == len(MODES)
+    True
+    """
+    return [mode for mode in MODES if mode not in REFUSED.get(engine, ())]
+
+
 RECORDED = ("dense", "conv VALID, stride 2", "conv, pooling")
 OVERLAP = Widths(error=9, post=10)  # overlapping windows add up to four errors at one place
 COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -21,7 +21,7 @@ from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_head, check_training_input, prove_gradients, refuse_holding
+from wage_neuro.engine import Engine, check_head, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
@@ -349,7 +349,7 @@ class TorchEngine(Engine):
             raise EngineError("engine 'torch': pipelined learning is one sample a time step; use 'compiled'")
         check_head(network, self.rules)
         prove_gradients(network, self.rules)
-        refuse_holding(self.rules, "the torch engine")
+        self.rules.require("engine 'torch'", metaplasticity=(0,), consolidation=(0,))
         self._largest = max(map(_largest_factor, network.layers))
         kernels.prove_products(self.device, self._largest)
         state = state or initial_state(network, seed)

@@ -24,11 +24,11 @@ from wage_neuro import random_bits
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_training_input, prove_gradients, refuse_holding, refuse_softmax
+from wage_neuro.engine import Engine, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import MARGIN_UNITS, Rules
+from wage_neuro.rules import MARGIN_UNITS, NEUTRAL, Rules
 from wage_neuro.specs import Conv, Dense
 from wage_neuro.train import Held, State, initial_state
 
@@ -624,13 +624,9 @@ def _error_bound(network: Network, layer: Layer, rules: Rules) -> int:
 
 
 def _check(network: Network, rules: Rules, slots: int) -> None:
-    refuse_softmax("brian2", network, rules)
+    network.require_quantized("engine 'brian2'")
+    rules.require("engine 'brian2'", **NEUTRAL)
     prove_gradients(network, rules)
-    refuse_holding(rules, "the brian2 engine")
-    if rules.new_shift:
-        raise SettingError(f"new_shift={rules.new_shift}: the brian2 engine recalls no samples")
-    if rules.gamma != 1:
-        raise SettingError(f"gamma={rules.gamma}: the brian2 engine has 1 only")
     for layer in network.layers:
         synapses = slots * layer.positions * layer.n_weights
         if synapses > MAX_SYNAPSES:

@@ -14,12 +14,12 @@ from wage_neuro import activity, random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_former, check_training_input, prove_gradients, refuse_softmax
+from wage_neuro.engine import Engine, check_former, check_training_input, prove_gradients
 from wage_neuro.errors import SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.layers import UNKNOWN, Kept, Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
+from wage_neuro.rules import LINEAR, Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv
 from wage_neuro.train import Held, State, consolidated, importance_of, initial_state
@@ -284,7 +284,8 @@ class CompiledEngine(Engine):
     ) -> None:
         self.network = network
         self.rules = rules or Rules()
-        refuse_softmax(self.name, network, self.rules)
+        network.require_quantized("engine 'compiled'")
+        self.rules.require("engine 'compiled'", loss=LINEAR)
         prove_gradients(network, self.rules)
         state = state or initial_state(network, seed)
         self._seed, self._step = state.seed, state.step

@@ -41,7 +41,7 @@ from wage_neuro.engine import Engine, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.memory import Replay, Reservoir, with_gaps
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
+from wage_neuro.rules import NEUTRAL, Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
 from wage_neuro.train import Held, State, importance_of, initial_state
@@ -553,23 +553,13 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         if declared:
             raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
         return
-    refusals = (
-        (rules.samples_an_update != 1, f"batch={rules.batch}", "want batch=1 or pipelined"),
-        (lanes != 1, f"lanes={lanes}", "want one sample a time step, lanes=1"),
-        (rules.shift != "held", f"shift={rules.shift!r}", "want 'held', as no sample waits for others"),
-        (rules.feedback != "transposed", f"feedback={rules.feedback!r}", "want 'transposed'"),
-        (rules.update == "wide", "update='wide'", "want 'ternary' or 'coincidence'"),
-        (rules.gamma != 1, f"gamma={rules.gamma}", "want 1"),
-        (rules.loss == "softmax", "loss='softmax'", "want 'sse' or 'one-sided'"),
-        (rules.metaplasticity, f"metaplasticity={rules.metaplasticity}", "its synapses hold on to none"),
-        (rules.consolidation, f"consolidation={rules.consolidation}", "its synapses hold on to none"),
-    )
+    if rules.samples_an_update != 1:
+        raise SettingError(f"batch={rules.batch}: the structural model has batch=1 or pipelined only")
+    if lanes != 1:
+        raise SettingError(f"lanes={lanes}: the structural model has lanes=1 only")
+    allowed = {"shift": ("held",), "feedback": ("transposed",), "update": ("ternary", "coincidence")}
+    rules.require("the structural model", **allowed, **NEUTRAL)
     for layer in network.layers:
         if not isinstance(layer.spec, STRUCTURAL):
             names = " and ".join(spec.__name__ for spec in STRUCTURAL)
             raise EngineError(f"layer {layer.index} {layer}: no structural model for it; {names} have one")
-        for refused, value, reason in refusals:
-            if refused:
-                raise SettingError(
-                    f"{value} with the structural model of layer {layer.index} {layer}: {reason}"
-                )

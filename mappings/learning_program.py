@@ -29,13 +29,12 @@ from mappings.inference import check_format, describe, network_of, reading
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.engine import refuse_holding
-from wage_neuro.errors import CheckpointError, NetworkError, SettingError
+from wage_neuro.errors import CheckpointError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
-from wage_neuro.rules import MARGIN_UNITS, Rules
+from wage_neuro.rules import MARGIN_UNITS, NEUTRAL, Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv
 from wage_neuro.train import Held, State, initial_state
@@ -56,17 +55,13 @@ def to_program(saved: Checkpoint) -> dict[str, Any]:
     Raises
     ------
     NetworkError
-        If its last layer is unquantized, or it learns with softmax.
+        If its last layer is unquantized.
     SettingError
-        If its rules hold on to weights or recall samples: the expressions have no words for it.
+        If its rules need what the expressions have no words for.
     """
     network, rules, state = saved.network, saved.rules, saved.state
     network.require_quantized("a learning program")
-    if rules.loss == "softmax":
-        raise NetworkError("loss='softmax': a learning program has 'sse' and 'one-sided'")
-    if rules.new_shift:
-        raise SettingError(f"new_shift={rules.new_shift}: a program has no memory that recalls samples")
-    refuse_holding(rules, "the learning program")
+    rules.require("a learning program", **NEUTRAL)
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))
     return {

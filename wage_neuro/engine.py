@@ -13,7 +13,7 @@ import numpy as np
 
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.errors import DataError, EngineError, SettingError
+from wage_neuro.errors import DataError, SettingError
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
@@ -126,13 +126,6 @@ def check_head(network: Network, rules: Rules) -> None:
             )
 
 
-def refuse_softmax(engine: str, network: Network, rules: Rules) -> None:
-    """Raise EngineError for softmax, NetworkError for an unquantized last layer, for an engine without."""
-    network.require_quantized(f"engine {engine!r}")
-    if rules.loss == "softmax":
-        raise EngineError(f"engine {engine!r}: has no loss='softmax'; use 'numpy' or 'torch'")
-
-
 def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> None:
     """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN.
 
@@ -159,13 +152,6 @@ def prove_gradients(network: Network, rules: Rules) -> None:
                 f"batch={rules.batch} with bits {network.bits}: a gradient of layer {layer.index} {layer} may"
                 f" reach {bound}, past the exact range of float64 (2**53)"
             )
-
-
-def refuse_holding(rules: Rules, who: str) -> None:
-    """Raise SettingError if these rules hold on to weights; `who` treats all weights alike."""
-    for name in ("metaplasticity", "consolidation"):
-        if getattr(rules, name):
-            raise SettingError(f"{name}={getattr(rules, name)}: {who} treats all weights alike, want 0")
 
 
 class NumpyEngine(Engine):

@@ -12,6 +12,17 @@ SHIFT_MAX = 16  # bits of a step's probability
 IMPORTANCE_MAX = 15
 GAMMAS = tuple(1 << n for n in range(8))
 
+LINEAR: tuple[object, ...] = ("sse", "one-sided")
+"""Losses whose error has the units of the logits."""
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "loss": LINEAR,
+    "gamma": (1,),
+    "new_shift": (0,),
+    "metaplasticity": (0,),
+    "consolidation": (0,),
+}
+"""What is left when none of the later additions to the rules is used."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -118,6 +129,18 @@ class Rules:
 
         if type(self.gamma) is not int or self.gamma not in GAMMAS:
             raise SettingError(f"gamma={self.gamma!r}: want {', '.join(map(str, GAMMAS))}")
+
+    def require(self, who: str, **known: tuple[object, ...]) -> None:
+        """Raise SettingError unless each named setting is one that `who` knows.
+
+        >>> Rules(gamma=2).require("the structural model", gamma=(1,))
+        Traceback (most recent call last):
+        wage_neuro.errors.SettingError: gamma=2: the structural model has 1 only
+        """
+        for name, values in known.items():
+            value = getattr(self, name)
+            if value not in values:
+                raise SettingError(f"{name}={value!r}: {who} has {' or '.join(map(repr, values))} only")
 
     @property
     def log2_gamma(self) -> int:

@@ -17,7 +17,7 @@ pytest.importorskip("brian2", reason="brian2 is an optional extra")
 import brian2 as b2
 
 from experiments import datasets
-from experiments.agreement import MODES, NETWORKS, RECORDED
+from experiments.agreement import MODES, NETWORKS, RECORDED, modes_of
 from experiments.training import Config, Run
 from mappings import brian2 as mapping
 from mappings.brian2 import Brian2Engine
@@ -39,7 +39,7 @@ def same_training(assert_agree):
 def table():
     """Every network in every mode; of the simple ones, which the others contain, most are slow-marked."""
     for name in NETWORKS:
-        for mode in MODES:
+        for mode in modes_of("brian2"):
             slow = name not in RECORDED and mode not in ("paper", "coincidence")
             yield pytest.param(name, mode, marks=[pytest.mark.slow] if slow else [], id=f"{name}-{mode}")
 
@@ -253,7 +253,7 @@ def test_refuses_what_it_cannot_build(monkeypatch):
 
 
 def test_refuses_to_hold_on_to_weights():
-    with pytest.raises(SettingError, match=r"^consolidation=3: the brian2 engine treats all weights alike"):
+    with pytest.raises(SettingError, match=r"^consolidation=3: engine 'brian2' has 0 only"):
         Brian2Engine(Network((Dense(2),), (10,)), Rules(batch=2, consolidation=3))
 
 

@@ -26,7 +26,7 @@ def test_lava_equals_numpy(name, mode, assert_agree):
 @pytest.mark.parametrize("name", ["dense", "conv, pooling"])
 def test_importance_is_a_var(name, sparse_images, assert_same_state):
     """Counted, raised where a task ends, and handed on: the same bits, in one graph."""
-    network = Network(*LAYERS[name])
+    network = NETWORKS[name]
     rules = Rules(batch=4, shift="held", update="ternary", metaplasticity=1, consolidation=5)
     images, labels = sparse_images(48, network.input_shape, 5)
     oracle = NumpyEngine(network, rules)

@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 import torch
 
-from experiments.agreement import MODES, NETWORKS
+from experiments.agreement import MODES, NETWORKS, modes_of
 from mappings import accelerator
 from mappings import accelerator_kernels as kernels
 from mappings.accelerator import RandomBits, TorchEngine, find_device
@@ -29,7 +29,6 @@ from wage_neuro.train import Held
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-WHOLE_BATCHES = [mode for mode, rules in MODES.items() if not rules.pipelined]
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
 
 
@@ -53,7 +52,7 @@ def build(request):
         yield partial(TorchEngine, device=device)
 
 
-@pytest.mark.parametrize("mode", WHOLE_BATCHES)
+@pytest.mark.parametrize("mode", modes_of("torch"))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_torch_equals_numpy(name, mode, build, assert_agree):
     assert assert_agree(build, NETWORKS[name], MODES[mode], n=48) > 0

@@ -120,6 +120,17 @@ def test_wrong_options(command, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_what_an_engine_has_not_it_refuses():
+    """The tests of an engine go over the other modes."""
+    for engine, modes in agreement.REFUSED.items():
+        if engine in ("brian2", "torch"):
+            pytest.importorskip(engine)
+        for mode in modes:
+            build = agreement.build_column(engine)
+            with pytest.raises(WageError, match=f"engine '{engine}'"):
+                build(NETWORKS["dense"], MODES[mode], 0)
+
+
 def test_every_layer_but_a_single_one_is_controlled_on_its_own():
     for network in NETWORKS.values():
         L = len(network.layers)

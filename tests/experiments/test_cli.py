@@ -276,7 +276,7 @@ BAD_SETTINGS = {
     "--loss hinge": "loss='hinge': want sse or one-sided",
     "--margin 0.4": r"margin=0\.4: want a share of the target in eighths",
     "--gamma 3": r"gamma=3: want 1, 2, 4, 8, 16, 32, 64, 128",
-    "--gamma 2 --engine brian2": r"gamma=2: the brian2 engine has 1 only",
+    "--gamma 2 --engine brian2": r"gamma=2: engine 'brian2' has 1 only",
     "--update coincidence": "batch=32 with update='coincidence': spikes meet one sample at a time",
     "--pipelined": "shift='batch' with pipelined: want 'held'",
     "--mode onchip --pipelined --lanes 4 --engine lava": "lanes=4 with pipelined: .* lanes must be 1",

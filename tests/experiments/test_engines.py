@@ -56,8 +56,8 @@ def test_all_go_on_from_the_same_state_to_the_same_state(name, assert_same_state
 @pytest.mark.parametrize("name", ["compiled", "brian2"])
 def test_engines_without_softmax_say_so(name):
     need(name)
-    message = f"^engine '{name}': has no loss='softmax'; use 'numpy' or 'torch'$"
-    with pytest.raises(EngineError, match=message):
+    message = f"^loss='softmax': engine '{name}' has 'sse' or 'one-sided' only$"
+    with pytest.raises(SettingError, match=message):
         make_engine(name, NETWORK, Rules(batch=8, loss="softmax"), STATE)
 
 

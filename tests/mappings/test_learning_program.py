@@ -313,7 +313,5 @@ def refuse(file: Path, message: str) -> None:
 
 def test_rules_that_hold_on_to_weights_are_refused():
     network, rules = Network.parse("4FC-3FC", (5,)), Rules(metaplasticity=2)
-    with pytest.raises(
-        SettingError, match=r"^metaplasticity=2: the learning program treats all weights alike, want 0$"
-    ):
+    with pytest.raises(SettingError, match=r"^metaplasticity=2: a learning program has 0 only$"):
         learning_program.to_program(Checkpoint(network, rules, initial_state(network)))
