@@ -243,7 +243,7 @@ BAD_SETTINGS = {
     "--eta much": "eta=much: want a power of two",
     "--eta 8,4@5,2@3": "eta '8,4@5,2@3': want .* epochs that grow",
     "--engine loihi": "engine 'loihi': want numpy, compiled, torch, lava or brian2",
-    "--data imagenet": "data 'imagenet': want digits, mnist",
+    "--data imagenette": "data 'imagenette': want digits, mnist",
     "--data missing.npz": r"missing\.npz: no such file",
     "--data-dir nowhere --data mnist": "data_dir=nowhere: no such folder",
     "--network 32C5-what": "network '32C5-what': cannot read 'what'",
