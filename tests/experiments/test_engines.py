@@ -72,7 +72,7 @@ def test_engines_without_an_unquantized_layer_say_so(name):
 def test_the_structural_model_has_no_softmax():
     need("lava")
     rules = Rules(batch=1, shift="held", update="ternary", loss="softmax")
-    message = r"^loss='softmax' with the structural model of layer 0 6FC: want 'sse' or 'one-sided'$"
+    message = "^loss='softmax': the structural model has 'sse' or 'one-sided' only$"
     with pytest.raises(SettingError, match=message):
         make_engine("lava", NETWORK, rules, STATE, model="structural")
 
