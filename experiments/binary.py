@@ -115,8 +115,8 @@ def binary_table(folder: Path) -> str:
             )
         lines += [
             "",
-            f"First {record['images']:,} test images; every logit of binary spikes equal to the integer"
-            f" network's: {equal[record['same_logits']]}; Lava's spikes and logits equal to Brian2's:"
+            f"First {record['images']:,} test images. Every logit equal to the integer network's:"
+            f" {equal[record['same_logits']]}. Every spike and logit of Lava equal to Brian2's:"
             f" {equal[record['same_in_lava']]}.",
         ]
     return "\n".join(lines)

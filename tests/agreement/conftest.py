@@ -16,11 +16,12 @@ from wage_neuro.layers import UNKNOWN
 def assert_agree(assert_same_state, assert_same_arrays, sparse_images) -> Callable[..., int]:
     """Learn, answer, go on under another control: every logit, weight, exponent and count is numpy's.
 
-    n : samples learned under each control; `watched` is for engines that count their activity.
+    n : samples learned under each control; answers : samples answered after each, of which Lava counts the
+    black ones that fill the last batch, too, where black is a signed code; watched : for engines that count.
     Returns how many weights learning has changed.
     """
 
-    def compare(build, network, rules, n=96, seed=3, log2_etas=(3, 0), watched=True) -> int:
+    def compare(build, network, rules, n=96, seed=3, log2_etas=(3, 0), watched=True, answers=21) -> int:
         begin, controls = initial_state(network, seed), (*log2_etas, other_control(network))
         images, labels = sparse_images(n * len(controls), network.input_shape, network.classes, seed)
         oracle = NumpyEngine(network, rules, state=begin)
@@ -32,7 +33,7 @@ def assert_agree(assert_same_state, assert_same_arrays, sparse_images) -> Callab
                     each.watch(k)
                 logits = [each.train(images[part], labels[part], control) for each in both]
                 assert_same_arrays(*logits, "logits in training")
-                assert_same_arrays(*(each.predict(images[:21]) for each in both), "answers")
+                assert_same_arrays(*(each.predict(images[:answers]) for each in both), "answers")
                 one, other = (each.activity() for each in both)
                 assert one.samples == other.samples
                 assert bool(one.samples) == bool(watched and k)
