@@ -142,8 +142,11 @@ def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
 
 
 def test_the_command(small_sweep, wage_neuro):
-    ended = wage_neuro("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2, "--record", "kept")
+    words = ("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2, "--record", "kept")
+    ended = wage_neuro(*words)
     assert ended.code == 0
+    again = wage_neuro(*words)
+    assert (again.code, again.out) == (0, ended.out)
     record = json.loads(Path("kept/small/epochs=1/b-s1.json").read_text())
     assert (record["experiment"], record["setting"], record["scale"]) == ("small", "b", "epochs=1")
     assert record["command"] == "wage-neuro experiment small --scale epochs=1 --seeds 2"
