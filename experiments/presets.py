@@ -9,6 +9,7 @@ Source: arXiv:1802.04680, section 4.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -215,7 +216,8 @@ def do(job: Job, means: Means) -> bool:
     SettingError
         If its folder holds another run.
     """
-    if means.at_once > 1:
+    sweep = os.getppid() if means.at_once > 1 else None
+    if sweep:
         kernels.set_threads(cpu_count() // means.at_once)
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
@@ -228,11 +230,17 @@ def do(job: Job, means: Means) -> bool:
         return True
     with run.engine(means.engine, device=means.device) as machine:
         run_folder.prepare(job.folder, new=run.is_new)
-        run.fit(machine)
+        run.fit(machine, lambda seen: _stop_if_left_alone(run, sweep))
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
         run_folder.write_text(record, json.dumps(found, indent=1) + "\n")
     return run.finished
+
+
+def _stop_if_left_alone(run: Run, sweep: int | None) -> None:
+    """Stop a worker whose sweep was killed: the next sweep goes on with its run."""
+    if sweep and os.getppid() != sweep:
+        run.stop_wanted = True
 
 
 def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:

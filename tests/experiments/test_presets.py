@@ -118,7 +118,7 @@ def _last(job):
 
 def test_a_stop_ends_the_sweep(small_sweep, tmp_path, monkeypatch):
     work = jobs(small_sweep, Scale(), [0], tmp_path)
-    monkeypatch.setattr(Run, "fit", lambda self, engine: None)
+    monkeypatch.setattr(Run, "fit", lambda self, engine, report: None)
     reported = []
     assert not do_all(work, Means(), lambda job, ended: reported.append((job.label, ended)))
     assert reported == [("a", False)]
@@ -132,6 +132,19 @@ def test_processes_give_the_same_bits(small_sweep, tmp_path):
     for a, b in zip(one, two, strict=True):
         assert _last(a)["error"] == _last(b)["error"]
         assert _last(a)["train_loss"] == _last(b)["train_loss"]
+
+
+def test_a_worker_without_its_sweep_stops(small_sweep, tmp_path, monkeypatch):
+    """As after kill -9 of the sweep: it stops with a checkpoint, and the next sweep goes on."""
+    (job, _) = jobs(small_sweep, Scale(), [0], tmp_path)
+    parents = iter([7, 7, 7])
+    monkeypatch.setattr(presets.os, "getppid", lambda: next(parents, 1))
+    monkeypatch.setattr(presets.kernels, "set_threads", lambda count: None)
+    assert not do(job, Means(at_once=2))
+    assert (job.folder / "checkpoint.npz").exists()
+    assert job.record() is None
+    assert do(job, Means())
+    assert len(job.record()["curve"]) == 2
 
 
 def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
