@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.continual.table import continual_table
+from experiments.findings import markdown
 from experiments.run_folder import write_text
 from experiments.training import Config
 from wage_neuro.feedback import feedback_memory
@@ -201,14 +202,21 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "feedback": feedback_table,
     "chip": chip_table,
     "continual": continual_table,
+    "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
     "bench": bench_table,
 }
 
 
+def tables(folder: Path = RESULTS) -> dict[str, Callable[[Path], str]]:
+    """The tables that the README must have: that of the experiments once a record of one is kept."""
+    has_experiments = any((folder / "experiments").rglob("*.json"))
+    return {name: make for name, make in TABLES.items() if name != "experiments" or has_experiments}
+
+
 def with_tables(text: str, folder: Path = RESULTS) -> str:
     """Return the README's text with every table made anew."""
-    for name, make in TABLES.items():
+    for name, make in tables(folder).items():
         block = f"<!-- begin {name} -->\n{make(folder)}\n<!-- end {name} -->"
         pattern = rf"<!-- begin {name} -->.*?<!-- end {name} -->"
         text, count = re.subn(pattern, block.replace("\\", r"\\"), text, flags=re.DOTALL)
