@@ -198,7 +198,12 @@ def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequ
 
 @dataclass(frozen=True)
 class Means:
-    """What the runs are done with; `command` goes into their records, which `records` keeps a copy of."""
+    """What the runs are done with.
+
+    command : what their records name
+    records : folder that keeps a copy of each record
+    sweep : process whose workers do the runs, where there are workers
+    """
 
     engine: str = "numpy"
     device: str | None = None
@@ -206,6 +211,12 @@ class Means:
     data_dir: Path | None = None
     command: str = ""
     records: Path | None = None
+    sweep: int | None = None
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether this is a worker whose sweep was killed."""
+        return self.sweep is not None and os.getppid() != self.sweep
 
 
 def do(job: Job, means: Means) -> bool:
@@ -216,8 +227,9 @@ def do(job: Job, means: Means) -> bool:
     SettingError
         If its folder holds another run.
     """
-    sweep = os.getppid() if means.at_once > 1 else None
-    if sweep:
+    if means.left_alone:
+        return False
+    if means.sweep:
         kernels.set_threads(cpu_count() // means.at_once)
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
@@ -230,30 +242,34 @@ def do(job: Job, means: Means) -> bool:
         return True
     with run.engine(means.engine, device=means.device) as machine:
         run_folder.prepare(job.folder, new=run.is_new)
-        run.fit(machine, lambda seen: _stop_if_left_alone(run, sweep))
+        run.fit(machine, lambda seen: _stop_if_left_alone(run, means))
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
         run_folder.write_text(record, json.dumps(found, indent=1) + "\n")
     return run.finished
 
 
-def _stop_if_left_alone(run: Run, sweep: int | None) -> None:
-    """Stop a worker whose sweep was killed: the next sweep goes on with its run."""
-    if sweep and os.getppid() != sweep:
-        run.stop_wanted = True
+def _stop_if_left_alone(run: Run, means: Means) -> None:
+    """The next sweep goes on with the run."""
+    run.stop_wanted |= means.left_alone
 
 
 def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:
     """Do all runs, or end with the first that is stopped; return whether all are finished."""
+    if means.at_once > 1:
+        means = replace(means, sweep=os.getpid())
     done = Parallel(means.at_once, return_as="generator")(delayed(do)(job, means) for job in work)
-    for job, finished in zip(work, done, strict=True):
-        record = job.record()
-        if means.records and finished and record:
-            path = job.record_path(means.records)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
-        report(job, finished)
-        if not finished:
-            done.close()
-            return False
+    try:
+        for job, finished in zip(work, done, strict=True):
+            record = job.record()
+            if means.records and finished and record:
+                path = job.record_path(means.records)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
+            report(job, finished)
+            if not finished:
+                done.close()
+                return False
+    except KeyboardInterrupt:  # the workers have had it too: each stops with a checkpoint
+        return False
     return True

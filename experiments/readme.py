@@ -49,7 +49,8 @@ def groups(runs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Records that differ in their seed alone, together; the seeds rise."""
     found: dict[str, list[dict[str, Any]]] = {}
     for record in runs:
-        config = {**record["config"], "seed": None}
+        rules = {**asdict(Rules()), **record["config"]["rules"]}  # older records have fewer
+        config = {**record["config"], "rules": rules, "seed": None}
         key = json.dumps([config, record["engine"], len(record["curve"])], sort_keys=True)
         found.setdefault(key, []).append(record)
     return [sorted(group, key=lambda r: r["config"]["seed"]) for group in found.values()]

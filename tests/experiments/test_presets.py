@@ -137,10 +137,14 @@ def test_processes_give_the_same_bits(small_sweep, tmp_path):
 def test_a_worker_without_its_sweep_stops(small_sweep, tmp_path, monkeypatch):
     """As after kill -9 of the sweep: it stops with a checkpoint, and the next sweep goes on."""
     (job, _) = jobs(small_sweep, Scale(), [0], tmp_path)
-    parents = iter([7, 7, 7])
+    parents = iter([7, 7, 7])  # when asked before it begins, and after two batches
     monkeypatch.setattr(presets.os, "getppid", lambda: next(parents, 1))
     monkeypatch.setattr(presets.kernels, "set_threads", lambda count: None)
-    assert not do(job, Means(at_once=2))
+    worker = Means(at_once=2, sweep=7)
+    assert not do(job, worker)
+    before = (job.folder / "checkpoint.npz").read_bytes()
+    assert not do(job, worker)
+    assert (job.folder / "checkpoint.npz").read_bytes() == before
     assert (job.folder / "checkpoint.npz").exists()
     assert job.record() is None
     assert do(job, Means())
