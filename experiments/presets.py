@@ -20,7 +20,7 @@ from typing import Any
 from joblib import Parallel, cpu_count, delayed
 
 from experiments import run_folder
-from experiments.float_run import FloatRun
+from experiments.float_run import FloatRun, float_torch
 from experiments.training import Config, Run
 from mappings.pattern import Pattern
 from wage_neuro import kernels
@@ -165,7 +165,7 @@ class Job:
         path = self.folder / RECORD
         if not path.exists():
             return None
-        return {**self.names, **json.loads(path.read_text())}
+        return {**json.loads(path.read_text()), **self.names}  # it may be a copy of another's, the same run
 
     def record_path(self, folder: Path) -> Path:
         """Where its record is kept among others: FOLDER/EXPERIMENT/SCALE/SETTING-sSEED.json."""
@@ -256,6 +256,9 @@ def _stop_if_left_alone(run: Run, means: Means) -> None:
 
 def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:
     """Do all runs, or end with the first that is stopped; return whether all are finished."""
+    for job in work:
+        if job.kind is FloatRun and job.record() is None:
+            float_torch(job.config.bits)  # before hours are spent on the integers
     if means.at_once > 1:
         means = replace(means, sweep=os.getpid())
     done = Parallel(means.at_once, return_as="generator")(delayed(do)(job, means) for job in work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -171,3 +172,12 @@ def test_the_command(small_sweep, wage_neuro):
     assert "b seed 1: done, runs/small/b-s1" in ended.out
     assert ended.out.count("±") == 4
     assert wage_neuro("experiment", "none").err.startswith("wage-neuro: experiment 'none': want ")
+
+
+def test_patterns_without_pytorch_are_refused_at_once(monkeypatch, wage_neuro):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "mappings.float_torch", raising=False)
+    ended = wage_neuro("experiment", "patterns", "--scale", "epochs=1")
+    assert ended.err.startswith("wage-neuro: pattern '28f8': ")
+    assert ended.err.endswith('it needs PyTorch: pip install "wage-neuro[torch]"\n')
+    assert not Path("runs").exists()
