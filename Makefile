@@ -1,7 +1,7 @@
 PYTHON = .venv/bin/python
 INSTALL = -m pip --disable-pip-version-check install -qq
 
-.PHONY: help demo test test-newer coverage bench venv-torch readme pins clean
+.PHONY: help demo test test-newer test-torch coverage bench venv-torch readme pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -21,6 +21,10 @@ test-newer:  ## run the tests of wage_neuro on a newer Python and numpy 2
 	$(MAKE) --no-print-directory .venv-newer/ready && \
 	.venv-newer/bin/python -m pytest tests/wage_neuro
 
+test-torch: venv-torch  ## run the tests of what needs PyTorch, in .venv-torch
+	OMP_NUM_THREADS=1 .venv-torch/bin/python -m pytest tests/agreement/test_torch.py tests/mappings/test_float_torch.py \
+		tests/experiments/test_float_run.py mappings/accelerator.py mappings/accelerator_kernels.py mappings/float_torch.py
+
 coverage: .venv/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage erase
 	$(PYTHON) -m coverage run -m pytest
@@ -30,9 +34,10 @@ coverage: .venv/ready  ## run the tests and report the lines they reach
 bench: .venv/ready  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
 
-venv-torch:  ## set up .venv-torch, so that bench compares with PyTorch
+venv-torch:  ## set up .venv-torch with PyTorch, for test-torch, bench and patterns with real numbers
 	@tools/venv.sh .venv-torch 3.11 3.12 3.13 3.10 || { echo "venv-torch: no Python 3.10 to 3.13 found" >&2; exit 1; }
-	.venv-torch/bin/python $(INSTALL) torch==2.13.0 numpy
+	.venv-torch/bin/python $(INSTALL) torch==2.13.0 hypothesis 'pytest>=8.4' pytest-timeout 'setuptools>=77'
+	.venv-torch/bin/python $(INSTALL) --no-build-isolation --editable .
 
 readme: .venv/ready  ## make the README's tables anew from the records
 	$(PYTHON) -m experiments.readme

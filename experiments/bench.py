@@ -14,6 +14,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -257,6 +258,21 @@ def one_by_one(what: str, pairs: int) -> list[Row]:
     return [Row(title, 1e6 * seconds / samples, "µs a sample", against, of_numpy, "", True)]
 
 
+def torch_engine(python: str | None, pairs: int) -> list[Row]:
+    """The rows of `experiments.bench_torch`, measured by the Python that has PyTorch."""
+    if python is None:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "rows.json"
+        command = [python, "-m", "experiments.bench_torch", "--pairs", str(pairs), "--output", str(output)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not output.exists():
+            why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            print(f"torch engine: not measured, {why} (make venv-torch)", file=sys.stderr)
+            return []
+        return [Row(**row) for row in json.loads(output.read_text())["rows"]]
+
+
 class PeakMemory:
     """Peak of the proportional set size of this process and all that it has started, sampled."""
 
@@ -324,6 +340,7 @@ def run(quick: bool) -> list[Row]:
         lava_one_lane(3, 3 if quick else 7),
         lava_pipelined(3 if quick else 7),
         *(row for what in SMALL for row in one_by_one(what, pairs)),
+        *torch_engine(torch_python, min(pairs, 15)),
     ]
 
 

@@ -68,7 +68,7 @@ def cifar_vgg(device: str | None, repeats: int) -> Row:
         f"torch engine, CIFAR-10 VGG, {device_name(engine)}",
         rate,
         "images/s",
-        "",
+        "" if on_gpu else "no accelerator here",
         None,
         f">= {CIFAR_RATE:,} images/s" if on_gpu else "",
         rate >= CIFAR_RATE or not on_gpu,

@@ -363,7 +363,7 @@ def experiment(
     command = shlex.join(["wage-neuro", "experiment", name, *_words(context, asked)])
     if record:
         record.mkdir(parents=True, exist_ok=True)
-        run_folder.check_writable(record / name)
+        run_folder.check_writable(record / "record")
     means = presets.Means(engine, device, jobs, data_dir, command, record)
     finished = presets.do_all(work, means, report)
     for found in arranged(done for job in work if (done := job.record())):

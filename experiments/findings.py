@@ -186,7 +186,7 @@ def _draw_curves(axes: Any, found: Found) -> None:
     axes.set(xlabel="epoch", ylabel="error (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, alpha=0.25)
-    axes.legend(frameon=False, fontsize="small", ncols=2)
+    axes.legend(fontsize="small", ncols=2, edgecolor="none")
 
 
 def _last_errors(found: Found) -> list[list[float]]:
@@ -199,14 +199,14 @@ def _draw_bars(axes: Any, found: Found) -> None:
     published = PUBLISHED.get(found.experiment, {})
     theirs = [published.get(setting, np.nan) for setting in found.settings]
     bars = axes.bar(at - 0.2, [statistics.mean(e) for e in errors], 0.4, color=OURS, label="ours, last epoch")
-    axes.bar_label(bars, fmt="%.1f", fontsize=8, color=OURS)
+    axes.bar_label(bars, fmt="%.1f", fontsize=8, color=OURS, padding=5)
     for x, seeds in zip(at, errors, strict=True):
         if len(seeds) > 1:
             axes.plot([x - 0.2] * len(seeds), seeds, "k.", markersize=4)
     if published:
         bars = axes.bar(at + 0.2, theirs, 0.4, color=PAPER, label="the paper's, full size")
-        labels = ["" if np.isnan(error) else f"{error:g}" for error in theirs]
-        axes.bar_label(bars, labels, fontsize=8, color=PAPER)
+        labels = ["" if np.isnan(error) else f"{error:.1f}" for error in theirs]
+        axes.bar_label(bars, labels, fontsize=8, color=PAPER, padding=2)
     _label_settings(axes, found)
     axes.set_ylim(0, 1.15 * max(*axes.get_ylim(), 1))
     axes.legend(frameon=False, fontsize="small")
@@ -219,7 +219,9 @@ def _draw_boxes(axes: Any, found: Found) -> None:
 
 
 def _label_settings(axes: Any, found: Found) -> None:
-    axes.set_xticks(range(len(found.settings)), list(found.settings))
+    names = [setting.rpartition("=") for setting in found.settings]
+    axes.set_xticks(range(len(names)), [value for _, _, value in names])
+    axes.set_xlabel(names[0][0] or "pattern")
     axes.set_ylabel("error of the last epoch (%)")
     axes.grid(True, axis="y", alpha=0.25)
     axes.set_axisbelow(True)

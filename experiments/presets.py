@@ -9,6 +9,7 @@ Source: arXiv:1802.04680, section 4.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import Any
 from joblib import Parallel, cpu_count, delayed
 
 from experiments import run_folder
-from experiments.float_run import FloatRun
+from experiments.float_run import FloatRun, float_torch
 from experiments.training import Config, Run
 from mappings.pattern import Pattern
 from wage_neuro import kernels
@@ -183,7 +184,7 @@ class Job:
         path = self.folder / RECORD
         if not path.exists():
             return None
-        return {**self.names, **json.loads(path.read_text())}
+        return {**json.loads(path.read_text()), **self.names}  # it may be a copy of another's, the same run
 
     def record_path(self, folder: Path) -> Path:
         """Where its record is kept among others: FOLDER/EXPERIMENT/SCALE/SETTING-sSEED.json."""
@@ -216,7 +217,12 @@ def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequ
 
 @dataclass(frozen=True)
 class Means:
-    """What the runs are done with; `command` goes into their records, which `records` keeps a copy of."""
+    """What the runs are done with.
+
+    command : what their records name
+    records : folder that keeps a copy of each record
+    sweep : process whose workers do the runs, where there are workers
+    """
 
     engine: str = "numpy"
     device: str | None = None
@@ -224,6 +230,12 @@ class Means:
     data_dir: Path | None = None
     command: str = ""
     records: Path | None = None
+    sweep: int | None = None
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether this is a worker whose sweep was killed."""
+        return self.sweep is not None and os.getppid() != self.sweep
 
 
 def do(job: Job, means: Means) -> bool:
@@ -234,7 +246,9 @@ def do(job: Job, means: Means) -> bool:
     SettingError
         If its folder holds another run.
     """
-    if means.at_once > 1:
+    if means.left_alone:
+        return False
+    if means.sweep:
         kernels.set_threads(cpu_count() // means.at_once)
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
@@ -247,24 +261,37 @@ def do(job: Job, means: Means) -> bool:
         return True
     with run.engine(means.engine, device=means.device) as machine:
         run_folder.prepare(job.folder, new=run.is_new)
-        run.fit(machine)
+        run.fit(machine, lambda seen: _stop_if_left_alone(run, means))
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
         run_folder.write_text(record, json.dumps(found, indent=1) + "\n")
     return run.finished
 
 
+def _stop_if_left_alone(run: Run, means: Means) -> None:
+    """The next sweep goes on with the run."""
+    run.stop_wanted |= means.left_alone
+
+
 def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:
     """Do all runs, or end with the first that is stopped; return whether all are finished."""
+    for job in work:
+        if job.kind is FloatRun and job.record() is None:
+            float_torch(job.config.bits)  # before hours are spent on the integers
+    if means.at_once > 1:
+        means = replace(means, sweep=os.getpid())
     done = Parallel(means.at_once, return_as="generator")(delayed(do)(job, means) for job in work)
-    for job, finished in zip(work, done, strict=True):
-        record = job.record()
-        if means.records and finished and record:
-            path = job.record_path(means.records)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
-        report(job, finished)
-        if not finished:
-            done.close()
-            return False
+    try:
+        for job, finished in zip(work, done, strict=True):
+            record = job.record()
+            if means.records and finished and record:
+                path = job.record_path(means.records)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
+            report(job, finished)
+            if not finished:
+                done.close()
+                return False
+    except KeyboardInterrupt:  # the workers have had it too: each stops with a checkpoint
+        return False
     return True

@@ -17,6 +17,7 @@ from typing import Any
 from experiments.agreement import agreement_table
 from experiments.binary import binary_table
 from experiments.continual.table import continual_table
+from experiments.findings import markdown
 from experiments.run_folder import write_text
 from experiments.training import Config
 from experiments.transfer.pictures import transfer_table
@@ -51,7 +52,8 @@ def groups(runs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Records that differ in their seed alone, together; the seeds rise."""
     found: dict[str, list[dict[str, Any]]] = {}
     for record in runs:
-        config = {**record["config"], "seed": None}
+        rules = {**asdict(Rules()), **record["config"]["rules"]}  # older records have fewer
+        config = {**record["config"], "rules": rules, "seed": None}
         key = json.dumps([config, record["engine"], len(record["curve"])], sort_keys=True)
         found.setdefault(key, []).append(record)
     return [sorted(group, key=lambda r: r["config"]["seed"]) for group in found.values()]
@@ -207,14 +209,21 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer_table,
     "binary": binary_table,
     "agreement": agreement_table,
+    "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
     "bench": bench_table,
 }
 
 
+def tables(folder: Path = RESULTS) -> dict[str, Callable[[Path], str]]:
+    """The tables that the README must have: that of the experiments once a record of one is kept."""
+    has_experiments = any((folder / "experiments").rglob("*.json"))
+    return {name: make for name, make in TABLES.items() if name != "experiments" or has_experiments}
+
+
 def with_tables(text: str, folder: Path = RESULTS) -> str:
     """Return the README's text with every table made anew."""
-    for name, make in TABLES.items():
+    for name, make in tables(folder).items():
         block = f"<!-- begin {name} -->\n{make(folder)}\n<!-- end {name} -->"
         pattern = rf"<!-- begin {name} -->.*?<!-- end {name} -->"
         text, count = re.subn(pattern, block.replace("\\", r"\\"), text, flags=re.DOTALL)

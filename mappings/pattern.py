@@ -32,7 +32,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """Read four digits, f for a real number, or 'vanilla'.
+        """Read four digits, or widths joined by '-', f for a real number; or 'vanilla'.
 
         Raises
         ------
@@ -41,11 +41,12 @@ class Pattern:
         """
         if text == "vanilla":
             return cls(is_vanilla=True)
-        if not re.fullmatch(r"[0-9A-Ef]{4}", text):
+        digits, base = (text.split("-"), 10) if "-" in text else (list(text), 16)
+        if not re.fullmatch(r"[0-9A-Ef]{4}|(\d+|f)(-(\d+|f)){3}", text):
             raise BitWidthError(
                 f"pattern {text!r}: want k_W k_A k_G k_E such as 2888, 28C8 or 28ff (f: float32), or vanilla"
             )
-        k_W, k_A, k_G, k_E = (None if digit == "f" else int(digit, 16) for digit in text)
+        k_W, k_A, k_G, k_E = (None if digit == "f" else int(digit, base) for digit in digits)
         pattern = cls(k_W, k_A, k_G, k_E)
         _ = pattern.bits  # refuses widths out of range
         return pattern

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from experiments import bench
@@ -24,6 +25,19 @@ def test_without_torch_the_products_take_its_place(tmp_path, monkeypatch):
         (128, 256),
     ]
     products(1)
+
+
+def test_rows_of_the_torch_engine_come_from_another_python(tmp_path, capsys):
+    row = {"what": "a", "ours": 2.0, "unit": "b", "against": "c", "ratio": None, "bar": "", "met": True}
+    python = tmp_path / "python"
+    write = f"""open(sys.argv[-1], "w").write({json.dumps({"rows": [row]})!r})"""
+    python.write_text(f"#!{sys.executable}\nimport sys\n{write}\n")
+    python.chmod(0o755)
+    assert bench.torch_engine(str(python), 3) == [bench.Row(**row)]
+    python.write_text(f"#!{sys.executable}\nimport there_is_no_such_module\n")
+    assert bench.torch_engine(str(python), 3) == []
+    assert "not measured, ModuleNotFoundError: No module named 'there_is" in capsys.readouterr().err
+    assert bench.torch_engine(None, 3) == []
 
 
 def test_the_ratio_is_the_other_s_time_to_ours():

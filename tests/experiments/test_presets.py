@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -155,7 +156,7 @@ def _last(job):
 
 def test_a_stop_ends_the_sweep(small_sweep, tmp_path, monkeypatch):
     work = jobs(small_sweep, Scale(), [0], tmp_path)
-    monkeypatch.setattr(Run, "fit", lambda self, engine: None)
+    monkeypatch.setattr(Run, "fit", lambda self, engine, report: None)
     reported = []
     assert not do_all(work, Means(), lambda job, ended: reported.append((job.label, ended)))
     assert reported == [("a", False)]
@@ -171,6 +172,23 @@ def test_processes_give_the_same_bits(small_sweep, tmp_path):
         assert _last(a)["train_loss"] == _last(b)["train_loss"]
 
 
+def test_a_worker_without_its_sweep_stops(small_sweep, tmp_path, monkeypatch):
+    """As after kill -9 of the sweep: it stops with a checkpoint, and the next sweep goes on."""
+    (job, _) = jobs(small_sweep, Scale(), [0], tmp_path)
+    parents = iter([7, 7, 7])  # when asked before it begins, and after two batches
+    monkeypatch.setattr(presets.os, "getppid", lambda: next(parents, 1))
+    monkeypatch.setattr(presets.kernels, "set_threads", lambda count: None)
+    worker = Means(at_once=2, sweep=7)
+    assert not do(job, worker)
+    before = (job.folder / "checkpoint.npz").read_bytes()
+    assert not do(job, worker)
+    assert (job.folder / "checkpoint.npz").read_bytes() == before
+    assert (job.folder / "checkpoint.npz").exists()
+    assert job.record() is None
+    assert do(job, Means())
+    assert len(job.record()["curve"]) == 2
+
+
 def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
     (job, _) = jobs(small_sweep, Scale(epochs=1), [0], tmp_path)
     assert do(job, Means())
@@ -179,8 +197,11 @@ def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
 
 
 def test_the_command(small_sweep, wage_neuro):
-    ended = wage_neuro("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2, "--record", "kept")
+    words = ("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2, "--record", "kept")
+    ended = wage_neuro(*words)
     assert ended.code == 0
+    again = wage_neuro(*words)
+    assert (again.code, again.out) == (0, ended.out)
     record = json.loads(Path("kept/small/epochs=1/b-s1.json").read_text())
     assert (record["experiment"], record["setting"], record["scale"]) == ("small", "b", "epochs=1")
     assert record["command"] == "wage-neuro experiment small --scale epochs=1 --seeds 2"
@@ -188,3 +209,12 @@ def test_the_command(small_sweep, wage_neuro):
     assert "b seed 1: done, runs/small/b-s1" in ended.out
     assert ended.out.count("±") == 4
     assert wage_neuro("experiment", "none").err.startswith("wage-neuro: experiment 'none': want ")
+
+
+def test_patterns_without_pytorch_are_refused_at_once(monkeypatch, wage_neuro):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "mappings.float_torch", raising=False)
+    ended = wage_neuro("experiment", "patterns", "--scale", "epochs=1")
+    assert ended.err.startswith("wage-neuro: pattern '28f8': ")
+    assert ended.err.endswith('it needs PyTorch: pip install "wage-neuro[torch]"\n')
+    assert not Path("runs").exists()

@@ -32,6 +32,14 @@ def test_a_table_without_a_place_is_an_error():
         readme.with_tables("no tables here")
 
 
+def test_a_record_of_an_experiment_wants_its_table(tmp_path):
+    assert "experiments" not in readme.tables(tmp_path)
+    (tmp_path / "experiments" / "patterns").mkdir(parents=True)
+    (tmp_path / "experiments" / "patterns" / "2888-s0.json").write_text("{}")
+    assert set(readme.tables(tmp_path)) == set(readme.TABLES)
+    assert readme.records(tmp_path) == []  # they are in no other table
+
+
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ def test_patterns():
     assert Pattern.parse("28C8").bits == Bits.parse("28C8")
     assert Pattern.parse("28ff") == Pattern(2, 8)
     assert Pattern.parse("28ff").bits == Bits(2, 8, 16, 16)
+    assert Pattern.parse("2-8-f-15") == Pattern(2, 8, None, 15)
     assert Pattern.parse("vanilla") == Pattern(is_vanilla=True)
     assert all(Pattern.parse(text).is_float for text in ("f888", "2f88", "28f8", "288f", "vanilla"))
 
