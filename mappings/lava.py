@@ -147,12 +147,12 @@ class LavaEngine:
     def _build(self, state: State) -> None:
         network, batch = self.network, self.rules.batch
         slots = max(1, min(64, RING_BYTES // (batch * int(np.prod(network.input_shape)))))
-        self._images = _shared((slots, batch, *network.input_shape), np.uint8)
-        self._labels = _shared((slots, batch), np.int64)
-        self._logits = _shared((slots, batch, network.classes), np.int64)
+        self._images = shared((slots, batch, *network.input_shape), np.uint8)
+        self._labels = shared((slots, batch), np.int64)
+        self._logits = shared((slots, batch, network.classes), np.int64)
         held = [self.replay.memory.images, self.replay.memory.labels] if self.replay else []
         shapes = [layer.weight_shape for layer in network.layers] + [array.shape for array in held]
-        self._windows = [_shared(shape, np.int16) for shape in shapes]
+        self._windows = [shared(shape, np.int16) for shape in shapes]
 
         # a memory holds the images as they are, and encodes what it sends
         codes = np.arange(256) if self.replay else network.input_codes
@@ -495,7 +495,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Array in anonymous memory that the children share; it has no name that could leak."""
     count = int(np.prod(shape))
     return np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize), dtype).reshape(shape)

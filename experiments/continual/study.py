@@ -16,7 +16,7 @@ import numpy as np
 from experiments import run_folder
 from experiments.augment import Augment
 from experiments.continual import metrics
-from experiments.engines import holds_memory, make_engine
+from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
@@ -31,14 +31,13 @@ from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
-from wage_neuro.prototypes import PrototypeEngine, Prototypes
+from wage_neuro.prototypes import Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
 
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
 PROBE_IMAGES = 100  # of each task's test images
-PROTOTYPE_ENGINES = ("numpy", "compiled")  # the fastest there is by default; prototypes are numpy in both
 WATCH_EVERY = 101  # update steps; odd, so that new and recalled samples are both counted
 Kept = Reservoir | Prototypes
 """What a method may hold beside the network; it is saved with the run."""
@@ -257,9 +256,7 @@ class Run:
     def engine(self, name: str) -> Engine:
         """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
         if isinstance(self.memory, Prototypes):
-            if name not in PROTOTYPE_ENGINES:
-                raise EngineError(f"engine {name!r} with method 'prototypes': they run in numpy alone")
-            return PrototypeEngine(self.network, self.config.rules, self.saved.state, self.memory)
+            return make_prototype_engine(name, self.network, self.config.rules, self.saved.state, self.memory)
         replay = None
         if self.memory and holds_memory(name):
             replay = Replay(self.memory, self.config.step, self._augmented)
@@ -404,6 +401,8 @@ class Run:
             "data_sha256": self._checksums,
         }
         self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        if isinstance(self.memory, Prototypes):
+            self.memory = engine.prototypes  # type: ignore[attr-defined]
         if _replays(engine):
             self.memory = engine.memory
         if self.memory:

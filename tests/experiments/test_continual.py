@@ -100,6 +100,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
         ("lava", "lava", "replay", 20),
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
+        ("lava", "lava", "prototypes", 1),
     ],
 )
 def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step):
@@ -131,8 +132,8 @@ def test_prototypes_need_no_replay(tmp_path):
     assert head["prototypes"] == run.memory.count <= 150
     assert head["samples_learned"] == head["samples"] == 1437
     assert head["memory_bytes"] == 150 * (64 + 2 + 4 + 8)
-    with pytest.raises(EngineError, match="engine 'lava' with method 'prototypes': they run in numpy alone"):
-        run.engine("lava")
+    with pytest.raises(EngineError, match="engine 'torch' with prototypes: want numpy or lava"):
+        run.engine("torch")
 
 
 def test_frozen_features_stay_as_they_were_drawn(tmp_path):
