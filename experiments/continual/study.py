@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
@@ -325,10 +325,10 @@ class Run:
         if not self.method.keeps_logits:
             engine.train(images, mixed.labels, control)
             return
-        assert isinstance(engine, RecallingEngine)
+        recalling = cast(RecallingEngine, engine)  # `engine` saw to it
         former = np.full((2 * step, self.stream.outputs), UNKNOWN)
         former[step:] = self.memory.former_logits(mixed.recalled)
-        logits = engine.train_recalling(images, mixed.labels, former, control)
+        logits = recalling.train_recalling(images, mixed.labels, former, control)
         self.memory.keep_logits(mixed.kept, logits[:step])
 
     def control_at(self, place: int) -> Control:
@@ -404,7 +404,7 @@ class Run:
         if isinstance(self.memory, Prototypes):
             self.memory = engine.prototypes  # type: ignore[attr-defined]
         if _replays(engine):
-            self.memory = engine.memory
+            self.memory = engine.read_memory()
         if self.memory:
             _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
         checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
@@ -455,7 +455,8 @@ class Run:
 
 def _replays(engine: Engine) -> TypeGuard[ReplayingEngine]:
     """Whether the engine holds the memory."""
-    return isinstance(engine, ReplayingEngine) and engine.replay is not None
+    # isinstance of a protocol would read every property, the whole state with them
+    return getattr(engine, "replay", None) is not None
 
 
 def eta_of(text: str, length: int) -> EtaSchedule:

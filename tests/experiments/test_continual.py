@@ -101,11 +101,13 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
         ("lava", "lava", "prototypes", 1),
+        ("lava", "lava", "naive", 20),
     ],
 )
 def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step):
     pytest.importorskip(needs)
-    config = replace(SMALL, method=method, probes=0, network="16FC", step=step)
+    memory = 0 if method == "naive" else SMALL.memory
+    config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
     whole, parts = ("numpy", ()), (engine, (700,))
     runs = [_run(tmp_path / name, config, stops, name) for name, stops in (whole, parts)]
     assert_same_state(runs[0][1], runs[1][1])
@@ -253,7 +255,7 @@ def test_an_engine_that_learns_labels_alone_is_refused(tmp_path, monkeypatch):
             self.closed = True
 
     engine = LabelsAlone()
-    monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words: engine)
+    monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words, **options: engine)
     run = Run.start(replace(SMALL, method="replay-logits"), tmp_path)
     with pytest.raises(EngineError, match="engine 'x' with method 'replay-logits': it learns labels alone"):
         run.engine("x")
