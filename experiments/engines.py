@@ -9,6 +9,7 @@ from typing import Any
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
+from wage_neuro.prototypes import PrototypeEngine, Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import State
 
@@ -79,3 +80,18 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, **optio
         if name != owner:
             raise SettingError(f"{option}={value}: {reason}")
     return engine_class(name)(network, rules, state=state, **given)
+
+
+def make_prototype_engine(
+    name: str, network: Network, rules: Rules, state: State, prototypes: Prototypes
+) -> Engine:
+    """Build what holds prototypes in the place of the last layer, in numpy or, called 'lava', in Lava."""
+    if name == "lava":
+        try:
+            from mappings.lava_prototypes import LavaPrototypeEngine
+        except ImportError as error:
+            raise EngineError(f"engine {name!r}: {error}; it needs {ENGINES[name][2]}") from None
+        return LavaPrototypeEngine(network, rules, state, prototypes)
+    if name not in ("numpy", "compiled"):
+        raise EngineError(f"engine {name!r} with prototypes: want numpy or lava")
+    return PrototypeEngine(network, rules, state, prototypes)

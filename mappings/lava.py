@@ -302,11 +302,10 @@ class LavaEngine(Engine):
         self._graph.ask(lambda: [layer.task_updates.set(np.array([updates])) for layer in self.layers])
         self._state = None
 
-    @property
-    def memory(self) -> Reservoir:
-        """What the memory of the graph holds, through its RefPorts."""
+    def read_memory(self) -> Reservoir:
+        """Return what the memory of the graph holds, through its RefPorts."""
         if not self.replay:
-            raise SettingError("memory: this graph has none; want replay=Replay(...)")
+            raise SettingError("read_memory: this graph has none; want replay=Replay(...)")
         self._look()
         before, (images, labels), memory = (
             self.replay.memory,

@@ -77,7 +77,6 @@ class RecallingEngine(Engine, Protocol):
         """
 
 
-@runtime_checkable
 class ReplayingEngine(Engine, Protocol):
     """An engine that holds the memory too, and recalls from it by itself."""
 
@@ -90,9 +89,8 @@ class ReplayingEngine(Engine, Protocol):
         Returns the (2 n, classes) int64 logits, of new and recalled samples in the order of learning.
         """
 
-    @property
-    def memory(self) -> Reservoir:
-        """What the memory holds now; a copy."""
+    def read_memory(self) -> Reservoir:
+        """Return a copy of what the memory holds now."""
 
 
 @runtime_checkable

@@ -25,12 +25,13 @@ from wage_neuro.random_bits import UPDATE, bits16
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import PREDICT_PART, State, visible_weights
 
-_PART = 64  # samples whose distances are computed at once
 _LAYER = 2**16  # no layer of a network has this number: names the random bits of the prototypes
 _INPUTS, _SYNAPTIC, _ERRORS, _LEARNING, _UPDATES = (
     list(FIELDS).index(name)
     for name in ("inputs", "synaptic_operations", "errors", "learning_operations", "updates")
 )
+PART = 64
+"""Samples whose distances are computed at once."""
 NOWHERE = np.iinfo(np.int64).min
 """Nearness of a class that has no prototype."""
 
@@ -112,11 +113,7 @@ class Prototypes:
         return 2 * products.astype(np.int64) - np.einsum("ij,ij->i", P_carried, P_carried).astype(np.int64)
 
     def learn(self, x: np.ndarray, labels: np.ndarray) -> Learned:
-        """Learn (n, features) codes with their (n,) labels, one after another."""
-        done = [self._learn_part(x[i : i + _PART], labels[i : i + _PART]) for i in range(0, len(x), _PART)]
-        return Learned(sum(d.errors for d in done), sum(d.changed for d in done))
-
-    def _learn_part(self, x: np.ndarray, labels: np.ndarray) -> Learned:
+        """Learn (n, features) codes with their (n,) labels, one after another; n best up to `PART`."""
         # all distances at once, and again those to the few prototypes that change on the way
         near = np.full((len(x), min(len(self.labels), self.count + len(x))), NOWHERE)
         near[:, : self.count] = self.nearness(x)
@@ -166,6 +163,32 @@ class Prototypes:
         return logits
 
 
+def answer_and_learn(
+    prototypes: Prototypes, x: np.ndarray, labels: np.ndarray, classes: int, counts: np.ndarray | None = None
+) -> np.ndarray:
+    """Answer samples, then learn those that have a label.
+
+    Parameters
+    ----------
+    x, labels : (n, features), (n,) codes and labels, -1 where a sample is only asked
+    counts : (fields,) to add the activity to; see `wage_neuro.activity`
+
+    Returns
+    -------
+    (n, classes) int64 logits from before anything was learned.
+    """
+    logits, learns = prototypes.logits(x, classes), labels >= 0
+    active = np.count_nonzero(x)
+    if counts is not None:
+        counts[[_INPUTS, _SYNAPTIC]] += active, active * prototypes.count
+    if learns.any():
+        learned = prototypes.learn(x[learns], labels[learns])
+        if counts is not None:
+            meetings = np.count_nonzero(x[learns])
+            counts[[_ERRORS, _LEARNING, _UPDATES]] += learned.errors, meetings, learned.changed
+    return logits
+
+
 class PrototypeEngine:
     """Prototypes on what the fixed layers below the last make of an image; see `wage_neuro.engine.Engine`.
 
@@ -189,20 +212,25 @@ class PrototypeEngine:
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn samples one after another; `control` says nothing, as a prototype has a step size of its own.
 
-        Returns the (n, classes) logits that they had before the first of them was learned.
+        Returns the (n, classes) logits that they had before the first of their `PART` was learned.
         """
         self.network.check_labels(labels, len(images))
-        x = self.features(images)
-        logits = self._answer(x)
-        learned = self.prototypes.learn(x, labels)
-        if self._watch.every:
-            row = self._watch.counts[-1]
-            row[[_ERRORS, _LEARNING, _UPDATES]] += learned.errors, np.count_nonzero(x), learned.changed
-        return logits
+        x, counts = self.features(images), self._counts
+        parts = [slice(i, i + PART) for i in range(0, len(x), PART)]
+        classes = self.network.classes
+        return np.concatenate(
+            [answer_and_learn(self.prototypes, x[p], labels[p], classes, counts) for p in parts]
+        )
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) int64 logits: minus squared distances, but for what the classes share."""
-        return self._answer(self.features(images))
+        asked = np.full(len(images), -1)
+        x, classes = self.features(images), self.network.classes
+        return answer_and_learn(self.prototypes, x, asked, classes, self._counts)
+
+    @property
+    def _counts(self) -> np.ndarray | None:
+        return self._watch.counts[-1] if self._watch.every else None
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """(n, features) codes of (n, ...) uint8 images."""
@@ -217,12 +245,6 @@ class PrototypeEngine:
             parts.append(a.reshape(len(a), -1))
         self._watch.samples += n if self._watch.every else 0
         return np.concatenate(parts)
-
-    def _answer(self, x: np.ndarray) -> np.ndarray:
-        if self._watch.every:
-            active = np.count_nonzero(x)
-            self._watch.counts[-1, [_INPUTS, _SYNAPTIC]] += active, active * self.prototypes.count
-        return self.prototypes.logits(x, self.network.classes)
 
     def watch(self, every: int) -> None:
         """Count everything, or nothing if 0: there are no batches of which some could be counted."""

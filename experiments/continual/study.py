@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
 from experiments import run_folder
 from experiments.augment import Augment
 from experiments.continual import metrics
-from experiments.engines import holds_memory, make_engine
+from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
@@ -31,14 +31,13 @@ from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
-from wage_neuro.prototypes import PrototypeEngine, Prototypes
+from wage_neuro.prototypes import Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
 
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
 PROBE_IMAGES = 100  # of each task's test images
-PROTOTYPE_ENGINES = ("numpy", "compiled")  # the fastest there is by default; prototypes are numpy in both
 WATCH_EVERY = 101  # update steps; odd, so that new and recalled samples are both counted
 Kept = Reservoir | Prototypes
 """What a method may hold beside the network; it is saved with the run."""
@@ -300,9 +299,7 @@ class Run:
     def engine(self, name: str) -> Engine:
         """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
         if isinstance(self.memory, Prototypes):
-            if name not in PROTOTYPE_ENGINES:
-                raise EngineError(f"engine {name!r} with method 'prototypes': they run in numpy alone")
-            return PrototypeEngine(self.network, self.config.rules, self.saved.state, self.memory)
+            return make_prototype_engine(name, self.network, self.config.rules, self.saved.state, self.memory)
         replay = None
         if self.memory and holds_memory(name):
             replay = Replay(self.memory, self.config.step, self._augmented)
@@ -381,10 +378,10 @@ class Run:
         if not self.method.keeps_logits:
             engine.train(images, mixed.labels, control)
             return
-        assert isinstance(engine, RecallingEngine)
+        recalling = cast(RecallingEngine, engine)  # `engine` saw to it
         former = np.full((2 * step, self.stream.outputs), UNKNOWN)
         former[step:] = self.memory.former_logits(mixed.recalled)
-        logits = engine.train_recalling(images, mixed.labels, former, control)
+        logits = recalling.train_recalling(images, mixed.labels, former, control)
         self.memory.keep_logits(mixed.kept, logits[:step])
 
     def control_at(self, place: int) -> Control:
@@ -457,8 +454,10 @@ class Run:
             "data_sha256": self._checksums,
         }
         self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        if isinstance(self.memory, Prototypes):
+            self.memory = engine.prototypes  # type: ignore[attr-defined]
         if _replays(engine):
-            self.memory = engine.memory
+            self.memory = engine.read_memory()
         if self.memory:
             _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
         checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
@@ -515,7 +514,8 @@ class Run:
 
 def _replays(engine: Engine) -> TypeGuard[ReplayingEngine]:
     """Whether the engine holds the memory."""
-    return isinstance(engine, ReplayingEngine) and engine.replay is not None
+    # isinstance of a protocol would read every property, the whole state with them
+    return getattr(engine, "replay", None) is not None
 
 
 def eta_of(text: str, length: int) -> EtaSchedule:

@@ -47,7 +47,7 @@ def both(size, step, rules, samples, cuts, control=2, **options):
             activity = engine.activity()
             engine.predict(x[:3])  # is not remembered
             engine.activity()
-        ends = engine.state, engine.memory, activity
+        ends = engine.state, engine.read_memory(), activity
     return (oracle, memory, expected), (*ends, found)
 
 
@@ -88,7 +88,7 @@ def test_a_resumed_graph_goes_on_with_its_memory(sparse_images, assert_same_stat
         replay = Replay(kept, 1, shifted)
         with LavaEngine(NETWORK, ONE, SEED, state=state, replay=replay) as engine:
             engine.train_new(images[part], labels[part], 2)
-            state, kept = engine.state, engine.memory
+            state, kept = engine.state, engine.read_memory()
     assert_same_state(oracle.state, state)
     assert_same_arrays(memory.images, kept.images, "memory")
 
@@ -116,12 +116,12 @@ def test_what_a_memory_in_the_graph_refuses(sparse_images):
             engine.train(images[:8], labels[:8], 0)
         with pytest.raises(SettingError, match="6 new samples, 6 labels: want a multiple of 4"):
             engine.train_new(images[:6], labels[:6], 0)
-        assert engine.memory.seen == 0
+        assert engine.read_memory().seen == 0
     with LavaEngine(NETWORK, rules) as engine:
         with pytest.raises(SettingError, match="train_new without a memory"):
             engine.train_new(images[:8], labels[:8], 0)
         with pytest.raises(SettingError, match="this graph has none"):
-            _ = engine.memory
+            engine.read_memory()
     other = Reservoir.empty(3, (4,), CLASSES, SEED)
     with pytest.raises(SettingError, match=r"a memory of images \(4,\): want \(6, 5, 1\)"):
         LavaEngine(NETWORK, rules, replay=Replay(other, 4, shifted))
@@ -157,7 +157,7 @@ def test_a_memory_keeps_logits_too(step, rules, lanes, sparse_images, assert_sam
             engine.train_new(images[part][:8], labels[part][:8], 2)
             engine.predict(images[:9])  # leaves no logits behind
             engine.train_new(images[part][8:], labels[part][8:], 2)
-            state, replayed = engine.state, engine.memory
+            state, replayed = engine.state, engine.read_memory()
     assert_same_state(oracle.state, state)
     for name, array in memory.arrays.items():
         assert_same_arrays(array, replayed.arrays[name], name)

@@ -114,6 +114,10 @@ def test_a_continual_learner_without_a_memory(wage_neuro, tmp_path):
         assert ended.err == (
             "wage-neuro: map of a continual run: want its folder, and no --data: it has its own\n"
         )
+    assert wage_neuro(*LEARNER[:-1], "p", "--method", "prototypes").code == 0
+    ended = wage_neuro("map", "p")
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "map of prototypes: their number changes as they learn" in ended.err
     ended = wage_neuro(*LEARNER[:-1], "other", "--cost", "loihi9")
     assert (ended.code, (tmp_path / "other").exists()) == (1, False)
 

@@ -101,11 +101,14 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
         ("lava", "lava", "replay", 20),
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
+        ("lava", "lava", "prototypes", 1),
+        ("lava", "lava", "naive", 20),
     ],
 )
 def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step):
     pytest.importorskip(needs)
-    config = replace(SMALL, method=method, probes=0, network="16FC", step=step)
+    memory = 0 if method == "naive" else SMALL.memory
+    config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
     whole, parts = ("numpy", ()), (engine, (700,))
     runs = [_run(tmp_path / name, config, stops, name) for name, stops in (whole, parts)]
     assert_same_state(runs[0][1], runs[1][1])
@@ -132,8 +135,8 @@ def test_prototypes_need_no_replay(tmp_path):
     assert head["prototypes"] == run.memory.count <= 150
     assert head["samples_learned"] == head["samples"] == 1437
     assert head["memory_bytes"] == 150 * (64 + 2 + 4 + 8)
-    with pytest.raises(EngineError, match="engine 'lava' with method 'prototypes': they run in numpy alone"):
-        run.engine("lava")
+    with pytest.raises(EngineError, match="engine 'torch' with prototypes: want numpy or lava"):
+        run.engine("torch")
 
 
 def test_frozen_features_stay_as_they_were_drawn(tmp_path):
@@ -271,7 +274,7 @@ def test_an_engine_that_learns_labels_alone_is_refused(tmp_path, monkeypatch):
             self.closed = True
 
     engine = LabelsAlone()
-    monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words: engine)
+    monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words, **options: engine)
     run = Run.start(replace(SMALL, method="replay-logits"), tmp_path)
     with pytest.raises(EngineError, match="engine 'x' with method 'replay-logits': it learns labels alone"):
         run.engine("x")

@@ -7,7 +7,7 @@ import pytest
 
 from wage_neuro import Dense, Network, Rules, initial_state
 from wage_neuro.errors import DataError, SettingError
-from wage_neuro.prototypes import _LAYER, NOWHERE, PrototypeEngine, Prototypes
+from wage_neuro.prototypes import _LAYER, NOWHERE, PART, PrototypeEngine, Prototypes
 from wage_neuro.random_bits import UPDATE, bits16
 
 D, CLASSES, SEED = 12, 4, 7
@@ -128,7 +128,9 @@ def test_engine_answers_and_counts():
     with PrototypeEngine(network, Rules(1, "held"), state, prototypes) as engine:
         assert (engine.predict(images) == NOWHERE).all()
         engine.watch(1)
-        assert (engine.train(images, labels, 3) == NOWHERE).all()
+        answers = engine.train(images, labels, 3)
+        assert (answers[:PART] == NOWHERE).all()
+        assert (answers[PART:] > NOWHERE).all()
         activity = engine.activity()
         assert activity.samples == 90
         assert activity.a_sample("updates")[0] == 0 < activity.a_sample("updates")[1]
