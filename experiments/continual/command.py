@@ -96,6 +96,15 @@ def continual(
             show_default=False,
         ),
     ] = None,
+    task_images: Annotated[
+        int | None,
+        typer.Option(
+            help="Training images of each task, for long streams.  [default: all]", show_default=False
+        ),
+    ] = None,
+    test_images: Annotated[
+        int | None, typer.Option(help="Test images of each task.  [default: all]", show_default=False)
+    ] = None,
     step: Annotated[
         int, typer.Option(help="New samples learned together, with as many recalled; 1: one at a time.")
     ] = _DEFAULT.step,
@@ -154,6 +163,7 @@ def continual(
         config = Config(
             stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
             probes, loss, margin_of(margin), update, hold, augment, metaplasticity, consolidation, boundaries,
+            task_images, test_images,
         )  # fmt: skip
         numbers = list(range(first_seed, first_seed + seeds))
         folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")

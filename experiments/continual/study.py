@@ -93,6 +93,7 @@ class Config:
     probes : times in each task that the accuracy is measured on a few test images of the tasks so far
     metaplasticity, consolidation : see `Rules`; consolidation needs task boundaries
     boundaries : the learner is told where a task ends; else it gets samples and labels alone
+    task_images, test_images : of each task, evenly spaced; None takes all
     """
 
     stream: str = "split-mnist"
@@ -116,6 +117,8 @@ class Config:
     metaplasticity: int = 0
     consolidation: int = 0
     boundaries: bool = False
+    task_images: int | None = None
+    test_images: int | None = None
 
     def __post_init__(self) -> None:
         eta_of(self.eta, 100)
@@ -483,7 +486,8 @@ def eta_of(text: str, length: int) -> EtaSchedule:
 
 def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]:
     """Build the tasks of a run's stream."""
-    return tasks_of(config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir)
+    tasks = tasks_of(config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir)
+    return tuple(task.fewer(config.task_images, config.test_images) for task in tasks)
 
 
 def stream_of(config: Config, tasks: tuple[Task, ...]) -> Stream:
