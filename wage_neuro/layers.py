@@ -502,12 +502,10 @@ def update(
     dtype = np.promote_types(carrier((step_max + 1) << 16), G.dtype).type
     shift = exponent - log2_eta - 16
 
-    def move(S: np.ndarray, G: np.ndarray, r: np.ndarray, held: np.ndarray | None) -> np.ndarray:
-        out = np.empty(S.shape, S.dtype)
+    def move(out: np.ndarray, S: np.ndarray, G: np.ndarray, r: np.ndarray, held: np.ndarray | None) -> None:
         h = _damping(layer, S, G, rules, held) if damps else None
         steps = None if held is None else held[1]
         kernels.stochastic_update(out, S, G, r, shift, bound, step_max, dtype, h, steps)
-        return out
 
     rows = np.flatnonzero(G.any(axis=1))
     if not len(rows):
@@ -516,7 +514,9 @@ def update(
         r = _update_bits(layer, seed, step, 0, layer.n_weights).reshape(G.shape)[rows]
         new = S.copy().reshape(G.shape)
         held = None if importance is None else importance.reshape(2, *G.shape)[:, rows]
-        new[rows] = move(new[rows], G[rows], r, held)
+        changed = np.empty(r.shape, S.dtype)
+        move(changed, new[rows], G[rows], r, held)
+        new[rows] = changed
         if importance is not None:
             importance.reshape(2, *G.shape)[:, rows] = held
         return new.reshape(S.shape)
@@ -525,7 +525,7 @@ def update(
     def work(part: slice) -> None:
         r = _update_bits(layer, seed, step, part.start, part.stop - part.start)
         held = None if importance is None else importance.reshape(2, -1)[:, part]
-        new[part] = move(flat_S[part], flat_G[part], r, held)
+        move(new[part], flat_S[part], flat_G[part], r, held)
 
     kernels.each_part(work, layer.n_weights, _update_part(layer))
     return new.reshape(S.shape)

@@ -440,7 +440,7 @@ class Run:
             "engine": engine_name,
             "network": str(self.network),
             "weights": self.network.n_weights,
-            "memory_bytes": self.memory.bytes if self.memory else 0,
+            "memory_bytes": self._memory_bytes,
             "samples": len(self.stream),
             "task_samples": np.diff((0, *self.stream.ends)).tolist(),
             "samples_learned": recalled * len(self.stream),
@@ -454,6 +454,12 @@ class Run:
         }
         rows = [("accuracy", row) for row in progress.rows] + [("probe", row) for row in progress.probes]
         return [head, *({"kind": kind, "seed": config.seed, **row} for kind, row in rows)]
+
+    @property
+    def _memory_bytes(self) -> int:
+        """Bytes beside the network: samples, and importance with the steps it is made of."""
+        importance = self.saved.state.importance or ()
+        return (self.memory.bytes if self.memory else 0) + sum(held.nbytes for held in importance)
 
     @property
     def _boundaries(self) -> str:

@@ -228,6 +228,8 @@ def test_weights_that_are_held_on_to_forget_less(tmp_path):
         run, state = _run(tmp_path / method, replace(config, method=method, **changes), engine="compiled")
         found[method] = run.summary()
         assert (state.importance is not None) == (method == "consolidation")
+        importance = 4 * run.network.n_weights if method == "consolidation" else 0
+        assert run.record("x")[0]["memory_bytes"] == importance
         assert run.record("x")[0]["task boundaries"] == ("told" if changes.get("boundaries") else "not told")
     naive, metaplastic, consolidation = found.values()
     assert naive["ACC"] + 3 < metaplastic["ACC"] < consolidation["ACC"] - 3
