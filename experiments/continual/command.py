@@ -75,7 +75,7 @@ def continual(
         int | None,
         typer.Option(
             help="Bits by which a large stored weight is less likely to step back towards 0, 0 to 16."
-            "  [default: 2 with `metaplastic`, else 0]",
+            f"  [default: {METHODS['metaplastic'].metaplasticity} with `metaplastic`, else 0]",
             show_default=False,
         ),
     ] = None,
@@ -83,7 +83,7 @@ def continual(
         int | None,
         typer.Option(
             help="Largest importance of a synapse, the bits by which it is less likely to step, 0 to 15."
-            "  [default: 6 with `consolidation`, else 0]",
+            f"  [default: {METHODS['consolidation'].consolidation} with `consolidation`, else 0]",
             show_default=False,
         ),
     ] = None,

@@ -72,7 +72,7 @@ METHODS = {
     "features-replay": Method("the same with a memory", recalls=True, frozen=True),
     "metaplastic": Method("the larger a stored weight, the less it moves back towards 0", metaplasticity=2),
     "consolidation": Method(
-        "synapses that moved much in a task move less after it; needs task boundaries", consolidation=6
+        "synapses that moved much in a task move less after it; needs task boundaries", consolidation=7
     ),
 }
 

@@ -228,6 +228,8 @@ def test_weights_that_are_held_on_to_forget_less(tmp_path):
         run, state = _run(tmp_path / method, replace(config, method=method, **changes), engine="compiled")
         found[method] = run.summary()
         assert (state.importance is not None) == (method == "consolidation")
+        labels = {"naive": "naive", "metaplastic": "metaplastic 1", "consolidation": "consolidation 6"}
+        assert records.record_of(run.record("x")).method == labels[method]
         importance = 4 * run.network.n_weights if method == "consolidation" else 0
         assert run.record("x")[0]["memory_bytes"] == importance
         assert run.record("x")[0]["task boundaries"] == ("told" if changes.get("boundaries") else "not told")
@@ -325,7 +327,7 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--test-images", 999), "test_images=999: want 1.."),
         (
             ("split-digits", "--method", "consolidation", "--no-boundaries"),
-            "consolidation=6 on a stream without task boundaries: it acts where a task ends, so want",
+            "consolidation=7 on a stream without task boundaries: it acts where a task ends, so want",
         ),
         (
             ("split-digits", "--method", "consolidation", "--consolidation", 0),
