@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -360,6 +360,16 @@ def test_a_resumed_run_keeps_its_settings(wage_neuro, tmp_path):
     ended = wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r")
     assert ended.code == 1
     assert "holds a run already" in ended.err
+
+
+def test_settings_of_a_run_of_before_there_were_so_many():
+    values = asdict(SMALL)
+    for name in ("metaplasticity", "consolidation", "boundaries", "task_images", "test_images"):
+        del values[name]
+    assert Config.from_json(values) == SMALL
+    for wrong in ({**values, "magic": 1}, {"seed": 3}):
+        with pytest.raises(CheckpointError, match="run settings"):
+            Config.from_json(wrong)
 
 
 def test_damaged_runs_are_refused(tmp_path):
