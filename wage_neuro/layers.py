@@ -551,8 +551,8 @@ def no_importance(layer: Layer, rules: Rules) -> np.ndarray | None:
 def consolidate(importance: np.ndarray, samples: int, rules: Rules) -> np.ndarray:
     """Raise the importance of the synapses that moved most over `samples` updates, and count anew.
 
-    A synapse that moved in every update gets `rules.consolidation` bits, in half of them one bit less, and so
-    on; no importance falls. The steps of a synapse are drawn in proportion to its gradient, so they count the
+    A synapse that would have moved in every update, had it not been held, gets `rules.consolidation` bits, in
+    half of them one bit less, and so on; no importance falls. The steps of a synapse are drawn in proportion to its gradient, so they count the
     gradient's size: the diagonal of the Fisher information by its first moment instead of its second.
 
     Source: elastic weight consolidation, Kirkpatrick et al., arXiv:1612.00796.
@@ -563,7 +563,7 @@ def consolidate(importance: np.ndarray, samples: int, rules: Rules) -> np.ndarra
     """
     bits, steps = importance.astype(np.int64)
     length = np.frexp(steps)[1]  # bit_length
-    reached = np.where(steps > 0, length + rules.consolidation - samples.bit_length(), 0)
+    reached = np.where(steps > 0, length + bits + rules.consolidation - samples.bit_length(), 0)
     new = np.zeros_like(importance)
     new[0] = np.maximum(bits, np.clip(reached, 0, rules.consolidation))
     return new
