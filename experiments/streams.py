@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -65,6 +65,25 @@ class Task:
         """Return the images and outputs that the task is tested on, or the first `most` of them."""
         index = self.test[:most]
         return self._see(self.data.test_images[index]), self._output_of[self.data.test_labels[index]]
+
+    def fewer(self, train: int | None, test: int | None) -> Task:
+        """Keep so many images, evenly spaced in the order of the data; None keeps all.
+
+        Raises
+        ------
+        SettingError
+            If a number is below 1 or above what there is.
+        """
+        return replace(
+            self, train=self._spaced("task", self.train, train), test=self._spaced("test", self.test, test)
+        )
+
+    def _spaced(self, part: str, index: np.ndarray, number: int | None) -> np.ndarray:
+        if number is None:
+            return index
+        if not 1 <= number <= len(index):
+            raise SettingError(f"{part}_images={number}: want 1..{len(index)}, task {self.name} has no more")
+        return index[np.arange(number) * len(index) // number]
 
     def _see(self, images: np.ndarray) -> np.ndarray:
         if self.pixels is None:

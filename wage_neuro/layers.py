@@ -543,12 +543,10 @@ def update(
     dtype = np.promote_types(carrier((step_max + 1) << 16), G.dtype).type
     shift = exponent - log2_eta - 16
 
-    def move(S: np.ndarray, G: np.ndarray, r: np.ndarray, held: np.ndarray | None) -> np.ndarray:
-        out = np.empty(S.shape, S.dtype)
+    def move(out: np.ndarray, S: np.ndarray, G: np.ndarray, r: np.ndarray, held: np.ndarray | None) -> None:
         h = _damping(layer, S, G, rules, held) if damps else None
         steps = None if held is None else held[1]
         kernels.stochastic_update(out, S, G, r, shift, bound, step_max, dtype, h, steps)
-        return out
 
     rows = np.flatnonzero(G.any(axis=1))
     if not len(rows):
@@ -557,7 +555,9 @@ def update(
         r = _update_bits(layer, seed, step, 0, layer.n_weights).reshape(G.shape)[rows]
         new = S.copy().reshape(G.shape)
         held = None if importance is None else importance.reshape(2, *G.shape)[:, rows]
-        new[rows] = move(new[rows], G[rows], r, held)
+        changed = np.empty(r.shape, S.dtype)
+        move(changed, new[rows], G[rows], r, held)
+        new[rows] = changed
         if importance is not None:
             importance.reshape(2, *G.shape)[:, rows] = held
         return new.reshape(S.shape)
@@ -566,7 +566,7 @@ def update(
     def work(part: slice) -> None:
         r = _update_bits(layer, seed, step, part.start, part.stop - part.start)
         held = None if importance is None else importance.reshape(2, -1)[:, part]
-        new[part] = move(flat_S[part], flat_G[part], r, held)
+        move(new[part], flat_S[part], flat_G[part], r, held)
 
     kernels.each_part(work, layer.n_weights, _update_part(layer))
     return new.reshape(S.shape)
@@ -592,9 +592,10 @@ def no_importance(layer: Layer, rules: Rules) -> np.ndarray | None:
 def consolidate(importance: np.ndarray, samples: int, rules: Rules) -> np.ndarray:
     """Raise the importance of the synapses that moved most over `samples` updates, and count anew.
 
-    A synapse that moved in every update gets `rules.consolidation` bits, in half of them one bit less, and so
-    on; no importance falls. The steps of a synapse are drawn in proportion to its gradient, so they count the
-    gradient's size: the diagonal of the Fisher information by its first moment instead of its second.
+    A synapse that would have moved in every update, had it not been held, gets `rules.consolidation` bits, in
+    half of them one bit less, and so on; no importance falls. The steps of a synapse are drawn in proportion to
+    its gradient, so they count the gradient's size: the diagonal of the Fisher information by its first moment
+    instead of its second.
 
     Source: elastic weight consolidation, Kirkpatrick et al., arXiv:1612.00796.
 
@@ -604,7 +605,7 @@ def consolidate(importance: np.ndarray, samples: int, rules: Rules) -> np.ndarra
     """
     bits, steps = importance.astype(np.int64)
     length = np.frexp(steps)[1]  # bit_length
-    reached = np.where(steps > 0, length + rules.consolidation - samples.bit_length(), 0)
+    reached = np.where(steps > 0, length + bits + rules.consolidation - samples.bit_length(), 0)
     new = np.zeros_like(importance)
     new[0] = np.maximum(bits, np.clip(reached, 0, rules.consolidation))
     return new

@@ -86,7 +86,7 @@ def continual(
         int | None,
         typer.Option(
             help="Bits by which a large stored weight is less likely to step back towards 0, 0 to 16."
-            "  [default: 2 with `metaplastic`, else 0]",
+            f"  [default: {METHODS['metaplastic'].metaplasticity} with `metaplastic`, else 0]",
             show_default=False,
         ),
     ] = None,
@@ -94,7 +94,7 @@ def continual(
         int | None,
         typer.Option(
             help="Largest importance of a synapse, the bits by which it is less likely to step, 0 to 15."
-            "  [default: 6 with `consolidation`, else 0]",
+            f"  [default: {METHODS['consolidation'].consolidation} with `consolidation`, else 0]",
             show_default=False,
         ),
     ] = None,
@@ -106,6 +106,15 @@ def continual(
             "  [default: tell it where it consolidates]",
             show_default=False,
         ),
+    ] = None,
+    task_images: Annotated[
+        int | None,
+        typer.Option(
+            help="Training images of each task, for long streams.  [default: all]", show_default=False
+        ),
+    ] = None,
+    test_images: Annotated[
+        int | None, typer.Option(help="Test images of each task.  [default: all]", show_default=False)
     ] = None,
     step: Annotated[
         int, typer.Option(help="New samples learned together, with as many recalled; 1: one at a time.")
@@ -174,7 +183,7 @@ def continual(
         config = Config(
             stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
             probes, loss, margin_of(margin), update, hold, augment, new_shift, metaplasticity, consolidation,
-            boundaries,
+            boundaries, task_images, test_images,
         )  # fmt: skip
         numbers = list(range(first_seed, first_seed + seeds))
         folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")

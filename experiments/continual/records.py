@@ -49,9 +49,14 @@ class Record:
     def method(self) -> str:
         """The method, its memory if it has one, and the bits by which it holds on to weights."""
         config = self.runs[0]["config"]
-        method = config["method"] + (f" {config['memory']:,}" if config["memory"] else "")
-        held = [f"{name} {config[name]}" for name in ("metaplasticity", "consolidation") if config.get(name)]
-        return ", ".join([method, *held])
+        words = [config["method"] + (f" {config['memory']:,}" if config["memory"] else "")]
+        for name, method in (("metaplasticity", "metaplastic"), ("consolidation", "consolidation")):
+            bits = config.get(name)  # records of before it was a setting have none
+            if bits and config["method"] == method:
+                words[0] += f" {bits}"
+            elif bits:
+                words.append(f"{name} {bits}")
+        return ", ".join(words)
 
     @property
     def so_far(self) -> np.ndarray:

@@ -88,7 +88,7 @@ METHODS = {
     ),
     "metaplastic": Method("the larger a stored weight, the less it moves back towards 0", metaplasticity=2),
     "consolidation": Method(
-        "synapses that moved much in a task move less after it; needs task boundaries", consolidation=6
+        "synapses that moved much in a task move less after it; needs task boundaries", consolidation=7
     ),
 }
 
@@ -110,6 +110,7 @@ class Config:
     probes : times in each task that the accuracy is measured on a few test images of the tasks so far
     metaplasticity, consolidation : see `Rules`; consolidation needs task boundaries
     boundaries : the learner is told where a task ends; else it gets samples and labels alone
+    task_images, test_images : of each task, evenly spaced; None takes all
     """
 
     stream: str = "split-mnist"
@@ -134,6 +135,8 @@ class Config:
     metaplasticity: int = 0
     consolidation: int = 0
     boundaries: bool = False
+    task_images: int | None = None
+    test_images: int | None = None
 
     def __post_init__(self) -> None:
         eta_of(self.eta, 100)
@@ -480,7 +483,7 @@ class Run:
             "engine": engine_name,
             "network": str(self.network),
             "weights": self.network.n_weights,
-            "memory_bytes": self.memory.bytes if self.memory else 0,
+            "memory_bytes": self._memory_bytes,
             **({"prototypes": self.memory.count} if isinstance(self.memory, Prototypes) else {}),
             "samples": len(self.stream),
             "task_samples": np.diff((0, *self.stream.ends)).tolist(),
@@ -495,6 +498,12 @@ class Run:
         }
         rows = [("accuracy", row) for row in progress.rows] + [("probe", row) for row in progress.probes]
         return [head, *({"kind": kind, "seed": config.seed, **row} for kind, row in rows)]
+
+    @property
+    def _memory_bytes(self) -> int:
+        """Bytes beside the network: samples, and importance with the steps it is made of."""
+        importance = self.saved.state.importance or ()
+        return (self.memory.bytes if self.memory else 0) + sum(held.nbytes for held in importance)
 
     @property
     def _boundaries(self) -> str:
@@ -533,7 +542,8 @@ def eta_of(text: str, length: int) -> EtaSchedule:
 
 def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]:
     """Build the tasks of a run's stream."""
-    return tasks_of(config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir)
+    tasks = tasks_of(config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir)
+    return tuple(task.fewer(config.task_images, config.test_images) for task in tasks)
 
 
 def stream_of(config: Config, tasks: tuple[Task, ...]) -> Stream:

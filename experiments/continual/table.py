@@ -21,6 +21,7 @@ FLOAT = {
     ("split-fmnist", "class", "joint", 0): "84.4",
     ("permuted-mnist", "domain", "naive", 0): "74.6",
     ("permuted-mnist", "domain", "replay", 2000): "95.2",
+    ("permuted-mnist", "domain", "consolidation", 0): "93.2 (EWC)",
     ("permuted-mnist", "domain", "joint", 0): "96.5",
 }
 """ACC, %, of 784-400-400-10 in float32 by plain SGD: one pass, batch 10 new + 10 recalled, no augmentation,
@@ -41,10 +42,15 @@ def _row(record: Record) -> str:
     head, config = record.runs[0], record.runs[0]["config"]
     augment = f", {config['augment']}" if config["augment"] != "none" else ""
     forgotten = record.mean_and_spread("forgetting") if "forgetting" in head else ""
-    float_acc = FLOAT.get(tuple(config[name] for name in ("stream", "scenario", "method", "memory")), "")
+    whole = config["tasks"] is None and config.get("task_images") is None
+    key = tuple(config[name] for name in ("stream", "scenario", "method", "memory"))
+    float_acc = FLOAT.get(key, "") if whole else ""
+    stream = f"{config['stream']}, {config['scenario']}"
+    if not whole:
+        stream += f", {len(head['tasks'])} tasks of {head['task_samples'][0]:,}"
     changed, learned = (sum(run[k] for run in record.runs) for k in ("weight_updates", "samples_learned"))
     return (
-        f"| {config['stream']}, {config['scenario']} | {record.method}{augment} | {len(record.runs)}"
+        f"| {stream} | {record.method}{augment} | {len(record.runs)}"
         f" | **{record.mean_and_spread('ACC')}** | {forgotten} | {float_acc}"
         f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed / learned:,.0f} |"
     )

@@ -29,7 +29,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2)
     seeds = f"{head['config']['seeds']} seeds" if head["config"]["seeds"] > 1 else "1 seed"
     axes.set(
-        title=f"{head['from']} to {head['config']['data']}: {head['network']}, all integers, {seeds}",
+        title=f"{head['from']} to {head['config']['data']}: {_name(head)}, all integers, {seeds}",
         xlabel="examples of each class",
         ylabel=f"{head['measured_on']} accuracy (%)",
         xscale="log",
@@ -53,13 +53,17 @@ def transfer_table(folder: Path) -> str:
     lines = [f"| from, to | network | start | {heads} |", "|---|---|---|" + "---|" * len(shots)]
     for rows in found:
         head = rows[0]
-        name = head["network"].replace("-F-", "-").removeprefix("F-")
         for learner in LEARNERS:
             cells = " | ".join(mean_and_spread(accuracies(rows, learner, shot)) for shot in shots)
             lines.append(
-                f"| {head['from']}, {head['config']['data']} | {name} | {LABELS[learner]} | {cells} |"
+                f"| {head['from']}, {head['config']['data']} | {_name(head)} | {LABELS[learner]} | {cells} |"
             )
     return "\n".join(lines)
+
+
+def _name(head: dict[str, Any]) -> str:
+    """The network without its flattening, which follows from the rest."""
+    return head["network"].replace("-F-", "-").removeprefix("F-")
 
 
 def mean_and_spread(values: list[float]) -> str:

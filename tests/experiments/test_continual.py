@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -115,6 +115,44 @@ def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step)
     assert _without_time(runs[0][0].record("x")) == _without_time(runs[1][0].record("x"))
 
 
+def test_few_images_of_each_task(tmp_path):
+    config = replace(
+        SMALL, stream="permuted-digits", scenario="domain", tasks=12, task_images=30, test_images=20
+    )
+    run, _ = _run(tmp_path / "run", config)
+    assert [len(task.train) for task in run.tasks] == [30] * 12
+    assert len(run.stream) == 360
+    assert {len(task.test_samples()[0]) for task in run.tasks} == {20}
+    head, *rows = run.record("numpy")
+    (tmp_path / "continual").mkdir()
+    records.write(tmp_path / "continual" / "x.jsonl", [head, *rows])
+    assert "| permuted-digits, domain, 12 tasks of 30 | replay 40 |" in continual_table(tmp_path)
+
+
+def test_weights_that_are_held_on_to_forget_less(tmp_path):
+    pytest.importorskip("numba", reason="the numpy engine takes minutes")
+    config = Config(
+        "permuted-digits", "domain", 5, "naive", 0, "64FC", eta="2", seed=3, passes=2, probes=0
+    )  # fmt: skip
+    found = {}
+    for method, changes in (
+        ("naive", {}),
+        ("metaplastic", {"metaplasticity": 1}),
+        ("consolidation", {"consolidation": 6, "boundaries": True}),
+    ):
+        run, state = _run(tmp_path / method, replace(config, method=method, **changes), engine="compiled")
+        found[method] = run.summary()
+        assert (state.importance is not None) == (method == "consolidation")
+        labels = {"naive": "naive", "metaplastic": "metaplastic 1", "consolidation": "consolidation 6"}
+        assert records.record_of(run.record("x")).method == labels[method]
+        importance = 4 * run.network.n_weights if method == "consolidation" else 0
+        assert run.record("x")[0]["memory_bytes"] == importance
+        assert run.record("x")[0]["task boundaries"] == ("told" if changes.get("boundaries") else "not told")
+    naive, metaplastic, consolidation = found.values()
+    assert naive["ACC"] + 3 < metaplastic["ACC"] < consolidation["ACC"] - 3
+    assert naive["forgetting"] - 5 > metaplastic["forgetting"] > consolidation["forgetting"] + 5
+
+
 def test_replay_forgets_less_than_naive_and_joint_least(tmp_path):
     config = replace(SMALL, network="64FC", memory=200, passes=3, eta="4")
     found = {}
@@ -212,9 +250,11 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--eta", "8, 2@500"), "want a whole percentage of the stream"),
         (("split-digits", "--seeds", 0), "seeds=0: want 1 or more"),
         (("split-digits", "--probes", -1), "probes=-1: want 0 or more"),
+        (("permuted-digits", "--task-images", 0), "task_images=0: want 1..1437, task permuted 0 has no more"),
+        (("split-digits", "--test-images", 999), "test_images=999: want 1.."),
         (
             ("split-digits", "--method", "consolidation", "--no-boundaries"),
-            "consolidation=6 on a stream without task boundaries: it acts where a task ends, so want",
+            "consolidation=7 on a stream without task boundaries: it acts where a task ends, so want",
         ),
         (
             ("split-digits", "--method", "consolidation", "--consolidation", 0),
@@ -248,6 +288,16 @@ def test_a_resumed_run_keeps_its_settings(wage_neuro, tmp_path):
     ended = wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r")
     assert ended.code == 1
     assert "holds a run already" in ended.err
+
+
+def test_settings_of_a_run_of_before_there_were_so_many():
+    values = asdict(SMALL)
+    for name in ("metaplasticity", "consolidation", "boundaries", "task_images", "test_images"):
+        del values[name]
+    assert Config.from_json(values) == SMALL
+    for wrong in ({**values, "magic": 1}, {"seed": 3}):
+        with pytest.raises(CheckpointError, match="run settings"):
+            Config.from_json(wrong)
 
 
 def test_damaged_runs_are_refused(tmp_path):

@@ -587,7 +587,8 @@ def test_importance_of_every_count(samples):
     for before in (0, 3, 6):
         held = np.stack([np.full_like(steps, before), steps]).astype(np.uint16)
         new = layers.consolidate(held, samples, rules)
-        of = [max(before, 6 - (len(f"{samples:b}") - len(f"{n:b}"))) if n else before for n in steps]
+        fewer = [len(f"{samples:b}") - len(f"{n:b}") for n in steps]  # halvings
+        of = [max(before, min(6, 6 + before - f)) if n else before for n, f in zip(steps, fewer, strict=True)]
         assert new.tolist() == [of, [0] * len(of)]
         assert new.dtype == np.uint16
 
