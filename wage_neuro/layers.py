@@ -592,10 +592,10 @@ def no_importance(layer: Layer, rules: Rules) -> np.ndarray | None:
 def consolidate(importance: np.ndarray, samples: int, rules: Rules) -> np.ndarray:
     """Raise the importance of the synapses that moved most over `samples` updates, and count anew.
 
-    A synapse that would have moved in every update, had it not been held, gets `rules.consolidation` bits, in
-    half of them one bit less, and so on; no importance falls. The steps of a synapse are drawn in proportion to
-    its gradient, so they count the gradient's size: the diagonal of the Fisher information by its first moment
-    instead of its second.
+    A synapse that would have moved in every update, had it not been held, gets `rules.consolidation` bits,
+    in half of them one bit less, and so on; no importance falls. The steps of a synapse are drawn in
+    proportion to its gradient, so they count the gradient's size: the diagonal of the Fisher information by
+    its first moment instead of its second.
 
     Source: elastic weight consolidation, Kirkpatrick et al., arXiv:1612.00796.
 
