@@ -43,7 +43,7 @@ def test_version_and_help(wage_neuro):
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
         " validation train-images data-dir run resume record loss margin mode pipelined model device feedback"
-        " augment watch",
+        " augment watch gamma",
         "evaluate": "data engine lanes device data-dir",
         "demo": "epochs engine seed",
         "data": "data-dir",
