@@ -40,7 +40,8 @@ def continual_table(folder: Path) -> str:
 
 def _row(record: Record) -> str:
     head, config = record.runs[0], record.runs[0]["config"]
-    augment = f", {config['augment']}" if config["augment"] != "none" else ""
+    also = f", {config['augment']}" if config["augment"] != "none" else ""
+    also += f", new_shift {config['new_shift']}" if config.get("new_shift") else ""
     forgotten = record.mean_and_spread("forgetting") if "forgetting" in head else ""
     whole = config["tasks"] is None and config.get("task_images") is None
     key = tuple(config[name] for name in ("stream", "scenario", "method", "memory"))
@@ -50,7 +51,7 @@ def _row(record: Record) -> str:
         stream += f", {len(head['tasks'])} tasks of {head['task_samples'][0]:,}"
     changed, learned = (sum(run[k] for run in record.runs) for k in ("weight_updates", "samples_learned"))
     return (
-        f"| {stream} | {record.method}{augment} | {len(record.runs)}"
+        f"| {stream} | {record.method}{also} | {len(record.runs)}"
         f" | **{record.mean_and_spread('ACC')}** | {forgotten} | {float_acc}"
         f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed / learned:,.0f} |"
     )
