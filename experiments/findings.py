@@ -158,14 +158,16 @@ def markdown(folder: Path) -> str:
 
 
 def draw(path: Path, found: Found) -> None:
-    """Draw an experiment: learning curves, and its settings side by side with the paper's numbers."""
+    """Draw an experiment: learning curves, and where it has several settings these beside each other."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    panels = 2 if len(found.settings) > 1 else 1
+    figure = Figure(figsize=(2.2 + 4.4 * panels, 4.4), layout="constrained")
     figure.suptitle(found.title)
-    curves, compared = figure.subplots(1, 2)
+    curves, *compared = figure.subplots(1, panels, squeeze=False)[0]
     _draw_curves(curves, found)
-    (_draw_boxes if found.experiment == "errors-bits" else _draw_bars)(compared, found)
+    for axes in compared:
+        (_draw_boxes if found.experiment == "errors-bits" else _draw_bars)(axes, found)
     with written_whole(path) as file:
         figure.savefig(file, format="png", dpi=130)
 
