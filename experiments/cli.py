@@ -230,7 +230,7 @@ def train(
             margin_of(settings["margin"]),
             pipelined,
             feedback,
-            gamma,
+            gamma=gamma,
         )
         config = Config(
             data,
