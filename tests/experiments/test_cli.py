@@ -282,7 +282,7 @@ BAD_SETTINGS = {
     "--mode onchip --pipelined --lanes 4 --engine lava": "lanes=4 with pipelined: .* lanes must be 1",
     "--model chip --engine lava": "model='chip': want behavioural or structural",
     "--model structural": "model=structural: only the lava engine has models",
-    "--model structural --engine lava": "batch=32 with the structural model of layer 0 16FC: want batch=1",
+    "--model structural --engine lava": "batch=32: the structural model has batch=1 or pipelined only",
     "--batch 9999999 --bits 16-16-16-16": "batch=9999999",
 }
 
