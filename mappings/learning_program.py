@@ -34,7 +34,7 @@ from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
-from wage_neuro.rules import MARGIN_UNITS, NEUTRAL, Rules
+from wage_neuro.rules import GAMMAS, MARGIN_UNITS, NEUTRAL, Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv
 from wage_neuro.train import Held, State, initial_state
@@ -61,7 +61,7 @@ def to_program(saved: Checkpoint) -> dict[str, Any]:
     """
     network, rules, state = saved.network, saved.rules, saved.state
     network.require_quantized("a learning program")
-    rules.require("a learning program", **NEUTRAL)
+    rules.require("a learning program", **{**NEUTRAL, "gamma": GAMMAS})
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))
     return {
