@@ -221,15 +221,15 @@ def train(
         }  # fmt: skip
         settings = _with_mode(context, mode, given, pipelined)
         rules = Rules(
-            settings["batch"],
-            settings["shift"],
-            hold,
-            settings["update"],
-            stored_range,
-            settings["loss"],
-            margin_of(settings["margin"]),
-            pipelined,
-            feedback,
+            batch=settings["batch"],
+            shift=settings["shift"],
+            hold=hold,
+            update=settings["update"],
+            stored_range=stored_range,
+            loss=settings["loss"],
+            margin=margin_of(settings["margin"]),
+            pipelined=pipelined,
+            feedback=feedback,
             gamma=gamma,
         )
         config = Config(

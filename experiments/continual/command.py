@@ -181,9 +181,11 @@ def continual(
         consolidation = of_method.consolidation if consolidation is None else consolidation
         boundaries = consolidation > 0 if boundaries is None else boundaries
         config = Config(
-            stream, scenario, tasks, method, memory, network, bits, eta, first_seed, passes, step, validation,
-            probes, loss, margin_of(margin), update, hold, augment, new_shift, metaplasticity, consolidation,
-            boundaries, task_images, test_images,
+            stream=stream, scenario=scenario, tasks=tasks, method=method, memory=memory, network=network,
+            bits=bits, eta=eta, seed=first_seed, passes=passes, step=step, validation=validation,
+            probes=probes, loss=loss, margin=margin_of(margin), update=update, hold=hold, augment=augment,
+            new_shift=new_shift, metaplasticity=metaplasticity, consolidation=consolidation,
+            boundaries=boundaries, task_images=task_images, test_images=test_images,
         )  # fmt: skip
         numbers = list(range(first_seed, first_seed + seeds))
         folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")
