@@ -356,9 +356,10 @@ class Run:
         # logits are kept of each step before the next recalls them
         part = self.config.step if self.method.keeps_logits else place - first
         began = time.monotonic()
-        for i in range(0, place - first, part):
-            self._learn(engine, images[i : i + part], labels[i : i + part])
-            progress.place += part
+        cuts = {*range(first, place, part), *(at for at in self._eta_places if first < at < place), place}
+        for begin, end in pairwise(sorted(cuts)):
+            self._learn(engine, images[begin - first : end - first], labels[begin - first : end - first])
+            progress.place = end
         if self.config.consolidation and place in self.stream.ends:
             assert isinstance(engine, ConsolidatingEngine)
             engine.consolidate(self._updates_of_task(self.stream.ends.index(place)))
@@ -386,6 +387,11 @@ class Run:
         former[step:] = self.memory.former_logits(mixed.recalled)
         logits = recalling.train_recalling(images, mixed.labels, former, control)
         self.memory.keep_logits(mixed.kept, logits[:step])
+
+    @cached_property
+    def _eta_places(self) -> list[int]:
+        """Places, in whole steps, from which on another step size holds."""
+        return [-(-at // self.config.step) * self.config.step for at, _ in self.eta.steps]
 
     def control_at(self, place: int) -> Control:
         """Step size of each layer at a place of the stream."""

@@ -93,6 +93,12 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
         assert len(list((tmp_path / "parts").glob("memory-*"))) == 1
 
 
+@pytest.mark.parametrize("step", [1, 7])
+def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, step):
+    few, often = (replace(SMALL, step=step, network="8FC", probes=probes) for probes in (0, 13))
+    assert_same_state(_run(tmp_path / "few", few)[1], _run(tmp_path / "often", often)[1])
+
+
 @pytest.mark.parametrize(
     ("engine", "needs", "method", "step"),
     [
