@@ -19,24 +19,28 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from experiments.engines import make_engine
 from experiments.run_folder import versions, write_text
 from wage_neuro import Network, NumpyEngine, Rules
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import Layer
 
 BATCH = 128
 RESULT = Path("experiments/results/bench.json")
 ONE_BY_ONE = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
+ORACLE_SAMPLES = 1000
 SMALL: dict[str, tuple[str, int, dict[str, str]]] = {
-    "numpy engine": ("numpy", 1000, {}),
+    "numpy engine": ("numpy", ORACLE_SAMPLES, {}),
     "compiled engine": ("compiled", 10_000, {}),
     "Lava engine": ("lava", 100, {}),
     "Lava engine, structural": ("lava", 50, {"model": "structural"}),
@@ -249,11 +253,19 @@ def one_by_one(what: str, pairs: int) -> list[Row]:
     except EngineError:
         return []  # not installed
     rng = np.random.default_rng(0)
-    x = rng.integers(1, 256, (samples, 8, 8, 1)) * (rng.random((samples, 8, 8, 1)) < 0.5)
-    x, y = x.astype(np.uint8), rng.integers(0, 10, samples)
+    shape = (max(samples, ORACLE_SAMPLES), 8, 8, 1)
+    x = (rng.integers(1, 256, shape) * (rng.random(shape) < 0.5)).astype(np.uint8)
+    y = rng.integers(0, 10, len(x))
+
+    def learn(learner: Engine, samples: int) -> None:
+        learner.train(x[:samples], y[:samples], 0)
+
     with engine:
-        ratio, seconds, _ = pairwise(lambda: engine.train(x, y, 0), lambda: oracle.train(x, y, 0), pairs)
-    against, of_numpy = ("", None) if name == "numpy" else ("numpy engine", ratio)
+        ratio, seconds, _ = pairwise(
+            lambda: learn(engine, samples), lambda: learn(oracle, ORACLE_SAMPLES), pairs
+        )
+    a_sample = ratio * samples / ORACLE_SAMPLES
+    against, of_numpy = ("", None) if name == "numpy" else ("numpy engine", a_sample)
     title = f"{what}, 64-32-10, one sample at a time"
     return [Row(title, 1e6 * seconds / samples, "µs a sample", against, of_numpy, "", True)]
 
@@ -330,18 +342,27 @@ def find_torch() -> str | None:
 
 
 def run(quick: bool) -> list[Row]:
-    """Measure every row."""
+    """Measure every row, saying what is measured meanwhile."""
     torch_python = find_torch()
     pairs = 3 if quick else 31  # half a minute a row: shorter than that, a neighbour decides
-    return [
-        numpy_against_float("lenet", torch_python, 4, pairs, 0.6),
-        numpy_against_float("mlp", torch_python, 100, pairs, 0.8),
-        *lava_against_numpy(8, pairs),
-        lava_one_lane(3, 3 if quick else 7),
-        lava_pipelined(3 if quick else 7),
-        *(row for what in SMALL for row in one_by_one(what, pairs)),
-        *torch_engine(torch_python, min(pairs, 15)),
-    ]
+    repeats = 3 if quick else 7
+    measures: dict[str, Callable[[], list[Row]]] = {
+        "numpy engine, LeNet": lambda: [numpy_against_float("lenet", torch_python, 4, pairs, 0.6)],
+        "numpy engine, MLP": lambda: [numpy_against_float("mlp", torch_python, 100, pairs, 0.8)],
+        "Lava engine, LeNet": lambda: lava_against_numpy(8, pairs),
+        "Lava engine, one lane": lambda: [lava_one_lane(3, repeats)],
+        "Lava engine, pipelined": lambda: [lava_pipelined(repeats)],
+        **{f"{what}, small network": partial(one_by_one, what, pairs) for what in SMALL},
+        "torch engine": lambda: torch_engine(torch_python, min(pairs, 15)),
+    }
+    rows = []
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(measures))
+        for name, measure in measures.items():
+            progress.update(task, description=name)
+            rows += measure()
+            progress.advance(task)
+    return rows
 
 
 def show(rows: list[Row]) -> None:
