@@ -95,6 +95,17 @@ def modes_of(engine: str) -> list[str]:
 
 
 RECORDED = ("dense", "conv VALID, stride 2", "conv, pooling")
+
+
+def is_slow(network: str, mode: str) -> bool:
+    """Whether the simulators' tests leave this pair to `pytest -m slow`: the recorded networks contain it.
+
+    >>> is_slow("dense", "held"), is_slow("one layer", "held"), is_slow("one layer", "paper")
+    (False, True, False)
+    """
+    return network not in RECORDED and mode not in ("paper", "coincidence")
+
+
 OVERLAP = Widths(error=9, post=10)  # overlapping windows add up to four errors at one place
 COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "compiled": ("compiled", {}),

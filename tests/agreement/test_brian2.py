@@ -17,7 +17,7 @@ pytest.importorskip("brian2", reason="brian2 is an optional extra")
 import brian2 as b2
 
 from experiments import datasets
-from experiments.agreement import MODES, NETWORKS, RECORDED, modes_of
+from experiments.agreement import MODES, NETWORKS, is_slow, modes_of
 from experiments.training import Config, Run
 from mappings import brian2 as mapping
 from mappings.brian2 import Brian2Engine
@@ -36,15 +36,14 @@ def same_training(assert_agree):
     return check
 
 
-def table():
-    """Every network in every mode; of the simple ones, which the others contain, most are slow-marked."""
-    for name in NETWORKS:
-        for mode in modes_of("brian2"):
-            slow = name not in RECORDED and mode not in ("paper", "coincidence")
-            yield pytest.param(name, mode, marks=[pytest.mark.slow] if slow else [], id=f"{name}-{mode}")
+PAIRS = [
+    pytest.param(name, mode, marks=[pytest.mark.slow] if is_slow(name, mode) else [], id=f"{name}-{mode}")
+    for name in NETWORKS
+    for mode in modes_of("brian2")
+]
 
 
-@pytest.mark.parametrize(("name", "mode"), list(table()))
+@pytest.mark.parametrize(("name", "mode"), PAIRS)
 def test_brian2_equals_numpy(name, mode, same_training):
     same_training(NETWORKS[name], MODES[mode])
 

@@ -9,14 +9,19 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
 
-from experiments.agreement import MODES, NETWORKS
+from experiments.agreement import MODES, NETWORKS, is_slow
 from experiments.training import Config, Run
 from mappings.lava import LavaEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 
+PAIRS = [
+    pytest.param(name, mode, marks=[pytest.mark.slow] if is_slow(name, mode) else [], id=f"{name}-{mode}")
+    for name in NETWORKS
+    for mode in MODES
+]
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", NETWORKS)
+
+@pytest.mark.parametrize(("name", "mode"), PAIRS)
 def test_lava_equals_numpy(name, mode, assert_agree):
     """One graph for all of it."""
     lanes = 4 if mode in ("held", "direct feedback") else None
