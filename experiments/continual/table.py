@@ -32,8 +32,8 @@ def continual_table(folder: Path) -> str:
     """A row a record in `folder`/continual: means over the seeds, float baselines, what it needed."""
     found = [records.read(path) for path in sorted((folder / "continual").glob("*.jsonl"))]
     lines = [
-        "| stream | method | seeds | ACC, % | forgetting | float ACC | memory | weights changed a sample |",
-        "|---|---|---|---|---|---|---|---|",
+        "| stream | method | hidden layers | seeds | ACC, % | forgetting | float ACC | memory | weights changed a sample |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join(lines + [_row(r) for r in found if r.runs[0]["measured_on"] == "test"])
 
@@ -51,7 +51,7 @@ def _row(record: Record) -> str:
         stream += f", {len(head['tasks'])} tasks of {head['task_samples'][0]:,}"
     changed, learned = (sum(run[k] for run in record.runs) for k in ("weight_updates", "samples_learned"))
     return (
-        f"| {stream} | {record.method}{also} | {len(record.runs)}"
+        f"| {stream} | {record.method}{also} | {config['network']} | {len(record.runs)}"
         f" | **{record.mean_and_spread('ACC')}** | {forgotten} | {float_acc}"
         f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed / learned:,.0f} |"
     )
