@@ -32,7 +32,8 @@ def continual_table(folder: Path) -> str:
     """A row a record in `folder`/continual: means over the seeds, float baselines, what it needed."""
     found = [records.read(path) for path in sorted((folder / "continual").glob("*.jsonl"))]
     lines = [
-        "| stream | method | hidden layers | seeds | ACC, % | forgetting | float ACC | memory | weights changed a sample |",
+        "| stream | method | hidden layers | seeds | ACC, % | forgetting | float ACC | memory"
+        " | weights changed a sample |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join(lines + [_row(r) for r in found if r.runs[0]["measured_on"] == "test"])
