@@ -20,6 +20,7 @@ from rich.table import Table
 
 from experiments import binary, chip_map, communication, datasets, export, presets, raster, run_folder
 from experiments import compare as comparison
+from experiments.command_line import STOPPED, bar, on_command_line, refuse_other_settings
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import NAMES as ENGINES
@@ -44,8 +45,8 @@ ONCHIP = {
 }
 """Defaults of --mode onchip: the annealing and the loss that learn best one sample at a time."""
 DRAIN_EVERY = 250  # samples that enter a pipelined network before it drains
+_FREE_IN_RESUME = {"resume", "epochs", "engine", "lanes", "model", "device", "data_dir", "record", "watch"}
 NAME_LENGTH = 100  # of a run folder that is named for its run
-STOPPED = 130  # exit code of a run that Ctrl-C ended, as shells have it
 
 app = typer.Typer(
     help="Train ternary networks with integers alone (WAGE), in numpy or inside the Lava simulator.",
@@ -213,7 +214,7 @@ def train(
 ) -> None:
     """Train a network; checkpoint, metrics and learning curve go to a run folder."""
     if resume:
-        _refuse_other_settings(context)
+        refuse_other_settings(context, _FREE_IN_RESUME)
         training = Run.resume(resume, epochs, data_dir)
     else:
         given = {
@@ -510,30 +511,14 @@ def _with_mode(context: typer.Context, mode: str, given: dict[str, Any], pipelin
     defaults: dict[str, Any] = {}
     if mode == "onchip":
         defaults = {**ONCHIP, **({"batch": DRAIN_EVERY} if pipelined else {})}
-    free = {name for name in given if _on_command_line(context, name)}
+    free = {name for name in given if on_command_line(context, name)}
     return {name: value if name in free else defaults.get(name, value) for name, value in given.items()}
-
-
-def _on_command_line(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _words(context: typer.Context, options: dict[str, Any]) -> list[str]:
     """The options that the command line gave, as words; without the folders of one machine."""
-    given = {name: value for name, value in options.items() if _on_command_line(context, name)}
+    given = {name: value for name, value in options.items() if on_command_line(context, name)}
     return [word for name, value in given.items() for word in (f"--{name}", str(value))]
-
-
-def _refuse_other_settings(context: typer.Context) -> None:
-    """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "epochs", "engine", "lanes", "model", "device", "data_dir", "record", "watch"}
-    for name in context.params:
-        if name not in free and _on_command_line(context, name):
-            option = name.replace("_", "-")
-            raise SettingError(
-                f"--{option} with --resume: a resumed run keeps its settings; only --epochs may grow"
-            )
 
 
 def _folder_of(config: Config, given: Path | None) -> Path:
@@ -566,7 +551,8 @@ def _train(
             f"run folder {shown}"
         )
         began = time.monotonic()
-        with _bar() as progress:
+        fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
+        with bar(console, "epoch {task.fields[epoch]}", *fields) as progress:
             training.fit(engine, _display(progress, training), watch)
     if not training.finished:
         console.print(
@@ -607,18 +593,6 @@ def _counter(what: str, total: int | None = None) -> Iterator[Callable[..., None
     finally:
         if progress.live.is_started:
             progress.stop()
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[rate]:,.0f} samples/s"),
-        TextColumn("error {task.fields[error]}"),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )
 
 
 def _display(progress: Progress, training: Run) -> Callable[[Report], None]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
 from experiments import run_folder
 from experiments.chip_map import map_command
+from experiments.command_line import STOPPED, bar, refuse_other_settings
 from experiments.continual import demo, pictures, records
 from experiments.continual.study import METHODS, Config, Report, Run
 from experiments.streams import SCENARIOS
@@ -25,9 +27,10 @@ from wage_neuro.errors import CheckpointError, SettingError
 FASTEST = "compiled" if find_spec("numba") else "numpy"
 STUDY = "study.json"
 RECORD = "record.jsonl"
-STOPPED = 130  # exit code of a run that Ctrl-C ended, as shells have it
 MEMORY = 2000  # samples, where a method recalls and no other size is given
 
+_FREE_IN_RESUME = {"resume", "engine", "data_dir", "record", "cost", "beside"}
+_FIELDS = "{task.fields[rate]:,.0f} samples/s", "{task.fields[last]}"
 _DEFAULT = Config()
 
 
@@ -171,7 +174,7 @@ def continual(
     if cost:
         Chip.load(cost)
     if resume:
-        _refuse_other_settings(context)
+        refuse_other_settings(context, _FREE_IN_RESUME)
         folder, (config, numbers) = resume, _read_study(resume)
     elif stream is None:
         raise SettingError("no stream: want one, such as split-mnist, or --resume FOLDER")
@@ -224,9 +227,9 @@ def _run_all(
             run_folder.prepare(place, new=learner.is_new)
             if new and seed == seeds[0]:
                 _write_study(folder, config, seeds)
-            with _bar(console) as bar:
-                task = bar.add_task("", total=len(learner.stream), what=f"seed {seed}", rate=0, last="")
-                learner.fit(engine, lambda report: _show(bar, task, report))  # noqa: B023 - called here alone
+            with bar(console, f"seed {seed}", *_FIELDS) as progress:
+                task = progress.add_task("", total=len(learner.stream), rate=0, last="")
+                learner.fit(engine, partial(_show, progress, task))
         if not learner.finished:
             console.print(f"stopped; go on with: wage-neuro continual --resume {shlex.quote(str(folder))}")
             raise typer.Exit(STOPPED)
@@ -234,22 +237,10 @@ def _run_all(
     records.write(folder / RECORD, rows)
 
 
-def _show(bar: Progress, task: Any, report: Report) -> None:
+def _show(progress: Progress, task: TaskID, report: Report) -> None:
     probes = report.progress.probes
     last = f"{100 * probes[-1]['accuracy']:.1f} % so far" if probes else ""
-    bar.update(task, completed=report.place, rate=report.samples_per_s, last=last)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.fields[what]}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.fields[rate]:,.0f} samples/s"),
-        TextColumn("{task.fields[last]}"),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )
+    progress.update(task, completed=report.place, rate=report.samples_per_s, last=last)
 
 
 def _print(console: Console, record: records.Record, folder: Path) -> None:
@@ -286,12 +277,3 @@ def _read_study(folder: Path) -> tuple[Config, list[int]]:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / STUDY}: damaged ({error})") from None
-
-
-def _refuse_other_settings(context: typer.Context) -> None:
-    """A resumed run keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "engine", "data_dir", "record", "cost", "beside"}
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in free and source is not None and source.name == "COMMANDLINE":
-            raise SettingError(f"{name.replace('_', '-')} with --resume: a resumed run keeps its settings")

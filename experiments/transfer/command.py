@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.continual.command import FASTEST, STOPPED
+from experiments.command_line import STOPPED, bar, refuse_other_settings
+from experiments.continual.command import FASTEST
 from experiments.training import margin_of
 from experiments.transfer import pictures
 from experiments.transfer.study import LEARNERS, RECORD, Cell, Config, Study, accuracies
@@ -20,6 +20,7 @@ from wage_neuro.errors import SettingError
 
 PICTURE = "transfer.png"
 
+_FREE_IN_RESUME = {"resume", "engine", "data_dir", "record"}
 _DEFAULT = Config("")
 
 
@@ -83,7 +84,7 @@ def transfer(
     if record:
         run_folder.check_writable(record)
     if resume:
-        _refuse_other_settings(context)
+        refuse_other_settings(context, _FREE_IN_RESUME)
         study = Study.resume(resume, data_dir)
     else:
         if trained is None or data is None:
@@ -109,21 +110,15 @@ def transfer(
 
 def _run(console: Console, study: Study, engine: str) -> bool:
     left = study.left
-    with Progress(
-        TextColumn("{task.fields[what]}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} samples"),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    ) as bar:
-        task = bar.add_task("", total=sum(map(study.samples_of, left)), what="")
+    fields = "{task.completed:,.0f} of {task.total:,.0f} samples"
+    with bar(console, "{task.fields[what]}", fields) as progress:
+        task = progress.add_task("", total=sum(map(study.samples_of, left)), what="")
         seen_of: dict[Cell, int] = {}
 
         def show(cell: Cell, seen: int) -> None:
             seen_of[cell] = seen
             what = f"seed {cell.seed}, {cell.shot} of each class, {cell.learner}"
-            bar.update(task, completed=sum(seen_of.values()), what=what)
+            progress.update(task, completed=sum(seen_of.values()), what=what)
 
         return study.run(engine, show)
 
@@ -140,13 +135,3 @@ def _table(study: Study) -> Table:
         cells = (pictures.mean_and_spread(accuracies(study.rows, learner, shot)) for learner in LEARNERS)
         table.add_row(shot, *cells)
     return table
-
-
-def _refuse_other_settings(context: typer.Context) -> None:
-    """A resumed study keeps its settings: an option that would change one is an error, not ignored."""
-    free = {"resume", "engine", "data_dir", "record"}
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in free and source is not None and source.name == "COMMANDLINE":
-            option = {"trained": "RUN"}.get(name, f"--{name.replace('_', '-')}")
-            raise SettingError(f"{option} with --resume: a resumed study keeps its settings")

@@ -292,7 +292,10 @@ def test_bad_words_end_with_one_line(wage_neuro, tmp_path, words, message):
 def test_a_resumed_run_keeps_its_settings(wage_neuro, tmp_path):
     assert wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r").code == 0
     ended = wage_neuro("continual", "--resume", "r", "--eta", "2")
-    assert (ended.code, ended.err) == (1, "wage-neuro: eta with --resume: a resumed run keeps its settings\n")
+    assert (ended.code, ended.err) == (
+        1,
+        "wage-neuro: --eta with --resume: a resumed run keeps its settings\n",
+    )
     ended = wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r")
     assert ended.code == 1
     assert "holds a run already" in ended.err

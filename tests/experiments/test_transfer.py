@@ -164,7 +164,7 @@ def test_command_stops_resumes_and_makes_the_table(wage_neuro, trained, tmp_path
             "images of 9 x 8 x 1, unsigned; this network learned images of 8 x 8 x 1",
         ),
         (("--resume", "nowhere"), "nowhere/record.jsonl: no transfer study to read"),
-        (("RUN", "--resume", "nowhere"), "RUN with --resume: a resumed study keeps its settings"),
+        (("RUN", "--resume", "nowhere"), "RUN with --resume: a resumed run keeps its settings"),
     ],
 )
 def test_bad_words_end_with_one_line(wage_neuro, trained, tmp_path, words, message):

@@ -1,0 +1,48 @@
+"""What the long-running commands share on the terminal: their bar, how they end, how they are resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from wage_neuro.errors import SettingError
+
+STOPPED = 130
+"""Exit code of a run that Ctrl-C ended, as shells have it."""
+
+
+def bar(console: Console, before: str, *after: str) -> Progress:
+    """A progress bar with the text `before` it and those `after` it, in rich's fields, and the time left."""
+    return Progress(
+        TextColumn(before),
+        BarColumn(bar_width=14),
+        *map(TextColumn, after),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+    )
+
+
+def on_command_line(context: typer.Context, name: str) -> bool:
+    """Whether the user gave this parameter."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_other_settings(context: typer.Context, free: Collection[str]) -> None:
+    """A resumed run keeps its settings: a parameter that is not free would change one.
+
+    Raises
+    ------
+    SettingError
+        If the user gave such a parameter: it is not ignored.
+    """
+    for parameter in context.command.params:
+        name = parameter.name
+        if name and name not in free and on_command_line(context, name):
+            is_option = parameter.param_type_name == "option"
+            shown = parameter.opts[0] if is_option else getattr(parameter, "metavar", None) or name.upper()
+            raise SettingError(f"{shown} with --resume: a resumed run keeps its settings")
