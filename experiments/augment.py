@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from wage_neuro import random_bits
 from wage_neuro.errors import SettingError
 
-_PARTS = r"""(-crop(?P<pad>[1-9]\d?) | -window(?P<window>[1-9]\d{0,2}))?
-    (?P<flip>-flip)? (-drop(?P<drop>[2-9]|[1-9]\d))?"""
-
 
 @dataclass(frozen=True)
 class Augment:
-    """Pad with zeros, crop at a random place, mirror every second image, and turn some pixels black.
+    """Pad with zeros, crop at a random place, and mirror every second image.
 
     Parameters
     ----------
@@ -27,28 +24,23 @@ class Augment:
     window : int, optional
         Side of the square that is cropped out of an image which is not padded; test images show their middle
         (`Dataset.windowed`).
-    drop : int, optional
-        Each value turns 0 with probability 1/drop, to the next 1/256: spikes of the input that are lost.
 
     >>> Augment.parse("crop4-flip")
-    Augment(pad=4, flip=True, window=None, drop=None)
+    Augment(pad=4, flip=True, window=None)
     """
 
     pad: int = 0
     flip: bool = False
     window: int | None = None
-    drop: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Augment:
-        """Read 'crop4-flip' (the paper's CIFAR-10), 'window224-flip' (ImageNet), 'drop4' or 'none'."""
-        found = re.fullmatch(_PARTS, "" if text == "none" else f"-{text}", re.VERBOSE)
-        if not found:
-            raise SettingError(
-                f"augment {text!r}: want none, or crop1 or window224, flip, drop4 in this order: crop4-flip"
-            )
-        pad, window, drop = (int(found[name]) if found[name] else None for name in ("pad", "window", "drop"))
-        return cls(pad or 0, bool(found["flip"]), window, drop)
+        """Read 'crop4-flip' (the paper's for CIFAR-10), 'window224-flip' (for ImageNet), 'flip' or 'none'."""
+        match = re.fullmatch(r"(?:crop([1-9]\d?)|window([1-9]\d{0,2}))(-flip)?|flip|none", text)
+        if not match:
+            raise SettingError(f"augment {text!r}: want none, crop1, flip, crop4-flip or window224-flip")
+        pad, window = match[1] or 0, match[2]
+        return cls(int(pad), text.endswith("flip"), int(window) if window else None)
 
     def apply(self, images: np.ndarray, seed: int, epoch: int, places: slice) -> np.ndarray:
         """Augment the images that stand at some places of an epoch's order.
@@ -61,7 +53,7 @@ class Augment:
         """
         if self == Augment():
             return images
-        if images.ndim < 3 and replace(self, drop=None) != Augment():
+        if images.ndim < 3:
             raise SettingError(f"augment: images of shape {images.shape[1:]} have no height and width")
         if self.window and self.window > min(images.shape[1:3]):
             want = f"{self.window}x{self.window}"
@@ -74,15 +66,7 @@ class Augment:
         if self.flip:
             mirrored = (words & np.uint64(1)).astype(bool)
             images = np.where(mirrored.reshape(-1, *[1] * (images.ndim - 1)), images[:, :, ::-1], images)
-        return _drop(images, self.drop, seed, epoch, places.start) if self.drop else images
-
-
-def _drop(images: np.ndarray, drop: int, seed: int, epoch: int, first: int) -> np.ndarray:
-    size = images[0].size
-    a_row = -(-size // 32) * 4  # words of an image, in whole blocks
-    words = random_bits.words(seed, random_bits.DROP, 0, epoch, first * a_row, len(images) * a_row)
-    drawn = words.astype("<u8", copy=False).view(np.uint8).reshape(len(images), -1)[:, :size]
-    return np.where(drawn.reshape(images.shape) < 256 // drop, np.uint8(0), images)
+        return images
 
 
 def _crop(images: np.ndarray, pad: int, window: int | None, words: np.ndarray) -> np.ndarray:

@@ -178,8 +178,7 @@ def train(
         str,
         typer.Option(
             help="`crop4-flip`: pad 4, crop at random, mirror; `crop1` shifts by up to 1 pixel;"
-            " `window224-flip`: a window of each image, drawn in training, the middle in tests;"
-            " `drop4`: a quarter of the pixels, drawn anew, is black; `crop1-drop4`; `none`."
+            " `window224-flip`: a window of each image, drawn in training, the middle in tests; `none`."
         ),
     ] = "none",
     validation: Annotated[

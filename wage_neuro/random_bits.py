@@ -11,10 +11,10 @@ import numpy as np
 
 from wage_neuro.errors import SettingError
 
-INIT, UPDATE, ORDER, PRE, POST, FEEDBACK, AUGMENT, STREAM, KEEP, RECALL, DROP = range(11)
+INIT, UPDATE, ORDER, PRE, POST, FEEDBACK, AUGMENT, STREAM, KEEP, RECALL = range(10)
 """Purposes: initial weights, stochastic rounding of updates, order of the training data, learning spikes
 before and after the synapse, fixed feedback weights, augmentation of the training images, order within the
-tasks of a stream, what a memory keeps, what it recalls, pixels that training does not see."""
+tasks of a stream, what a memory keeps, what it recalls."""
 
 _WORDS_A_BLOCK = 4  # one Philox block is four 64-bit words
 

@@ -79,11 +79,7 @@ def continual(
         int, typer.Option(help="Samples below an exponent before it steps down.")
     ] = _DEFAULT.hold,
     augment: Annotated[
-        str,
-        typer.Option(
-            help="New and recalled images: `crop1` shifts them by up to a pixel, `drop4` turns a quarter of"
-            " the pixels, drawn anew, black; `crop1-drop4`; `none`."
-        ),
+        str, typer.Option(help="`crop1` shifts new and recalled images by up to a pixel; `none`.")
     ] = _DEFAULT.augment,
     new_shift: Annotated[
         int,
