@@ -378,12 +378,15 @@ def _damp(s, g, q, metaplasticity, size_shift, importance):
 
     importance : (0,) where there is none; returns the bits that any quotient still has
     """
+    for k in range(importance.size):
+        q[k] >>= np.uint32(importance[k])
+    if metaplasticity:
+        for k in range(g.size):
+            if (s[k] > 0 and g[k] > 0) or (s[k] < 0 and g[k] < 0):
+                h = min(metaplasticity, metaplasticity * abs(np.int64(s[k])) >> size_shift)
+                q[k] >>= np.uint32(h)
     bits = np.uint32(0)
     for k in range(g.size):
-        h = np.int64(importance[k]) if importance.size else 0
-        if (s[k] > 0 and g[k] > 0) or (s[k] < 0 and g[k] < 0):
-            h += min(metaplasticity, metaplasticity * abs(np.int64(s[k])) >> size_shift)
-        q[k] >>= np.uint32(h)
         bits |= q[k]
     return bits
 
@@ -402,8 +405,8 @@ def _move(s, v, g, q, r, bound, v_shift, v_max):
 def _count(q, r, steps):
     """One more step wherever `_move` takes one; counts end at their largest."""
     for k in range(steps.size):
-        if q[k] + r[k] >= 1 << 16 and steps[k] < 0xFFFF:
-            steps[k] += 1
+        moved = np.uint32(q[k] + r[k]) >= np.uint32(1 << 16)
+        steps[k] += np.uint16(moved & (steps[k] < np.uint16(0xFFFF)))
 
 
 @_compiled
