@@ -45,4 +45,5 @@ def refuse_other_settings(context: typer.Context, free: Collection[str]) -> None
         if name and name not in free and on_command_line(context, name):
             is_option = parameter.param_type_name == "option"
             shown = parameter.opts[0] if is_option else getattr(parameter, "metavar", None) or name.upper()
-            raise SettingError(f"{shown} with --resume: a resumed run keeps its settings")
+            but = "; only --epochs may grow" if "epochs" in free else ""
+            raise SettingError(f"{shown} with --resume: a resumed run keeps its settings{but}")

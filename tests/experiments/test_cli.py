@@ -592,3 +592,9 @@ def test_softmax_from_windows(wage_neuro, tmp_path, sparse_images):
     message = "wage-neuro: loss='sse' with an unquantized last layer (10FCU): want 'softmax'\n"
     assert (refusal.code, refusal.err) == (1, message)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_resumed_run_keeps_its_settings(wage_neuro):
+    ended = wage_neuro("train", "--resume", "nowhere", "--eta", "2")
+    line = "wage-neuro: --eta with --resume: a resumed run keeps its settings; only --epochs may grow\n"
+    assert (ended.code, ended.err) == (1, line)
