@@ -18,7 +18,7 @@ from experiments.chip_picture import draw
 from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.datasets.base import middle
-from experiments.engines import make_engine
+from experiments.engines import make_engine, make_prototype_engine
 from experiments.eta import EtaSchedule
 from experiments.training import load_for
 from mappings.chip import GRADES, NAMES, Chip, ChipError
@@ -32,6 +32,7 @@ from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
 from wage_neuro.memory import Reservoir
 from wage_neuro.network import Network
+from wage_neuro.prototypes import Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
 
@@ -42,6 +43,10 @@ ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin
 """How a network that is given by name would learn."""
 ETA = 3
 """log2 of the step size where none is known."""
+PROTOTYPE_NOTE = (
+    "The nearest prototype is found off the neurocores: each sends its nearness to the host, which names the"
+    " one that learns and writes a new one's codes; those writes are not published, not counted."
+)
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -65,10 +70,15 @@ class Report:
 
     @property
     def title(self) -> str:
-        name = str(self.network).replace("-F-", "-").removeprefix("F-")
-        mode = f"training, {self.use.feedback} feedback" if self.use.training else "inference"
-        if self.use.training and self.use.frozen:
-            mode = f"training, {_many(self.use.frozen, 'layer')} frozen"
+        use, layers = self.use, str(self.network)
+        if use.prototypes:
+            layers = f"{layers.rpartition('-')[0]}-{use.prototypes:,} prototypes"
+        name = layers.replace("-F-", "-").removeprefix("F-")
+        mode = MODES[use.training]
+        if use.training and use.frozen:
+            mode += f", {_many(use.frozen, 'layer')} frozen"
+        elif use.training and not use.prototypes:
+            mode += f", {use.feedback} feedback"
         shape = " x ".join(map(str, self.network.input_shape))
         return f"{shape}: {name} on {self.chip.name}, {mode}"
 
@@ -82,6 +92,7 @@ class Report:
             notes.append("Places and costs are those it would have if the broken limits were met.")
         if not self.chip.payload_bits and any("payload" in limit.quantity for limit in self.limits):
             notes.append("Binary spikes: a value is counted as one spike, so the costs are lower bounds.")
+        notes += [PROTOTYPE_NOTE] if self.use.prototypes else []
         return [*notes, *(NOTES if self.memory else ())]
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +108,7 @@ class Report:
             "mode": MODES[self.use.training],
             "feedback": self.use.feedback,
             "frozen_layers": self.use.frozen,
+            "prototypes": self.use.prototypes,
             "rules": asdict(self.use.rules),
             "fits": self.fits,
             "limits": [asdict(limit) for limit in self.limits],
@@ -115,7 +127,7 @@ def _placement_notes(placement: Placement) -> list[str]:
     parts = [
         f"{population}: {placement.steps[t]}"
         for t, population in enumerate(placement.populations)
-        if population.role in ("forward", "error") and placement.steps[t] > 1
+        if population.role in ("forward", "error", "prototypes") and placement.steps[t] > 1
     ]
     if parts:
         notes.append(
@@ -176,6 +188,7 @@ def map_checkpoint(
     counted_on: str,
     engine: str = "numpy",
     memory: MemoryCost | None = None,
+    prototypes: Prototypes | None = None,
 ) -> Report:
     """Check, place and cost a network; its activity is counted on the images.
 
@@ -188,7 +201,12 @@ def map_checkpoint(
         limits = [*limits, no_room(network, error)]
         return Report(network, chip, use, limits, None, None, counted_on, memory)
     limits += broken_by_parts(placement)
-    with make_engine(engine, network, _counting_rules(use, saved, len(images)), saved.state) as machine:
+    rules = _counting_rules(use, saved, len(images))
+    if prototypes:
+        built = make_prototype_engine(engine, network, rules, saved.state, prototypes)
+    else:
+        built = make_engine(engine, network, rules, saved.state)
+    with built as machine:
         activity = count_activity(machine, images, labels if use.training else None, control)
     return Report(network, chip, use, limits, placement, Cost(placement, activity), counted_on, memory)
 
@@ -232,8 +250,6 @@ class Subject:
         if data or place.is_file():
             raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
         stream = study.Run.resume(place, data_dir)
-        if stream.method.prototypes:
-            raise SettingError("map of prototypes: their number changes as they learn; no placement of them")
         return cls(saved, stream.control_at(max(0, stream.progress.place - 1)), stream=stream)
 
     @property
@@ -241,6 +257,12 @@ class Subject:
         """Layers that never learn."""
         frozen = self.stream and self.stream.method.frozen
         return len(self.saved.network.layers) - 1 if frozen else 0
+
+    @property
+    def prototypes(self) -> Prototypes | None:
+        """Those that answer in the last layer's place, if any."""
+        memory = self.stream and self.stream.memory
+        return memory if isinstance(memory, Prototypes) else None
 
     def samples(self, training: bool, n: int) -> tuple[np.ndarray, np.ndarray, str]:
         """Images, labels, and what they are; of a stream, n images of all its tasks in equal parts."""
@@ -343,7 +365,9 @@ def map_command(
         subject = Subject(_untrained(network or "", found, bits), ETA, found)
     saved = subject.saved
     mode = mode or MODES[subject.stream is not None]
-    use = Use(mode == "training", saved.rules, feedback, subject.frozen)
+    prototypes = subject.prototypes
+    room = len(prototypes.labels) if prototypes else 0
+    use = Use(mode == "training", saved.rules, feedback, subject.frozen, room)
     folder = output or (run if run and run.is_dir() else Path())
     words = re.findall("[a-z0-9]+", described.name.lower())
     name = f"map-{''.join(words)}-{mode}"
@@ -356,8 +380,9 @@ def map_command(
         some = -(-some // use.rules.batch) * use.rules.batch
     x, y, what = subject.samples(use.training, some)
     state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
+    counted_on, memory = f"{what}, {state}", subject.memory(described)
     report = map_checkpoint(
-        saved, described, use, x, y, subject.control, f"{what}, {state}", engine, subject.memory(described)
+        saved, described, use, x, y, subject.control, counted_on, engine, memory, prototypes
     )
     _print(report)
     written = [folder / f"{name}.json"]
@@ -439,7 +464,7 @@ def _placement_table(placement: Placement) -> Table:
         table.add_column(column, justify="left" if column in ("layer", "role") else "right")
     for t in range(1, len(placement.populations)):
         row = _population_json(placement, t)
-        layer = placement.network.layers[row["layer"]]
+        layer = "" if row["role"] == "prototypes" else placement.network.layers[row["layer"]]
         fills = (f"{100 * v['value'] / v['limit']:.0f} %" for v in row["largest_piece"].values())
         counts = (f"{row[name]:,}" for name in ("neurons", "synapses", "cores", "steps"))
         table.add_row(f"{row['layer']} {layer}", row["role"], *counts, *fills)

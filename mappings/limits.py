@@ -11,6 +11,9 @@ from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.specs import Conv
 
+_ANSWER = "train off the chip and map with --mode inference"
+_OFF_CHIP = f"another chip, or {_ANSWER}"
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -51,11 +54,26 @@ def broken(network: Network, chip: Chip, use: Use) -> list[Limit]:
     matter."""
     network.require_quantized("a chip")
     found = [*_message_limits(network, chip, use)]
-    for layer in network.layers:
+    for layer in network.layers[: -1 if use.prototypes else None]:
         found += _layer_limits(layer, chip, use)
-    if use.training:
+    if use.prototypes:
+        found += _prototype_limits(network, chip, use)
+    elif use.training:
         found += _learning_limits(network, chip, use)
     return found
+
+
+def _prototype_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
+    bits, features = network.bits, network.layers[-1].in_shape[0]
+    if bits.k_A > chip.weight_bits:
+        yield Limit("prototypes", "code", bits.k_A, chip.weight_bits, "bits", "fewer bits (k_A)")
+    signed = network.signed_input and len(network.layers) == 1
+    needed = signed_bits((3 if signed else 1) * features * bits.activation_max**2)  # 2 x P - P P
+    if needed > chip.state_bits:
+        way_out = "fewer features, or fewer bits (k_A)"
+        yield Limit("prototypes", "nearness 2 x P - P P", needed, chip.state_bits, "bits of state", way_out)
+    if use.training and not chip.learning:
+        yield Limit("prototypes", "synapses that learn", 1, 0, "ability", _OFF_CHIP)
 
 
 def _payload(codes_max: int, signed: bool) -> int:
@@ -79,7 +97,7 @@ def _message_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
     for layer in network.layers[:-1]:
         where = f"layer {layer.index} {layer}"
         messages.append((where, "payload of an activation", bits.activation_max, False, code))
-    for layer in network.layers[use.frozen :] if use.training else ():
+    for layer in network.layers[use.frozen :] if use.training and not use.prototypes else ():
         messages.append((f"layer {layer.index} {layer}", "payload of an error", bits.error_max, True, graded))
     for where, quantity, value, signed, way_out in messages:
         if (needed := _payload(value, signed)) > chip.payload_bits:
@@ -109,10 +127,9 @@ def _strided(layer: Layer) -> str:
 
 def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
     bits, rules = network.bits, use.rules
-    answer = "train off the chip and map with --mode inference"
     for ability, name in (("learning", "synapses that learn"), ("third_factor", "a third factor, the error")):
         if not getattr(chip, ability):
-            yield Limit("all layers", name, 1, 0, "ability", f"another chip, or {answer}")
+            yield Limit("all layers", name, 1, 0, "ability", _OFF_CHIP)
     if bits.k_G > chip.tag_bits:
         yield Limit(
             "all layers", "stored weight in the tag", bits.k_G, chip.tag_bits, "bits", "fewer bits (k_G)"
@@ -126,7 +143,7 @@ def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
     for layer in network.layers[use.frozen :]:
         where = f"layer {layer.index} {layer}"
         if isinstance(layer.spec, Conv) and not chip.shared_learning:
-            yield Limit(where, "a convolution that learns", 1, 0, "ability", f"dense layers, or {answer}")
+            yield Limit(where, "a convolution that learns", 1, 0, "ability", f"dense layers, or {_ANSWER}")
         if rules.samples_an_update > 1:
             needed = signed_bits(layer.g_bound(rules.samples_an_update))
             if needed > chip.gradient_bits:

@@ -5,6 +5,8 @@ neuron a window. To learn: `error`, a neuron an activation, which sums V^T E and
 population that rescales has a neuron that tracks its exponent. The links say which neuron hears which, and
 what a synapse stores.
 
+Prototypes in the last layer's place are one population, a neuron each; they send and hear no errors.
+
 A population is cut into pieces by rows, columns, channels and inputs: a regular grid, the one with the fewest
 pieces of all that fit a core. Pieces that hold a part of the inputs send partial sums to the first of them.
 Pieces fill the cores in order, and the cores follow each other in a snake over the mesh, so neighbours stay
@@ -47,12 +49,16 @@ class Use:
         shape; or from the output straight to every layer, classes x neurons fixed weights.
     frozen : int
         Layers, from the first on, that stay as they are: no error goes to them.
+    prototypes : int
+        Room for as many prototypes, which answer in the last layer's place; the layers below stay as they are
+        then. 0 where it answers itself.
     """
 
     training: bool = False
     rules: Rules = Rules(batch=1, shift="held", update="ternary")  # noqa: RUF009 - frozen
     feedback: str = "transposed"
     frozen: int = 0
+    prototypes: int = 0
 
     def __post_init__(self) -> None:
         if self.feedback not in FEEDBACK:
@@ -60,7 +66,7 @@ class Use:
 
     def learns(self, layer: int) -> bool:
         """Whether the weights of a layer change."""
-        return self.training and layer >= self.frozen
+        return self.training and layer >= self.frozen and not self.prototypes
 
     def tracks_gradient(self, layer: int) -> bool:
         """Whether a layer holds an exponent of its gradient."""
@@ -142,6 +148,11 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
 
     for layer in network.layers:
         i = layer.index
+        if layer.is_last and use.prototypes:
+            target, value = add(layer, "prototypes", (use.prototypes,)), bits.activation_max**2
+            source, learns = visible[i - 1], use.training
+            links.append(Link(source, target, "forward", None, False, False, False, bits.k_A, learns, value))
+            return populations, links
         forward[i] = visible[i] = add(layer, "forward", layer.z_shape)
         stored = learning if use.learns(i) else bits.k_W
         value = bits.weight_max * bits.activation_max
@@ -345,8 +356,8 @@ def _take(
     one = int(list_bits(chip, np.array(1), 2))
     if use.training and population.role == "error":  # a tracker hears every neuron of its piece
         helpers, axons_in, memory = helpers + 1, axons_in + neurons, memory + neurons * one
-        if main.link.role == "loss":  # the labels
-            axons_in, memory = axons_in + neurons, memory + neurons * one
+    if _is_told(use, population, main.link):
+        axons_in, memory = axons_in + neurons, memory + neurons * one
     if population.role == "forward" and use.tracks_gradient(population.layer):
         helpers, memory = helpers + 1, memory + axons_in * 2
     partial = (slices - 1) * neurons
@@ -354,6 +365,11 @@ def _take(
     for geometry, cut in listeners:
         out = out + _axons_out(geometry, cut, rows, columns) * channels
     return _Taken(neurons + helpers, memory + partial * one, axons_in + partial, out, slices)
+
+
+def _is_told(use: Use, population: Population, link: Link) -> bool:
+    """Whether the host names one of a population's neurons: the label's, or the prototype that learns."""
+    return use.training and (link.role == "loss" or population.role == "prototypes")
 
 
 def _axons_out(geometry: Geometry, cut: Cut, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -538,7 +554,7 @@ def place(network: Network, chip: Chip, use: Use) -> Placement:
     geometries = [Geometry(link, populations[link.source], populations[link.target]) for link in links]
     into = {t: [g for g in geometries if g.link.target == t] for t in range(1, len(populations))}
     pieces, owners = _pieces(chip, use, populations, into, _cuts(chip, use, populations, geometries, into))
-    edges = _edges(populations, geometries, pieces, owners)
+    edges = _edges(use, populations, geometries, pieces, owners)
     core = _pack(chip, _piece_resources(pieces, edges))
     return Placement(network, chip, use, populations, links, geometries, pieces, edges, core)
 
@@ -670,8 +686,9 @@ def _measure(
     if is_first:
         partial = (len(ranges[3]) - 1) * size
         if use.training and population.role == "error":
-            labels = size * (geometries[0].link.role == "loss")
-            neurons, axons_in, memory = neurons + 1, axons_in + size + labels, memory + (size + labels) * one
+            neurons, axons_in, memory = neurons + 1, axons_in + size, memory + size * one
+        if _is_told(use, population, geometries[0].link):
+            axons_in, memory = axons_in + size, memory + size * one
         if population.role == "forward" and use.tracks_gradient(population.layer):
             neurons, memory = neurons + 1, memory + axons_in * 2
         axons_in, memory = axons_in + partial, memory + partial * one
@@ -679,7 +696,11 @@ def _measure(
 
 
 def _edges(
-    populations: list[Population], geometries: list[Geometry], pieces: list[Piece], owners: list[np.ndarray]
+    use: Use,
+    populations: list[Population],
+    geometries: list[Geometry],
+    pieces: list[Piece],
+    owners: list[np.ndarray],
 ) -> Edges:
     """Every axon between pieces, counted."""
     rows: list[tuple[int, int, int, int]] = []
@@ -710,13 +731,14 @@ def _edges(
                 heard = owner[np.ix_(ys, xs, np.arange(*depth))]
             source, count = np.unique(heard, return_counts=True)
             found.append((number, source, index, count))
-            if link.role == "loss":
+            if piece.first == index and _is_told(use, populations[link.target], link):
                 rows.append((LABEL, HOST, index, piece.size))
-    last = ("forward", populations[-1].layer)
+    last = populations[-1].layer
+    answers = {
+        t for t, p in enumerate(populations) if p.layer == last and p.role in ("forward", "prototypes")
+    }
     rows += [
-        (READ_OUT, i, HOST, p.size)
-        for i, p in enumerate(pieces)
-        if p.first == i and (populations[p.population].role, populations[p.population].layer) == last
+        (READ_OUT, i, HOST, p.size) for i, p in enumerate(pieces) if p.first == i and p.population in answers
     ]
     extra = np.array(rows, np.int64).reshape(-1, 4).T
     lengths = [len(source) for _, source, _, _ in found]

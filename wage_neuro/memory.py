@@ -138,6 +138,25 @@ class Reservoir:
         slots = self.fill(order, numbers, step, 2 * self.seen).reshape(-1, 2, step)
         return Mixed(order, numbers, slots[:, 0].reshape(-1), slots[:, 1].reshape(-1))
 
+    def steps_apart(self, n: int, step: int) -> int:
+        """How many of the next n new samples can be learned at once where logits are kept.
+
+        Up to the step that recalls a slot which another one fills, or the other way round: its logits are not
+        those of before all of them. n is a multiple of step.
+        """
+        size, numbers = len(self.images), np.arange(n) // step + 1
+        filled = np.minimum(self.seen + step * numbers, size)
+        kept = slots_to_keep(self.seed, self.seen, n, size).reshape(-1, step).tolist()
+        recalled = slots_to_recall(self.seed, self.seen, n, filled).reshape(-1, step).tolist()
+        written: set[int] = set()
+        read: set[int] = set()
+        for i, (new, old) in enumerate(zip(kept, recalled, strict=True)):
+            if not (written.isdisjoint(old) and read.isdisjoint(new)):
+                return i * step
+            written.update(new)
+            read.update(old)
+        return n
+
     def fill(self, images: np.ndarray, labels: np.ndarray, step: int, first: int) -> np.ndarray:
         """Take in what is new and put recalled samples into the gaps, in place.
 

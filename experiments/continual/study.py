@@ -37,6 +37,7 @@ from wage_neuro.train import initial_state
 
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
+LOOK_AHEAD = 100  # steps whose logits may be kept together
 PROBE_IMAGES = 100  # of each task's test images
 WATCH_EVERY = 101  # update steps; odd, so that new and recalled samples are both counted
 Kept = Reservoir | Prototypes
@@ -353,17 +354,23 @@ class Run:
         """Learn the samples up to a place of the stream, a multiple of the step."""
         progress, first = self.progress, self.progress.place
         images, labels = self.stream.samples(first, place - first)
-        # logits are kept of each step before the next recalls them
-        part = self.config.step if self.method.keeps_logits else place - first
         began = time.monotonic()
-        cuts = {*range(first, place, part), *(at for at in self._eta_places if first < at < place), place}
-        for begin, end in pairwise(sorted(cuts)):
-            self._learn(engine, images[begin - first : end - first], labels[begin - first : end - first])
-            progress.place = end
+        for end in (*(at for at in self._eta_places if first < at < place), place):
+            while progress.place < end:
+                count = self._at_once(engine, end - progress.place)
+                part = slice(progress.place - first, progress.place - first + count)
+                self._learn(engine, images[part], labels[part])
+                progress.place += count
         if self.config.consolidation and place in self.stream.ends:
             assert isinstance(engine, ConsolidatingEngine)
             engine.consolidate(self._updates_of_task(self.stream.ends.index(place)))
         progress.seconds += time.monotonic() - began
+
+    def _at_once(self, engine: Engine, n: int) -> int:
+        """How many of n samples the engine can be given; logits must be kept before they are recalled."""
+        if not (self.method.keeps_logits and isinstance(self.memory, Reservoir)) or _replays(engine):
+            return n
+        return self.memory.steps_apart(min(n, LOOK_AHEAD * self.config.step), self.config.step)
 
     def _updates_of_task(self, task: int) -> int:
         samples = np.diff((0, *self.stream.ends))[task] * (2 if self.memory else 1)
@@ -383,10 +390,11 @@ class Run:
             engine.train(images, mixed.labels, control)
             return
         recalling = cast(RecallingEngine, engine)  # `engine` saw to it
-        former = np.full((2 * step, self.stream.outputs), UNKNOWN)
-        former[step:] = self.memory.former_logits(mixed.recalled)
-        logits = recalling.train_recalling(images, mixed.labels, former, control)
-        self.memory.keep_logits(mixed.kept, logits[:step])
+        outputs = self.stream.outputs
+        former = np.full((len(labels) // step, 2, step, outputs), UNKNOWN)
+        former[:, 1] = self.memory.former_logits(mixed.recalled).reshape(-1, step, outputs)
+        logits = recalling.train_recalling(images, mixed.labels, former.reshape(-1, outputs), control)
+        self.memory.keep_logits(mixed.kept, logits.reshape(former.shape)[:, 0].reshape(-1, outputs))
 
     @cached_property
     def _eta_places(self) -> list[int]:

@@ -21,7 +21,7 @@ from wage_neuro.train import initial_state
 NEW = ("map", "--network", "32FC", "--data", "digits")
 KEYS = {
     "format", "network", "mode", "feedback", "rules", "fits", "limits", "notes", "placement",
-    "activity_counted_on", "cost", "published", "chip", "frozen_layers", "memory",
+    "activity_counted_on", "cost", "published", "chip", "frozen_layers", "prototypes", "memory",
 }  # fmt: skip
 
 
@@ -114,12 +114,26 @@ def test_a_continual_learner_without_a_memory(wage_neuro, tmp_path):
         assert ended.err == (
             "wage-neuro: map of a continual run: want its folder, and no --data: it has its own\n"
         )
-    assert wage_neuro(*LEARNER[:-1], "p", "--method", "prototypes").code == 0
-    ended = wage_neuro("map", "p")
-    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
-    assert "map of prototypes: their number changes as they learn" in ended.err
     ended = wage_neuro(*LEARNER[:-1], "other", "--cost", "loihi9")
     assert (ended.code, (tmp_path / "other").exists()) == (1, False)
+
+
+def test_prototypes_are_mapped_in_the_last_layers_place(wage_neuro, tmp_path):
+    ended = wage_neuro(*LEARNER, "--method", "prototypes", "--memory", 90, "--cost", "loihi2")
+    assert (ended.code, ended.err) == (0, "")
+    report = report_of(tmp_path / "r" / "map-loihi2-training.json")
+    assert set(report) == KEYS
+    assert (report["prototypes"], report["frozen_layers"], report["memory"]) == (90, 1, None)
+    roles = [(row["layer"], row["role"], row["neurons"]) for row in report["placement"]["populations"]]
+    assert roles == [(0, "forward", 32), (1, "prototypes", 90)]
+    assert "8 x 8 x 1: 32FC-90 prototypes on Loihi 2, training, 1 layer frozen" in ended.out
+    assert any("the host, which names the one that learns" in note for note in report["notes"])
+    layer = report["cost"]["activity"][1]
+    assert layer["synapses"] == pytest.approx(90 * layer["inputs"])  # no place is free any more
+    assert report["cost"]["operations"]["counted"]["learning"] == layer["pairs"] > 0
+    assert wage_neuro("map", "r", "--mode", "inference").code == 0
+    answering = report_of(tmp_path / "r" / "map-loihi2-inference.json")
+    assert answering["cost"]["operations"]["counted"]["learning"] == 0
 
 
 def test_the_report_goes_into_the_run_folder(run, wage_neuro, tmp_path):

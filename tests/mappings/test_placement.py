@@ -72,7 +72,9 @@ def chips(draw) -> Chip:
     )
 
 
-uses = st.builds(Use, st.booleans(), st.just(ONCHIP), st.sampled_from(FEEDBACK))
+uses = st.builds(
+    Use, st.booleans(), st.just(ONCHIP), st.sampled_from(FEEDBACK), prototypes=st.sampled_from([0, 0, 1, 30])
+)
 
 
 def wiring(network: Network, placement: Placement, number: int) -> np.ndarray:
@@ -158,8 +160,9 @@ def test_no_core_holds_more_than_it_can_and_nothing_depends_on_chance(network, c
     edges = placement.edges
     arriving = np.bincount(edges.target[edges.target != HOST], edges.count[edges.target != HOST])
     assert arriving.tolist() == [piece.axons_in for piece in placement.pieces]
-    assert edges.count[edges.link == READ_OUT].sum() == network.classes
-    assert edges.count[edges.link == LABEL].sum() == (network.classes if use.training else 0)
+    answers = use.prototypes or network.classes
+    assert edges.count[edges.link == READ_OUT].sum() == answers
+    assert edges.count[edges.link == LABEL].sum() == (answers if use.training else 0)
 
 
 def test_inputs_are_cut_where_one_core_cannot_hear_them_all():
@@ -289,3 +292,38 @@ def test_no_error_goes_to_frozen_layers():
         "a convolution that learns"
     ]
     assert broken(network, LOIHI2, Use(True, ONCHIP, frozen=1)) == []
+
+
+def test_prototypes_are_neurons_with_codes_in_their_synapses():
+    network = Network((Dense(20), Dense(10)), (64,))
+    use = Use(True, ONCHIP, frozen=1, prototypes=300)
+    placement = place(network, LOIHI2, use)
+    assert [str(p) for p in placement.populations] == ["input", "0 forward", "1 prototypes"]
+    assert [(link.bits, link.learns, link.value) for link in placement.links] == [
+        (2, False, 127),
+        (8, True, 127 * 127),
+    ]
+    assert placement.steps == [0, 1, -(-20 * 127 * 127 // 32767)]
+    assert broken(network, LOIHI2, use) == []
+    # 20 axons with 300 codes each: four lists of 64 and one of 44; an axon a prototype that may be named
+    codes, named = 20 * (4 * 576 + 384), 300 * 64
+    assert placement.piece_resources["memory"].tolist()[1] == codes + named
+
+
+def test_what_prototypes_break():
+    pixels = Network((Dense(10),), (784,))
+    (limit,) = broken(pixels, LOIHI2, Use(True, ONCHIP, prototypes=9))
+    assert str(limit) == (
+        "prototypes: nearness 2 x P - P P 25 > 24 bits of state; fewer features, or fewer bits (k_A)"
+    )
+    assert broken(Network((Dense(10),), (784,), "2788"), LOIHI2, Use(True, ONCHIP, prototypes=9)) == []
+    chip = replace(LOIHI2, weight_bits=7, learning=False)
+    quantities = [
+        (k.quantity, k.value, k.limit) for k in broken(pixels, chip, Use(True, ONCHIP, prototypes=9))
+    ]
+    assert quantities[0] == ("code", 8, 7)
+    assert quantities[-1] == ("synapses that learn", 1, 0)
+    assert len(broken(pixels, chip, Use(prototypes=9))) == 2
+    signed = Network((Dense(10),), (200,), signed_input=True)
+    (limit,) = broken(signed, replace(LOIHI2, state_bits=23), Use(prototypes=9))
+    assert (limit.value, limit.limit) == ((3 * 200 * 127**2).bit_length() + 1, 23)

@@ -109,3 +109,31 @@ def test_fill_does_not_depend_on_the_lanes(lanes, assert_same_arrays):
     assert_same_arrays(mixed.labels, numbers, "labels")
     for name, array in expected.arrays.items():
         assert_same_arrays(array, memory.arrays[name], name)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_logits_of_steps_that_are_learned_at_once(step, assert_same_arrays):
+    """As one step after another: with an oracle whose logits are the image's number."""
+
+    def learned(memory: Reservoir, at_once) -> np.ndarray:
+        images, labels = _samples(240)
+        found, counts, first = [], [], 0
+        while first < 240:
+            n = at_once(memory, 240 - first)
+            mixed = memory.interleave(images[first : first + n], labels[first : first + n], step)
+            found.append(memory.former_logits(mixed.recalled))
+            memory.keep_logits(mixed.kept, np.repeat(images[first : first + n, :1], 4, axis=1))
+            counts.append(n)
+            first += n
+        assert max(counts) <= 60
+        return np.concatenate(found), counts
+
+    one, many = (Reservoir.empty(20, (3,), 4, seed=3, with_logits=True) for _ in range(2))
+    expected, _ = learned(one, lambda memory, n: step)
+    found, counts = learned(many, lambda memory, n: memory.steps_apart(min(n, 60), step))
+    assert_same_arrays(expected, found, "former logits")
+    assert_same_arrays(one.logits, many.logits, "kept logits")
+    assert max(counts) > 2 * step
+    assert all(n % step == 0 for n in counts)
+    assert (found == layers.UNKNOWN).any()
+    assert (found >= 0).any()
