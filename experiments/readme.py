@@ -193,7 +193,10 @@ def chip_table(folder: Path = RESULTS) -> str:
         broken = len(report["limits"])
         fits = "yes" if report["fits"] else f"no, {broken} limit{'s' * (broken > 1)} broken"
         chips = f" on {place['chips']} chips" if place["chips"] > 1 else ""
-        name = report["network"]["layers"].replace("-F-", "-").removeprefix("F-")
+        layers = report["network"]["layers"]
+        if room := report.get("prototypes"):  # maps from before there were any do not say
+            layers = f"{layers.rpartition('-')[0]}-{room:,} prototypes"
+        name = layers.replace("-F-", "-").removeprefix("F-")
         lines.append(
             f"| {name} | {report['chip']['name']} | {report['mode']} | {fits} | {place['cores']}{chips}"
             f" | {cost['energy_mJ']['dynamic']:.2g} mJ | {cost['time_ms']:.2g} ms |"
