@@ -210,7 +210,12 @@ def test_ctrl_c_while_the_graph_is_built_is_not_lost(wage_neuro, tmp_path, monke
         return create(process, *args, **options)
 
     monkeypatch.setattr(AbstractProcess, "create_runtime", interrupted)
-    ended = wage_neuro("train", *QUICK, "--engine", "lava", "--run", "out")
+    # a shell that runs the tests in the background has them ignore Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        ended = wage_neuro("train", *QUICK, "--engine", "lava", "--run", "out")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.code == cli.STOPPED
 
 
