@@ -51,6 +51,17 @@ PROTOTYPE_NOTE = (
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
+def short_name(network: str, prototypes: int) -> str:
+    """A network without its flattening, and with what answers in the last layer's place, if anything does.
+
+    >>> short_name("8C3-F-10FC", 0), short_name("F-10FC", 2000)
+    ('8C3-10FC', '2,000 prototypes')
+    """
+    if prototypes:
+        network = f"{network.rpartition('-')[0]}-{prototypes:,} prototypes"
+    return network.replace("-F-", "-").removeprefix("F-")
+
+
 @dataclass(frozen=True)
 class Report:
     """A mapped network: `placement` and `cost` are None where not even one neuron of a layer fits a core."""
@@ -70,10 +81,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        use, layers = self.use, str(self.network)
-        if use.prototypes:
-            layers = f"{layers.rpartition('-')[0]}-{use.prototypes:,} prototypes"
-        name = layers.replace("-F-", "-").removeprefix("F-")
+        use, name = self.use, short_name(str(self.network), self.use.prototypes)
         mode = MODES[use.training]
         if use.training and use.frozen:
             mode += f", {_many(use.frozen, 'layer')} frozen"

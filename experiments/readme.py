@@ -16,6 +16,7 @@ from typing import Any
 
 from experiments.agreement import agreement_table
 from experiments.binary import binary_table
+from experiments.chip_map import short_name
 from experiments.continual.table import continual_table
 from experiments.findings import markdown
 from experiments.run_folder import write_text
@@ -193,10 +194,7 @@ def chip_table(folder: Path = RESULTS) -> str:
         broken = len(report["limits"])
         fits = "yes" if report["fits"] else f"no, {broken} limit{'s' * (broken > 1)} broken"
         chips = f" on {place['chips']} chips" if place["chips"] > 1 else ""
-        layers = report["network"]["layers"]
-        if room := report.get("prototypes"):  # maps from before there were any do not say
-            layers = f"{layers.rpartition('-')[0]}-{room:,} prototypes"
-        name = layers.replace("-F-", "-").removeprefix("F-")
+        name = short_name(report["network"]["layers"], report.get("prototypes", 0))  # older maps have none
         lines.append(
             f"| {name} | {report['chip']['name']} | {report['mode']} | {fits} | {place['cores']}{chips}"
             f" | {cost['energy_mJ']['dynamic']:.2g} mJ | {cost['time_ms']:.2g} ms |"
