@@ -15,6 +15,7 @@ from rich.table import Table
 
 from experiments import datasets, run_folder
 from experiments.chip_picture import draw
+from experiments.command_line import DataDir
 from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.datasets.base import middle
@@ -350,7 +351,7 @@ def map_command(
     engine: Annotated[
         str, typer.Option(help="Where its activity is counted: `lava` in the running simulation.")
     ] = "numpy",
-    data_dir: Annotated[Path | None, typer.Option(help="As for train.", show_default=False)] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Map a network onto a chip: does it fit, where does it go, what does a sample cost (an estimate)."""
     described = Chip.load(chip)

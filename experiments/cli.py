@@ -20,7 +20,7 @@ from rich.table import Table
 
 from experiments import binary, chip_map, communication, datasets, export, presets, raster, run_folder
 from experiments import compare as comparison
-from experiments.command_line import STOPPED, bar, on_command_line, refuse_other_settings
+from experiments.command_line import STOPPED, DataDir, Validation, bar, on_command_line, refuse_other_settings
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import NAMES as ENGINES
@@ -57,14 +57,6 @@ app = typer.Typer(
 )
 console = Console(highlight=False, soft_wrap=True, markup=False)  # paths may look like markup
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        help="Folder with data sets, before $WAGE_NEURO_DATA and ../shared/data.",
-        show_default=False,
-    ),
-]
 EngineName = Annotated[
     str,
     typer.Option(
@@ -181,9 +173,7 @@ def train(
             " `window224-flip`: a window of each image, drawn in training, the middle in tests; `none`."
         ),
     ] = "none",
-    validation: Annotated[
-        int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
-    ] = 0,
+    validation: Validation = 0,
     train_images: Annotated[
         int | None, typer.Option(help="Use the first N training images only.", show_default=False)
     ] = None,

@@ -1,8 +1,10 @@
-"""What the long-running commands share on the terminal: their bar, how they end, how they are resumed."""
+"""What the commands share on the terminal: options, the bar of a long run, how it ends and is resumed."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +14,31 @@ from wage_neuro.errors import SettingError
 
 STOPPED = 130
 """Exit code of a run that Ctrl-C ended, as shells have it."""
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Folder with data sets, before $WAGE_NEURO_DATA and ../shared/data.",
+        show_default=False,
+    ),
+]
+Validation = Annotated[
+    int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
+]
+
+# of learners over a stream of samples
+Eta = Annotated[
+    str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.")
+]
+Loss = Annotated[str, typer.Option(help="`one-sided` or `sse`.")]
+Update = Annotated[str, typer.Option(help="`ternary`, `coincidence` or `wide`.")]
+Hold = Annotated[int, typer.Option(help="Samples below an exponent before it steps down.")]
+FirstSeed = Annotated[int, typer.Option(help="The first of them.")]
+LearnerEngine = Annotated[
+    str, typer.Option(help="`compiled`, `numpy` or `lava`: the same bits at different speeds.")
+]
+Record = Annotated[Path | None, typer.Option(help="Also write the record to this file.", show_default=False)]
 
 
 def bar(console: Console, before: str, *after: str) -> Progress:

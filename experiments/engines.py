@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from wage_neuro.engine import Engine
@@ -22,6 +23,9 @@ ENGINES = {
 }
 """Module, class, and what it needs that may not be installed."""
 NAMES = tuple(ENGINES)
+
+FASTEST = "compiled" if find_spec("numba") else "numpy"
+"""Of those here, where samples are learned one at a time."""
 
 OPTIONS = {
     "lanes": ("lava", "only the lava engine sends samples in lanes"),

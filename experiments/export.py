@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
+from experiments.command_line import DataDir, Record
 from experiments.training import load_for
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
@@ -198,12 +199,8 @@ def register(app: typer.Typer, console: Console) -> None:
     @app.command("round-trip")
     def round_trip_(
         runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or checkpoint files.")],
-        data_dir: Annotated[
-            Path | None, typer.Option("--data-dir", help="Folder with data sets.", show_default=False)
-        ] = None,
-        record: Annotated[
-            Path | None, typer.Option(help="Also write the numbers to this file.", show_default=False)
-        ] = None,
+        data_dir: DataDir = None,
+        record: Record = None,
     ) -> None:
         """Export to every format, import again, and compare the answers to all test images."""
         if record:

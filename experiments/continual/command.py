@@ -6,7 +6,6 @@ import json
 import shlex
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +15,28 @@ from rich.progress import Progress, TaskID
 
 from experiments import run_folder
 from experiments.chip_map import map_command
-from experiments.command_line import STOPPED, bar, refuse_other_settings
+from experiments.command_line import (
+    STOPPED,
+    DataDir,
+    Eta,
+    FirstSeed,
+    Hold,
+    LearnerEngine,
+    Loss,
+    Record,
+    Update,
+    Validation,
+    bar,
+    refuse_other_settings,
+)
 from experiments.continual import demo, pictures, records
 from experiments.continual.study import METHODS, Config, Report, Run
+from experiments.engines import FASTEST
 from experiments.streams import SCENARIOS
 from experiments.training import margin_of
 from mappings.chip import Chip
 from wage_neuro.errors import CheckpointError, SettingError
 
-FASTEST = "compiled" if find_spec("numba") else "numpy"
 STUDY = "study.json"
 RECORD = "record.jsonl"
 MEMORY = 2000  # samples, where a method recalls and no other size is given
@@ -63,10 +75,8 @@ def continual(
     ] = None,
     network: Annotated[str, typer.Option(help="Hidden layers, as in `train`.")] = _DEFAULT.network,
     bits: Annotated[str, typer.Option(help="k_W k_A k_G k_E, each 2 to 16.")] = _DEFAULT.bits,
-    eta: Annotated[
-        str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the stream.")
-    ] = _DEFAULT.eta,
-    loss: Annotated[str, typer.Option(help="`one-sided` or `sse`.")] = _DEFAULT.loss,
+    eta: Eta = _DEFAULT.eta,
+    loss: Loss = _DEFAULT.loss,
     margin: Annotated[
         str,
         typer.Option(
@@ -74,10 +84,8 @@ def continual(
             " by this share of the distance to the nearest wrong one."
         ),
     ] = "3/8",
-    update: Annotated[str, typer.Option(help="`ternary`, `coincidence` or `wide`.")] = _DEFAULT.update,
-    hold: Annotated[
-        int, typer.Option(help="Samples below an exponent before it steps down.")
-    ] = _DEFAULT.hold,
+    update: Update = _DEFAULT.update,
+    hold: Hold = _DEFAULT.hold,
     augment: Annotated[
         str, typer.Option(help="`crop1` shifts new and recalled images by up to a pixel; `none`.")
     ] = _DEFAULT.augment,
@@ -127,16 +135,10 @@ def continual(
         int, typer.Option(help="Times in each task that the accuracy is measured on some test images.")
     ] = _DEFAULT.probes,
     seeds: Annotated[int, typer.Option(help="Runs, of seeds that follow each other.")] = 1,
-    first_seed: Annotated[int, typer.Option(help="The first of them.")] = 0,
-    validation: Annotated[
-        int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
-    ] = 0,
-    engine: Annotated[
-        str, typer.Option(help="`compiled`, `numpy` or `lava`: the same bits at different speeds.")
-    ] = FASTEST,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder with data sets.", show_default=False)
-    ] = None,
+    first_seed: FirstSeed = 0,
+    validation: Validation = 0,
+    engine: LearnerEngine = FASTEST,
+    data_dir: DataDir = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder.  [default: runs/STREAM-SCENARIO-METHOD]", show_default=False)
     ] = None,
@@ -144,9 +146,7 @@ def continual(
         Path | None,
         typer.Option(help="Go on with the runs in this folder, to the same bits.", show_default=False),
     ] = None,
-    record: Annotated[
-        Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
-    ] = None,
+    record: Record = None,
     cost: Annotated[
         str | None,
         typer.Option(

@@ -11,8 +11,21 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.command_line import STOPPED, bar, refuse_other_settings
-from experiments.continual.command import FASTEST
+from experiments.command_line import (
+    STOPPED,
+    DataDir,
+    Eta,
+    FirstSeed,
+    Hold,
+    LearnerEngine,
+    Loss,
+    Record,
+    Update,
+    Validation,
+    bar,
+    refuse_other_settings,
+)
+from experiments.engines import FASTEST
 from experiments.training import margin_of
 from experiments.transfer import pictures
 from experiments.transfer.study import LEARNERS, RECORD, Cell, Config, Study, accuracies
@@ -44,37 +57,25 @@ def transfer(
     samples: Annotated[
         int, typer.Option(help="Most that a learner gets, unless one pass over its examples takes more.")
     ] = _DEFAULT.samples,
-    eta: Annotated[
-        str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.")
-    ] = _DEFAULT.eta,
-    loss: Annotated[str, typer.Option(help="`one-sided` or `sse`.")] = _DEFAULT.loss,
+    eta: Eta = _DEFAULT.eta,
+    loss: Loss = _DEFAULT.loss,
     margin: Annotated[
         str, typer.Option(help="Skip samples whose right output leads by this share of the target.")
     ] = "3/8",
-    update: Annotated[str, typer.Option(help="`ternary`, `coincidence` or `wide`.")] = _DEFAULT.update,
-    hold: Annotated[
-        int, typer.Option(help="Samples below an exponent before it steps down.")
-    ] = _DEFAULT.hold,
+    update: Update = _DEFAULT.update,
+    hold: Hold = _DEFAULT.hold,
     seeds: Annotated[int, typer.Option(help="Draws of examples and new weights.")] = _DEFAULT.seeds,
-    first_seed: Annotated[int, typer.Option(help="The first of them.")] = 0,
-    validation: Annotated[
-        int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
-    ] = 0,
-    engine: Annotated[
-        str, typer.Option(help="`compiled`, `numpy` or `lava`: the same bits at different speeds.")
-    ] = FASTEST,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder with data sets.", show_default=False)
-    ] = None,
+    first_seed: FirstSeed = 0,
+    validation: Validation = 0,
+    engine: LearnerEngine = FASTEST,
+    data_dir: DataDir = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder.  [default: runs/transfer-RUN-DATA]", show_default=False)
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the study in this folder.", show_default=False)
     ] = None,
-    record: Annotated[
-        Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
-    ] = None,
+    record: Record = None,
 ) -> None:
     """Let a trained network learn another data set, one sample at a time, from few examples and from all.
 

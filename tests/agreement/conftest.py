@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from experiments.agreement import other_control
-from wage_neuro import NumpyEngine, initial_state
+from wage_neuro import Dense, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.engine import RecallingEngine
 from wage_neuro.layers import UNKNOWN
 
@@ -55,3 +56,43 @@ def assert_agree(assert_same_state, assert_same_arrays, sparse_images) -> Callab
         return sum(int((a != b).sum()) for a, b in zip(oracle.state.S, begin.S, strict=True))
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def assert_goes_on(assert_same_state, sparse_images) -> Callable[..., None]:
+    """Check that an engine goes on from numpy's state, and that a state handed in or out stays as it was."""
+
+    def check(build, rules) -> None:
+        network = Network((Dense(12), Dense(3)), (10,))
+        images, labels = sparse_images(192, (10,), 3)
+        whole, half = NumpyEngine(network, rules), NumpyEngine(network, rules)
+        whole.train(images, labels, 1)
+        half.train(images[:96], labels[:96], 1)
+        before = half.state
+        kept = [S.copy() for S in before.S]
+        with build(network, rules, state=before) as engine:
+            engine.train(images[96:], labels[96:], 1)
+            after = engine.state
+            assert_same_state(whole.state, after)
+            engine.train(images[:96], labels[:96], 1)
+        assert_same_state(whole.state, after)
+        assert all(np.array_equal(a, b) for a, b in zip(before.S, kept, strict=True))
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def assert_same_in_parts(assert_same_state, assert_same_arrays, sparse_images) -> Callable[..., None]:
+    """Check batches of 100 of more samples than an engine takes in together, of none, of read-only images."""
+
+    def check(build, samples) -> None:
+        network, rules = Network((Dense(12), Dense(3)), (10,)), Rules(batch=100)
+        images, labels = sparse_images(samples, (10,), 3)
+        images.setflags(write=False)
+        one, other = NumpyEngine(network, rules), build(network, rules)
+        assert_same_arrays(one.train(images, labels, 1), other.train(images, labels, 1), "logits in training")
+        assert_same_arrays(one.predict(images), other.predict(images), "logits")
+        assert other.predict(images[:0]).shape == other.train(images[:0], labels[:0], 1).shape == (0, 3)
+        assert_same_state(one.state, other.state)
+
+    return check

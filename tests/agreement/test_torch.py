@@ -125,34 +125,12 @@ def test_parts_of_a_batch_and_rows_of_a_gradient(monkeypatch, build, assert_agre
 
 
 @pytest.mark.parametrize("mode", ["held", "coincidence"])
-def test_goes_on_from_a_state(mode, sparse_images, assert_same_state):
-    network, rules = Network((Dense(12), Dense(3)), (10,)), MODES[mode]
-    images, labels = sparse_images(192, (10,), 3)
-    whole, half = NumpyEngine(network, rules), NumpyEngine(network, rules)
-    whole.train(images, labels, 1)
-    half.train(images[:96], labels[:96], 1)
-    before = half.state
-    kept = [S.copy() for S in before.S]
-    with TorchEngine(network, rules, state=before) as engine:
-        engine.train(images[96:], labels[96:], 1)
-        after = engine.state
-        assert_same_state(whole.state, after)
-        engine.train(images[:96], labels[:96], 1)
-    # a state that was handed out, or in, is nobody's working memory
-    assert_same_state(whole.state, after)
-    assert all(np.array_equal(a, b) for a, b in zip(before.S, kept, strict=True))
+def test_goes_on_from_a_state(mode, assert_goes_on):
+    assert_goes_on(TorchEngine, MODES[mode])
 
 
-def test_many_samples_at_once(sparse_images, assert_same_state, assert_same_arrays):
-    """More than are answered together; then none at all; read-only images."""
-    network, rules = Network((Dense(12), Dense(3)), (10,)), Rules(batch=100)
-    images, labels = sparse_images(700, (10,), 3)
-    images.setflags(write=False)
-    one, other = NumpyEngine(network, rules), TorchEngine(network, rules)
-    assert_same_arrays(one.train(images, labels, 1), other.train(images, labels, 1), "logits in training")
-    assert_same_arrays(one.predict(images), other.predict(images), "logits")
-    assert other.predict(images[:0]).shape == other.train(images[:0], labels[:0], 1).shape == (0, 3)
-    assert_same_state(one.state, other.state)
+def test_many_samples_at_once(assert_same_in_parts):
+    assert_same_in_parts(TorchEngine, samples=700)
 
 
 @pytest.mark.parametrize("shift", ["batch", "held"])

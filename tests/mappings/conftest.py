@@ -11,6 +11,7 @@ import pytest
 from mappings.inference import Inference
 from wage_neuro import Network, NumpyEngine, Rules
 from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.errors import CheckpointError
 
 # text, input shape, bits, signed input
 NETWORKS = {
@@ -74,5 +75,20 @@ def leaves_alone() -> Callable[..., None]:
                 write(folder / name)
         assert [path.name for path in folder.iterdir()] == ["old"]
         assert (folder / "old").read_text() == "as it was"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def assert_refused() -> Callable[..., None]:
+    """Check that a reader refuses a file in one short line that begins with its name."""
+
+    def check(read: Callable[[Path], object], file: Path, match: str) -> None:
+        with pytest.raises(CheckpointError, match=match) as refused:
+            read(file)
+        line = str(refused.value)
+        assert line.startswith(f"{file}: ")
+        assert "\n" not in line
+        assert len(line) < 500
 
     return check
