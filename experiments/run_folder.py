@@ -95,12 +95,18 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    """Name the commit, with -dirty where code differs from it: records and texts may."""
     try:
-        here = Path(__file__).resolve().parent
-        done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10, check=True)
+        name = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("diff", "--name-only", "HEAD", "--", ":/*.py", ":/*.toml", ":/*.txt")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).resolve().parent
+    done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import subprocess
 
 import pytest
 
@@ -105,3 +107,23 @@ def test_versions_name_what_computes():
 def test_versions_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert run_folder.versions()["commit"] == "unknown"
+
+
+def test_a_commit_is_dirty_where_code_differs_from_it(tmp_path, monkeypatch):
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    code, record = tmp_path / "experiments" / "code.py", tmp_path / "results" / "record.json"
+    for path in (code, record):
+        path.parent.mkdir()
+        path.write_text("1\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(run_folder, "__file__", str(code))
+    clean = run_folder.versions()["commit"]
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    record.write_text("2\n")
+    assert run_folder.versions()["commit"] == clean
+    code.write_text("2\n")
+    assert run_folder.versions()["commit"] == f"{clean}-dirty"
