@@ -122,7 +122,7 @@ class _Kept:
 
     a_in: Tensor
     active: Tensor | None = None
-    saturated: Tensor | None = None
+    unsaturated: Tensor | None = None
     winner: Tensor | None = None
 
     def to_numpy(self) -> layers.Kept:
@@ -193,7 +193,7 @@ class _Layer:
 
     def _visible(self) -> Tensor:
         bits = self.layer.bits
-        V = torch.round(self.S * 2.0 ** (bits.k_W - bits.k_G)).clamp_(-bits.weight_max, bits.weight_max)
+        V = (self.S * 2.0 ** (bits.k_W - bits.k_G)).round_().clamp_(-bits.weight_max, bits.weight_max)
         return V.to(self.types.z)
 
     # --- forward ---
@@ -204,8 +204,8 @@ class _Layer:
         if self.layer.is_last:
             return self._product(a_in).long(), _Kept(a_in)
         parts = [self._activations(a) for a in a_in.split(self.part)]
-        out, active, saturated, *winner = (torch.cat(each) for each in zip(*parts, strict=True))
-        return out, _Kept(a_in, active, saturated, *winner)
+        out, active, unsaturated, *winner = (torch.cat(each) for each in zip(*parts, strict=True))
+        return out, _Kept(a_in, active, unsaturated, *winner)
 
     def _product(self, a: Tensor) -> Tensor:
         a = a.to(self.types.z)
@@ -217,9 +217,10 @@ class _Layer:
         winner: list[Tensor] = []
         if layer.pool:
             Z, *winner = kernels.max_pool(layer, Z)
-        Z = Z.to(kernels.TYPES[layer.z_dtype])
-        A = torch.round(Z * 2.0**-layer.z_shift).clamp_(0, top)  # torch.round: halves to even
-        return A.to(self.types.codes), Z > 0, torch.gt(Z, top << layer.z_shift), *winner
+        active, unsaturated = Z > 0, torch.le(Z, top << layer.z_shift)
+        A = Z.to(kernels.TYPES[layer.z_dtype]).mul_(2.0**-layer.z_shift)
+        A.round_().clamp_(0, top)  # halves to even
+        return A.to(self.types.codes), active, unsaturated, *winner
 
     # --- backward ---
 
@@ -230,12 +231,12 @@ class _Layer:
             assert self.B is not None
             message = message.to(self.B.dtype) @ self.B
         D = message.view(-1, *layer.out_shape)
-        if kept.saturated is not None:
-            D = D.masked_fill(kept.saturated, 0)
+        if kept.unsaturated is not None:
+            D = D.mul_(kept.unsaturated)
         shift = layer.bits.k_E - 1 + self.rules.log2_gamma
         scale = self.error.scale(kernels.peak(D), shift, len(D), hold)
-        E = torch.round(D * scale).clamp_(-top, top).to(self.types.codes)
-        return E if kept.active is None else E * kept.active
+        E = (D * scale).round_().clamp_(-top, top).to(self.types.codes)
+        return E if kept.active is None else E.mul_(kept.active)
 
     def factors(self, kept: _Kept, E: Tensor, log2_eta: int | None, step: int) -> _Pair | None:
         """What meets at the weights: A and E, or spikes drawn from them; None if they are frozen."""
@@ -294,11 +295,11 @@ class _Layer:
         else:
             step_max = 1 if self.rules.update == "ternary" else 2 * self.bound
             scale = self.gradient.scale(kernels.peak(G), log2_eta + 16, samples, hold)
-            quotient = (torch.trunc(G * scale) * 2.0**-16).clamp_(-step_max, step_max)
+            quotient = (G * scale).abs_().floor_().mul_(2.0**-16).clamp_(max=step_max)
             quotient = quotient.to(kernels.TYPES[carrier((step_max + 1) << 16)])
-            r = self.random(random_bits.UPDATE, self.layer.index, step, G.numel()).view(G.shape) * 2.0**-16
-            dS = torch.trunc(quotient + torch.copysign(r.to(quotient.dtype), quotient))
-        self.S = (self.S - dS.float()).clamp_(-self.bound, self.bound)
+            r = self.random(random_bits.UPDATE, self.layer.index, step, G.numel()).view(G.shape)
+            dS = quotient.add_(r.to(quotient.dtype).mul_(2.0**-16)).floor_().copysign_(G)
+        self.S = (self.S - dS).float().clamp_(-self.bound, self.bound)
         self.V = self._visible()
 
     def stored(self) -> np.ndarray:

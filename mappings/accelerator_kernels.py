@@ -196,14 +196,21 @@ def _pool_views(x: Tensor, layer: Layer) -> Iterator[Tensor]:
 
 
 def max_pool(layer: Layer, Z: Tensor) -> tuple[Tensor, Tensor]:
-    """Maxima of the windows of (n, *z_shape), and the row-major place of each one's first maximum (uint8)."""
-    views = _pool_views(Z, layer)
-    best = next(views)
-    winner = torch.zeros(best.shape, dtype=torch.uint8, device=Z.device)
+    """Maxima of the windows of (n, *z_shape), and the row-major place of each one's first maximum (uint8).
+
+    A sum and its place make one integer, the sum above, the place below and counted down: of equal sums the
+    first has the largest.
+    """
+    assert layer.pool
+    places = layer.pool.size**2
+    bits = (places - 1).bit_length()
+    dtype = torch.int32 if layer.z_bound << bits < 2**31 else torch.int64
+    views = _pool_views(Z.to(dtype) << bits, layer)
+    best = next(views) + (places - 1)
     for place, view in enumerate(views, start=1):
-        torch.maximum(winner, (view > best).view(torch.uint8) * place, out=winner)
-        best = torch.maximum(best, view)
-    return best, winner
+        torch.maximum(best, view + (places - 1 - place), out=best)
+    winner = places - 1 - (best & ((1 << bits) - 1))
+    return best.bitwise_right_shift_(bits), winner.to(torch.uint8)
 
 
 def unpool(layer: Layer, E: Tensor, winner: Tensor) -> Tensor:

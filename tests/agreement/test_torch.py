@@ -22,8 +22,10 @@ from mappings import accelerator
 from mappings import accelerator_kernels as kernels
 from mappings.accelerator import RandomBits, TorchEngine, find_device
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state, softmax
+from wage_neuro.bits import Bits
 from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
+from wage_neuro.kernels import max_pool
 from wage_neuro.random_bits import FEEDBACK, INIT, POST, UPDATE, bits16
 from wage_neuro.train import Held
 
@@ -153,6 +155,21 @@ def test_the_first_maximum_wins():
     # overlapping windows add up where they share their winner
     spread = kernels.unpool(layer, torch.tensor([1.0, 2, 4, 8]).view(1, 2, 2, 1), winner)
     assert spread.flatten().tolist() == [0, 3, 0, 0, 12, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("bits", "sums"), [("2888", torch.int32), ("8-16-8-8", torch.int64)])
+@pytest.mark.parametrize(("size", "step"), [(2, 2), (3, 2), (3, 3), (2, 1)])
+def test_pooling_is_numpys_up_to_the_largest_sum(bits, sums, size, step):
+    specs = Conv(2, 3), MaxPool(size, step), Flatten(), Dense(2)
+    layer = Network(specs, (9, 8, 40), bits=Bits.parse(bits)).layers[0]
+    few = np.random.default_rng(0).integers(-3, 3, (5, *layer.z_shape), endpoint=True)  # many ties
+    for Z in (few, few * (layer.z_bound // 3)):
+        best, winner = kernels.max_pool(layer, torch.from_numpy(Z.astype(np.float64)))
+        wanted = np.empty((5, *layer.out_shape), np.uint8)
+        highest = max_pool(Z.astype(np.float64), size, step, layer.out_shape[:2], wanted)
+        assert best.dtype == sums
+        assert np.array_equal(best.numpy(), highest)
+        assert np.array_equal(winner.numpy(), wanted)
 
 
 @settings(deadline=None)
