@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from experiments.agreement import MODES, NETWORKS, modes_of
 from mappings import accelerator
@@ -300,6 +302,47 @@ def test_a_processor_that_saturates_multiplies_floats(monkeypatch):
     real = torch._int_mm
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: real(a, b).clamp(max=2**22))
     assert not kernels.int8_is_exact(CPU)
+
+
+class _OneDevice(TorchDispatchMode):
+    """Raise where tensors of several devices meet, but to copy; single numbers may lie anywhere."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim()]
+        copies = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+        assert copies or len({x.device for x in tensors}) < 2, f"{func}: {[x.device for x in tensors]}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A device that is not the processor and holds no values, so that to wait for one raises."""
+    monkeypatch.setattr(accelerator, "find_device", lambda name: torch.device("meta"))
+    monkeypatch.setitem(accelerator.PART_BYTES, "meta", accelerator.PART_BYTES["cuda"])
+    monkeypatch.setattr(kernels, "prove_products", lambda device, largest: None)
+    monkeypatch.setattr(RandomBits, "choose", lambda bits: None)
+    monkeypatch.setattr(accelerator, "_array", lambda x: x)  # the answers, which come back at the end
+    with _OneDevice():
+        yield TorchEngine
+
+
+@pytest.mark.parametrize("mode", modes_of("torch"))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_on_a_device_nothing_waits_and_nothing_lies_elsewhere(name, mode, elsewhere):
+    network, rules = NETWORKS[name], MODES[mode]
+    engine = elsewhere(network, rules)
+    images = np.zeros((2 * rules.batch, *network.input_shape), np.uint8)
+    labels = np.zeros(len(images), np.int64)
+    answers = engine.train(images, labels, 3), engine.predict(images)
+    assert {x.device.type for x in (*answers, *(layer.S for layer in engine._layers))} == {"meta"}
+
+
+def test_what_waits_or_lies_elsewhere_is_found(elsewhere):
+    engine = elsewhere(Network((Dense(3),), (4,)), MODES["held"])
+    with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+        engine._layers[0].error.read()
+    with pytest.raises(AssertionError, match=r"aten\.mul_\.Tensor: .*meta.*cpu"):
+        engine._layers[0].S.mul_(torch.ones(3))
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps", ""])
