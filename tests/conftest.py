@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
@@ -75,3 +76,20 @@ def sparse_images() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         return images.astype(np.uint8), rng.integers(0, classes, n)
 
     return make
+
+
+@pytest.fixture
+def one_device() -> AbstractContextManager[object]:
+    """Raises where tensors of several devices meet, but to copy; single numbers may lie anywhere."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class OneDevice(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim()]
+            copies = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+            assert copies or len({x.device for x in tensors}) < 2, f"{func}: {[x.device for x in tensors]}"
+            return func(*args, **(kwargs or {}))
+
+    return OneDevice()

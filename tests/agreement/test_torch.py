@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from experiments.agreement import MODES, NETWORKS, modes_of
 from mappings import accelerator
@@ -304,25 +302,15 @@ def test_a_processor_that_saturates_multiplies_floats(monkeypatch):
     assert not kernels.int8_is_exact(CPU)
 
 
-class _OneDevice(TorchDispatchMode):
-    """Raise where tensors of several devices meet, but to copy; single numbers may lie anywhere."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim()]
-        copies = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-        assert copies or len({x.device for x in tensors}) < 2, f"{func}: {[x.device for x in tensors]}"
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.fixture
-def elsewhere(monkeypatch):
-    """A device that is not the processor and holds no values, so that to wait for one raises."""
+def elsewhere(monkeypatch, one_device):
+    """The engine on a device that holds no values, so that to wait for one raises."""
     monkeypatch.setattr(accelerator, "find_device", lambda name: torch.device("meta"))
     monkeypatch.setitem(accelerator.PART_BYTES, "meta", accelerator.PART_BYTES["cuda"])
     monkeypatch.setattr(kernels, "prove_products", lambda device, largest: None)
     monkeypatch.setattr(RandomBits, "choose", lambda bits: None)
     monkeypatch.setattr(accelerator, "_array", lambda x: x)  # the answers, which come back at the end
-    with _OneDevice():
+    with one_device:
         yield TorchEngine
 
 

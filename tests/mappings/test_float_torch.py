@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 import torch
 
+from mappings import float_torch
 from mappings.float_torch import MOMENTUM, WEIGHT_DECAY, FloatEngine, initial_float_state
 from mappings.pattern import Pattern
 from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
@@ -148,3 +149,15 @@ def test_what_it_refuses(sparse_images):
         engine.train(*sparse_images(16, (30,), 5), Control((0, None), (1, 1)))
     with pytest.raises(SettingError, match=r"^watch every=5: real numbers are no spikes$"):
         engine.watch(5)
+
+
+@pytest.mark.parametrize("text", ["2888", "28f8", "28ff", "vanilla"])
+def test_on_a_device_no_tensor_lies_elsewhere(text, monkeypatch, one_device):
+    monkeypatch.setattr(float_torch, "find_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr(FloatEngine, "_answers", lambda engine, z: z.device.type == "meta")  # has no values
+    engine = engine_of(*POOLED, text, Rules(batch=4))
+    with one_device:
+        images, labels = np.zeros((8, *engine.network.input_shape), np.uint8), np.zeros(8, np.int64)
+        assert engine.train(images, labels, 0).all()
+        assert engine.predict(images).all()
+    assert {x.device.type for x in engine._tensors.values()} == {"meta"}
