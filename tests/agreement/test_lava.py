@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from experiments.agreement import MODES, NETWORKS, is_slow
 from experiments.training import Config, Run

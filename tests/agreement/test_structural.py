@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from experiments import datasets
 from experiments.agreement import MODES, NETWORKS, OVERLAP, RECORDED

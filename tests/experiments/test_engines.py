@@ -18,7 +18,7 @@ STATE = initial_state(NETWORK, seed=5)
 
 def need(name):
     if name == "lava":
-        pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+        pytest.importorskip("lava", reason="lava-nc is not installed")
     if name == "compiled":
         pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
     if name == "brian2":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.clp import LENGTH, UNKNOWN, learn_and_answer, of_one_length
 from wage_neuro.errors import DataError
