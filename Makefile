@@ -2,6 +2,7 @@ VENV = .venv
 PYTHONS = 3.13 3.12 3.11 3.10
 TORCH = torch==2.13.0
 PYTHON = $(VENV)/bin/python
+PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
@@ -17,11 +18,11 @@ test: $(VENV)/ready  ## run ruff, mypy and all tests but the slow ones
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
 
 coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m coverage run -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m coverage run -m pytest $(PARALLEL)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 

@@ -7,8 +7,8 @@ touched where Python and numpy still take it as it is:
   defaults that have a hash. It has one while the module is executed.
 - `lava.magma.core.process.ports.ports`: `ReshapePort` calls `np.reshape(newshape=...)`, which numpy 2.1
   renamed and later dropped. It calls `np.reshape(shape=...)`.
-- `lava.proc.clp.nsm.models`: `PyAllocatorModel` puts an array of one number into an element of another, which
-  numpy 2.4 refuses. The Var is that number while `run_spk` runs.
+- `lava.proc.clp.nsm.models`: `PyAllocatorModel` puts an array of one number into an element of another, of
+  which numpy 1.25 warned and which it later refused. The Var is that number while `run_spk` runs.
 
 Whoever imports Lava's Processes before anything of this house begins with `import processes`.
 """
@@ -74,7 +74,7 @@ def _mends() -> dict[str, Callable[[Execute, ModuleType], None]]:
     needs = {
         "lava.magma.compiler.var_model": (_var_model, sys.version_info >= (3, 11)),
         "lava.magma.core.process.ports.ports": (_ports, "shape" in inspect.signature(np.reshape).parameters),
-        "lava.proc.clp.nsm.models": (_allocator, np.lib.NumpyVersion(np.__version__) >= "2.0.0"),
+        "lava.proc.clp.nsm.models": (_allocator, np.lib.NumpyVersion(np.__version__) >= "1.25.0"),
     }
     return {name: mend for name, (mend, needed) in needs.items() if needed}
 
