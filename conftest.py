@@ -6,7 +6,7 @@ from _pytest import doctest
 
 _DOCTEST_MODULE = doctest.DoctestModule
 
-for name in ("COLUMNS", "LINES"):  # set by pytest-xdist in its workers, and rich keeps what it finds at import
+for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them in its workers, and rich keeps what it finds
     os.environ.pop(name, None)
 
 
