@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test coverage bench torch readme pins clean
+.PHONY: help demo test coverage mutants bench torch readme pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -25,6 +25,9 @@ coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 	OMP_NUM_THREADS=1 $(PYTHON) -m coverage run -m pytest $(PARALLEL)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+
+mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice (MUTANTS="--since COMMIT --at-most 20")
+	$(PYTHON) -m experiments.mutants $(MUTANTS)
 
 bench: $(VENV)/ready  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
