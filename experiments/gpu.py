@@ -1,6 +1,6 @@
 """What needs a GPU, in one go: agreement with the numpy engine, speed, then epochs of a paper run.
 
-    python -m experiments.gpu --run runs/cifar10 --minutes 10
+    python -m experiments.gpu --minutes 10
 
 writes its record after every part, and goes on with the run where it stands; `wage-neuro train --resume` does
 so too, on any engine and to the same bits. `--device cpu --scale width=1/32,epochs=2` tries it without a GPU.
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from experiments import run_folder
 from experiments.agreement import MODES, NETWORKS, RECORDED, Cell, batches, modes_of
 from experiments.compare import first_difference
 from experiments.engines import engine_class
-from experiments.presets import EXPERIMENTS, Scale
-from experiments.training import Run
+from experiments.presets import EXPERIMENTS, Job, Means, Scale, do, jobs
+from experiments.training import Report, Run
 from wage_neuro import Network, NumpyEngine, Rules
-from wage_neuro.errors import SettingError, WageError
+from wage_neuro.errors import WageError
 
 RESULT = Path("experiments/results/gpu.json")
 PARTS = ("agreement", "speed", "train")
@@ -84,30 +85,25 @@ def speed(device: str, seconds: float) -> Iterator[dict[str, Any]]:
         yield {"network": name, "batch": size, "images": seen, "images_per_s": round(seen / spent)}
 
 
-def train(folder: Path, experiment: str, scale: Scale, data: Path | None, device: str, until: float) -> Run:
-    """Train the experiment's first run on the device until a moment of `time.monotonic`."""
-    if (folder / run_folder.CHECKPOINT).exists():
-        run = Run.resume(folder, data_dir=data)
-    else:
-        run = Run.start(scale.of(next(iter(EXPERIMENTS[experiment].values()))), folder, data)
-    run_folder.prepare(folder, run.is_new)
-    with run.engine("torch", device=device) as engine:
+def train(job: Job, means: Means, until: float) -> list[dict[str, Any]]:
+    """Train a run from where it stands until a moment of `time.monotonic`; return its metrics so far."""
+    curve: list[dict[str, Any]] = []
 
-        def look(seen: Any) -> None:
-            run.stop_wanted |= time.monotonic() > until
-            if not seen.samples:
-                row = run.progress.curve[-1] if run.progress.curve else {}
-                print(
-                    f"epoch {seen.epoch} of {seen.epochs}, {seen.samples_per_s:,.0f} images/s,"
-                    f" training error {seen.train_error:.2%}, test error {row.get('error', 1):.2%}",
-                    flush=True,
-                )
+    def look(run: Run, seen: Report) -> None:
+        run.stop_wanted |= time.monotonic() > until
+        curve[:] = run.progress.curve
+        if not seen.samples:  # an epoch has ended
+            print(
+                f"epoch {seen.epoch} of {seen.epochs}, {seen.samples_per_s:,.0f} images/s,"
+                f" training error {seen.train_error:.2%}, test error {seen.last_error:.2%}",
+                flush=True,
+            )
 
-        run.fit(engine, look)
-    return run
+    do(job, means, look)
+    return curve
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts that are asked for; 1 if a bit differs."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.gpu",
@@ -123,10 +119,12 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="no full-size networks in the comparison")
     parser.add_argument("--experiment", default="cifar10-vgg", choices=list(EXPERIMENTS))
     parser.add_argument("--scale", default="", help="such as width=1/8,epochs=30 (default: the paper's)")
-    parser.add_argument("--run", type=Path, default=Path("runs/cifar10-vgg"), help="folder of the run")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/gpu"), help="of runs (default: %(default)s)"
+    )
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--output", type=Path, default=RESULT, help="JSON record (default: %(default)s)")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     until, parts = time.monotonic() + 60 * given.minutes, given.parts.split(",")
     if not set(parts) <= set(PARTS):
         parser.error(f"--parts {given.parts}: want {', '.join(PARTS)}")
@@ -162,14 +160,10 @@ def _run(given: argparse.Namespace, parts: list[str], until: float) -> int:
         keep(speed=rows)
     if "train" in parts:
         scale = Scale.parse(given.scale) if given.scale else Scale()
-        if given.data_dir and not given.data_dir.exists():
-            raise SettingError(f"--data-dir {given.data_dir}: no such folder")
-        run = train(given.run, given.experiment, scale, given.data_dir, given.device, until)
-        if run.finished:
-            run.write_record(
-                given.run / "record.json", "torch", f"python -m experiments.gpu --run {given.run}"
-            )
-        keep(train={"epochs": run.progress.epoch, "curve": run.progress.curve})
+        job = jobs(given.experiment, scale, [0], given.folder, list(EXPERIMENTS[given.experiment])[:1])[0]
+        command = shlex.join(["python", "-m", "experiments.gpu", *sys.argv[1:]])
+        means = Means("torch", given.device, data_dir=given.data_dir, command=command)
+        keep(train=train(job, means, until))
     return int(wrong > 0)
 
 
