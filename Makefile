@@ -1,15 +1,21 @@
 PYTHON = .venv/bin/python
 INSTALL = -m pip --disable-pip-version-check install -qq
 
-.PHONY: help demo test test-newer test-torch coverage bench venv-torch readme pins clean
+.PHONY: kernels sanitize help demo test test-newer test-torch coverage bench venv-torch readme pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
 
+kernels: .venv/ready  ## build the compiled kernels, if their source has changed
+	@$(KERNELS)
+
+sanitize: .venv/ready  ## run the kernels' tests under the address and undefined-behaviour sanitizers
+	@tools/sanitize.sh $(PYTHON)
+
 demo: .venv/ready  ## train on small digits inside Lava and show the result
 	.venv/bin/wage-neuro demo
 
-test: .venv/ready  ## run ruff, mypy and all tests but the slow ones
+test: kernels  ## run ruff, mypy and all tests but the slow ones
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
@@ -31,7 +37,7 @@ coverage: .venv/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
 
-bench: .venv/ready  ## time the engines against each other and against float training
+bench: kernels  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
 
 venv-torch:  ## set up .venv-torch with PyTorch, for test-torch, bench and patterns with real numbers
@@ -43,7 +49,7 @@ readme: .venv/ready  ## make the README's tables anew from the records
 	$(PYTHON) -m experiments.readme
 
 pins:  ## write requirements*.txt anew from pyproject.toml
-	tools/uv.sh pip compile $(PINS) --python-version 3.10 --extra brian2 --extra compiled --extra export --group dev -o requirements.txt pyproject.toml
+	tools/uv.sh pip compile $(PINS) --python-version 3.10 --extra brian2 --extra export --group dev -o requirements.txt pyproject.toml
 	tools/uv.sh pip compile $(PINS) --python-version 3.11 --universal --group newer -o requirements-newer.txt
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins'
 
@@ -62,7 +68,10 @@ clean:  ## remove the environments, caches and build results
 		"    your system's packages (Debian and Ubuntu: both python3.10 and python3.10-venv)" >&2; exit 1; }
 	@$(PYTHON) $(INSTALL) --require-hashes -r requirements.txt
 	@$(PYTHON) $(INSTALL) --no-deps --no-build-isolation --editable .
+	@command -v c++ g++ clang++ >/dev/null || $(PYTHON) $(INSTALL) ziglang || true
+	@$(KERNELS)
 	@touch $@
+KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy
 
 .venv-newer/ready: requirements-newer.txt
 	@echo "Setting up .venv-newer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,6 @@ from wage_neuro.train import Held
 
 if not native.is_here():
     pytest.skip("no compiled kernels here: python -m wage_neuro.kernels.build", allow_module_level=True)
-
 SETS = native.instruction_sets()
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
 
@@ -60,9 +60,8 @@ def test_any_small_network(data, assert_agree):
     widths = "-".join(str(data.draw(st.one_of(st.just(k), st.integers(2, 16)))) for k in (2, 8, 8, 8))
     loss = pick("sse", "one-sided", "softmax")
     try:
-        network = Network(
-            (*specs, Dense(pick(1, 2, 10))), (23, 22, pick(1, 2, 3, 5)), widths, signed_input=pick(False, True)
-        )
+        shape, signed = (23, 22, pick(1, 2, 3, 5)), pick(False, True)
+        network = Network((*specs, Dense(pick(1, 2, 10))), shape, widths, signed)
     except NetworkError:  # a kernel larger than what is left of the image
         return
     batch, pipelined = pick(1, 2, 3, 24), data.draw(st.booleans())
@@ -163,6 +162,112 @@ def test_bad_data_is_refused_and_changes_nothing(sparse_images, assert_same_stat
         with pytest.raises(SettingError, match=r"^7 samples: want a multiple of the batch, 4$"):
             engine.train(images[:7], labels[:7], 0)
         assert_same_state(engine.state, initial_state(network))
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("batch", [1, 24])
+@pytest.mark.parametrize("units", [9, 200])
+def test_an_unquantized_last_layer(batch, units, assert_agree):
+    network = Network.parse(f"4C3-MP2-{units}FC-FCU", (12, 12, 1), 5)
+    assert assert_agree(CompiledEngine, network, Rules(batch=batch, loss="softmax")) > 0
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_papers_nets(signed, assert_agree):
+    """Whole registers of channels: what small networks do not fill."""
+    network = Network.parse("32C5-MP2-64C5-MP2-130FC", (20, 20, 3), 10, signed_input=signed)
+    assert assert_agree(CompiledEngine, network, Rules(batch=32), answers=40) > 0
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("mode", ["one sample at a time", "metaplastic", "coincidence", "paper"])
+def test_rows_of_whole_groups(mode, assert_agree):
+    """256 outputs: the short way of one sample at a time."""
+    network = Network((Dense(256), Dense(128), Dense(5)), (200,))
+    for log2_eta in (-3, 0, 16):
+        assert_agree(CompiledEngine, network, MODES[mode], log2_etas=(log2_eta, 3))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_no_bit(threads, assert_agree):
+    before = thread_count()
+    set_threads(threads)
+    try:
+        for mode in ("paper", "one sample at a time", "direct feedback"):
+            network = Network.parse("32C5-MP2-64C5-MP2-512FC", (28, 28, 1), 10, signed_input=mode == "paper")
+            assert_agree(CompiledEngine, network, MODES[mode], n=48)
+    finally:
+        set_threads(before)
+
+
+def test_a_kind_of_layer_that_is_unknown_is_left_to_numpy(monkeypatch, assert_agree):
+    """Within a network whose other layers are the library's."""
+    monkeypatch.setattr(native, "_is_known", lambda layer: layer.index != 1)
+    for mode, rules in MODES.items():
+        for name in ("dense", "conv, pooling", "conv VALID, stride 2"):
+            assert_agree(CompiledEngine, NETWORKS[name], rules, n=48), mode
+    with CompiledEngine(NETWORKS["dense"]) as engine:
+        assert engine.net.paths == ("tiles of bytes", "numpy")
+
+
+def test_sums_of_64_bits_in_a_batch_are_left_to_numpy():
+    network = Network((Dense(9), Dense(3)), (4,), "2-16-8-16")
+    with CompiledEngine(network, Rules(batch=16)) as engine:
+        assert engine.net.paths == ("numpy", "numpy")
+    with CompiledEngine(network, Rules(batch=1, shift="held")) as engine:
+        assert engine.net.paths == ("events, 16 bits",) * 2
+
+
+def test_a_failure_in_numpys_part_comes_through(sparse_images, monkeypatch):
+    network = Network((Dense(9), Dense(3)), (4,), "2-16-8-16")
+    images, labels = sparse_images(16, (4,), 3)
+    with CompiledEngine(network, Rules(batch=16)) as engine:
+        monkeypatch.setattr(native.layers, "forward", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            engine.train(images, labels, 0)
+
+
+def test_wrong_instruction_sets(monkeypatch):
+    monkeypatch.setenv(native.VARIABLE, "sse9")
+    with pytest.raises(SettingError, match=r"^WAGE_NEURO_ISA=sse9: want .*generic$"):
+        native.instruction_set()
+    monkeypatch.setattr(native, "instruction_sets", lambda: ("generic",))
+    monkeypatch.setenv(native.VARIABLE, "avx2")
+    if "avx2" in SETS:
+        with pytest.raises(SettingError, match=r"^WAGE_NEURO_ISA=avx2: this machine has generic only$"):
+            native.instruction_set()
+
+
+def test_no_library_a_broken_one_or_that_of_another_source(tmp_path, monkeypatch):
+    again = r"`python -m wage_neuro\.kernels\.build` makes it"
+    with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is not there; {again}, .*$"):
+        native.load(tmp_path / "x.so")
+    (tmp_path / "x.so").write_bytes(build.LIBRARY.read_bytes()[:5000])
+    with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is broken \(.*\); {again}$"):
+        native.load(tmp_path / "x.so")
+    found = build.version()
+    monkeypatch.setattr(build, "version", lambda: "0123456789ab")
+    with pytest.raises(EngineError, match=rf"version {found}: want 0123456789ab; {again} anew$"):
+        native.load(build.LIBRARY)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_threads_after_a_fork(sparse_images, assert_same_state):
+    network = Network.parse("32C5-MP2-512FC", (28, 28, 1), 10)
+    images, labels = sparse_images(32, (28, 28, 1), 10)
+    before = thread_count()
+    set_threads(2)
+    try:
+        with CompiledEngine(network, Rules(batch=32)) as engine:
+            engine.train(images, labels, 3)
+            pid = os.fork()
+            if not pid:
+                engine.train(images, labels, 3)
+                os._exit(0 if engine.state.step == 2 else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        set_threads(before)
 
 
 def test_a_held_exponent_that_is_unknown_stays_unknown():

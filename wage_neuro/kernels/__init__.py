@@ -1,4 +1,5 @@
-"""The arithmetic under the layers: `numpy_kernels` has all of it, `native` loads what is compiled from `source`.
+"""The arithmetic under the layers.
 
-`build` makes the library. Where there is none, numpy does all the work.
+`numpy_kernels` has all of it; `native` loads what `build` makes of the C++ in `source`. Where there is no
+library, numpy does all the work.
 """

@@ -1,7 +1,7 @@
 """Build the compiled kernels: `python -m wage_neuro.kernels.build`.
 
-With the system's C++ compiler, or with the one that comes as the wheel `ziglang`. Where there is neither, one line
-says so, and numpy does all the work.
+With the system's C++ compiler, or with the one that comes as the wheel `ziglang`. Where there is neither, one
+line says so, and numpy does all the work.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def version() -> str:
 
 
 def instruction_sets() -> dict[str, tuple[int, list[str]]]:
-    """Forms of the kernels for this kind of machine, best first: their level in the source, and their flags."""
+    """Forms of the kernels for this kind of machine, best first: level in the source, and flags."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return {**(_X86 if x86 else {}), "generic": (0, [])}
 
@@ -91,14 +91,18 @@ def build(target: Path = LIBRARY, extra: list[str] | None = None) -> str:
             lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             reason = f"{' '.join(compiler)}: {next((line for line in lines if 'error' in line), lines[-1])}"
             continue
-        return f"compiled kernels {version()}: {', '.join(instruction_sets())}, made with {' '.join(compiler)}"
+        return (
+            f"compiled kernels {version()}: {', '.join(instruction_sets())}, made with {' '.join(compiler)}"
+        )
     raise OSError(f"compiled kernels: {reason}; all works on numpy, more slowly")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the compiled kernels.")
     parser.add_argument("--output", type=Path, default=LIBRARY, help="where to write the library")
-    parser.add_argument("--sanitize", action="store_true", help="with the address and undefined-behaviour sanitizers")
+    parser.add_argument(
+        "--sanitize", action="store_true", help="with the sanitizers of addresses and undefined behaviour"
+    )
     options = parser.parse_args()
     try:
         print(build(options.output, _SANITIZERS if options.sanitize else None))

@@ -38,6 +38,7 @@ SUMS_OF_64_BITS = "events, sums of 64 bits"
 _UNLIMITED = 2**62
 
 _i64, _u64, _pointer = ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p
+_pointers = [_pointer] * 3
 _HOOK = ctypes.CFUNCTYPE(_i64, _i64, _i64, _i64, _i64, _i64)
 
 
@@ -74,7 +75,9 @@ class _Api(ctypes.Structure):
         ("vector_bytes", _i64),
         (
             "create",
-            ctypes.CFUNCTYPE(_pointer, _i64, _pointer, _pointer, _u64, _i64, _pointer, _pointer, _pointer, _HOOK),
+            ctypes.CFUNCTYPE(
+                _pointer, _i64, _pointer, _pointer, _u64, _i64, _pointer, _pointer, _pointer, _HOOK
+            ),
         ),
         ("destroy", ctypes.CFUNCTYPE(None, _pointer)),
         ("path", ctypes.CFUNCTYPE(ctypes.c_char_p, _pointer, _i64)),
@@ -105,7 +108,9 @@ def load(path: Path) -> ctypes.CDLL:
     """
     again = "`python -m wage_neuro.kernels.build` makes it"
     if not path.exists():
-        raise EngineError(f"compiled kernels: {path.name} is not there; {again}, engine 'numpy' has the same bits")
+        raise EngineError(
+            f"compiled kernels: {path.name} is not there; {again}, engine 'numpy' has the same bits"
+        )
     try:
         library = ctypes.CDLL(str(path))
         library.wage_version.restype = ctypes.c_char_p
@@ -279,7 +284,8 @@ class NativeNet:
         self.isa = instruction_set()
         self._api, self._net, self._hook = _sets()[self.isa][0], None, _HOOK(self._called)
         self._failure: BaseException | None = None
-        self._watch, self._controls = Watch(len(network.layers), 0), ()
+        self._watch = Watch(len(network.layers), 0)
+        self._controls: tuple[LayerControl, ...] = ()
         foreign = numpy_layers | {layer.index for layer in network.layers if not _is_known(layer)}
         self._create(foreign, state)
         slow = {i for i, path in enumerate(self.paths) if path == SUMS_OF_64_BITS}
@@ -351,20 +357,20 @@ class NativeNet:
     @property
     def state(self) -> State:
         """Everything that training has changed so far, copied."""
-        S, errors, gradients, importance = [], [], [], []
+        found = []
         for i, layer in enumerate(self.network.layers):
             if i in self._foreign:
                 own = self._foreign[i]
-                S.append(own.S), errors.append(own.error_held), gradients.append(own.gradient_held)
-                importance.append(None if own.importance is None else own.importance.copy())
-                continue
-            weights, held = self._weights(layer)
-            four = np.empty(4, np.int64)
-            self._api.get_held(self._net, i, four.ctypes.data)
-            S.append(weights), importance.append(held)
-            errors.append(_held(four[:2])), gradients.append(_held(four[2:]))
-        kept = tuple(h for h in importance if h is not None)
-        return State(tuple(S), tuple(errors), tuple(gradients), self.seed, self.step, kept or None)
+                weights, importance = own.S, None if own.importance is None else own.importance.copy()
+                held = own.error_held, own.gradient_held
+            else:
+                weights, importance = self._weights(layer)
+                four = np.empty(4, np.int64)
+                self._api.get_held(self._net, i, four.ctypes.data)
+                held = _held(four[:2]), _held(four[2:])
+            found.append((weights, *held, importance))
+        S, errors, gradients, kept = zip(*found, strict=True)
+        return State(S, errors, gradients, self.seed, self.step, None if kept[0] is None else kept)
 
     def _weights(self, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
         S = np.empty(layer.weight_shape, np.int16)
@@ -565,9 +571,7 @@ class _NumpyLayer:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Learn from the error that arrives; return its codes, and the error that is sent on."""
         layer, rules, kept = self.layer, self.rules, self.kept[slot]
-        E, peak = receive_error(
-            layer, message, kept, self.error_held, classes, rules, seed_step[0], counts
-        )
+        E, peak = receive_error(layer, message, kept, self.error_held, classes, rules, seed_step[0], counts)
         G, sent = pass_error(layer, self.visible(), kept, E, classes, control, rules, seed_step, counts)
         self.error_held = next_held(self.error_held, peak, len(E), rules, control.hold)
         S, self.gradient_held = learn(

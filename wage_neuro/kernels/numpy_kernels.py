@@ -69,7 +69,9 @@ def thread_count() -> int:
         if named:
             set_threads(int(named) if named.isdecimal() else named, THREADS_VARIABLE)
         else:
-            set_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+            set_threads(
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            )
     assert _WORKERS.count
     return _WORKERS.count
 

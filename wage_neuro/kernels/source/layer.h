@@ -144,7 +144,7 @@ struct Layer {
   // --- errors: arrays of (samples, pos, Np), zeros past N ---
 
   // Take out what saturated; the peak that is left.
-  template <class T> i64 mask(T *D, const u8 *gate, i64 n) const {
+  template <class T> i64 mask(T *__restrict D, const u8 *__restrict gate, i64 n) const {
     T high = 0, low = 0;
     if (gate)
       for (i64 i = 0; i < n; i++) {
@@ -161,7 +161,7 @@ struct Layer {
     return wide_D ? mask((i64 *)room.D.p + from, gate, size) : mask((i32 *)room.D.p + from, gate, size);
   }
 
-  template <class T, class C> bool codes(const T *D, const u8 *gate, i64 n, i64 shift, C *E) const {
+  template <class T, class C> bool codes(const T *__restrict D, const u8 *__restrict gate, i64 n, i64 shift, C *__restrict E) const {
     const T top = (T)((1 << (s.k_E - 1)) - 1);
     int any = 0;
     if (shift > 8 * (i64)sizeof(T) - 2) {
@@ -306,18 +306,29 @@ struct Mover {
   const Stream key;
   const u32 q_max, q_limit;
   int right, left;
+  const bool narrow;  // steps of one, ternary weights, all in bytes: work on many at once
   int waiting = 0;
   i64 place[GROUPS];
   u64 blocks[GROUPS];
-  alignas(64) u32 q[GROUPS][GROUP];
-  alignas(64) i32 sign[GROUPS][GROUP];
+  union {
+    struct {
+      alignas(64) u32 q[GROUP];
+      alignas(64) i32 sign[GROUP];
+    };
+    struct {  // quotients below 1; which are 1; which are of a negative gradient: -1 or 0
+      alignas(64) u16 part[GROUP];
+      alignas(64) i8 whole[GROUP];
+      alignas(64) i8 negative[GROUP];
+    };
+  } held[GROUPS];
   alignas(64) u64 words[GROUPS * 32];
   alignas(64) u16 zeros[GROUP];
 
   static u32 limit_of(u32 top, i64 shift) { return shift > -32 ? top >> (shift < 0 ? -shift : 0) : 0; }
   Mover(Layer &l, u64 step, i64 shift)
       : layer(l), key{l.net.seed, UPDATE, (u64)l.s.index, step}, q_max((u32)l.s.step_max << 16),
-        q_limit(limit_of(q_max, shift)) {
+        q_limit(limit_of(q_max, shift)),
+        narrow(l.s.step_max == 1 && l.s8 && l.v8 && l.s.k_W == 2 && l.s.k_G > 2 && !l.importance && !l.rules.metaplasticity) {
     right = (int)least<i64>(most<i64>(shift, 0), 63), left = shift < 0 && shift > -32 ? (int)-shift : 0;
     memset(zeros, 0, sizeof zeros);
   }
@@ -326,8 +337,7 @@ struct Mover {
 
   // g: gradients of weights p .. p + GROUP
   template <class T> void add(i64 p, const T *g) {
-    u32 *quotient = q[waiting];
-    i32 *negative = sign[waiting];
+    alignas(64) u32 quotient[GROUP];
     u32 any = 0;
     if (right) {
       const int shift = least<int>(right, 8 * (int)sizeof(T) - 1);
@@ -343,10 +353,25 @@ struct Mover {
         quotient[j] = x, any |= x;
       }
     if (!any) return;
+    auto &to = held[waiting];
+    if (narrow) {
+      u32 rest = 0;
+      for (int j = 0; j < GROUP; j++) {
+        u16 low = (u16)quotient[j];
+        to.part[j] = low, rest |= low;
+        to.whole[j] = quotient[j] >> 16 ? -1 : 0, to.negative[j] = g[j] < 0 ? -1 : 0;
+      }
+      return wait(p, rest);
+    }
+    i32 *negative = to.sign;
+    memcpy(to.q, quotient, sizeof quotient);
     for (int j = 0; j < GROUP; j++) negative[j] = g[j] < 0 ? -1 : 0;
-    if (layer.importance || layer.rules.metaplasticity) any = damp(p, quotient, negative);
-    if (!any) return;
-    if (!(any & 0xFFFF)) return move(p, waiting, zeros);  // whole steps need no random bits
+    if (layer.importance || layer.rules.metaplasticity) any = damp(p, to.q, negative);
+    if (any) wait(p, any & 0xFFFF);
+  }
+  // held[waiting] has become full; `rest`: bits of it to be rounded
+  void wait(i64 p, u32 rest) {
+    if (!rest) return move(p, waiting, zeros);  // whole steps need no random bits
     place[waiting] = p, blocks[waiting] = (u64)p / 16;
     if (++waiting == GROUPS) finish();
   }
@@ -355,6 +380,23 @@ struct Mover {
     draw(key, blocks, waiting, words);
     for (int g = 0; g < waiting; g++) move(place[g], g, (const u16 *)(words + 32 * g));
     waiting = 0;
+  }
+
+  // A step of weights p .. p + GROUP where `moved`, against the gradient's sign; both are -1 or 0.
+  void step_bytes(i64 p, const i8 *moved, const i8 *negative) {
+    alignas(64) i8 is[GROUP];
+    i8 *S = (i8 *)layer.S.p + p, *V = (i8 *)layer.V.p + p;
+    const vs bound = (i8)layer.s.stored_max - vs{}, half = (i8)(1 << (layer.s.k_G - 3)) - vs{};
+    vs differ = {};
+    for (int j = 0; j < GROUP; j += VB) {
+      const vs s = load<vs>(S + j), down = load<vs>(negative + j);
+      const vs step = load<vs>(moved + j) & (down ? (vs)(s < bound) : (vs)(s > -bound));
+      const vs x = s + (step ^ down) - down, v = (vs)(x < -half) - (vs)(x > half);
+      store(S + j, x);
+      store(is + j, v);
+      differ |= v ^ load<vs>(V + j);
+    }
+    if (any_bit((vw)differ)) flips(p, V, (const i8 *)is);
   }
 
  private:
@@ -371,32 +413,40 @@ struct Mover {
     return any;
   }
   void move(i64 p, int g, const u16 *r) {
+    if (narrow) return move_bytes(p, g, r);
     if (layer.counted)
       for (int j = 0; j < GROUP; j++)
-        layer.counted[p + j] = (u16)(layer.counted[p + j] + (q[g][j] + r[j] >= 1u << 16 && layer.counted[p + j] < 0xFFFF));
+        layer.counted[p + j] = (u16)(layer.counted[p + j] + (held[g].q[j] + r[j] >= 1u << 16 && layer.counted[p + j] < 0xFFFF));
     if (layer.s8)
       layer.v8 ? move_in<i8, i8>(p, g, r) : move_in<i8, i16>(p, g, r);
     else
       layer.v8 ? move_in<i16, i8>(p, g, r) : move_in<i16, i16>(p, g, r);
   }
-  template <class SS, class VV> void move_in(i64 p, int g, const u16 *r) {
-    SS *S = (SS *)layer.S.p + p;
+  template <class SS, class VV> void move_in(i64 p, int g, const u16 *__restrict r) {
+    SS *__restrict S = (SS *)layer.S.p + p;
     VV *V = (VV *)layer.V.p + p;
     const i32 bound = (i32)layer.s.stored_max, top = (1 << (layer.s.k_W - 1)) - 1;
     const int v_shift = (int)(layer.s.k_G - layer.s.k_W), down = most(v_shift, 0);
     const i32 scale = v_shift < 0 ? 1 << -v_shift : 1, half = down ? (1 << (down - 1)) - 1 : 0, odd = down ? 1 : 0;
+    const i32 *__restrict sign = held[g].sign;
     alignas(64) VV is[GROUP];
     u32 moved = 0;
     for (int j = 0; j < GROUP; j++) {
-      u32 step = (q[g][j] + r[j]) >> 16;
+      u32 step = (held[g].q[j] + r[j]) >> 16;
       moved |= step;
-      i32 x = most(-bound, least(bound, S[j] - (((i32)step ^ sign[g][j]) - sign[g][j])));
+      i32 x = most(-bound, least(bound, S[j] - (((i32)step ^ sign[j]) - sign[j])));
       S[j] = (SS)x;
       x *= scale;
       x = (x + half + (x >> down & odd)) >> down;
       is[j] = (VV)most(-top, least(top, x));
     }
     if (moved && memcmp(is, V, sizeof is)) flips(p, V, is);
+  }
+  void move_bytes(i64 p, int g, const u16 *r) {
+    alignas(64) i8 moved[GROUP];
+    carries(held[g].part, r, GROUP, moved);
+    for (int j = 0; j < GROUP; j += VB) store(moved + j, load<vs>(moved + j) | load<vs>(held[g].whole + j));
+    step_bytes(p, moved, held[g].negative);
   }
   template <class VV> void flips(i64 p, VV *V, const VV *is) {
     for (int j = 0; j < GROUP; j += 8 / (int)sizeof(VV)) {

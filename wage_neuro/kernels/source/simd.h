@@ -26,8 +26,9 @@ constexpr int GROWS = LEVEL == 3 ? 8 : 6;              // the same of a gradient
 typedef i32 vi __attribute__((vector_size(VB)));
 typedef u32 vu __attribute__((vector_size(VB)));
 typedef u8 vb __attribute__((vector_size(VL)));
-typedef i8 vc __attribute__((vector_size(VL)));
 typedef i16 vh __attribute__((vector_size(2 * VL)));
+typedef i8 vs __attribute__((vector_size(VB)));
+typedef u16 vw __attribute__((vector_size(VB)));
 typedef u64 vq __attribute__((vector_size(VB)));
 
 template <class T> inline T least(T a, T b) { return a < b ? a : b; }
@@ -43,6 +44,52 @@ template <class V> inline void store(void *p, V v) { memcpy(p, &v, sizeof v); }
 inline vi all(i32 x) { return x - vi{}; }
 inline vi vmin(vi a, vi b) { return a < b ? a : b; }
 inline vi vmax(vi a, vi b) { return a > b ? a : b; }
+
+// The lower bytes, or words, of every sum, and back without a sign. (GCC 12 takes __builtin_convertvector apart.)
+inline void store_bytes(void *p, vi x) {
+#if LEVEL == 3
+  _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)x));
+#elif LEVEL
+  const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1,
+                                         -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  __m256i y = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)x, first), _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
+  _mm_storel_epi64((__m128i *)p, _mm256_castsi256_si128(y));
+#else
+  store(p, __builtin_convertvector(x, vb));
+#endif
+}
+inline void store_words(void *p, vi x) {
+#if LEVEL == 3
+  _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16((__m512i)x));
+#elif LEVEL
+  const __m256i first = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 4, 5, 8, 9, 12, 13, -1,
+                                         -1, -1, -1, -1, -1, -1, -1);
+  __m256i y = _mm256_permute4x64_epi64(_mm256_shuffle_epi8((__m256i)x, first), 0x08);
+  _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(y));
+#else
+  store(p, __builtin_convertvector(x, vh));
+#endif
+}
+inline vu load_codes(const i8 *p) {
+#if LEVEL == 3
+  return (vu)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif LEVEL
+  return (vu)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+  return __builtin_convertvector(load<vb>(p), vu);
+#endif
+}
+inline vu load_codes(const i16 *p) {
+#if LEVEL == 3
+  return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+#elif LEVEL
+  return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+#else
+  return __builtin_convertvector(load<vh>(p), vu) & 0xFFFFu;
+#endif
+}
+inline void store_codes(u8 *p, vi x) { store_bytes(p, x); }
+inline void store_codes(i16 *p, vi x) { store_words(p, x); }
 
 // An array on a cache line, zeros, with room behind it for loads past its end.
 template <class T> struct Buf {
@@ -126,6 +173,66 @@ template <class T> inline T round_shift_one(T x, int s) {
 inline int log2_round(u64 x) {
   int floor = 63 - __builtin_clzll(x);
   return floor + (x << (63 - floor) > 0xB504F333F9DE6484ull);
+}
+
+// moved[j] = -1 where q[j] + r[j] >= 2**16, n of them; n is a multiple of 64
+inline void carries(const u16 *q, const u16 *r, int n, i8 *moved) {
+#if LEVEL == 3
+  for (int j = 0; j < n; j += 64) {
+    __m512i a = load<__m512i>(r + j), b = load<__m512i>(r + j + 32);
+    u64 low = _mm512_cmplt_epu16_mask(_mm512_add_epi16(a, load<__m512i>(q + j)), a);
+    u64 high = _mm512_cmplt_epu16_mask(_mm512_add_epi16(b, load<__m512i>(q + j + 32)), b);
+    store(moved + j, _mm512_movm_epi8(low | high << 32));
+  }
+#elif LEVEL
+  for (int j = 0; j < n; j += 32) {
+    __m256i over[2];
+    for (int k = 0; k < 2; k++) {  // r + q without carry stays at most 0xFFFF: it saturates or not
+      __m256i a = load<__m256i>(r + j + 16 * k), b = load<__m256i>(q + j + 16 * k);
+      over[k] = _mm256_xor_si256(_mm256_cmpeq_epi16(_mm256_add_epi16(a, b), _mm256_adds_epu16(a, b)), _mm256_set1_epi8(-1));
+    }
+    store(moved + j, _mm256_permute4x64_epi64(_mm256_packs_epi16(over[0], over[1]), 0xD8));
+  }
+#else
+  for (int j = 0; j < n; j++) moved[j] = (i8)-((u32)q[j] + r[j] > 0xFFFF);
+#endif
+}
+
+// moved[j] = -1 where floor(m[j] * x * 2**-right * 2**left) + r[j] >= 2**16, of 128; m * x < 2**15, right < 16
+inline void outer_carries(const u16 *m, u16 x, int right, int left, const u16 *r, i8 *moved) {
+  const vw limit = (u16)(0xFFFF >> left) - vw{};  // a product above it is a whole step, whatever r is
+  left = left < 15 ? left : 15;
+#if LEVEL == 3
+  const __m128i count = _mm_cvtsi32_si128(right ? right : left);
+  for (int j = 0; j < 128; j += 64) {
+    u64 mask[2];
+    for (int k = 0; k < 2; k++) {
+      const __m512i g = (__m512i)(load<vw>(m + j + 32 * k) * x), a = load<__m512i>(r + j + 32 * k);
+      const __m512i q = right ? _mm512_srl_epi16(g, count) : _mm512_sll_epi16(g, count);
+      mask[k] = _mm512_cmplt_epu16_mask(_mm512_add_epi16(a, q), a) | _mm512_cmpgt_epu16_mask(g, (__m512i)limit);
+    }
+    store(moved + j, _mm512_movm_epi8(mask[0] | mask[1] << 32));
+  }
+#else
+  alignas(64) u16 q[128];
+  for (int j = 0; j < 128; j += VB / 2) {
+    const vw g = load<vw>(m + j) * x;
+    store(q + j, right ? g >> right : g << left);
+  }
+  carries(q, r, 128, moved);
+  if (left)
+    for (int j = 0; j < 128; j += VB) {
+      alignas(64) i16 over[VB];
+      for (int k = 0; k < VB; k += VB / 2) store(over + k, load<vw>(m + j + k) * x > limit);
+      for (int k = 0; k < VB; k++) moved[j + k] |= (i8)over[k];
+    }
+#endif
+}
+inline bool any_bit(vw x) {
+  u64 part[VB / 8], any = 0;
+  memcpy(part, &x, sizeof part);
+  for (int i = 0; i < VB / 8; i++) any |= part[i];
+  return any != 0;
 }
 
 // --- random bits: Philox4x64-10, key (seed, purpose), counter (block + 1, step, layer, 0) ----------

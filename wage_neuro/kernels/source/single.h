@@ -115,6 +115,7 @@ template <class M, class SUM> struct SingleLayer final : Layer {
   SingleLayer(Net &n, const Spec &spec) : Layer(n, spec) {
     v8 = e8 = sizeof(W) == 1;
     z.make(up(N, VB) + VB), event.make(K + 8), codes.make(2 * Np);
+    magnitude_E.make(Np), negative_E.make(Np), group_top.make(Np / GROUP + 1);
     make_weights();
   }
   const char *path() const override { return sizeof(W) == 1 ? "events, bytes" : "events, 16 bits"; }
@@ -138,10 +139,17 @@ template <class M, class SUM> struct SingleLayer final : Layer {
   }
   i64 events_of(const A *a) {
     i64 events = 0;
+    i32 *at = event;
     const i64 step = 8 / (i64)sizeof(A);
     for (i64 i = 0; i < K; i += step) {
-      if (!load<u64>(a + i)) continue;
-      for (i64 j = i; j < least(K, i + step); j++) event[events] = (i32)j, events += a[j] != 0;
+      u64 part = load<u64>(a + i);
+      if (!part) continue;
+      if (sizeof(A) == 1) {  // codes have 7 bits: no carry from one byte into the next
+        for (part = (part + 0x7F7F7F7F7F7F7F7Full) & 0x8080808080808080ull; part; part &= part - 1)
+          at[events++] = (i32)(i + __builtin_ctzll(part) / 8);
+        continue;
+      }
+      for (i64 j = i; j < least(K, i + step); j++) at[events] = (i32)j, events += a[j] != 0;
     }
     return events;
   }
@@ -152,22 +160,20 @@ template <class M, class SUM> struct SingleLayer final : Layer {
       for (i64 o = 0; o < N; o++) room.Z[o] = z[o];
       return;
     }
-    const SUM top = (SUM)((1 << (s.k_A - 1)) - 1), ceiling = top << s.z_shift;
+    const SUM ceiling = (SUM)((1 << (s.k_A - 1)) - 1) << s.z_shift;
+    net.codes_fit_bytes ? activate(z.p, room.gate.p, codes.p, ceiling) : activate(z.p, room.gate.p, (i16 *)codes.p, ceiling);
+    above->put(above->rooms[&room - rooms], 0, 1, codes, N, 0, N);
+  }
+  template <class C> void activate(const SUM *__restrict from, u8 *__restrict gate, C *__restrict out, SUM ceiling) const {
+    const i64 n = N;
     const int shift = (int)s.z_shift;
     const SUM half = ((SUM)1 << (shift - 1)) - 1;
-    u8 *bytes = codes;
-    i16 *words = (i16 *)codes.p;
-    for (i64 o = 0; o < N; o++) {
-      SUM x = z[o];
-      room.gate[o] = (u8)((x > 0) + (x > ceiling));
+    for (i64 o = 0; o < n; o++) {
+      SUM x = from[o];
+      gate[o] = (u8)((x > 0) + (x > ceiling));
       x = most((SUM)0, least(ceiling, x));
-      z[o] = (x + half + (x >> shift & 1)) >> shift;
+      out[o] = (C)((x + half + (x >> shift & 1)) >> shift);
     }
-    if (net.codes_fit_bytes)
-      for (i64 o = 0; o < N; o++) bytes[o] = (u8)z[o];
-    else
-      for (i64 o = 0; o < N; o++) words[o] = (i16)z[o];
-    above->put(above->rooms[&room - rooms], 0, 1, codes, N, 0, N);
   }
   void backward(Room &room, Room *down, const u8 *, const u8 *, bool) override {
     if (!down) return;
@@ -197,6 +203,7 @@ template <class M, class SUM> struct SingleLayer final : Layer {
     i64 shift;
     if (!shift_of((i64)a_max * e_max, &shift)) return;
     Mover mover(*this, step, shift);
+    if (mover.narrow && sizeof(A) == 1 && N % GROUP == 0) return update_bytes(mover, (const u8 *)pre, (const i8 *)post, shift);
     alignas(64) i32 g[GROUP];
     for (i64 p = 0; p < weights; p += GROUP) {
       i64 i = p / N, o = p % N;
@@ -217,6 +224,46 @@ template <class M, class SUM> struct SingleLayer final : Layer {
       if (any) mover.add(p, (const i32 *)g);
     }
   }
+  // Ternary weights of bytes in whole groups: nothing of a quotient is written down.
+  void update_bytes(Mover &mover, const u8 *a, const i8 *E, i64 shift) {
+    struct Waiting {
+      i64 p, o;
+      u16 x;
+    } waiting[GROUPS];
+    int n = 0;
+    alignas(64) u64 words[GROUPS * 32] = {0};
+    alignas(64) i8 moved[GROUP];
+    u64 blocks[GROUPS];
+    const int right = (int)least<i64>(most<i64>(shift, 0), 15), left = (int)least<i64>(most<i64>(-shift, 0), 16);
+    u16 *__restrict m = magnitude_E;
+    i8 *__restrict negative = negative_E;
+    const auto finish = [&] {
+      if (n && left < 16) draw(mover.key, blocks, n, words);
+      for (int g = 0; g < n; g++) {
+        const Waiting &w = waiting[g];
+        outer_carries(m + w.o, w.x, right, left, (const u16 *)(words + 32 * g), moved);
+        mover.step_bytes(w.p, moved, negative + w.o);
+      }
+      n = 0;
+    };
+    for (i64 o = 0; o < N; o++) m[o] = (u16)(E[o] < 0 ? -E[o] : E[o]), negative[o] = E[o] < 0 ? -1 : 0;
+    for (i64 o = 0; o < N; o += GROUP) {
+      u16 top = 0;
+      for (int j = 0; j < GROUP; j++) top = most(top, m[o + j]);
+      group_top[o / GROUP] = top;
+    }
+    const i64 events = events_of((const A *)a);
+    for (i64 j = 0; j < events; j++)
+      for (i64 o = 0; o < N; o += GROUP) {
+        const i64 i = event[j], p = i * N + o;
+        if (!(group_top[o / GROUP] * a[i] >> right)) continue;  // nothing of it can move
+        waiting[n] = {p, o, a[i]}, blocks[n] = (u64)p / 16;
+        if (++n == GROUPS) finish();
+      }
+    finish();
+  }
+  Buf<u16> magnitude_E, group_top;
+  Buf<i8> negative_E;
 };
 
 }  // namespace

@@ -101,13 +101,6 @@ template <class M> struct Packed {
   const u8 *block(i64 column) const { return (const u8 *)(w + column * groups * M::Q); }
 };
 
-template <class W> struct Unsigned {
-  typedef vb lanes;
-};
-template <> struct Unsigned<i16> {
-  typedef u16 lanes __attribute__((vector_size(2 * VL)));
-};
-
 template <class M> struct TileLayer final : Layer {
   typedef typename M::A A;
   typedef typename M::W W;
@@ -312,7 +305,6 @@ template <class M> struct TileLayer final : Layer {
   Room &rooms_above(Room &room) const { return above->rooms[&room - rooms]; }
 
   template <class T, int SIZE> void activate(Room &room, Scratch &t, i64 y, i64 first, i64 column) {
-    typedef T codes_type __attribute__((vector_size(VL * sizeof(T))));
     const i64 size = SIZE ? SIZE : most(s.pool_size, (i64)1), step = most(s.pool_step, (i64)1), out_w = conv ? s.out_w : B;
     const i32 top = (1 << (s.k_A - 1)) - 1;
     const int shift = (int)s.z_shift;
@@ -327,10 +319,10 @@ template <class M> struct TileLayer final : Layer {
           best = larger ? other : best, winner = larger ? all((i32)place) : winner;
         }
         const i64 at = (first + x) * Np + column + v * VL;
-        store(room.gate + at, __builtin_convertvector(-(best > 0) - (best > ceiling), vb));
-        if (SIZE != 1) store(room.win + at, __builtin_convertvector(winner, vb));
+        store_bytes(room.gate + at, -(best > 0) - (best > ceiling));
+        if (SIZE != 1) store_bytes(room.win + at, winner);
         best = round_shift(vmin(vmax(best, vi{}), ceiling), shift);
-        store(codes + x * NB + v * VL, __builtin_convertvector(best, codes_type));
+        store_codes(codes + x * NB + v * VL, best);
       }
   }
 
@@ -395,47 +387,57 @@ template <class M> struct TileLayer final : Layer {
   }
 
   // Error at each place of Z: that of the windows which chose it.
-  const W *at_z(Room &room, const W *E, i64 b, Scratch &t) {
+  __attribute__((noinline)) const W *at_z(Room &room, const W *E, i64 b, Scratch &t) {
     E += b * pos * Np;
     if (!s.pool_size) return E;
-    const i64 size = s.pool_size, step = s.pool_step;
+    typedef W codes __attribute__((vector_size(NB * sizeof(W))));
+    typedef u8 places __attribute__((vector_size(NB)));
+    const i64 size = s.pool_size, step = s.pool_step, width = Np, row = zW * Np;
     const bool apart = step >= size, whole = step == size && s.out_h * size == zH && s.out_w * size == zW;
-    if (!whole) memset(t.spread, 0, (size_t)(zH * zW * Np) * sizeof(W));
-    const u8 *win = room.win + b * pos * Np;
+    if (!whole) memset(t.spread, 0, (size_t)(zH * row) * sizeof(W));
+    const u8 *win = room.win + b * pos * width;
     for (i64 y = 0; y < s.out_h; y++)
-      for (i64 x = 0; x < s.out_w; x++, E += Np, win += Np)
-        for (i64 place = 0; place < size * size; place++) {
-          W *to = t.spread + ((y * step + place / size) * zW + x * step + place % size) * Np;
-          const u8 chosen = (u8)place;
-          if (apart)
-            for (i64 o = 0; o < Np; o++) to[o] = win[o] == chosen ? E[o] : (W)0;
-          else
-            for (i64 o = 0; o < Np; o++) to[o] = (W)(to[o] + (win[o] == chosen ? E[o] : (W)0));
+      for (i64 x = 0; x < s.out_w; x++) {
+        W *corner = t.spread + y * step * row + x * step * width;
+        for (i64 o = 0; o < width; o += NB, E += NB, win += NB) {
+          const codes e = load<codes>(E);
+          const places chosen = load<places>(win);
+          u8 place = 0;
+          for (i64 v = 0; v < size; v++)
+            for (i64 u = 0; u < size; u++, place++) {
+              W *to = corner + v * row + u * width + o;
+              codes part = __builtin_convertvector(chosen == place, codes) & e;
+              store(to, apart ? part : part + load<codes>(to));
+            }
         }
+      }
     return t.spread;
   }
-  void make_back(const W *E, u8 *to) const {
+  __attribute__((noinline)) void make_back(const W *E, u8 *to) const {
     for (i64 y = 0; y < zH; y++)
       for (i64 x = 0; x < zW; x++, E += Np) {
         u8 *q = to + ((y * st + k - 1 - s.top) * O4 * Wb + x * st + k - 1 - s.left) * 4;
         for (i64 o = 0; o < O4; o++, q += Wb * 4) store(q, load<u32>(E + o * Q) ^ (M::BIAS ? 0x80808080u : 0u));
       }
   }
-  void make_ei(const W *E, W *to) const {
-    typedef typename Unsigned<W>::lanes lanes;
+  __attribute__((noinline)) void make_ei(const W *E, W *to) const {
     for (i64 column = 0; column < N; column += NB)
-      for (i64 y = 0; y < zH; y++)
-        for (i64 x = 0; x < zW; x += Q)
+      for (i64 y = 0; y < zH; y++) {
+        const W *row = E + y * zW * Np + column;
+        for (i64 x = 0; x < zW; x += Q, row += Q * Np)
           for (int v = 0; v < 2; v++, to += VB / sizeof(W)) {
             vu sum = {};
-            for (int j = 0; j < Q && x + j < zW; j++)
-              sum |= __builtin_convertvector(load<lanes>(E + (y * zW + x + j) * Np + column + v * VL), vu) << (32 / Q * j);
+            if (x + Q <= zW)
+#pragma GCC unroll 4
+              for (int j = 0; j < Q; j++) sum |= load_codes(row + j * Np + v * VL) << (32 / Q * j);
+            else
+              for (int j = 0; x + j < zW; j++) sum |= load_codes(row + j * Np + v * VL) << (32 / Q * j);
             store(to, sum);
           }
+      }
   }
   // Codes of channels Q * first .. Q * last along rows, [y][c][x % st][x / st]
-  void make_at(const u8 *a, i64 first, i64 last, u8 *to) const {
-    typedef A codes_type __attribute__((vector_size(VL * sizeof(A))));
+  __attribute__((noinline)) void make_at(const u8 *a, i64 first, i64 last, u8 *to) const {
     A *at = (A *)to;
     if (dotted || st > 1) {
       for (i64 y = 0; y < Hp; y++)
@@ -454,8 +456,12 @@ template <class M> struct TileLayer final : Layer {
         const i64 c = (c4 - first) * Q;
         for (i64 x = 0; x < width; x += VL) {
           vu four = load<vu>(q + 4 * x);
-          for (int j = 0; j < Q && c + j < channels; j++)
-            store(at + (y * channels + c + j) * RS + x, __builtin_convertvector(four >> (32 / Q * j), codes_type));
+          A *row = at + (y * channels + c) * RS + x;
+          if (c + Q <= channels)
+#pragma GCC unroll 4
+            for (int j = 0; j < Q; j++) store_codes(row + j * RS, (vi)(four >> (32 / Q * j)));
+          else
+            for (int j = 0; c + j < channels; j++) store_codes(row + j * RS, (vi)(four >> (32 / Q * j)));
         }
       }
   }
