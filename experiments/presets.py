@@ -23,9 +23,9 @@ from experiments import run_folder
 from experiments.float_run import FloatRun, float_torch
 from experiments.training import Config, Report, Run
 from mappings.pattern import Pattern
-from wage_neuro import kernels
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules
 
