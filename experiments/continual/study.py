@@ -21,7 +21,7 @@ from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
 from wage_neuro import checkpoint
-from wage_neuro.activity import Activity
+from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -293,6 +293,10 @@ class Run:
         if network_of(config, tasks) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         run = cls(folder, config, tasks, saved)
+        if progress.counts and len(progress.counts[0]) != len(FIELDS):
+            raise CheckpointError(
+                f"{folder}: {len(progress.counts[0])} kinds of counts; this version goes on with {len(FIELDS)}"
+            )
         if not 0 <= progress.place <= len(run.stream):
             raise CheckpointError(f"{folder}: damaged, place {progress.place} of {len(run.stream)}")
         run.progress, run.is_new = progress, False
