@@ -20,7 +20,15 @@ from rich.table import Table
 
 from experiments import binary, chip_map, communication, datasets, export, presets, raster, run_folder
 from experiments import compare as comparison
-from experiments.command_line import STOPPED, DataDir, Validation, bar, on_command_line, refuse_other_settings
+from experiments.command_line import (
+    STOPPED,
+    DataDir,
+    Validation,
+    bar,
+    on_command_line,
+    refuse_other_settings,
+    show_table,
+)
 from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import NAMES as ENGINES
@@ -291,7 +299,7 @@ def evaluate(
             mistaken = f"{images.called(int(others.argmax()))} ({others.max()} x)" if others.any() else ""
             share = f"{100 * right / len(mine):.2f} %"
             table.add_row(images.called(label), str(len(mine)), str(right), share, mistaken)
-    console.print(table)
+    show_table(console, table)
     console.print(f"test accuracy {100 * float((answers == images.test_labels).mean()):.2f} %")
 
 
@@ -454,7 +462,7 @@ def binary_spikes(
         table.add_row(
             row["spikes"], str(row["latency"]), f"{row['an_image']:,.1f}", f"{100 * row['accuracy']:.2f} %"
         )
-    console.print(table)
+    show_table(console, table)
     words = {True: "yes", False: "NO", None: "not run, lava-nc is not installed"}
     console.print(f"every spike and logit equal in Lava: {words[found['same_in_lava']]}")
     console.print(f"{images} images, every logit equal: {words[found['same_logits']]}")

@@ -16,9 +16,9 @@ from typing import Any
 
 from experiments.agreement import agreement_table
 from experiments.binary import binary_table
-from experiments.chip_map import short_name
 from experiments.continual.table import continual_table
 from experiments.findings import markdown
+from experiments.names import learning, short_name
 from experiments.run_folder import write_text
 from experiments.training import Config
 from experiments.transfer.pictures import transfer_table
@@ -70,24 +70,6 @@ def mean_and_spread(values: list[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def learning(rules: dict[str, Any]) -> str:
-    """How the weights learned, in a few words.
-
-    >>> learning({"batch": 1, "update": "ternary", "loss": "one-sided", "margin": 3})
-    'one sample at a time, ternary updates, one-sided error, margin 3/8'
-    """
-    words = ["one sample at a time" if rules["batch"] == 1 else f"batch {rules['batch']}"]
-    if rules.get("pipelined"):
-        words = ["one sample a time step, pipelined"]
-    words += [f"{rules['update']} updates"]
-    feedback = rules.get("feedback", "transposed")
-    words += [f"{feedback} feedback"] if feedback != "transposed" else []
-    words += {"one-sided": ["one-sided error"], "softmax": ["softmax"]}.get(rules.get("loss", ""), [])
-    words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
-    words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
-    return ", ".join(words)
-
-
 def results_table(folder: Path = RESULTS) -> str:
     """Test accuracy, last epoch first: mean over the seeds."""
     lines = [
@@ -98,7 +80,7 @@ def results_table(folder: Path = RESULTS) -> str:
     for group in groups(records(folder)):
         r = group[0]
         config = r["config"]
-        name = r["network"].replace("-F-", "-").removeprefix("F-")
+        name = short_name(r["network"])
         what = learning(config["rules"])
         if config.get("augment", "none") != "none":
             what += f", {config['augment']}"
@@ -131,7 +113,7 @@ def feedback_table(folder: Path = RESULTS) -> str:
             r = group[0]
             network = Network.parse(r["network"], tuple(r["input_shape"]), bits=r["config"]["bits"])
             synapses, bits = feedback_memory(network, kind)
-            name = r["network"].replace("-F-", "-").removeprefix("F-")
+            name = short_name(r["network"])
             lines.append(
                 f"| {name}, {r['config']['data']} | {kind}"
                 f" | **{mean_and_spread([r['accuracy_last'] for r in group])}**"

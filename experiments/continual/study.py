@@ -295,7 +295,7 @@ class Run:
         run = cls(folder, config, tasks, saved)
         if progress.counts and len(progress.counts[0]) != len(FIELDS):
             raise CheckpointError(
-                f"{folder}: {len(progress.counts[0])} kinds of counts; this version goes on with {len(FIELDS)}"
+                f"{folder}: counts of {len(progress.counts[0])} kinds; this version has {len(FIELDS)}"
             )
         if not 0 <= progress.place <= len(run.stream):
             raise CheckpointError(f"{folder}: damaged, place {progress.place} of {len(run.stream)}")

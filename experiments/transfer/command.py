@@ -24,6 +24,7 @@ from experiments.command_line import (
     Validation,
     bar,
     refuse_other_settings,
+    show_table,
 )
 from experiments.engines import FASTEST
 from experiments.training import margin_of
@@ -105,7 +106,7 @@ def transfer(
     if record:
         run_folder.write_text(record, (study.folder / RECORD).read_text())
     pictures.draw(study.folder / PICTURE, study.rows)
-    console.print(_table(study))
+    show_table(console, _table(study))
     console.print(f"{RECORD} and {PICTURE} are in {study.folder}")
 
 
