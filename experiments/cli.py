@@ -365,8 +365,14 @@ def experiment(
         run_folder.check_writable(record / "record")
     means = presets.Means(engine, device, jobs, data_dir, command, record)
     finished = presets.do_all(work, means, report)
-    for found in arranged(done for job in work if (done := job.record())):
+    records = [done for job in work if (done := job.record())]
+    for found in arranged(records):
         show(found)
+    for done in records:
+        for line in done.get("unchanged", ()):
+            console.print(
+                f"warning: {done['setting']}, seed {done['config']['seed']}: {line}", style="yellow"
+            )
     if not finished:
         console.print("stopped; the same command goes on")
         raise typer.Exit(STOPPED)
@@ -556,6 +562,8 @@ def _train(
             f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {shown}"
         )
         raise typer.Exit(STOPPED)
+    for line in training.unchanged:
+        console.print(f"warning: {line}", style="yellow")
     command = "wage-neuro " + shlex.join(sys.argv[1:])
     for path in (folder / "record.json", record):
         if path:

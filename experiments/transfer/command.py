@@ -107,6 +107,10 @@ def transfer(
         run_folder.write_text(record, (study.folder / RECORD).read_text())
     pictures.draw(study.folder / PICTURE, study.rows)
     show_table(console, _table(study))
+    for row in study.rows[1:]:
+        for line in row.get("unchanged", ()):
+            what = f"seed {row['seed']}, {row['examples']} of each class, {row['learner']}"
+            console.print(f"warning: {what}: {line}", style="yellow")
     console.print(f"{RECORD} and {PICTURE} are in {study.folder}")
 
 
