@@ -1,4 +1,4 @@
-"""The README's tables, made from the committed records. `make readme` writes them; a test holds them equal.
+"""The README's tables, made from the committed records. `make readme` writes them and draws the pictures.
 
 A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 """
@@ -19,7 +19,6 @@ from experiments.binary import binary_table
 from experiments.continual.table import continual_table
 from experiments.findings import markdown
 from experiments.names import learning, short_name
-from experiments.run_folder import write_text
 from experiments.training import Config
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
@@ -213,12 +212,3 @@ def with_tables(text: str, folder: Path = RESULTS) -> str:
         if count != 1:
             raise ValueError(f"README: {count} places for the table {name!r}, want 1")
     return text
-
-
-def main() -> None:
-    """Rewrite the README's tables."""
-    write_text(README, with_tables(README.read_text()))
-
-
-if __name__ == "__main__":
-    main()
