@@ -164,21 +164,29 @@ def bench_table(folder: Path = RESULTS) -> str:
 
 
 def chip_table(folder: Path = RESULTS) -> str:
-    """What `wage-neuro map` said of each network on each chip."""
+    """What `wage-neuro map` said of each network on each chip, and what was measured of the same layers."""
     lines = [
-        "| network | chip | use | fits | cores | energy a sample | time a sample |",
-        "|---|---|---|---|---|---|---|",
+        "| network | chip | use | fits | cores | synaptic operations, effective of dense | energy a sample"
+        " | of it operations, at rest | time | measured, the same layers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(folder.glob("chip/*/*.json")):
         report = json.loads(path.read_text())
-        place, cost = report["placement"], report["cost"]
+        place, cost, mode = report["placement"], report["cost"], report["mode"]
         broken = len(report["limits"])
         fits = "yes" if report["fits"] else f"no, {broken} limit{'s' * (broken > 1)} broken"
         chips = f" on {place['chips']} chips" if place["chips"] > 1 else ""
-        name = short_name(report["network"]["layers"], report.get("prototypes", 0))  # older maps have none
+        name = short_name(report["network"]["layers"], report["prototypes"])
+        feedback = report["rules"]["feedback"]
+        use = mode + (f", {feedback} feedback" if mode == "training" and feedback != "transposed" else "")
+        done, energy = cost["operations"]["counted"], cost["energy_mJ"]
+        found = (report["published"] or {}).get(mode)
+        measured = f"{found['energy_mJ']} mJ, {found['time_ms']} ms" if found else ""
         lines.append(
-            f"| {name} | {report['chip']['name']} | {report['mode']} | {fits} | {place['cores']}{chips}"
-            f" | {cost['energy_mJ']['dynamic']:.2g} mJ | {cost['time_ms']:.2g} ms |"
+            f"| {name} | {report['chip']['name']} | {use} | {fits} | {place['cores']}{chips}"
+            f" | {done['effective']:,.0f} of {done['dense']:,.0f} | **{energy['total']:.2g} mJ**"
+            f" | {energy['dynamic']:.2g}, {energy['static']:.2g} mJ | {cost['time_ms']:.2g} ms"
+            f" | {measured} |"
         )
     return "\n".join(lines)
 

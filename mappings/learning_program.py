@@ -61,6 +61,7 @@ def to_program(saved: Checkpoint) -> dict[str, Any]:
     """
     network, rules, state = saved.network, saved.rules, saved.state
     network.require_quantized("a learning program")
+    network.require_whole_windows("a learning program")
     rules.require("a learning program", **{**NEUTRAL, "gamma": GAMMAS})
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))

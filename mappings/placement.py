@@ -199,7 +199,9 @@ def _weights(
 
 def _one(source: int, target: int, role: str, layer: Layer, same: bool, bits: int, value: int) -> Link:
     """One neuron to one, or between the places of a pooling window and their winner."""
-    span = (1, 1, 0, 0) if same or not layer.pool else (layer.pool.size, layer.pool.step, 0, 0)
+    span = (1, 1, 0, 0)
+    if layer.pool and not same:
+        span = (layer.pool.size, layer.pool.step, layer.pool_padding[0], layer.pool_padding[2])
     return Link(source, target, role, span, role == "third factor", True, False, bits, False, value)
 
 

@@ -191,13 +191,14 @@ def convolve_back(
     return G, D
 
 
-def pool(Z: np.ndarray, size: int, step: int) -> tuple[np.ndarray, dict]:
+def pool(Z: np.ndarray, size: int, step: int, padding: str = "VALID") -> tuple[np.ndarray, dict]:
     """Maxima, and for each the place it came from: the first of equals."""
     n, h, w, c = Z.shape
-    best = np.zeros((n, (h - size) // step + 1, (w - size) // step + 1, c), object)
+    rows, columns = (taps(k, size, step, padding) for k in (h, w))
+    best = np.zeros((n, len(rows), len(columns), c), object)
     chosen = {}
     for s, y, x, o in np.ndindex(best.shape):
-        window = [(s, y * step + i, x * step + j, o) for i in range(size) for j in range(size)]
+        window = [(s, v, u, o) for _, v in rows[y] for _, u in columns[x]]
         chosen[s, y, x, o] = max(window, key=Z.__getitem__)
         best[s, y, x, o] = Z[chosen[s, y, x, o]]
     return best, chosen
@@ -253,7 +254,7 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         full = convolve(a, W, spec.stride, spec.padding) if hasattr(spec, "kernel") else a @ W
         Z = full
         if pooling:
-            Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size)
+            Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size, pooling.padding)
         shift = k_W - 1 + alpha_shift(int(np.prod(W.shape[:-1])), k_W)
         out = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
         kept.append((a, out, W, W_back, Z, chosen, full.shape, shift))

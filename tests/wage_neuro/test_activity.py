@@ -28,6 +28,9 @@ NETS = {
         "2224",
     ),
 }
+NETS["padded pooling"] = Network(
+    (Conv(3, 3), MaxPool(3, 2, "SAME"), Conv(2, 2), MaxPool(2, 3, "SAME"), Flatten(), Dense(3)), (7, 8, 1)
+)
 MODES = {
     "paper": Rules(batch=3),
     "held": Rules(batch=3, shift="held", hold=5, update="ternary", loss="one-sided", margin=2),

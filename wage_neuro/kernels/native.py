@@ -258,7 +258,8 @@ def _rules(rules: Rules) -> np.ndarray:
 
 def _is_known(layer: Layer) -> bool:
     """Whether the library computes layers of this kind."""
-    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
+    kinds = type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
+    return kinds and not any(layer.pool_padding)
 
 
 class NativeNet:
