@@ -48,6 +48,7 @@ def test_brian2_refuses_them():
 
 
 def test_formats_refuse_them(tmp_path):
+    pytest.importorskip("nir")
     from mappings import learning_program, nir
     from mappings.inference import Inference
     from wage_neuro.checkpoint import Checkpoint
