@@ -65,6 +65,7 @@ def test_a_run_is_mapped(run, mode, wage_neuro, tmp_path):
     assert report["published"] is None  # nobody measured these layers
     assert "measured" not in ended.out
     assert ended.out.index("estimate") < ended.out.index("axons in")  # totals first
+    assert ended.out.startswith(f"reading {run}\n")  # before what takes long
     assert f"{round(report['cost']['operations']['counted']['synaptic']):,}" in ended.out
     assert "proxy" in ended.out
     assert any("proxy" in note for note in report["notes"])
