@@ -32,7 +32,7 @@ from lava.proc.dense.process import Dense, LearningDense
 from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer
 
-from mappings.lava import Graph
+from mappings.lava_graph import Graph
 from wage_neuro.errors import DataError
 
 LENGTH = 126  # of a sample: with the 1 that each feature sends at least, graded spikes of 7 bits

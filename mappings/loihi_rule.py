@@ -21,7 +21,7 @@ from lava.magma.core.learning.learning_rule import Loihi3FLearningRule
 from lava.proc.dense.process import LearningDense
 from lava.proc.io.source import RingBuffer
 
-from mappings.lava import Graph
+from mappings.lava_graph import Graph
 from processes.error_neuron.process import ErrorNeuron
 from wage_neuro import layers
 from wage_neuro.engine import check_training_input
