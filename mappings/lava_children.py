@@ -24,6 +24,7 @@ from lava.magma.compiler.channels import pypychannel
 from lava.magma.runtime import runtime
 from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing, SystemProcess
 
+from mappings.exit_codes import how_it_ended
 from mappings.shared_memory import AnonymousMemory
 
 Answer = TypeVar("Answer")
@@ -66,18 +67,6 @@ class Actor(SystemProcess):
         if self._is_done or self.is_alive():
             return None
         return how_it_ended(self.exitcode)
-
-
-def how_it_ended(exit_code: int) -> str:
-    """Say what the exit code of a child means.
-
-    >>> how_it_ended(-9), how_it_ended(3)
-    ('killed (SIGKILL), as it happens where memory runs out', 'ended with exit code 3')
-    """
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    why = ", as it happens where memory runs out" if exit_code == -signal.SIGKILL else ""
-    return f"killed ({signal.Signals(-exit_code).name}){why}"
 
 
 @contextmanager

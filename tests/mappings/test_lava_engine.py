@@ -44,7 +44,7 @@ def test_a_killed_process_is_told(nothing_left):
     engine = LavaEngine(NETWORK, RULES)
     victim = next(a for a in engine._graph._children.living if a.is_alive())
     os.kill(victim.pid, signal.SIGKILL)
-    with pytest.raises(EngineError, match=r": killed \(SIGKILL\), as it happens where memory runs out"):
+    with pytest.raises(EngineError, match=r": was killed \(SIGKILL\), as it happens where memory runs out"):
         engine.train(IMAGES, LABELS, 0)
     engine.close()
 

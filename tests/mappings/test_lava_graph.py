@@ -23,7 +23,6 @@ from lava.magma.core.process.variable import VarServer
 
 from mappings import lava_children, lava_graph, shared_memory
 from mappings.lava import LavaEngine
-from mappings.lava_children import how_it_ended
 from wage_neuro import Dense, Network, NumpyEngine, Rules
 from wage_neuro.errors import EngineError, SettingError
 
@@ -345,7 +344,7 @@ def test_a_child_that_dies_before_it_is_ready_is_told(nothing_left, monkeypatch)
     monkeypatch.setattr(lava_children.Children, "build_actor", named)
     monkeypatch.setattr(lava_children.Actor, "run", die)
     with pytest.raises(
-        EngineError, match=r"layer 1 3FC: killed \(SIGKILL\), as it happens where memory runs"
+        EngineError, match=r"layer 1 3FC: was killed \(SIGKILL\), as it happens where memory runs"
     ):
         LavaEngine(NETWORK, RULES)
 
@@ -401,10 +400,3 @@ def test_in_a_small_dev_shm():
             pytest.skip("no mounts here")
         assert ended.stdout == out
         assert error in ended.stderr
-
-
-def test_how_a_child_ended():
-    assert how_it_ended(3) == "ended with exit code 3"
-    assert how_it_ended(0) == "ended with exit code 0"
-    assert how_it_ended(-7) == "killed (SIGBUS)"
-    assert how_it_ended(-9) == "killed (SIGKILL), as it happens where memory runs out"
