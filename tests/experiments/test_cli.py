@@ -199,7 +199,7 @@ def test_a_run_stopped_before_its_first_batch_can_go_on(wage_neuro, tmp_path):
     assert (ended.code, ended.err) == (0, "")
 
 
-@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc needs Python 3.10")
+@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc is not installed")
 def test_ctrl_c_while_the_graph_is_built_is_not_lost(wage_neuro, tmp_path, monkeypatch):
     from lava.magma.core.process.process import AbstractProcess
 
@@ -308,7 +308,7 @@ def test_a_mode_changes_defaults_and_nothing_that_is_given(wage_neuro, tmp_path)
         assert config["eta"].startswith("8, 4@8")
 
 
-@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc needs Python 3.10")
+@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc is not installed")
 def test_the_structural_model_gives_the_same_bits(wage_neuro, tmp_path, assert_same_state):
     words = ("--data", "digits", "--network", "16FC", "--train-images", 64, "--epochs", 1)
     onchip = ("--mode", "onchip", "--pipelined", "--batch", 32)
@@ -329,7 +329,7 @@ def test_the_structural_model_gives_the_same_bits(wage_neuro, tmp_path, assert_s
 @pytest.mark.parametrize("words", BAD_SETTINGS)
 def test_a_setting_that_cannot_be(words, refused):
     if "lava" in words and "lava" not in ENGINES:
-        pytest.skip("lava-nc needs Python 3.10")
+        pytest.skip("lava-nc is not installed")
     refused(BAD_SETTINGS[words], "train", *QUICK, "--run", "out", *words.split())
 
 

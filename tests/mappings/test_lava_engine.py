@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.lava import LavaEngine, process_of
 from wage_neuro import Dense, Flatten, MaxPool, Network, Rules, layers
