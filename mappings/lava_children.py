@@ -59,12 +59,12 @@ class Actor(SystemProcess):
         super().run()
 
     @property
-    def end(self) -> str | None:
-        """Why it has ended, in words; None while it lives, or if it ended as it should."""
+    def failure(self) -> str | None:
+        """What it has failed by, in words; None while it lives, or if it ended as it should."""
         error = self.exception
         if error:
             return f"{type(error[0]).__name__}: {error[0]}"
-        if self._is_done or self.is_alive():
+        if self._is_done or self.is_alive() or not self.exitcode:
             return None
         return how_it_ended(self.exitcode)
 

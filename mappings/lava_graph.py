@@ -260,15 +260,15 @@ class Graph:
 
     def _fail(self) -> NoReturn:
         deadline = time.monotonic() + GRACE_S
-        while not (ends := self._ends()) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        while not (failures := self._failures()) and time.monotonic() < deadline:
+            time.sleep(POLL_S)  # the others may have ended before it
         self.closed = True
         self._forgotten()
-        raise EngineError("; ".join(ends) or "the Lava graph ended without a reason")
+        raise EngineError("; ".join(failures) or "the Lava graph ended without a reason")
 
-    def _ends(self) -> list[str]:
+    def _failures(self) -> list[str]:
         actors = zip(self._names, self._children.actors, strict=False)
-        return [f"{name}: {end}" for name, actor in actors if (end := actor.end)]
+        return [f"{name}: {failure}" for name, actor in actors if (failure := actor.failure)]
 
 
 class HasGraph(Protocol):

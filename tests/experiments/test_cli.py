@@ -203,13 +203,13 @@ def test_a_run_stopped_before_its_first_batch_can_go_on(wage_neuro, tmp_path):
 def test_ctrl_c_while_the_graph_is_built_is_not_lost(wage_neuro, tmp_path, monkeypatch):
     from lava.magma.core.process.process import AbstractProcess
 
-    create = AbstractProcess.create_runtime
+    compile = AbstractProcess.compile
 
-    def interrupted(process, *args, **options):
+    def interrupted(process, *args):
         os.kill(os.getpid(), signal.SIGINT)
-        return create(process, *args, **options)
+        return compile(process, *args)
 
-    monkeypatch.setattr(AbstractProcess, "create_runtime", interrupted)
+    monkeypatch.setattr(AbstractProcess, "compile", interrupted)
     # a shell that runs the tests in the background has them ignore Ctrl-C
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
