@@ -41,7 +41,7 @@ def answer(network: Network, state: State, images: np.ndarray) -> tuple[np.ndarr
     graph = Graph(layers[0])
     try:
         graph.run(starts[-1])
-        logits = layers[-1].Z.get().astype(np.int64)
+        logits = graph.ask(layers[-1].Z.get).astype(np.int64)
     finally:
         graph.close()
     spikes = [

@@ -124,8 +124,8 @@ def learn_and_answer(x: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> An
     with contextlib.closing(Graph(synapses)) as graph:
         for part in (len(x), len(asked)):
             graph.run(part * STEPS_A_SAMPLE)
-            counts.append(int(allocator.next_alloc_id.get()[0]) - 1)
-        told = answers.data.get().reshape(samples, STEPS_A_SAMPLE)[len(x) :]
+            counts.append(int(graph.ask(allocator.next_alloc_id.get)[0]) - 1)
+        told = graph.ask(answers.data.get).reshape(samples, STEPS_A_SAMPLE)[len(x) :]
     first = told[np.arange(len(told)), (told != 0).argmax(axis=1)].astype(np.int64)
     return Answers(np.where(first > 0, first - 1, UNKNOWN), (counts[0], counts[1]))
 

@@ -211,7 +211,7 @@ def learn(
     built = LoihiRule.build(network, images, labels, S, rule)
     with contextlib.closing(Graph(built.synapses)) as graph:
         graph.run(len(images) * STEPS_A_SAMPLE)
-        tags, weights = built.synapses.tag_1.get(), built.synapses.weights.get()
+        tags, weights = graph.ask(built.synapses.tag_1.get), graph.ask(built.synapses.weights.get)
     return Learned(network, tags.T.astype(np.int16), weights.T.astype(np.int16))
 
 

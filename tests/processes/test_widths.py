@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -255,3 +257,12 @@ def test_a_hold_past_the_counter():
     require_hold(layer, 200)
     with pytest.raises(BitWidthError, match=r"^hold=201: "):
         require_hold(layer, 201)
+
+
+def test_what_is_declared_where_nothing_is_said():
+    """Loihi 2's, or Loihi 1's where those are published: see the sources beside each."""
+    assert asdict(Widths()) == {
+        "activation": 8, "error": 8, "post": 8, "weight": 8, "tag": 9, "accumulator": 22, "state": 24,
+        "learning": 16, "shared": 24, "exponent": 6,
+    }  # fmt: skip
+    assert not limits(MLP, TERNARY, Widths())[0][FORWARD]["V"].strict
