@@ -20,12 +20,12 @@ from typing import Any
 
 from experiments import run_folder
 from experiments.float_run import FloatRun, float_torch
-from experiments.training import Config, Run
+from experiments.training import Config, Report, Run
 from experiments.workers import cpus, side_by_side
 from mappings.pattern import Pattern
-from wage_neuro import kernels
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules
 
@@ -235,8 +235,10 @@ class Means:
     records: Path | None = None
 
 
-def do(job: Job, means: Means) -> bool:
+def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run, seen: None) -> bool:
     """Train a run to its end, from wherever it stands; return whether it got there.
+
+    look : called with the run and every report of it; it may ask the run to stop
 
     Raises
     ------
@@ -256,7 +258,7 @@ def do(job: Job, means: Means) -> bool:
         return True
     with run.engine(means.engine, device=means.device) as machine:
         run_folder.prepare(job.folder, new=run.is_new)
-        run.fit(machine)
+        run.fit(machine, partial(look, run))
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
         run_folder.write_text(record, json.dumps(found, indent=1) + "\n")

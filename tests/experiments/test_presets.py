@@ -161,7 +161,7 @@ def _last(job):
 
 def test_a_stop_ends_the_sweep(small_sweep, tmp_path, monkeypatch):
     work = jobs(small_sweep, Scale(), [0], tmp_path)
-    monkeypatch.setattr(Run, "fit", lambda self, engine: None)
+    monkeypatch.setattr(Run, "fit", lambda self, engine, report: None)
     reported = []
     assert not do_all(work, Means(), lambda job, ended: reported.append((job.label, ended)))
     assert reported == [("a", False)]

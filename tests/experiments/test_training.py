@@ -131,7 +131,8 @@ def test_the_cut_into_calls_changes_no_bit(
             sizes.append(len(labels) // 32) or train(images, labels, eta)
         )
         run.fit(machine)
-    assert sizes == ([1] * BATCHES if every == 0 else [1, 2, 4, 5]) * 3
+    assert sum(sizes) == 3 * BATCHES
+    assert sizes == [1] * 3 * BATCHES if every == 0 else max(sizes) > BATCHES // 2
     same_run(run, uninterrupted["batch"])
 
 
