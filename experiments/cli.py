@@ -356,7 +356,7 @@ def experiment(
     console.print(f"{name}: {len(work)} runs, engine {engine}")
 
     def report(job: presets.Job, ended: bool) -> None:
-        console.print(f"{job.label} seed {job.config.seed}: {'done' if ended else 'stopped'}, {job.folder}")
+        console.print(f"{job}: {'done' if ended else 'stopped'}, {job.folder}")
 
     asked = {"scale": scale, "seeds": seeds, "only": only, "jobs": jobs, "engine": engine, "device": device}
     command = shlex.join(["wage-neuro", "experiment", name, *_words(context, asked)])
