@@ -380,8 +380,9 @@ class TorchEngine(Engine):
         """Take a state to the device: into fused kernels where they can hold it, which count no activity."""
         self._step, self._layers = state.step, []
         fused = None if self._watch.every else find_fused(self.network, self.rules, self.device)
-        self._fused = fused and fused(self.network, self.rules, state, self.device, self._output_error)
-        if self._fused:
+        self._fused: FusedNetwork | None = None
+        if fused:
+            self._fused = fused(self.network, self.rules, state, self.device, self._output_error)
             return
         bits = RandomBits(state.seed, self.device)
         self._layers = [
