@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test coverage mutants campaign bench torch readme pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch readme maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -14,7 +14,13 @@ help:  ## list these targets
 demo: $(VENV)/ready  ## train on small digits inside Lava and show the result
 	$(VENV)/bin/wage-neuro demo
 
-test: $(VENV)/ready  ## run ruff, mypy and all tests but the slow ones
+kernels: $(VENV)/ready  ## build the compiled kernels, if their source has changed
+	@$(KERNELS)
+
+sanitize: $(VENV)/ready  ## run the kernels' tests under the address and undefined-behaviour sanitizers
+	@tools/sanitize.sh $(PYTHON)
+
+test: kernels  ## run ruff, mypy and all tests but the slow ones
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
@@ -29,10 +35,10 @@ coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice (MUTANTS="--since COMMIT --at-most 20")
 	$(PYTHON) -m experiments.mutants $(MUTANTS)
 
-campaign: $(VENV)/ready  ## kill, fail disks, feed nonsense, wear out (CAMPAIGN="--form long" takes hours)
+campaign: kernels  ## kill, fail disks, feed nonsense, wear out (CAMPAIGN="--form long" takes hours)
 	$(PYTHON) -m experiments.campaign $(CAMPAIGN)
 
-bench: $(VENV)/ready  ## time the engines against each other and against float training
+bench: kernels  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
 
 # PyPI's torch for Linux on x86-64 brings CUDA's libraries with it, some gigabytes. `+cpu` names the build for
@@ -44,11 +50,14 @@ torch: $(VENV)/ready  ## add PyTorch's build for processors: the torch engine, p
 		"No build of $(TORCH) for processors was found for this Python." \
 		"The one for GPUs does as well: $(PYTHON) -m pip install '$(TORCH)'" >&2; exit 1; }
 
-readme: $(VENV)/ready  ## make the README's tables anew from the records
-	$(PYTHON) -m experiments.readme
+readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
+	$(PYTHON) -m experiments.figures
+
+maps: kernels  ## train the networks of the chip reports, and map them anew
+	$(PYTHON) -m experiments.maps
 
 pins:  ## write requirements*.txt anew from pyproject.toml
-	tools/uv.sh pip compile $(PINS) --universal --extra brian2 --extra compiled --extra export --extra lava --group dev \
+	tools/uv.sh pip compile $(PINS) --universal --extra brian2 --extra export --extra lava --group dev \
 		--no-emit-package lava-nc -o requirements.txt pyproject.toml
 	tools/uv.sh pip compile $(PINS) --no-deps --group lava-nc -o requirements-lava.txt
 
@@ -69,4 +78,7 @@ $(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
 	@$(PYTHON) $(INSTALL) --require-hashes -r requirements.txt
 	@$(PYTHON) $(INSTALL) --require-hashes --no-deps --ignore-requires-python -r requirements-lava.txt
 	@$(PYTHON) $(INSTALL) --no-deps --no-build-isolation --editable .
+	@command -v c++ g++ clang++ >/dev/null || $(PYTHON) $(INSTALL) ziglang || true
+	@$(KERNELS)
 	@touch $@
+KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy

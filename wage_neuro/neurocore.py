@@ -11,9 +11,10 @@ from math import isqrt
 
 import numpy as np
 
-from wage_neuro import kernels, layers
+from wage_neuro import layers
 from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import log2_round, peak
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Kept, Layer, _patches, _product, _unpool
 from wage_neuro.specs import Dense
 
@@ -84,7 +85,7 @@ def activate(layer: Layer, Z: np.ndarray) -> tuple[np.ndarray, Kept]:
     Z = Z.astype(layer.z_dtype)
     winner = np.empty(shape if layer.pool else 0, np.uint8)
     if layer.pool:
-        Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner)
+        Z = layers.max_pool(layer, Z, winner)
     kept = Kept(_NONE, Z > 0, bits.activation_max * 2.0**layer.z_shift < Z, winner)
     A = np.empty(shape, code_dtype(bits.k_A))
     kernels.quantize_into(A, Z, layer.z_shift, 0, bits.activation_max)

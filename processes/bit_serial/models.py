@@ -13,8 +13,9 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.bit_serial.process import WageBitSerial
-from wage_neuro import kernels, layers
+from wage_neuro import layers
 from wage_neuro.bits import code_dtype
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Layer
 
 
@@ -63,7 +64,7 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
         layer, Z = self.layer, self.Z.astype(self.layer.z_dtype)
         if layer.pool:
             winner = np.empty((len(Z), *layer.out_shape), np.uint8)
-            Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner)
+            Z = layers.max_pool(layer, Z, winner)
         A = np.empty((len(Z), *layer.out_shape), code_dtype(layer.bits.k_A))
         kernels.quantize_into(A, Z, layer.z_shift, 0, layer.bits.activation_max)
         self.left = A.astype(np.int32)
