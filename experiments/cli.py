@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -235,7 +235,8 @@ def train(
             augment,
             rules,
         )
-        training = Run.start(config, _folder_of(config, run), data_dir)
+        folder = run or context.with_resource(run_folder.new_folder(_default_folder(config)))
+        training = Run.start(config, folder, data_dir)
     _train(training, engine, record, watch=watch, lanes=lanes, model=model, device=device)
 
 
@@ -252,7 +253,8 @@ def demo(
     console.print(
         "A ternary network learns handwritten digits inside the Lava simulator, with integers alone.\n"
     )
-    _train(Run.start(config, _folder_of(config, None)), engine, hints=True)
+    with run_folder.new_folder(_default_folder(config)) as folder:
+        _train(Run.start(config, folder), engine, hints=True)
 
 
 @app.command()
@@ -510,9 +512,9 @@ def _words(context: typer.Context, options: dict[str, Any]) -> list[str]:
     return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
-def _folder_of(config: Config, given: Path | None) -> Path:
+def _default_folder(config: Config) -> Path:
     name = f"{Path(config.data).stem}-{config.network}"[:NAME_LENGTH]
-    return given or run_folder.free(Path("runs") / f"{name}-s{config.seed}")
+    return Path("runs") / f"{name}-s{config.seed}"
 
 
 def _train(
@@ -527,31 +529,34 @@ def _train(
     shown = shlex.quote(str(folder))
     if record:
         run_folder.check_writable(record)
-    with training.engine(engine_name, **options) as engine:
-        for line in getattr(engine, "unproven", ()):
-            console.print(f"saturates: {line}", soft_wrap=True)
-        engine.watch(watch)  # an engine that cannot says so before there is a folder
-        run_folder.prepare(folder, new=training.is_new)
-        console.print(
-            f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"
-            f" engine {engine_name}\n{config.data}: {len(training.data.train_labels):,} training and"
-            f" {len(training.data.test_labels):,} {config.held_out} images"
-            f" {training.data.train_images.shape[1:]}\n"
-            f"run folder {shown}"
-        )
-        began = time.monotonic()
-        fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
-        with bar(console, "epoch {task.fields[epoch]}", *fields) as progress:
-            training.fit(engine, _display(progress, training), watch)
-    if not training.finished:
-        console.print(
-            f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {shown}"
-        )
-        raise typer.Exit(STOPPED)
-    command = "wage-neuro " + shlex.join(sys.argv[1:])
-    for path in (folder / "record.json", record):
-        if path:
-            training.write_record(path, engine_name, command)
+    with ExitStack() as held:
+        with training.engine(engine_name, **options) as engine:
+            for line in getattr(engine, "unproven", ()):
+                console.print(f"saturates: {line}", soft_wrap=True)
+            engine.watch(watch)  # an engine that cannot says so before there is a folder
+            held.enter_context(training.lock)
+            run_folder.prepare(folder, new=training.is_new)
+            console.print(
+                f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"
+                f" engine {engine_name}\n{config.data}: {len(training.data.train_labels):,} training and"
+                f" {len(training.data.test_labels):,} {config.held_out} images"
+                f" {training.data.train_images.shape[1:]}\n"
+                f"run folder {shown}"
+            )
+            began = time.monotonic()
+            fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
+            with bar(console, "epoch {task.fields[epoch]}", *fields) as progress:
+                training.fit(engine, _display(progress, training), watch)
+        if not training.finished:
+            console.print(
+                f"stopped in epoch {training.progress.epoch + 1};"
+                f" go on with: wage-neuro train --resume {shown}"
+            )
+            raise typer.Exit(STOPPED)
+        command = "wage-neuro " + shlex.join(sys.argv[1:])
+        for path in (folder / "record.json", record):
+            if path:
+                training.write_record(path, engine_name, command)
     console.print(
         f"trained in {time.monotonic() - began:.1f} s; checkpoint.npz, metrics.jsonl, curve.png and"
         f" record.json are in {shown}"

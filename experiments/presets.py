@@ -259,7 +259,7 @@ def do(job: Job, means: Means) -> bool:
     record = job.folder / RECORD
     if run.finished and record.exists():
         return True
-    with run.engine(means.engine, device=means.device) as machine:
+    with run.engine(means.engine, device=means.device) as machine, run.lock:
         run_folder.prepare(job.folder, new=run.is_new)
         run.fit(machine, lambda seen: _stop_if_left_alone(run, means))
     if run.finished:

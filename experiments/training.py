@@ -191,6 +191,7 @@ class Run:
             raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
         self.is_new = False
         self.stop_wanted = False
+        self.lock = run_folder.Lock(folder)
 
     @classmethod
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
@@ -260,7 +261,7 @@ class Run:
         progress, seen, began = self.progress, 0, time.monotonic()
         last_save = time.monotonic()
         engine.watch(watch)
-        with stops_on_signals(self):
+        with self.lock, stops_on_signals(self):
             while progress.epoch < self.config.epochs and not self.stop_wanted:
                 order = permutation(self.config.seed, progress.epoch, len(self.data.train_labels))
                 size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
@@ -380,7 +381,8 @@ class Run:
             "data_sha256": self._data_sum,
         }
         self.saved = replace(self.saved, state=engine.state, extra=extra)
-        self._store(self.folder / run_folder.CHECKPOINT, self.saved)
+        with self.lock:
+            self._store(self.folder / run_folder.CHECKPOINT, self.saved)
 
     @property
     def _data_sum(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -191,8 +192,10 @@ def continual(
             boundaries=boundaries, task_images=task_images, test_images=test_images,
         )  # fmt: skip
         numbers = list(range(first_seed, first_seed + seeds))
-        folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")
-    _run_all(console, config, numbers, folder, engine, data_dir, new=not resume)
+        name = f"{Path(stream).stem}-{scenario}-{method}"
+        folder = run or context.with_resource(run_folder.new_folder(Path("runs") / name))
+    with ExitStack() as held:
+        _run_all(console, config, numbers, folder, engine, data_dir, not resume, held)
     path = folder / RECORD
     if record:
         run_folder.write_text(record, path.read_text())
@@ -211,8 +214,11 @@ def _run_all(
     engine_name: str,
     data_dir: Path | None,
     new: bool,
+    held: ExitStack,
 ) -> None:
+    """Run what is left; the folder stays `held` from the first engine on."""
     rows: list[dict[str, Any]] = []
+    lock = run_folder.Lock(folder)
     for seed in seeds:
         place = folder / f"seed-{seed}"
         if (place / run_folder.CHECKPOINT).exists() and not new:
@@ -220,6 +226,12 @@ def _run_all(
         else:
             learner = Run.start(replace(config, seed=seed), place, data_dir)
         with learner.engine(engine_name) as engine:
+            held.enter_context(lock)
+            if new and seed == seeds[0] and (folder / STUDY).exists():
+                raise SettingError(
+                    f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
+                )
+            held.enter_context(learner.lock)
             run_folder.prepare(place, new=learner.is_new)
             if new and seed == seeds[0]:
                 _write_study(folder, config, seeds)

@@ -262,6 +262,7 @@ class Run:
                 config.memory, shape, self.stream.outputs, config.seed, self.method.keeps_logits
             )
         self.is_new, self.stop_wanted = True, False
+        self.lock = run_folder.Lock(folder)
 
     @classmethod
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
@@ -333,7 +334,7 @@ class Run:
         if not progress.rows:
             self._measure(engine, None)
         engine.watch(WATCH_EVERY)
-        with stops_on_signals(self):
+        with self.lock, stops_on_signals(self):
             while not self.finished and not self.stop_wanted:
                 following = next(place for place in self.stops if place > progress.place)
                 self.learn_to(engine, min(following, progress.place + self._part))
@@ -475,12 +476,13 @@ class Run:
             self.memory = engine.prototypes  # type: ignore[attr-defined]
         if _replays(engine):
             self.memory = engine.read_memory()
-        if self.memory:
-            _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
-        checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
-        for old in self.folder.glob(_memory_name("*")):
-            if old.name != _memory_name(self.progress.place):
-                old.unlink()
+        with self.lock:
+            if self.memory:
+                _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
+            checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
+            for old in self.folder.glob(_memory_name("*")):
+                if old.name != _memory_name(self.progress.place):
+                    old.unlink()
 
     def record(self, engine_name: str) -> list[dict[str, Any]]:
         """What is kept of a finished run: a row of what it was and came to, then one a measurement."""

@@ -98,7 +98,8 @@ def transfer(
             validation,
         )  # fmt: skip
         name = f"transfer-{trained.stem}-{Path(data).stem.replace(':', '-')}"
-        study = Study.start(trained, config, run or run_folder.free(Path("runs") / name), engine, data_dir)
+        folder = run or context.with_resource(run_folder.new_folder(Path("runs") / name))
+        study = Study.start(trained, config, folder, engine, data_dir)
     if not _run(console, study, engine):
         console.print(f"stopped; go on with: wage-neuro transfer --resume {shlex.quote(str(study.folder))}")
         raise typer.Exit(STOPPED)

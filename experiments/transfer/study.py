@@ -182,6 +182,7 @@ class Study:
         self.folder, self.config, self.source, self.data, self.rows = folder, config, source, data, rows
         self.network = source.fitted_to(data)
         self.stop_wanted = False
+        self.lock = run_folder.Lock(folder)
         for shot in config.shots:
             draw_examples(data.train_labels, shot, config.seed)
 
@@ -193,13 +194,14 @@ class Study:
         saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
         study = cls(folder, config, Source.of(saved), _load(config, data_dir), [])
         study.rows.append(study.head(engine))
-        if (folder / RECORD).exists():
-            raise SettingError(
-                f"run folder {folder}: it holds a study already; --resume {folder} goes on with it"
-            )
-        run_folder.prepare(folder, new=True)
-        checkpoint.save(folder / run_folder.CHECKPOINT, saved)
-        study.write()
+        with study.lock:
+            if (folder / RECORD).exists():
+                raise SettingError(
+                    f"run folder {folder}: it holds a study already; --resume {folder} goes on with it"
+                )
+            run_folder.prepare(folder, new=True)
+            checkpoint.save(folder / run_folder.CHECKPOINT, saved)
+            study.write()
         return study
 
     @classmethod
@@ -246,7 +248,7 @@ class Study:
 
         Ctrl-C and SIGTERM end it; the cell in hand is begun anew when it goes on.
         """
-        with stops_on_signals(self):
+        with self.lock, stops_on_signals(self):
             for cell in self.left:
                 row = self._learn(cell, engine, report)
                 if row is None:

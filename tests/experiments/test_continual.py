@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from experiments.continual import metrics, pictures, records
+from experiments.continual import metrics, pictures, records, study
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
-from wage_neuro.errors import CheckpointError, DataError, EngineError
+from wage_neuro import checkpoint
+from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 
 SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
 QUICK = ("--engine", "numpy", "--network", "16FC")
@@ -364,3 +365,24 @@ def test_a_file_that_is_no_record(tmp_path, text):
         records.read(path)
     with pytest.raises(DataError, match="cannot read it"):
         records.read(tmp_path / "missing.jsonl")
+
+
+def test_two_runs_of_one_folder_leave_a_whole_one(tmp_path, monkeypatch):
+    """A save writes the memory, then the checkpoint; another run's save in between is refused."""
+    config = Config("split-digits", memory=20, network="8FC", task_images=30, test_images=5)
+    runs = [Run.start(config, tmp_path) for _ in range(2)]
+    engines = [run.engine("numpy") for run in runs]
+    for run, engine, place in zip(runs, engines, (20, 10), strict=True):
+        engine.watch(study.WATCH_EVERY)
+        run.learn_to(engine, place)
+    save = checkpoint.save
+
+    def between(path, saved):
+        monkeypatch.setattr(checkpoint, "save", save)
+        with pytest.raises(SettingError, match="in use by process"):
+            runs[1].save(engines[1])
+        save(path, saved)
+
+    monkeypatch.setattr(checkpoint, "save", between)
+    runs[0].save(engines[0])
+    assert Run.resume(tmp_path).progress.place == 20

@@ -547,3 +547,16 @@ def test_the_picture_of_the_activity(tmp_path):
     rows = [{"epoch": 0}, *({"epoch": epoch, "activity": fields} for epoch in (1, 2))]
     run_folder.draw_activity(tmp_path / "activity.png", "a title", rows, ["8FC", "10FC"])
     assert (tmp_path / "activity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_runs_of_one_folder_do_not_write_at_once(tmp_path, helpers):
+    one, other = (Run.start(helpers.small(helpers.batch_shift), tmp_path) for _ in range(2))
+    with one.engine("numpy") as engine, other.engine("numpy") as second:
+
+        def meanwhile(seen) -> None:
+            for write in (other.fit, other.save):
+                with pytest.raises(SettingError, match=f"in use by process {os.getpid()} on"):
+                    write(second)
+
+        one.fit(engine, meanwhile)
+    assert Run.resume(tmp_path).progress == one.progress
