@@ -27,7 +27,6 @@ from mappings.cost import PUBLISHED, Cost, count_activity
 from mappings.limits import Limit, broken, broken_by_parts, no_room
 from mappings.memory_cost import NOTES, WHERE, MemoryCost
 from mappings.placement import FEEDBACK, RESOURCES, DoesNotFit, Placement, Use, place
-from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
@@ -251,7 +250,7 @@ class Subject:
         place = run
         if run.is_dir() and not (run / run_folder.CHECKPOINT).exists():
             place = min(run.glob("seed-*"), default=run)
-        saved = checkpoint.load(place / run_folder.CHECKPOINT if run.is_dir() else run)
+        saved = run_folder.load(place)
         if "stream" not in saved.extra:
             config = saved.extra.get("config", {})
             found = load_for(saved, data or config.get("data", "digits"), data_dir)

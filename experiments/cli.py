@@ -29,7 +29,7 @@ from experiments.findings import arranged
 from experiments.findings_command import results, show
 from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
 from experiments.transfer.command import transfer
-from wage_neuro import __version__, checkpoint
+from wage_neuro import __version__
 from wage_neuro.errors import SettingError, WageError
 from wage_neuro.network import PRESETS
 from wage_neuro.rules import Rules
@@ -270,7 +270,7 @@ def evaluate(
     data_dir: DataDir = None,
 ) -> None:
     """Measure a trained network on test images, class by class."""
-    saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
+    saved = run_folder.load(run)
     name = data or saved.extra.get("config", {}).get("data", "digits")
     images = load_for(saved, name, data_dir)
     with make_engine(engine, saved.network, saved.rules, saved.state, lanes=lanes, device=device) as machine:

@@ -21,10 +21,9 @@ from experiments import run_folder
 from experiments.augment import Augment
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
-from experiments.training import Config, build_network, open_data
-from wage_neuro import checkpoint
+from experiments.training import Config, build_network, kept_of, open_data
 from wage_neuro.engine import Engine
-from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.errors import SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
@@ -148,11 +147,7 @@ def sent(step: int, updates: list[np.ndarray], bits: int) -> Sent:
 
 def config_of(run: Path) -> Config:
     """Settings of the run in a folder."""
-    saved = checkpoint.load(run / run_folder.CHECKPOINT)
-    try:
-        return Config.from_json(saved.extra["config"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{run}: its checkpoint is not of a training run ({error})") from None
+    return kept_of(run, run_folder.load(run)).config
 
 
 def measure(

@@ -108,7 +108,7 @@ def _holds_layers(path: Path) -> bool:
 
 def load_run(run: Path) -> Checkpoint:
     """Load the checkpoint of a run's folder, or a checkpoint file."""
-    return checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
+    return run_folder.load(run)
 
 
 # --- the round trip ----------------------------------------------------------------------------------

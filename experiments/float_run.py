@@ -15,7 +15,9 @@ from wage_neuro.checkpoint import read_arrays, write_arrays
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, EngineError, WageError
 from wage_neuro.network import Network
+from wage_neuro.room import check_weights
 from wage_neuro.rules import Rules
+from wage_neuro.typed import Count, built, checked
 
 FORMAT = "float-1"
 
@@ -58,10 +60,11 @@ class FloatRun(Run):
         try:
             network = Network.parse(
                 header["network"],
-                tuple(header["input_shape"]),
+                checked(tuple[Count, ...], header["input_shape"], "input_shape"),
                 bits=header["bits"],
                 signed_input=header["signed_input"],
             )
+            check_weights(network)
             module, pattern = float_torch(header["pattern"]), Pattern.parse(header["pattern"])
             wanted = module.initial_float_state(network, pattern, header["seed"]).arrays
             if {n: (a.shape, a.dtype) for n, a in arrays.items()} != {
@@ -71,7 +74,7 @@ class FloatRun(Run):
             if type(header["step"]) is not int or header["step"] < 0:
                 raise CheckpointError(f"step {header['step']!r}: want a whole number >= 0")
             state = module.FloatState(arrays, header["seed"], header["step"])
-            return FloatCheckpoint(network, Rules(**header["rules"]), state, header["extra"])
+            return FloatCheckpoint(network, built(Rules, header["rules"], "rules"), state, header["extra"])
         except EngineError:
             raise
         except (KeyError, TypeError, ValueError, WageError) as error:

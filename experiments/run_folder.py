@@ -15,9 +15,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from wage_neuro import __version__
-from wage_neuro.errors import SettingError
+from experiments import datasets
+from experiments.forms import Extra
+from wage_neuro import __version__, checkpoint
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.files import lock, sweep, written_whole
+from wage_neuro.typed import checked, reading
 
 CHECKPOINT = "checkpoint.npz"
 LOCK = ".lock"
@@ -111,6 +115,41 @@ def check_writable(path: Path) -> None:
         _try_to_write(path.parent)
     except OSError as error:
         raise SettingError(f"{path}: cannot write there ({error.strerror})") from None
+
+
+def checkpoint_of(run: Path, resume: bool = False) -> Path:
+    """The checkpoint of a run's folder, or, but to resume from, the file that `run` is itself.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none; the line says what is there in its place.
+    """
+    if run.is_file() and resume:
+        raise CheckpointError(f"{run}: a file; want the folder that it is in, {shlex.quote(str(run.parent))}")
+    if run.is_file():
+        return run
+    if (run / CHECKPOINT).exists():
+        return run / CHECKPOINT
+    if not run.exists() and datasets.is_name(str(run)):
+        raise CheckpointError(f"{run}: no such checkpoint; it is a data set, want the folder of a run")
+    runs = sorted(str(path.parent) for path in run.glob(f"*/{CHECKPOINT}"))[:3] if run.is_dir() else []
+    raise CheckpointError(f"{run}: no such checkpoint" + (f"; want one of {', '.join(runs)}" if runs else ""))
+
+
+def load(run: Path) -> Checkpoint:
+    """Load the checkpoint of a run's folder, or a checkpoint file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, it is damaged, or what it says of its run cannot be.
+    """
+    path = checkpoint_of(run)
+    saved = checkpoint.load(path)
+    with reading(path, "checkpoint"):
+        checked(Extra, saved.extra)
+    return saved
 
 
 def _try_to_write(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from experiments import datasets, run_folder
 from experiments.augment import Augment
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
-from experiments.eta import EtaSchedule
+from experiments.eta import EtaSchedule, short_fraction
+from experiments.forms import Epoch, Number
 from experiments.stopping import stops_on_signals
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
@@ -26,8 +27,11 @@ from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import initial_state
+from wage_neuro.typed import Count, built, checked, reading
 
 SAVE_EVERY_S = 60.0
+_NEWER = frozenset[str]()
+"""Settings that runs of before have none of."""
 REPORT_EVERY_S = 0.5
 PREDICT_AT_ONCE = 10_000
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
@@ -63,9 +67,9 @@ class Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
         known = {f.name for f in fields(cls)}
-        if set(values) != known:
-            raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
-        return cls(**{**values, "rules": Rules(**values["rules"])})
+        if not known - _NEWER <= set(values) <= known:
+            raise CheckpointError(f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}")
+        return built(cls, values, "config")
 
     @property
     def held_out(self) -> str:
@@ -79,10 +83,8 @@ def margin_of(text: str) -> int:
     >>> margin_of("3/8"), margin_of("0.5"), margin_of("0")
     (3, 4, 0)
     """
-    try:
-        eighths = Fraction(text) * MARGIN_UNITS
-    except (ValueError, ZeroDivisionError):
-        eighths = Fraction(-1)
+    share = short_fraction(text)
+    eighths = Fraction(-1) if share is None else share * MARGIN_UNITS
     if eighths.denominator != 1 or not 0 <= eighths <= MARGIN_UNITS:
         raise SettingError(f"margin={text}: want a share of the target in eighths, such as 3/8 (0 .. 1)")
     return int(eighths)
@@ -92,17 +94,57 @@ def margin_of(text: str) -> int:
 class Progress:
     """Where a run stands; the place in the data is all it takes to go on."""
 
-    epoch: int = 0
-    batch: int = 0
-    wrong: int = 0  # this epoch, before each update
-    squared_error: int = 0  # this epoch, in squared units of Z
-    seconds: float = 0.0
-    curve: list[dict[str, Any]] = field(default_factory=list)  # metrics, a row an epoch
+    epoch: Count = 0
+    batch: Count = 0
+    wrong: Count = 0  # this epoch, before each update
+    squared_error: Annotated[int, (0, 2**256)] = 0  # this epoch, in squared units of Z
+    seconds: Number = 0.0
+    curve: Annotated[list[dict[str, Any]], list[Epoch]] = field(default_factory=list)  # metrics
 
     def __post_init__(self) -> None:
-        for name in ("epoch", "batch", "wrong", "squared_error"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
-                raise TypeError(f"{name}={getattr(self, name)!r}")
+        if len(self.curve) != self.epoch:
+            raise CheckpointError(f"progress.epoch={self.epoch}: its curve has {len(self.curve)} rows")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the checkpoint of a training run holds beside the network."""
+
+    config: Config
+    progress: Progress
+    data_sha256: str
+
+
+def kept_of(run: Path, saved: Checkpoint) -> Kept:
+    """Read it.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is of something else, or a field of it cannot be.
+    """
+    if "stream" in saved.extra:
+        raise CheckpointError(f"{run}: of a continual run, not of a training run; want the folder of training")
+    for name in ("config", "progress"):
+        if name not in saved.extra:
+            raise CheckpointError(f"{run}: its checkpoint is not of a training run (no {name} in it)")
+    with reading(run, "checkpoint of a training run"):
+        extra = checked(_Extra, saved.extra)
+        config = Config.from_json(extra["config"])
+        if config.seed != saved.state.seed:
+            raise CheckpointError(f"config.seed={config.seed}: its weights are of seed {saved.state.seed}")
+        progress = built(Progress, extra["progress"], "progress")
+        for row in progress.curve:
+            for what, values in row.get("activity", {}).items():
+                if not isinstance(values, list) or len(values) != len(saved.network.layers):
+                    raise CheckpointError(f"progress.curve: {what} not of {len(saved.network.layers)} layers")
+        return Kept(config, progress, extra["data_sha256"])
+
+
+class _Extra(TypedDict):
+    config: dict[str, Any]
+    progress: dict[str, Any]
+    data_sha256: str
 
 
 @dataclass(frozen=True)
@@ -204,19 +246,15 @@ class Run:
     @classmethod
     def resume(cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None) -> Run:
         """Go on with the run in a folder, to the same bits as if it had never stopped."""
-        saved = cls._load(folder / run_folder.CHECKPOINT)
-        try:
-            more = {} if epochs is None else {"epochs": epochs}
-            config = Config.from_json({**saved.extra["config"], **more})
-            progress, data_sum = Progress(**saved.extra["progress"]), saved.extra["data_sha256"]
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder}: its checkpoint is not of a training run ({error})") from None
+        saved = cls._load(run_folder.checkpoint_of(folder, resume=True))
+        kept = kept_of(folder, saved)
+        config = kept.config if epochs is None else replace(kept.config, epochs=epochs)
         data = open_data(config, data_dir)
-        if data.checksum != data_sum:
+        if data.checksum != kept.data_sha256:
             raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
         if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
-        return cls(folder, config, data, saved, progress)
+        return cls(folder, config, data, saved, kept.progress)
 
     # what a run of real numbers does in its own way, see `experiments.float_run`
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 from rich.console import Console
@@ -37,6 +37,7 @@ from experiments.streams import SCENARIOS
 from experiments.training import margin_of
 from mappings.chip import Chip
 from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.typed import read_json, reading
 
 STUDY = "study.json"
 RECORD = "record.jsonl"
@@ -275,13 +276,14 @@ def _write_study(folder: Path, config: Config, seeds: list[int]) -> None:
     run_folder.write_text(folder / STUDY, json.dumps({"config": asdict(config), "seeds": seeds}) + "\n")
 
 
+class _Study(TypedDict):
+    config: dict[str, Any]
+    seeds: list[Annotated[int, (0, 2**64 - 1)]]
+
+
 def _read_study(folder: Path) -> tuple[Config, list[int]]:
-    try:
-        study = json.loads((folder / STUDY).read_text())
-        return Config.from_json(study["config"]), [int(seed) for seed in study["seeds"]]
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder / STUDY}: no continual runs to go on with ({error.strerror})"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / STUDY}: damaged ({error})") from None
+    if folder.is_file():
+        raise CheckpointError(f"{folder}: a file; want the folder that it is in, {folder.parent}")
+    study = read_json(folder / STUDY, _Study, "study of continual runs")
+    with reading(folder / STUDY, "study of continual runs"):
+        return Config.from_json(study["config"]), study["seeds"]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Annotated, Any, TypedDict, TypeGuard, cast
 
 import numpy as np
 
@@ -18,10 +18,12 @@ from experiments.augment import Augment
 from experiments.continual import metrics
 from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from experiments.eta import EtaSchedule
+from experiments.forms import Measured, Number, Probe
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
 from wage_neuro import checkpoint
-from wage_neuro.activity import Activity
+from wage_neuro.activity import FIELDS, Activity
+from wage_neuro.arrays import DAMAGE, ArrayFile
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -34,6 +36,7 @@ from wage_neuro.network import Network
 from wage_neuro.prototypes import Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
+from wage_neuro.typed import Count, built, checked, reading
 
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
@@ -177,8 +180,8 @@ class Config:
         if (
             not {"stream", "seed"} <= set(values) <= known
         ):  # a setting that is newer than the run is not there
-            raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
-        return cls(**values)
+            raise CheckpointError(f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}")
+        return built(cls, values, "config")
 
     @property
     def rules(self) -> Rules:
@@ -222,12 +225,18 @@ class Progress:
     seconds : of learning
     """
 
-    place: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    probes: list[dict[str, Any]] = field(default_factory=list)
-    counted: int = 0
-    counts: list[list[int]] = field(default_factory=list)
-    seconds: float = 0.0
+    place: Count = 0
+    rows: Annotated[list[dict[str, Any]], list[Measured]] = field(default_factory=list)
+    probes: Annotated[list[dict[str, Any]], list[Probe]] = field(default_factory=list)
+    counted: Count = 0
+    counts: list[list[Count]] = field(default_factory=list)
+    seconds: Number = 0.0
+
+
+class _Extra(TypedDict):
+    stream: dict[str, Any]
+    progress: Progress
+    data_sha256: list[str]
 
 
 @dataclass(frozen=True)
@@ -282,24 +291,43 @@ class Run:
         CheckpointError
             If there is none, it is damaged, or its data has changed.
         """
-        saved = checkpoint.load(folder / run_folder.CHECKPOINT)
-        try:
-            config, progress = Config.from_json(saved.extra["stream"]), Progress(**saved.extra["progress"])
-            checksums = saved.extra["data_sha256"]
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder}: its checkpoint is not of a continual run ({error})") from None
-        tasks = open_tasks(config, data_dir)
-        if checksums_of(tasks) != checksums:
+        saved = checkpoint.load(run_folder.checkpoint_of(folder, resume=True))
+        if "stream" not in saved.extra:
+            raise CheckpointError(f"{folder}: its checkpoint is not of a continual run (no stream in it)")
+        with reading(folder, "checkpoint of a continual run"):
+            extra = checked(_Extra, saved.extra)
+            config = Config.from_json(extra["stream"])
+            if config.seed != saved.state.seed:
+                raise CheckpointError(f"stream.seed={config.seed}: its weights are of {saved.state.seed}")
+        tasks, progress = open_tasks(config, data_dir), extra["progress"]
+        if checksums_of(tasks) != extra["data_sha256"]:
             raise CheckpointError(f"{folder}: the data of {config.stream!r} has changed since this run began")
         if network_of(config, tasks) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         run = cls(folder, config, tasks, saved)
-        if not 0 <= progress.place <= len(run.stream):
-            raise CheckpointError(f"{folder}: damaged, place {progress.place} of {len(run.stream)}")
+        with reading(folder, "checkpoint of a continual run"):
+            run.check(progress)
         run.progress, run.is_new = progress, False
         if run.memory:
             run.memory = _read_memory(folder / _memory_name(progress.place), run.memory, progress.place)
         return run
+
+    def check(self, progress: Progress) -> None:
+        """Raise CheckpointError unless this run can be as far as `progress` says, with what was measured."""
+        place, ends = progress.place, self.stream.ends
+        if place > len(self.stream):
+            raise CheckpointError(f"progress.place={place}: its stream has {len(self.stream)} samples")
+        wanted = {
+            "rows": (len(self.tasks) * (1 + sum(end <= place for end in ends)), bool(place)),
+            "probes": (sum(at <= place for at in self._probe_places), True),
+            "counts": (len(self.network.layers), bool(progress.counts)),
+        }
+        for name, (number, needed) in wanted.items():
+            found = len(getattr(progress, name))
+            if found != number and (needed or found):
+                raise CheckpointError(f"progress.{name}: {found} of them; want {number} at place {place}")
+        if any(len(row) != len(FIELDS) for row in progress.counts):
+            raise CheckpointError(f"progress.counts: want {len(FIELDS)} of each layer")
 
     def engine(self, name: str) -> Engine:
         """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
@@ -590,12 +618,13 @@ def _write_memory(path: Path, memory: Kept) -> None:
 
 def _read_memory(path: Path, empty: Kept, seen: int) -> Kept:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in empty.arrays}
-    except checkpoint.DAMAGE as error:
+        with ArrayFile.open(path) as file:
+            for name, wanted in empty.arrays.items():
+                form = file.forms[name]
+                if form.shape != wanted.shape or form.dtype != wanted.dtype:
+                    found = f"{form.dtype} {form.shape}"
+                    raise CheckpointError(f"{path}: {name} {found}: want {wanted.dtype} {wanted.shape}")
+            arrays = {name: file.read(name) for name in empty.arrays}
+    except DAMAGE as error:
         raise CheckpointError(f"{path}: not a whole memory ({error})") from None
-    for name, wanted in empty.arrays.items():
-        if arrays[name].shape != wanted.shape or arrays[name].dtype != wanted.dtype:
-            found = f"{arrays[name].dtype} {arrays[name].shape}"
-            raise CheckpointError(f"{path}: {name} {found}: want {wanted.dtype} {wanted.shape}")
     return replace(empty, **arrays, seen=seen)

@@ -54,6 +54,16 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
     raise DataError(f"data {text!r}: want {', '.join(NAMES)} or the path of an .npz file")
 
 
+def is_name(text: str) -> bool:
+    """Whether a text is the name of a data set, or of classes of one.
+
+    >>> is_name("mnist:0-4"), is_name("runs/mnist")
+    (True, False)
+    """
+    name = text.lower().partition(":")[0]
+    return ALIASES.get(name, name) in NAMES
+
+
 @dataclass(frozen=True)
 class Location:
     """One row of `wage-neuro data`: a data set, and where it is or how to get it."""
