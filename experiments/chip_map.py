@@ -277,7 +277,7 @@ class Subject:
         part = "train" if training else "test"
         if self.data:
             x, y = (getattr(self.data, f"{part}_{what}")[:n] for what in ("images", "labels"))
-            x = middle(x, self.data.window) if self.data.window else x
+            x = np.asarray(middle(x, self.data.window) if self.data.window else x)
             return x, y, f"{len(x)} {part} images of {self.data.name}"
         assert self.stream
         each = -(-n // len(self.stream.tasks))

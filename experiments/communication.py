@@ -21,7 +21,7 @@ from experiments import run_folder
 from experiments.augment import Augment
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
-from experiments.training import Config, build_network, kept_of, open_data
+from experiments.training import Config, build_network, kept_of, open_data, predict_all
 from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.files import written_whole
@@ -195,7 +195,7 @@ def measure(
                 at = place + 1
             if at < steps:
                 train(order, epoch, at, steps)
-        error = float((engine.predict(data.test_images).argmax(axis=1) != data.test_labels).mean())
+        error = float((predict_all(engine, data.test_images).argmax(axis=1) != data.test_labels).mean())
     return {
         "config": config.to_json(),
         "engine": engine_name,

@@ -209,7 +209,7 @@ def register(app: typer.Typer, console: Console) -> None:
         for run in runs:
             saved = load_run(run)
             data = saved.extra.get("config", {}).get("data", "digits")
-            images = load_for(saved, data, data_dir).test_images
+            images = np.asarray(load_for(saved, data, data_dir).test_images)
             rows = round_trip(saved, images)
             results.append(
                 {

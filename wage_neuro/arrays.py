@@ -120,6 +120,10 @@ class ArrayFile:
             while part := file.read(PART):
                 yield part
 
+    def file_of(self, name: str) -> Path:
+        """The file that an array is in."""
+        return self.path
+
     def place(self, name: str) -> int | None:
         """Where the bytes of an array begin in the file; None if they are compressed."""
         entry = self._zip.getinfo(f"{name}.npy")

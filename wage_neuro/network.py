@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from wage_neuro.bits import UNQUANTIZED, Bits, code_dtype
-from wage_neuro.errors import DataError, NetworkError
+from wage_neuro.errors import DataError, NetworkError, did_you_mean
 from wage_neuro.layers import Layer
 from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
 
@@ -181,7 +181,7 @@ def _read_token(token: str, text: str) -> Spec:
             return build(match)
     raise NetworkError(
         f"network {text!r}: cannot read {token!r}; want {', '.join(PRESETS)}"
-        " or tokens such as 32C5, MP2, 512FC joined by '-'"
+        f" or tokens such as 32C5, MP2, 512FC joined by '-'{did_you_mean(text, PRESETS)}"
     )
 
 

@@ -28,7 +28,7 @@ from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
 from wage_neuro.engine import ConsolidatingEngine, Engine, RecallingEngine, ReplayingEngine
-from wage_neuro.errors import CheckpointError, EngineError, SettingError
+from wage_neuro.errors import CheckpointError, EngineError, SettingError, did_you_mean
 from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
@@ -95,6 +95,15 @@ METHODS = {
         "synapses that moved much in a task move less after it; needs task boundaries", consolidation=7
     ),
 }
+CALLED = {
+    **dict.fromkeys(("ewc", "online-ewc", "si", "synaptic-intelligence", "mas", "lwf"), "consolidation"),
+    **dict.fromkeys(("er", "experience-replay", "rehearsal", "gem", "agem"), "replay"),
+    **dict.fromkeys(("der", "der++", "dark-experience-replay"), "replay-logits"),
+    **dict.fromkeys(("finetune", "fine-tuning", "sgd", "none"), "naive"),
+    **dict.fromkeys(("icarl", "ncm", "nearest-mean"), "prototypes"),
+    **dict.fromkeys(("offline", "multitask", "iid"), "joint"),
+}
+"""What the literature calls them, or what is nearest to it here."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,8 @@ class Config:
                 f"augment={self.augment!r} with {self.stream!r}: its pixels have no neighbours"
             )
         if self.method not in METHODS:
-            raise SettingError(f"method {self.method!r}: want {', '.join(METHODS)}")
+            instead = did_you_mean(self.method, METHODS, CALLED)
+            raise SettingError(f"method {self.method!r}: want {', '.join(METHODS)}{instead}")
         if METHODS[self.method].keeps and self.memory < 1:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: want room for 1 or more")
         if not METHODS[self.method].keeps and self.memory:
@@ -624,7 +634,7 @@ def _read_memory(path: Path, empty: Kept, seen: int) -> Kept:
                 if form.shape != wanted.shape or form.dtype != wanted.dtype:
                     found = f"{form.dtype} {form.shape}"
                     raise CheckpointError(f"{path}: {name} {found}: want {wanted.dtype} {wanted.shape}")
-            arrays = {name: file.read(name) for name in empty.arrays}
+            arrays: dict[str, Any] = {name: file.read(name) for name in empty.arrays}
     except DAMAGE as error:
         raise CheckpointError(f"{path}: not a whole memory ({error})") from None
     return replace(empty, **arrays, seen=seen)

@@ -23,6 +23,7 @@ from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.forms import TransferHead, TransferRow
 from experiments.stopping import stops_on_signals
+from experiments.training import predict_all
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -273,7 +274,7 @@ class Study:
                     machine.train(data.train_images[part], data.train_labels[part], control)
                     seen += len(part)
                     report(cell, seen)
-            answers = machine.predict(data.test_images).argmax(axis=1)
+            answers = predict_all(machine, data.test_images).argmax(axis=1)
         return {
             "kind": "result",
             "seed": cell.seed,
