@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.command_line import DataDir, Record
+from experiments.command_line import DataDir, Record, busy
 from experiments.training import load_for
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
@@ -172,7 +172,8 @@ def register(app: typer.Typer, console: Console) -> None:
         """Write a trained network for other tools: NIR, lava-dl's netx, packed weights, learning program."""
         form, saved = format_of(to), load_run(run)
         run_folder.check_writable(output)
-        form.write(output, saved)
+        with busy(console, f"writing {output}"):
+            form.write(output, saved)
         console.print(
             f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
             f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"
@@ -185,8 +186,9 @@ def register(app: typer.Typer, console: Console) -> None:
         output: Annotated[Path, typer.Option(help="The checkpoint, such as `imported.npz`; must be new.")],
     ) -> None:
         """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
-        kind = kind_of(file)
-        saved = format_of(kind).read(file)
+        with busy(console, f"reading {file}"):
+            kind = kind_of(file)
+            saved = format_of(kind).read(file)
         if output.exists():
             raise SettingError(f"{output}: is there already")
         run_folder.check_writable(output)
@@ -209,8 +211,9 @@ def register(app: typer.Typer, console: Console) -> None:
         for run in runs:
             saved = load_run(run)
             data = saved.extra.get("config", {}).get("data", "digits")
-            images = np.asarray(load_for(saved, data, data_dir).test_images)
-            rows = round_trip(saved, images)
+            with busy(console, f"writing and reading {run} in every format"):
+                images = np.asarray(load_for(saved, data, data_dir).test_images)
+                rows = round_trip(saved, images)
             results.append(
                 {
                     "network": str(saved.network),

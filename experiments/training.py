@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
@@ -22,7 +23,7 @@ from experiments.stopping import stops_on_signals
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
-from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.errors import CheckpointError, DoubtWarning, SettingError
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import MARGIN_UNITS, Rules
@@ -30,7 +31,7 @@ from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
 
 SAVE_EVERY_S = 60.0
-_NEWER = frozenset[str]()
+_NEWER = frozenset({"signed"})
 """Settings that runs of before have none of."""
 REPORT_EVERY_S = 0.5
 PREDICT_AT_ONCE = 10_000
@@ -41,7 +42,8 @@ TOP5_CLASSES = 10  # with more, the error among the five best answers is measure
 class Config:
     """What a training run is. Everything but `epochs` decides the bits, so a resumed run must keep it.
 
-    `validation` images are taken from the end of the training set and stand in for the test set.
+    `validation` images are taken from the end of the training set, or are the data's own, and stand in for the
+    test set. `signed` says how grey levels are read, -1..1 or 0..1; None is the data's own way.
     """
 
     data: str = "digits"
@@ -54,6 +56,7 @@ class Config:
     train_images: int | None = None
     augment: str = "none"
     rules: Rules = Rules()  # noqa: RUF009 - frozen
+    signed: bool | None = None
 
     def __post_init__(self) -> None:
         EtaSchedule.parse(self.eta)
@@ -62,13 +65,15 @@ class Config:
             raise SettingError(f"epochs={self.epochs}: want 1 or more")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("signed", None)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
         known = {f.name for f in fields(cls)}
         if not known - _NEWER <= set(values) <= known:
-            raise CheckpointError(f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}")
+            raise CheckpointError(
+                f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}"
+            )
         return built(cls, values, "config")
 
     @property
@@ -124,7 +129,9 @@ def kept_of(run: Path, saved: Checkpoint) -> Kept:
         If the checkpoint is of something else, or a field of it cannot be.
     """
     if "stream" in saved.extra:
-        raise CheckpointError(f"{run}: of a continual run, not of a training run; want the folder of training")
+        raise CheckpointError(
+            f"{run}: of a continual run, not of a training run; want the folder of training"
+        )
     for name in ("config", "progress"):
         if name not in saved.extra:
             raise CheckpointError(f"{run}: its checkpoint is not of a training run (no {name} in it)")
@@ -178,14 +185,42 @@ def open_data(config: Config, data_dir: Path | None = None) -> Dataset:
         data = data.split(config.validation)
     if config.train_images is not None:
         data = data.subset(config.train_images, None)
+    if config.signed is not None:
+        data = replace(data, signed=config.signed)
     window = Augment.parse(config.augment).window
     return data.windowed(window) if window else data
 
 
-def predict_all(engine: Engine, images: np.ndarray) -> np.ndarray:
-    """Logits of images, which may be in files: as many at once as fit in memory."""
-    parts = [slice(i, i + PREDICT_AT_ONCE) for i in range(0, max(1, len(images)), PREDICT_AT_ONCE)]
-    return np.concatenate([engine.predict(np.asarray(images[part])) for part in parts])
+def doubt_of(network: str, classes: int) -> None:
+    """Warn of a network whose last hidden layer is as wide as the output layer that is added to it."""
+    last = network.split("-")[-1]
+    if "-" in network and last in (f"{classes}FC", f"{classes}"):
+        warnings.warn(
+            f"network {network!r}: ends with {last} as wide as the {classes} classes, and the output layer is added"
+            f" after it; want {network.rpartition('-')[0]!r}",
+            DoubtWarning,
+            stacklevel=3,
+        )
+
+
+def predict_all(
+    engine: Engine, images: np.ndarray, report: Callable[[int], None] | None = None
+) -> np.ndarray:
+    """Logits of images, which may be in files: as many at once as fit in memory.
+
+    `report` gets the number that is done; then a part takes about REPORT_EVERY_S.
+    """
+    done, size = 0, PREDICT_AT_ONCE if report is None else 1
+    parts: list[np.ndarray] = []
+    while done < len(images) or not parts:
+        began = time.monotonic()
+        parts.append(engine.predict(np.asarray(images[done : done + size])))
+        done = min(done + size, len(images))
+        if report:
+            report(done)
+            share = REPORT_EVERY_S / max(time.monotonic() - began, 1e-6)
+            size = max(1, min(4 * size, int(size * share), PREDICT_AT_ONCE))
+    return np.concatenate(parts)
 
 
 def load_for(saved: Checkpoint, name: str, data_dir: Path | None = None) -> Dataset:
@@ -239,6 +274,9 @@ class Run:
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
         """Begin a run in an empty folder."""
         data = open_data(config, data_dir)
+        doubt_of(config.network, data.classes)
+        if not datasets.is_name(config.data):  # so that it stays so, whatever the file says later
+            config = replace(config, signed=data.signed)
         run = cls(folder, config, data, cls._fresh(config, data), Progress())
         run.is_new = True
         return run
@@ -249,6 +287,8 @@ class Run:
         saved = cls._load(run_folder.checkpoint_of(folder, resume=True))
         kept = kept_of(folder, saved)
         config = kept.config if epochs is None else replace(kept.config, epochs=epochs)
+        if config.signed is None and not datasets.is_name(config.data):  # of before it was kept
+            config = replace(config, signed=saved.network.signed_input)
         data = open_data(config, data_dir)
         if data.checksum != kept.data_sha256:
             raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")

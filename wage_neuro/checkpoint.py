@@ -152,7 +152,9 @@ def _check_forms(network: Network, rules: Rules, file: ArrayFile) -> None:
     others = {name: form for name, form in file.forms.items() if name != "header" and name not in found}
     strange = others.keys() - {f"importance{layer.index}" for layer in network.layers}
     if strange:
-        raise CheckpointError(f"an array {min(strange)[:60]!r}: want weights and importance of each layer alone")
+        raise CheckpointError(
+            f"an array {min(strange)[:60]!r}: want weights and importance of each layer alone"
+        )
     if others and not rules.consolidation:
         raise CheckpointError("synapses of importance, where the rules keep none")
     if others and len(others) != len(wanted):

@@ -38,6 +38,10 @@ class EngineError(WageError):
     """An engine that failed while it ran, or that cannot run what was asked of it."""
 
 
+class DoubtWarning(UserWarning):
+    """Something that can be done, and that was probably meant otherwise. A message is one line."""
+
+
 def did_you_mean(text: str, known: Iterable[str], called: Mapping[str, str] | None = None) -> str:
     """What was probably meant, to be put behind a message, or nothing.
 

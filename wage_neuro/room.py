@@ -72,4 +72,6 @@ def check_learning(network: Network, samples: int) -> None:
     """Raise NetworkError unless there is room for sums and errors of a layer for so many samples at once."""
     for layer in network.layers:
         sums = int(np.prod(layer.z_shape, dtype=object)) * samples
-        check_room(f"network {network}: layer {layer.index} {layer} for {samples:,} samples at once", 8 * sums)
+        check_room(
+            f"network {network}: layer {layer.index} {layer} for {samples:,} samples at once", 8 * sums
+        )

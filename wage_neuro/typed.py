@@ -1,11 +1,11 @@
 """JSON values as the annotations of dataclasses and TypedDicts have them: one check for whatever is read.
 
-    >>> from wage_neuro.rules import Rules
-    >>> built(Rules, {"batch": 32}, "rules").batch
-    32
-    >>> built(Rules, {"batch": "many"}, "rules")
-    Traceback (most recent call last):
-    wage_neuro.errors.CheckpointError: rules.batch='many': want a whole number
+>>> from wage_neuro.rules import Rules
+>>> built(Rules, {"batch": 32}, "rules").batch
+32
+>>> built(Rules, {"batch": "many"}, "rules")
+Traceback (most recent call last):
+wage_neuro.errors.CheckpointError: rules.batch='many': want a whole number
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def checked(kind: Any, value: Any, name: str = "") -> Any:
         return _row(origin, args, value, name)
     if origin is dict or kind is dict:
         whole = _of_type(dict, value, name)
-        return {key: checked(args[1], held, _join(name, key)) for key, held in whole.items()} if args else whole
+        return (
+            {key: checked(args[1], held, _join(name, key)) for key, held in whole.items()} if args else whole
+        )
     return _of_type(kind, value, name)
 
 
@@ -133,7 +135,10 @@ def _fields(kind: Any, value: Any, name: str) -> Any:
     for key in sorted(needed - values.keys()):
         raise CheckpointError(f"{_join(name, key)}: is missing")
     if is_typeddict(kind):
-        return {**values, **{k: checked(known[k], v, _join(name, k)) for k, v in values.items() if k in known}}
+        return {
+            **values,
+            **{k: checked(known[k], v, _join(name, k)) for k, v in values.items() if k in known},
+        }
     for key in values:
         if key not in known:
             raise CheckpointError(f"{_shown(_join(name, key), values[key])}: want {', '.join(known)} alone")
@@ -147,7 +152,9 @@ def _known(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
     if is_typeddict(kind):
         return hints, kind.__required_keys__
     missing = dataclasses.MISSING
-    needed = [f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing]
+    needed = [
+        f.name for f in dataclasses.fields(kind) if f.default is missing and f.default_factory is missing
+    ]
     return {f.name: hints[f.name] for f in dataclasses.fields(kind)}, frozenset(needed)
 
 
@@ -189,5 +196,3 @@ def read_rows(path: Path, kind: Any, what: str, problem: type[WageError] = Check
     with reading(path, what, problem):
         lines = path.read_bytes().decode().splitlines()
         return [checked(kind, json.loads(line), f"line {i}") for i, line in enumerate(lines, start=1)]
-
-

@@ -28,6 +28,7 @@ from experiments.command_line import (
     Update,
     Validation,
     bar,
+    busy,
     refuse_other_settings,
 )
 from experiments.continual import demo, pictures, records
@@ -201,7 +202,8 @@ def continual(
     if record:
         run_folder.write_text(record, path.read_text())
     whole = records.read(path)
-    pictures.draw(folder / "continual.png", whole, others)
+    with busy(console, "drawing continual.png"):
+        pictures.draw(folder / "continual.png", whole, others)
     _print(console, whole, folder)
     if cost:
         map_command(folder, cost, data_dir=data_dir)
@@ -222,11 +224,14 @@ def _run_all(
     lock = run_folder.Lock(folder)
     for seed in seeds:
         place = folder / f"seed-{seed}"
-        if (place / run_folder.CHECKPOINT).exists() and not new:
-            learner = Run.resume(place, data_dir)
-        else:
-            learner = Run.start(replace(config, seed=seed), place, data_dir)
-        with learner.engine(engine_name) as engine:
+        with busy(console, f"reading {config.stream}"):
+            if (place / run_folder.CHECKPOINT).exists() and not new:
+                learner = Run.resume(place, data_dir)
+            else:
+                learner = Run.start(replace(config, seed=seed), place, data_dir)
+        with ExitStack() as built:
+            with busy(console, f"starting engine {engine_name}"):
+                engine = built.enter_context(learner.engine(engine_name))
             held.enter_context(lock)
             if new and seed == seeds[0] and (folder / STUDY).exists():
                 raise SettingError(

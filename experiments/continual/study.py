@@ -21,6 +21,7 @@ from experiments.eta import EtaSchedule
 from experiments.forms import Measured, Number, Probe
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
+from experiments.training import doubt_of
 from wage_neuro import checkpoint
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.arrays import DAMAGE, ArrayFile
@@ -190,7 +191,9 @@ class Config:
         if (
             not {"stream", "seed"} <= set(values) <= known
         ):  # a setting that is newer than the run is not there
-            raise CheckpointError(f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}")
+            raise CheckpointError(
+                f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}"
+            )
         return built(cls, values, "config")
 
     @property
@@ -288,6 +291,7 @@ class Run:
         """Begin a run in an empty folder."""
         tasks = open_tasks(config, data_dir)
         network = network_of(config, tasks)
+        doubt_of(config.network, network.classes)
         return cls(
             folder, config, tasks, Checkpoint(network, config.rules, initial_state(network, config.seed))
         )
@@ -312,7 +316,8 @@ class Run:
         tasks, progress = open_tasks(config, data_dir), extra["progress"]
         if checksums_of(tasks) != extra["data_sha256"]:
             raise CheckpointError(f"{folder}: the data of {config.stream!r} has changed since this run began")
-        if network_of(config, tasks) != saved.network or config.rules != saved.rules:
+        signed = saved.network.signed_input if ".npz" in config.stream else None  # by colours, since then
+        if network_of(config, tasks, signed) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         run = cls(folder, config, tasks, saved)
         with reading(folder, "checkpoint of a continual run"):
@@ -606,10 +611,11 @@ def stream_of(config: Config, tasks: tuple[Task, ...]) -> Stream:
     return Stream(tasks, config.scenario, config.seed, config.passes, config.step, mixed)
 
 
-def network_of(config: Config, tasks: tuple[Task, ...]) -> Network:
-    """Build the network of a run for the images of its stream."""
+def network_of(config: Config, tasks: tuple[Task, ...], signed: bool | None = None) -> Network:
+    """Build the network of a run for the images of its stream; `signed` as they were read before, or None."""
     data, outputs = tasks[0].data, stream_of(config, tasks).outputs
-    return Network.parse(config.network, data.train_images.shape[1:], outputs, config.bits, data.signed)
+    signed = data.signed if signed is None else signed
+    return Network.parse(config.network, data.train_images.shape[1:], outputs, config.bits, signed)
 
 
 def checksums_of(tasks: tuple[Task, ...]) -> list[str]:

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from experiments.datasets import cifar, digits, files, idx, npz, photos, svhn, tiny_imagenet
-from experiments.datasets.base import Dataset, DataWarning
+from experiments.datasets.base import Dataset
 from wage_neuro.errors import DataError, did_you_mean
 
-__all__ = ["NAMES", "DataWarning", "Dataset", "Location", "load", "locations"]
+__all__ = ["NAMES", "Dataset", "Location", "load", "locations"]
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar-10", "svhn", "tiny-imagenet-20", "imagenet")
 ALIASES = {"fmnist": "fashion-mnist", "fashionmnist": "fashion-mnist", "cifar10": "cifar-10"}
@@ -34,7 +34,7 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
 
     Warns
     -----
-    DataWarning
+    DoubtWarning
         If data_dir has no such data set, or an .npz may mean something else than what is read.
 
     >>> load("digits"), load("digits:5-9")

@@ -45,10 +45,6 @@ def _span(values: np.ndarray) -> str:
     return " with NaN" if np.isnan(low) else f" in {low}..{high}"
 
 
-class DataWarning(UserWarning):
-    """Data that may mean something else than what it is taken for."""
-
-
 def pick(images: Any, key: np.ndarray) -> Any:
     """Some images by index or mask; those in files stay there.
 
@@ -63,7 +59,7 @@ def _as_array(values: Any, most: int) -> Any:
     if not isinstance(values, list | tuple):
         return values
     found = np.asarray(values)
-    if found.dtype.kind in "iu" and found.size and 0 <= found.min() and found.max() <= most:
+    if found.dtype.kind in "iu" and found.size and found.min() >= 0 and found.max() <= most:
         return found.astype(np.uint8 if most < 256 else np.int64)
     return found
 
@@ -240,7 +236,9 @@ class Dataset:
         """
         for part, wanted, labels in (("train", train, self.train_labels), ("test", test, self.test_labels)):
             if wanted is not None and not 1 <= wanted <= len(labels):
-                raise DataError(f"{part}={wanted}: want 1..{len(labels)}, the {part} images of {self.name}")
+                raise DataError(
+                    f"{part}_images={wanted}: want 1..{len(labels)}, the {part} images of {self.name}"
+                )
         return replace(
             self,
             train_images=self.train_images[:train],

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from experiments.datasets.base import DataWarning
-from wage_neuro.errors import DataError
+from wage_neuro.errors import DataError, DoubtWarning
 
 VARIABLE = "WAGE_NEURO_DATA"
 
@@ -222,13 +221,15 @@ def get(name: str, data_dir: Path | None = None, download: bool = True) -> list[
     if found_here and not any(found_here):
         forms = ", ".join(" or ".join(names) for names in source.files)
         line = f"data_dir={data_dir}: no {name} in it, want {forms}; read from {there[0]}"
-        warnings.warn(line, DataWarning, stacklevel=2)
+        warnings.warn(line, DoubtWarning, stacklevel=2)
     for names, found in zip(source.files, there, strict=True):
         path = found or _download(name, names[-1], download)
         wanted = source.md5.get(path.name)
         if wanted and path.is_file():
             with reading(path, "file"):
-                check_md5(f"{path}: not the published file of {name}", pooch.file_hash(str(path), alg="md5"), wanted)
+                check_md5(
+                    f"{path}: not the published file of {name}", pooch.file_hash(str(path), alg="md5"), wanted
+                )
         paths.append(path)
     return paths
 

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from experiments.datasets.base import Dataset, DataWarning, check_pair, every_fifth, pick
+from experiments.datasets.base import Dataset, check_pair, every_fifth, pick
 from experiments.datasets.files import reading
 from experiments.datasets.stored import ArrayFolder, images_of
 from wage_neuro.arrays import ArrayFile
-from wage_neuro.errors import DataError
+from wage_neuro.errors import DataError, DoubtWarning
 
 FORMS: tuple[tuple[str, ...], ...] = (
     ("train_images", "train_labels", "test_images", "test_labels"),
     ("x_train", "y_train", "x_test", "y_test"),  # as Keras has them
     ("images", "labels"),
 )
-VALIDATION: dict[tuple[str, ...], tuple[str, ...]] = {FORMS[0]: ("val_images", "val_labels"), FORMS[1]: ("x_val", "y_val")}
+VALIDATION: dict[tuple[str, ...], tuple[str, ...]] = {
+    FORMS[0]: ("val_images", "val_labels"),
+    FORMS[1]: ("x_val", "y_val"),
+}
 SIGNED = "signed"
 
 CLASSES_MAX = 1 << 16  # a larger label is a mistake, and its output layer would not fit in memory
@@ -49,7 +52,7 @@ def read(path: Path) -> Dataset:
 
     Warns
     -----
-    DataWarning
+    DoubtWarning
         If grey levels or labels are numbered in another way, or there are more channels than colours.
     """
     with _opened(path) as file:
@@ -126,7 +129,9 @@ def _check_meaning(path: Path, data: Dataset) -> None:
     """Warn of what is readable and probably meant otherwise; one class alone is refused."""
     counts = np.bincount(data.train_labels, minlength=data.classes)
     if np.count_nonzero(counts) < 2:
-        raise DataError(f"{path}: one class only, every training label is {counts.argmax()}: want two or more")
+        raise DataError(
+            f"{path}: one class only, every training label is {counts.argmax()}: want two or more"
+        )
     for line in (
         _channels(data.train_images.shape[3]),
         _levels(_largest(data.train_images)),
@@ -134,7 +139,7 @@ def _check_meaning(path: Path, data: Dataset) -> None:
         _untrained(data, counts),
     ):
         if line:
-            warnings.warn(f"{path}: {line}", DataWarning, stacklevel=4)
+            warnings.warn(f"{path}: {line}", DoubtWarning, stacklevel=4)
 
 
 def _largest(images: Any) -> int:
@@ -155,7 +160,11 @@ def _levels(largest: int) -> str:
     """
     if largest >= DARK:
         return ""
-    how = f"scale the images to 0..255, such as images * {255 // largest}" if largest else "all images are black"
+    how = (
+        f"scale the images to 0..255, such as images * {255 // largest}"
+        if largest
+        else "all images are black"
+    )
     return f"largest grey level {largest} of 255: {how}"
 
 

@@ -101,7 +101,9 @@ class StoredImages:
             while len(part):
                 got = os.preadv(self._file.descriptor, [part], at)
                 if not got:
-                    raise DataError(f"{self._file.path}: ends at byte {at}: it was cut short after it was opened")
+                    raise DataError(
+                        f"{self._file.path}: ends at byte {at}: it was cut short after it was opened"
+                    )
                 part, at = part[got:], at + got
 
     def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:

@@ -19,7 +19,6 @@ from PIL import Image
 from experiments.datasets import (
     NAMES,
     Dataset,
-    DataWarning,
     cifar,
     files,
     idx,
@@ -35,7 +34,7 @@ from experiments.datasets.base import every_fifth
 from experiments.presets import EXPERIMENTS
 from experiments.training import Config, Run
 from wage_neuro import Rules
-from wage_neuro.errors import DataError
+from wage_neuro.errors import DataError, DoubtWarning
 
 REPOSITORY = Path(files.__file__).resolve().parents[2]
 REAL = REPOSITORY.parent / "shared" / "data"
@@ -741,7 +740,12 @@ def pixels(*shape: int, top: int = 255) -> np.ndarray:
 
 
 def four(train: np.ndarray, test: np.ndarray, **more: object) -> dict[str, object]:
-    parts = {"train_images": pixels(8, 8), "train_labels": train, "test_images": pixels(8, 8), "test_labels": test}
+    parts = {
+        "train_images": pixels(8, 8),
+        "train_labels": train,
+        "test_images": pixels(8, 8),
+        "test_labels": test,
+    }
     return {"images": None, "labels": None, **parts, **more}
 
 
@@ -752,8 +756,14 @@ def four(train: np.ndarray, test: np.ndarray, **more: object) -> dict[str, objec
         ({"images": pixels(8, 8, top=1)}, "largest grey level 1 of 255: scale .* such as images \\* 255$"),
         ({"images": pixels(8, 8, top=63)}, "largest grey level 63 of 255"),
         ({"images": pixels(8, 8, top=0)}, "largest grey level 0 of 255: all images are black$"),
-        ({"labels": np.arange(60) % 3 + 1}, r"labels 1\.\.3: no image has label 0, .* want 0\.\.2, as labels - 1 "),
-        ({"labels": np.arange(60) % 3 * 100}, r"3 of the labels 0\.\.200 occur, .* 201 outputs; want 0\.\.2, as np"),
+        (
+            {"labels": np.arange(60) % 3 + 1},
+            r"labels 1\.\.3: no image has label 0, .* want 0\.\.2, as labels - 1 ",
+        ),
+        (
+            {"labels": np.arange(60) % 3 * 100},
+            r"3 of the labels 0\.\.200 occur, .* 201 outputs; want 0\.\.2, as np",
+        ),
         ({"labels": np.arange(60) % 3 + 5}, r"3 of the labels 0\.\.7 occur"),
         ({"images": pixels(8, 8, 8)}, "images of 8 channels: a volume\\? the last axis is read as channels$"),
         (four(np.arange(60) % 2, np.arange(60) % 4), "test labels 2, 3: no training image has them$"),
@@ -762,7 +772,7 @@ def four(train: np.ndarray, test: np.ndarray, **more: object) -> dict[str, objec
 )
 def test_an_npz_that_may_mean_something_else_is_told(content: dict, message: str, tmp_path: Path) -> None:
     path = mine(tmp_path, **content)
-    with pytest.warns(DataWarning, match=rf"^{path}: {message}") as told:
+    with pytest.warns(DoubtWarning, match=rf"^{path}: {message}") as told:
         load(str(path))
     assert len(told) == 1
 
@@ -859,7 +869,7 @@ def test_data_dir_with_another_form_of_the_data_says_so(
     monkeypatch.setenv(files.VARIABLE, str(batches.parent))
     monkeypatch.setattr(cifar.read, "__defaults__", ({},))
     with pytest.warns(
-        DataWarning,
+        DoubtWarning,
         match=rf"^data_dir={tmp_path}/given: no cifar-10 in it, want cifar-10-batches-py or .*; read from {batches}$",
     ):
         data = load("cifar-10", tmp_path / "given")
@@ -938,7 +948,9 @@ def test_stored_images_are_those_in_memory(stored_data: tuple[Dataset, Dataset])
         for part in (slice(5), slice(-5, None), slice(2, 30, 3)):
             assert np.array_equal(np.asarray(there[part]), images[part])
             assert np.array_equal(there[part][np.array([1, 0])], images[part][np.array([1, 0])])
-        assert np.array_equal(np.asarray(there.take(order > 7).take(np.array([2, 1]))), images[order > 7][[2, 1]])
+        assert np.array_equal(
+            np.asarray(there.take(order > 7).take(np.array([2, 1]))), images[order > 7][[2, 1]]
+        )
         assert np.array_equal(there.middle(4), whole.windowed(4).test_images) or images is whole.train_images
     assert (whole.checksum, whole.signed) == (data.checksum, data.signed)
     for change in (
@@ -951,7 +963,9 @@ def test_stored_images_are_those_in_memory(stored_data: tuple[Dataset, Dataset])
         assert change(data).checksum == change(whole).checksum
 
 
-def test_stored_images_are_split_without_reading_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_images_are_split_without_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = mine(tmp_path)
     whole = load(str(path))
     monkeypatch.setattr(stored, "IN_MEMORY", 100)
@@ -1082,7 +1096,10 @@ def test_a_damaged_tiny_imagenet(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-50])
     with refused(f"{path}: not a readable .npz file ("):
         tiny_imagenet.read(path)
-    with refused("not the published file of tiny-imagenet-20: md5 ", ": want 09658fdce49ed2b4237eddc999bcf0a7; remove the file"):
+    with refused(
+        "not the published file of tiny-imagenet-20: md5 ",
+        ": want 09658fdce49ed2b4237eddc999bcf0a7; remove the file",
+    ):
         (tmp_path / "tiny_imagenet_20_jpeg.npz").write_bytes(path.read_bytes())
         load("tiny-imagenet-20", tmp_path)
 

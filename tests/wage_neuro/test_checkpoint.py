@@ -221,7 +221,9 @@ def test_no_pickle_is_run(saved, name):
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, None, "1"])
 def test_other_format(saved, version):
     rewrite(saved, lambda header: {**header, "format": version})
-    with pytest.raises(CheckpointError, match=rf"checkpoint format {version!r}; this version reads {FORMAT}$"):
+    with pytest.raises(
+        CheckpointError, match=rf"checkpoint format {version!r}; this version reads {FORMAT}$"
+    ):
         load(saved)
 
 
@@ -267,7 +269,11 @@ def test_weights_that_the_network_cannot_have(saved, changes, message):
         ("rules", {"batch": 0}, "batch=0: want"),
         ("rules", {"momentum": 1}, "rules.momentum=1: want batch, "),
         ("rules", {"pipelined": 1}, "rules.pipelined=1: want true or false"),
-        ("error_held", [{"exponent": 1, "above": 2}] * 2, "error_held[0].above=2: want exponent, below alone"),
+        (
+            "error_held",
+            [{"exponent": 1, "above": 2}] * 2,
+            "error_held[0].above=2: want exponent, below alone",
+        ),
         ("error_held", [{"exponent": 63}] * 2, "exponent=63, below=0): want 0..62"),
         ("gradient_held", [{"below": -1}] * 2, "below=-1): want 0..62, below 0 or more"),
         ("error_held", 3, "error_held=3: want a list"),
@@ -432,7 +438,9 @@ def test_a_file_that_declares_more_than_its_network_is_refused_unread(saved, mon
         member.write(bytes(1 << 24))
     monkeypatch.setattr(arrays.np.lib.format, "read_array", lambda *_, **__: pytest.fail("it was read"))
     monkeypatch.setattr(checkpoint, "ArrayFile", JsonAlone)
-    with pytest.raises(CheckpointError, match=r"weights of shapes \[.*\(16777216,\)\]: want \[\(3, 3, 1, 2\), "):
+    with pytest.raises(
+        CheckpointError, match=r"weights of shapes \[.*\(16777216,\)\]: want \[\(3, 3, 1, 2\), "
+    ):
         load(saved)
 
 
@@ -461,7 +469,9 @@ def test_a_head_that_says_more_than_the_file_has(saved):
 
 def test_a_network_that_no_memory_holds_is_refused_with_the_number():
     net = Network.parse("300000FC-300000FC", (8, 8, 1), 10)
-    with pytest.raises(NetworkError, match=r"90,022,200,000 weights: takes 2\.7 TiB of memory; \S+ \S+ are free$"):
+    with pytest.raises(
+        NetworkError, match=r"90,022,200,000 weights: takes 2\.7 TiB of memory; \S+ \S+ are free$"
+    ):
         initial_state(net)
     with pytest.raises(NetworkError, match="takes .* EiB of memory"):
         initial_state(Network.parse("999999999FC-999999999FC", (8, 8, 1), 10))
