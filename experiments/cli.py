@@ -655,8 +655,8 @@ def _options(
     pass
 
 
-def _tell(message: str) -> None:
-    line = as_typed(" ".join(message.splitlines()), sys.argv[1:])
+def _tell(message: str, kind: str = "") -> None:
+    line = kind + as_typed(" ".join(message.splitlines()), sys.argv[1:])
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"wage-neuro: {line}")
 
 
@@ -671,7 +671,7 @@ def _tell_doubts() -> None:
 
     def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
         if issubclass(category, DoubtWarning):
-            _tell(f"warning: {message}")
+            _tell(str(message), "warning: ")
         else:
             others(message, category, *more, **named)
 

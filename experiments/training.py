@@ -26,6 +26,7 @@ from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, DoubtWarning, SettingError
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
+from wage_neuro.room import check_learning
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
@@ -321,6 +322,7 @@ class Run:
 
     def engine(self, name: str, **options: int | str | None) -> Engine:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
+        check_learning(self.network, self.config.rules.samples_an_update)
         return make_engine(name, self.network, self.config.rules, self.saved.state, **options)
 
     # --- the loop ---
