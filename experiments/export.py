@@ -88,7 +88,7 @@ def kind_of(path: Path) -> str:
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
     if head == _HDF5:
-        return "netx" if _holds_layers(path) else "nir"
+        return _kind_of_hdf5(path)
     if head.startswith(b"\x89WAGE"):
         return "packed"
     if head.lstrip().startswith(b"{"):
@@ -96,14 +96,12 @@ def kind_of(path: Path) -> str:
     raise CheckpointError(f"{path}: not a file of {', '.join(FORMATS)}")
 
 
-def _holds_layers(path: Path) -> bool:
-    import h5py
+def _kind_of_hdf5(path: Path) -> str:
+    from mappings import hdf5
+    from mappings.inference import reading
 
-    try:
-        with h5py.File(path, "r") as file:
-            return "layer" in file
-    except OSError as error:
-        raise CheckpointError(f"{path}: truncated or damaged HDF5 ({' '.join(str(error).split())})") from None
+    with reading(path, "HDF5 file"):
+        return hdf5.check(path)
 
 
 def load_run(run: Path) -> Checkpoint:

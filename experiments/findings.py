@@ -50,7 +50,8 @@ def read(folder: Path) -> tuple[list[Record], list[str]]:
             if not record["curve"]:
                 raise DataError(f"{path}: its curve has no epochs")
         except DataError as error:
-            warnings.append(f"skipped {error}")
+            text = str(error).removeprefix(f"{path}: ")
+            warnings.append(f"{path}: skipped, {text}")
         else:
             found.append(record)
     return found, warnings

@@ -134,7 +134,10 @@ def checkpoint_of(run: Path, resume: bool = False) -> Path:
     if not run.exists() and datasets.is_name(str(run)):
         raise CheckpointError(f"{run}: no such checkpoint; it is a data set, want the folder of a run")
     runs = sorted(str(path.parent) for path in run.glob(f"*/{CHECKPOINT}"))[:3] if run.is_dir() else []
-    raise CheckpointError(f"{run}: no such checkpoint" + (f"; want one of {', '.join(runs)}" if runs else ""))
+    path = run / CHECKPOINT if run.is_dir() else run
+    raise CheckpointError(
+        f"{path}: no such checkpoint" + (f"; want one of {', '.join(runs)}" if runs else "")
+    )
 
 
 def load(run: Path) -> Checkpoint:

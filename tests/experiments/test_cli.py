@@ -627,7 +627,7 @@ def test_what_is_given_in_the_place_of_a_run(refused, finished, tmp_path, sparse
     refused(r"^wage-neuro: mine\.npz: a file; want the folder that it is in, \.$", *RESUME, "mine.npz")
     file = "done/checkpoint.npz"
     refused(f"^wage-neuro: {file}: a file; want the folder that it is in, done$", *RESUME, file)
-    refused(r"^wage-neuro: \.: no such checkpoint; want one of done$", *RESUME, ".")
+    refused(r"^wage-neuro: checkpoint\.npz: no such checkpoint; want one of done$", *RESUME, ".")
     refused("digits: no such checkpoint; it is a data set", *RESUME, "digits")
 
 
