@@ -72,7 +72,6 @@ MODES = {
 _PIPELINED = {mode for mode, rules in MODES.items() if rules.pipelined}
 _HOLDING = {"metaplastic", "consolidating"}
 REFUSED: dict[str, set[str]] = {
-    "compiled": {"softmax"},
     "brian2": {
         "softmax",
         "lower upper boundary",

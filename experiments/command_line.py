@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,13 +64,19 @@ def bar(console: Console, before: str, *after: str) -> Progress:
 @contextmanager
 def busy(console: Console, what: str) -> Iterator[None]:
     """Say what is being done if it takes longer than a moment."""
-    timer = threading.Timer(PATIENCE_S, lambda: console.print(f"{what} ..."))
-    timer.daemon = True
-    timer.start()
+    # an alarm and no thread: Lava's graphs fork
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    handler = signal.signal(signal.SIGALRM, lambda *_: console.print(f"{what} ..."))
+    began, (left, again) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
     try:
         yield
     finally:
-        timer.cancel()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:  # somebody else's
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, left - (time.monotonic() - began)), again)
 
 
 @contextmanager

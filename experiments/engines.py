@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError, did_you_mean
+from wage_neuro.kernels.build import LIBRARY
 from wage_neuro.network import Network
 from wage_neuro.prototypes import PrototypeEngine, Prototypes
 from wage_neuro.rules import Rules
@@ -16,16 +16,16 @@ from wage_neuro.train import State
 
 ENGINES = {
     "numpy": ("wage_neuro.engine", "NumpyEngine", "numpy"),
-    "compiled": ("mappings.compiled", "CompiledEngine", 'numba: pip install "wage-neuro[compiled]"'),
+    "compiled": ("mappings.compiled", "CompiledEngine", "the compiled kernels"),
     "torch": ("mappings.accelerator", "TorchEngine", 'PyTorch: pip install "wage-neuro[torch]"'),
-    "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)"),
+    "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 ('make demo' sets it up)"),
     "brian2": ("mappings.brian2", "Brian2Engine", 'Brian2: pip install "wage-neuro[brian2]"'),
 }
 """Module, class, and what it needs that may not be installed."""
 NAMES = tuple(ENGINES)
 
-FASTEST = "compiled" if find_spec("numba") else "numpy"
-"""Of those here, where samples are learned one at a time."""
+FASTEST = "compiled" if LIBRARY.exists() else "numpy"
+"""Of those here."""
 
 OPTIONS = {
     "lanes": ("lava", "only the lava engine sends samples in lanes"),

@@ -23,11 +23,11 @@ from experiments import run_folder
 from experiments.eta import short_fraction
 from experiments.float_run import FloatRun, float_torch
 from experiments.forms import TrainingRecord
-from experiments.training import Config, Run
+from experiments.training import Config, Report, Run
 from mappings.pattern import Pattern
-from wage_neuro import kernels
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules
 from wage_neuro.typed import read_json
@@ -242,8 +242,10 @@ class Means:
         return self.sweep is not None and os.getppid() != self.sweep
 
 
-def do(job: Job, means: Means) -> bool:
+def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run, seen: None) -> bool:
     """Train a run to its end, from wherever it stands; return whether it got there.
+
+    look : called with the run and every report of it; it may ask the run to stop
 
     Raises
     ------
@@ -265,7 +267,7 @@ def do(job: Job, means: Means) -> bool:
         return True
     with run.engine(means.engine, device=means.device) as machine, run.lock:
         run_folder.prepare(job.folder, new=run.is_new)
-        run.fit(machine, lambda seen: _stop_if_left_alone(run, means))
+        run.fit(machine, lambda seen: (_stop_if_left_alone(run, means), look(run, seen))[0])
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
         run_folder.write_text(record, json.dumps(found, indent=1) + "\n")

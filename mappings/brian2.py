@@ -822,7 +822,7 @@ class Brian2Engine(Engine):
         enters = np.arange(n) if learning and self.rules.pipelined else np.zeros(n, int)
         logits = np.empty((n, self.network.classes), np.int64)
         for t in range(int(enters[-1]) + (2 * L + 1 if learning else L)):
-            for sample in np.flatnonzero(enters == t):
+            for sample in np.flatnonzero(enters == t).tolist():
                 self._enter(sample % slots, images[sample], 0 if labels is None else labels[sample], learning)
             if learning:
                 self._draw(enters, t)

@@ -12,6 +12,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from wage_neuro.kernels.build import LIBRARY
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -23,6 +25,17 @@ def _load(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def need_kernels() -> Callable[[], None]:
+    """Skip where the compiled kernels are not built."""
+
+    def need() -> None:
+        if not LIBRARY.exists():
+            pytest.skip("no compiled kernels here: python -m wage_neuro.kernels.build")
+
+    return need
 
 
 @pytest.fixture(scope="session")

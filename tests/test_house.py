@@ -50,7 +50,8 @@ def test_works_without_threadpoolctl(tmp_path):
     """It only holds BLAS to one thread; the bits are the same without it."""
     (tmp_path / "threadpoolctl.py").write_text("raise ImportError")
     code = (
-        "import numpy as np; from wage_neuro import *; from wage_neuro import kernels\n"
+        "import numpy as np; from wage_neuro import *\n"
+        "from wage_neuro.kernels import numpy_kernels as kernels\n"
         "kernels.set_threads(2)\n"
         "net = Network((Conv(4, 3), Flatten(), Dense(3)), (9, 9, 1)); rng = np.random.default_rng(0)\n"
         "x, y = rng.integers(0, 256, (64, 9, 9, 1)).astype(np.uint8), rng.integers(0, 3, 64)\n"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wage_neuro import kernels
 from wage_neuro.errors import SettingError
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Kept, Layer, _unpool
 from wage_neuro.specs import Dense
 

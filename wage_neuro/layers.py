@@ -18,9 +18,10 @@ from functools import cached_property
 
 import numpy as np
 
-from wage_neuro import kernels, random_bits, softmax
+from wage_neuro import random_bits, softmax
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.fixed_point import carrier, log2_round, peak
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.specs import Conv, Dense, MaxPool
 

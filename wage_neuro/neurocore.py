@@ -11,9 +11,10 @@ from math import isqrt
 
 import numpy as np
 
-from wage_neuro import kernels, layers
+from wage_neuro import layers
 from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import log2_round, peak
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Kept, Layer, _patches, _product, _unpool
 from wage_neuro.specs import Dense
 

@@ -629,7 +629,8 @@ def _memory_name(place: int | str) -> str:
 
 def _write_memory(path: Path, memory: Kept) -> None:
     with written_whole(path) as file:
-        np.savez(file, **memory.arrays)
+        arrays: dict[str, Any] = dict(memory.arrays)
+        np.savez(file, **arrays)
 
 
 def _read_memory(path: Path, empty: Kept, seen: int) -> Kept:

@@ -84,7 +84,7 @@ def read(path: Path) -> Dataset:
 @contextmanager
 def _opened(path: Path) -> Iterator[ArrayFile | ArrayFolder]:
     if not path.exists():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file; want its path, or the folder that it is in now as --data-dir")
     if path.is_dir():
         with reading(path, "folder of .npy files"):
             yield ArrayFolder(path)

@@ -13,8 +13,9 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.bit_serial.process import WageBitSerial
-from wage_neuro import kernels, layers
+from wage_neuro import layers
 from wage_neuro.bits import code_dtype
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Layer
 
 

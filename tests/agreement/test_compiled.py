@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("numba", reason="the extra wage-neuro[compiled]")
-
 from experiments.agreement import MODES, NETWORKS, modes_of
-from mappings import compiled_kernels
 from mappings.compiled import CompiledEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
-from wage_neuro.errors import DataError, SettingError
+from wage_neuro.errors import DataError, EngineError, NetworkError, SettingError
 from wage_neuro.fixed_point import log2_round
+from wage_neuro.kernels import build, native
+from wage_neuro.kernels.numpy_kernels import set_threads, thread_count
 from wage_neuro.random_bits import INIT, POST, UPDATE, words
 from wage_neuro.train import Held
 
+if not native.is_here():
+    pytest.skip("no compiled kernels here: python -m wage_neuro.kernels.build", allow_module_level=True)
+SETS = native.instruction_sets()
 WIDTHS = ["2222", "3-7-9-5", "2-8-16-16", "4-6-12-10", "8-8-6-8", "2-16-16-16"]
 
 
+@pytest.fixture(params=SETS)
+def isa(request, monkeypatch):
+    monkeypatch.setenv(native.VARIABLE, request.param)
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("mode", modes_of("compiled"))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_compiled_equals_numpy(name, mode, assert_agree):
     assert assert_agree(CompiledEngine, NETWORKS[name], MODES[mode]) > 0
 
 
-@pytest.mark.parametrize("mode", ["paper", "pipelined", "coincidence"])
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("mode", ["paper", "pipelined", "coincidence", "softmax"])
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_other_widths(bits, mode, assert_agree):
     for name in ("dense", "conv, pooling"):
         assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), MODES[mode])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(data=st.data())
 def test_any_small_network(data, assert_agree):
     pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
     specs = []
     for _ in range(data.draw(st.integers(0, 2))):
-        specs.append(Conv(pick(1, 3, 17), pick(1, 2, 3), pick(1, 2), pick("SAME", "VALID")))
+        channels = pick(1, 3, 4, 17, 32, 33)
+        specs.append(Conv(channels, pick(1, 2, 3, 5), pick(1, 2, 3), pick("SAME", "VALID")))
         if data.draw(st.booleans()):
-            specs.append(MaxPool(pick(1, 2), pick(None, 1)))
-    specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 40), max_size=2)))]
-    network = Network((*specs, Dense(pick(1, 2, 10))), (23, 22, pick(1, 2)), signed_input=pick(False, True))
-    batch, pipelined = pick(1, 2, 24), data.draw(st.booleans())
+            specs.append(MaxPool(pick(1, 2, 3), pick(None, 1, 2)))
+    specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 140), max_size=2)))]
+    widths = "-".join(str(data.draw(st.one_of(st.just(k), st.integers(2, 16)))) for k in (2, 8, 8, 8))
+    loss = pick("sse", "one-sided", "softmax")
+    try:
+        shape, signed = (23, 22, pick(1, 2, 3, 5)), pick(False, True)
+        network = Network((*specs, Dense(pick(1, 2, 10))), shape, widths, signed)
+    except NetworkError:  # a kernel larger than what is left of the image
+        return
+    batch, pipelined = pick(1, 2, 3, 24), data.draw(st.booleans())
     single = batch == 1 or pipelined
     rules = Rules(
         batch,
@@ -55,13 +72,17 @@ def test_any_small_network(data, assert_agree):
         pick(1, 3, 1000),
         pick("wide", "ternary", "coincidence") if single else pick("wide", "ternary"),
         pick("authors", "paper"),
-        pick("sse", "one-sided"),
+        loss,
         pick(0, 3, 8),
         pipelined,
         pick("transposed", "random", "direct"),
+        metaplasticity=pick(0, 0, 3),
+        gamma=pick(1, 8),
     )
     seed, log2_eta = data.draw(st.integers(0, 2**64 - 1)), pick(-16, -3, 0, 16)
-    assert_agree(CompiledEngine, network, rules, seed=seed, log2_etas=(log2_eta, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(native.VARIABLE, pick(*SETS))
+        assert_agree(CompiledEngine, network, rules, n=24, seed=seed, log2_etas=(log2_eta, 3))
 
 
 @pytest.mark.parametrize("mode", ["held", "one sample at a time", "pipelined"])
@@ -85,17 +106,9 @@ def test_black_images_teach_nothing_but_the_outputs_see_them(assert_same_state):
     assert other.state.error_held[-1].exponent is not None
 
 
-def test_the_first_maximum_wins():
-    """Ties among positive products, which images of one grey level make everywhere."""
-    Z = np.array([3, 5, 5, 1, 5, 2, 5, 5, 5], np.int32).reshape(1, 3, 3, 1)
-    out, gate, winner = np.empty((1, 2, 2, 1), np.int8), *np.empty((2, 1, 2, 2, 1), np.uint8)
-    compiled_kernels.activate(Z, 2, 1, 0, 4, out, gate, winner)
-    assert winner.ravel().tolist() == [1, 0, 1, 0]
-    assert out.ravel().tolist() == [4, 4, 4, 4]
-    assert (gate == compiled_kernels.SATURATED).all()
-
-
+@pytest.mark.usefixtures("isa")
 def test_even_images(assert_same_state):
+    """Ties among positive products, of which the first wins."""
     network, rules = NETWORKS["conv, pooling"], MODES["paper"]
     images = np.repeat(np.arange(16, dtype=np.uint8) * 17, 144).reshape(16, 12, 12, 1)
     one, other = NumpyEngine(network, rules), CompiledEngine(network, rules)
@@ -104,33 +117,27 @@ def test_even_images(assert_same_state):
     assert_same_state(one.state, other.state)
 
 
+@pytest.mark.usefixtures("isa")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 2**64 - 1),
     st.integers(0, 40),
     st.integers(0, 2**40),
     st.integers(0, 2**40),
-    st.integers(0, 32),
+    st.integers(0, 9),
 )
-def test_philox_is_numpys(seed, layer, step, first, blocks):
-    drawn = np.empty(4 * blocks, np.uint64)
+def test_philox_is_numpys(seed, layer, step, first, groups):
     for purpose in (INIT, UPDATE, POST):
-        compiled_kernels.philox(np.uint64(seed), purpose, layer, step, first, drawn)
-        assert np.array_equal(drawn, words(seed, purpose, layer, step, 4 * first, 4 * blocks))
+        drawn = native.philox(seed, purpose, layer, step, first, groups)
+        assert np.array_equal(drawn, words(seed, purpose, layer, step, 4 * first, 32 * groups))
 
 
-def test_every_block_of_a_large_layer():
-    drawn = np.empty(128, np.uint64)
-    whole = words(7, UPDATE, 2, 99, 0, 784 * 512 // 4)
-    for first in range(0, 784 * 512 // 16, 32):
-        compiled_kernels.philox(np.uint64(7), UPDATE, 2, 99, first, drawn)
-        assert np.array_equal(drawn, whole[4 * first : 4 * first + 128])
-
-
+@pytest.mark.usefixtures("isa")
 def test_log2_round_on_either_side_of_every_half():
     for n in range(1, 53):
         half = int(np.sqrt(2.0) * 2.0**n)
         for x in (2**n - 1, 2**n, half - 1, half, half + 1, half + 2, 2**n + 1):
-            assert compiled_kernels.log2_round(x) == log2_round(x), x
+            assert native.log2_round(x) == log2_round(x), x
 
 
 def test_weights_outside_the_range_are_refused():
@@ -155,6 +162,112 @@ def test_bad_data_is_refused_and_changes_nothing(sparse_images, assert_same_stat
         with pytest.raises(SettingError, match=r"^7 samples: want a multiple of the batch, 4$"):
             engine.train(images[:7], labels[:7], 0)
         assert_same_state(engine.state, initial_state(network))
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("batch", [1, 24])
+@pytest.mark.parametrize("units", [9, 200])
+def test_an_unquantized_last_layer(batch, units, assert_agree):
+    network = Network.parse(f"4C3-MP2-{units}FC-FCU", (12, 12, 1), 5)
+    assert assert_agree(CompiledEngine, network, Rules(batch=batch, loss="softmax")) > 0
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_papers_nets(signed, assert_agree):
+    """Whole registers of channels: what small networks do not fill."""
+    network = Network.parse("32C5-MP2-64C5-MP2-130FC", (20, 20, 3), 10, signed_input=signed)
+    assert assert_agree(CompiledEngine, network, Rules(batch=32), answers=40) > 0
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("mode", ["one sample at a time", "metaplastic", "coincidence", "paper"])
+def test_rows_of_whole_groups(mode, assert_agree):
+    """256 outputs: the short way of one sample at a time."""
+    network = Network((Dense(256), Dense(128), Dense(5)), (200,))
+    for log2_eta in (-3, 0, 16):
+        assert_agree(CompiledEngine, network, MODES[mode], log2_etas=(log2_eta, 3))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_no_bit(threads, assert_agree):
+    before = thread_count()
+    set_threads(threads)
+    try:
+        for mode in ("paper", "one sample at a time", "direct feedback"):
+            network = Network.parse("32C5-MP2-64C5-MP2-512FC", (28, 28, 1), 10, signed_input=mode == "paper")
+            assert_agree(CompiledEngine, network, MODES[mode], n=48)
+    finally:
+        set_threads(before)
+
+
+def test_a_kind_of_layer_that_is_unknown_is_left_to_numpy(monkeypatch, assert_agree):
+    """Within a network whose other layers are the library's."""
+    monkeypatch.setattr(native, "_is_known", lambda layer: layer.index != 1)
+    for mode, rules in MODES.items():
+        for name in ("dense", "conv, pooling", "conv VALID, stride 2"):
+            assert_agree(CompiledEngine, NETWORKS[name], rules, n=48), mode
+    with CompiledEngine(NETWORKS["dense"]) as engine:
+        assert engine.net.paths == ("tiles of bytes", "numpy")
+
+
+def test_sums_of_64_bits_in_a_batch_are_left_to_numpy():
+    network = Network((Dense(9), Dense(3)), (4,), "2-16-8-16")
+    with CompiledEngine(network, Rules(batch=16)) as engine:
+        assert engine.net.paths == ("numpy", "numpy")
+    with CompiledEngine(network, Rules(batch=1, shift="held")) as engine:
+        assert engine.net.paths == ("events, 16 bits",) * 2
+
+
+def test_a_failure_in_numpys_part_comes_through(sparse_images, monkeypatch):
+    network = Network((Dense(9), Dense(3)), (4,), "2-16-8-16")
+    images, labels = sparse_images(16, (4,), 3)
+    with CompiledEngine(network, Rules(batch=16)) as engine:
+        monkeypatch.setattr(native.layers, "forward", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            engine.train(images, labels, 0)
+
+
+def test_wrong_instruction_sets(monkeypatch):
+    monkeypatch.setenv(native.VARIABLE, "sse9")
+    with pytest.raises(SettingError, match=r"^WAGE_NEURO_ISA=sse9: want .*generic$"):
+        native.instruction_set()
+    monkeypatch.setattr(native, "instruction_sets", lambda: ("generic",))
+    monkeypatch.setenv(native.VARIABLE, "avx2")
+    if "avx2" in SETS:
+        with pytest.raises(SettingError, match=r"^WAGE_NEURO_ISA=avx2: this machine has generic only$"):
+            native.instruction_set()
+
+
+def test_no_library_a_broken_one_or_that_of_another_source(tmp_path, monkeypatch):
+    again = r"`python -m wage_neuro\.kernels\.build` makes it"
+    with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is not there; {again}, .*$"):
+        native.load(tmp_path / "x.so")
+    (tmp_path / "x.so").write_bytes(build.LIBRARY.read_bytes()[:5000])
+    with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is broken \(.*\); {again}$"):
+        native.load(tmp_path / "x.so")
+    found = build.version()
+    monkeypatch.setattr(build, "version", lambda: "0123456789ab")
+    with pytest.raises(EngineError, match=rf"version {found}: want 0123456789ab; {again} anew$"):
+        native.load(build.LIBRARY)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_threads_after_a_fork(sparse_images, assert_same_state):
+    network = Network.parse("32C5-MP2-512FC", (28, 28, 1), 10)
+    images, labels = sparse_images(32, (28, 28, 1), 10)
+    before = thread_count()
+    set_threads(2)
+    try:
+        with CompiledEngine(network, Rules(batch=32)) as engine:
+            engine.train(images, labels, 3)
+            pid = os.fork()
+            if not pid:
+                engine.train(images, labels, 3)
+                os._exit(0 if engine.state.step == 2 else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        set_threads(before)
 
 
 def test_a_held_exponent_that_is_unknown_stays_unknown():

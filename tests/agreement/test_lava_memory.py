@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.lava import LavaEngine
 from wage_neuro import Control, Dense, Flatten, Network, NumpyEngine, Rules

@@ -25,7 +25,7 @@ from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rule
 from wage_neuro.bits import Bits
 from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
-from wage_neuro.kernels import max_pool
+from wage_neuro.kernels.numpy_kernels import max_pool
 from wage_neuro.random_bits import FEEDBACK, INIT, POST, UPDATE, bits16
 from wage_neuro.train import Held
 

@@ -123,7 +123,7 @@ def test_wrong_options(command, words, message, capsys):
 @pytest.mark.parametrize("engine", agreement.REFUSED)
 def test_what_an_engine_has_not_it_refuses(engine):
     """The tests of an engine go over the other modes."""
-    pytest.importorskip({"compiled": "numba"}.get(engine, engine))
+    pytest.importorskip(engine)
     for mode in agreement.REFUSED[engine]:
         with pytest.raises(WageError, match=f"engine '{engine}'"):
             agreement.build_column(engine)(NETWORKS["dense"], MODES[mode], 0)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from experiments import chip_map, communication, findings, run_folder
-from experiments.continual import pictures, records, study
 from experiments.continual import command as continual
+from experiments.continual import pictures, records, study
 from experiments.continual.study import Config as StreamConfig
 from experiments.curves import draw, read_record
 from experiments.training import Config, Run

@@ -200,7 +200,7 @@ def test_a_run_stopped_before_its_first_batch_can_go_on(wage_neuro, tmp_path):
     assert (ended.code, ended.err) == (0, "")
 
 
-@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc needs Python 3.10")
+@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc is not installed")
 def test_ctrl_c_while_the_graph_is_built_is_not_lost(wage_neuro, tmp_path, monkeypatch):
     from lava.magma.core.process.process import AbstractProcess
 
@@ -315,7 +315,7 @@ def test_a_mode_changes_defaults_and_nothing_that_is_given(wage_neuro, tmp_path)
         assert config["eta"].startswith("8, 4@8")
 
 
-@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc needs Python 3.10")
+@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc is not installed")
 def test_the_structural_model_gives_the_same_bits(wage_neuro, tmp_path, assert_same_state):
     words = ("--data", "digits", "--network", "16FC", "--train-images", 64, "--epochs", 1)
     onchip = ("--mode", "onchip", "--pipelined", "--batch", 32)
@@ -336,7 +336,7 @@ def test_the_structural_model_gives_the_same_bits(wage_neuro, tmp_path, assert_s
 @pytest.mark.parametrize("words", BAD_SETTINGS)
 def test_a_setting_that_cannot_be(words, refused):
     if "lava" in words and "lava" not in ENGINES:
-        pytest.skip("lava-nc needs Python 3.10")
+        pytest.skip("lava-nc is not installed")
     refused(BAD_SETTINGS[words], "train", *QUICK, "--run", "out", *words.split())
 
 
@@ -731,6 +731,23 @@ def test_a_run_in_use_is_refused_by_its_owner_s_name(refused, finished):
             "--epochs",
             9,
         )
+
+
+def test_a_run_goes_on_with_its_data_where_they_are_now(wage_neuro, refused, tmp_path, sparse_images):
+    images, labels = sparse_images(80, (6, 7), 3)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    ended = wage_neuro("train", *QUICK, "--data", "mine.npz", "--run", "out")
+    for name, content in (("same", images), ("other", images[::-1])):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "mine.npz", images=content, labels=labels)
+    (tmp_path / "mine.npz").unlink()
+    line = r"^wage-neuro: mine\.npz: no such file; want its path, or the folder that it is in now as --data-dir$"
+    refused(line, *RESUME, "out", "--epochs", 2)
+    refused("the data 'mine.npz' has changed since", *RESUME, "out", "--epochs", 2, "--data-dir", "other")
+    assert wage_neuro("evaluate", "out", "--data-dir", "same").last == ended.last
+    ended = wage_neuro(*RESUME, "out", "--epochs", 2, "--data-dir", "same")
+    assert (ended.code, ended.err) == (0, "")
+    assert "images (6, 7, 1), from same/mine.npz" in ended.out
 
 
 # --- Ctrl-C before there is a run --------------------------------------------------------------------

@@ -103,8 +103,8 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
 @pytest.mark.parametrize(
     ("engine", "needs", "method", "step"),
     [
-        ("compiled", "numba", "features-replay", 1),
-        ("compiled", "numba", "replay-logits", 1),
+        ("compiled", "wage_neuro", "features-replay", 1),
+        ("compiled", "wage_neuro", "replay-logits", 1),
         ("lava", "lava", "replay", 20),
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
@@ -112,8 +112,10 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
         ("lava", "lava", "naive", 20),
     ],
 )
-def test_engines_agree(tmp_path, assert_same_state, engine, needs, method, step):
+def test_engines_agree(tmp_path, assert_same_state, need_kernels, engine, needs, method, step):
     pytest.importorskip(needs)
+    if engine == "compiled":
+        need_kernels()
     memory = 0 if method == "naive" else SMALL.memory
     config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
     whole, parts = ("numpy", ()), (engine, (700,))
@@ -138,8 +140,8 @@ def test_few_images_of_each_task(tmp_path):
     )
 
 
-def test_weights_that_are_held_on_to_forget_less(tmp_path):
-    pytest.importorskip("numba", reason="the numpy engine takes minutes")
+def test_weights_that_are_held_on_to_forget_less(tmp_path, need_kernels):
+    need_kernels()  # the numpy engine takes minutes
     config = Config(
         "permuted-digits", "domain", 5, "naive", 0, "64FC", eta="2", seed=3, passes=2, probes=0
     )  # fmt: skip

@@ -177,3 +177,9 @@ def test_data_that_does_not_fit(tmp_path):
 def test_a_stream_without_samples(field):
     with pytest.raises(SettingError, match=f"{field}=0: want 1 or more"):
         Stream(tasks_of("split-digits"), "class", **{field: 0})
+
+
+def test_more_passes_than_there_is_memory_for():
+    tasks = tasks_of("split-digits")
+    with pytest.raises(SettingError, match=r"^passes=1000000000000: the order of .* samples: takes \S+ PiB of memory"):
+        Stream(tasks, "class", passes=10**12)

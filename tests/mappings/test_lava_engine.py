@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.lava import LavaEngine, _check_model
 from processes.widths import Widths

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from wage_neuro import kernels, random_bits
+from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.train import Held, State
 
 settings.register_profile("wage", deadline=None, derandomize=True, database=None, max_examples=60)

@@ -11,9 +11,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, kernels, layers, random_bits
+from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, layers, random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import CARRIERS, peak, round_shift_half_even
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Kept
 from wage_neuro.train import Held, State, exponent_of, train_step
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wage_neuro import kernels
+from wage_neuro.kernels import numpy_kernels as kernels
 
 SMALL = st.integers(1, 4)
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, kernels, layers, random_bits
+from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, layers, random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.errors import NetworkError, SettingError
 from wage_neuro.fixed_point import CARRIERS, log2_round, peak
+from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Kept
 
 

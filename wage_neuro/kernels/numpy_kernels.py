@@ -17,11 +17,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from wage_neuro.errors import SettingError
+
 try:  # With it, each of our threads gets a single-threaded BLAS; without it the results are the same.
     from threadpoolctl import ThreadpoolController
 except ImportError:
     ThreadpoolController = None
 
+THREADS_VARIABLE, THREADS_MAX = "WAGE_NEURO_THREADS", 1024
 SMALL_WORK = 1 << 19  # values; fewer are done before a second thread has woken up
 UPDATE_PART = 1 << 18  # weights a part of an update; smaller parts make the threads wait for each other
 
@@ -34,16 +37,14 @@ class _Workers:
 
     def __init__(self) -> None:
         self.pid = 0
-        self.count = max(
-            1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        )
+        self.count: int | None = None
         self.pool: ThreadPoolExecutor | None = None
         self.blas: ThreadpoolController | None = None
 
     def ready(self) -> ThreadPoolExecutor:
         if self.pid != os.getpid() or self.pool is None:
             self.pid = os.getpid()
-            self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="wage-kernels")
+            self.pool = ThreadPoolExecutor(thread_count(), thread_name_prefix="wage-kernels")
             self.blas = ThreadpoolController() if ThreadpoolController else None
         return self.pool
 
@@ -55,18 +56,45 @@ _WORKERS = _Workers()
 _LOCAL = threading.local()
 
 
-def set_threads(count: int) -> None:
-    """Let the kernels of this process use `count` threads (default: every core the process may run on)."""
+def thread_count() -> int:
+    """Threads of the kernels in this process: as set, or named by `WAGE_NEURO_THREADS`, or a core each.
+
+    Raises
+    ------
+    SettingError
+        If the variable is no whole number in 1..1024.
+    """
+    if _WORKERS.count is None:
+        named = os.environ.get(THREADS_VARIABLE)
+        if named:
+            set_threads(int(named) if named.isdecimal() else named, THREADS_VARIABLE)
+        else:
+            set_threads(
+                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            )
+    assert _WORKERS.count
+    return _WORKERS.count
+
+
+def set_threads(count: object, name: str = "threads") -> None:
+    """Let the kernels of this process use `count` threads; the bits do not depend on it.
+
+    Raises
+    ------
+    SettingError
+        If it is no whole number in 1..1024.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= THREADS_MAX:
+        raise SettingError(f"{name}={count}: want a whole number in 1..{THREADS_MAX}")
     if _WORKERS.pool is not None and _WORKERS.pid == os.getpid():
         _WORKERS.pool.shutdown()
-    _WORKERS.pool = None
-    _WORKERS.count = max(1, count)
+    _WORKERS.pool, _WORKERS.count = None, count
 
 
 def each_part(work: Callable[[slice], object], n: int, size: int) -> None:
     """Call work(slice) for consecutive parts of at most `size` out of n, on all threads and this one."""
     slices = [slice(i, min(i + size, n)) for i in range(0, n, size)]
-    threads = min(_WORKERS.count, len(slices))
+    threads = min(thread_count(), len(slices))
     parts = iter(slices)
 
     def drain() -> None:
@@ -88,7 +116,7 @@ def each_part(work: Callable[[slice], object], n: int, size: int) -> None:
 
 def share(n: int, work: int = SMALL_WORK) -> int:
     """Part size that gives each thread one part of n; all of n when the work is not worth a second thread."""
-    return max(1, n if work < SMALL_WORK else -(-n // _WORKERS.count))
+    return max(1, n if work < SMALL_WORK else -(-n // thread_count()))
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -228,7 +256,7 @@ def unpool(
 
 
 @lru_cache(maxsize=64)
-def _constant(value: float, dtype: type) -> np.ndarray:
+def _constant(value: float, dtype: np.dtype) -> np.ndarray:
     return np.full(UPDATE_PART, value, dtype)
 
 
@@ -236,7 +264,7 @@ def saturate(x: np.ndarray, low: int, high: int) -> None:
     """Clip a contiguous carrier in place; against arrays, as numpy is slow against scalars."""
     flat = x.reshape(-1)
     size = min(flat.size, UPDATE_PART)
-    lows, highs = _constant(low, x.dtype.type)[:size], _constant(high, x.dtype.type)[:size]
+    lows, highs = _constant(low, x.dtype)[:size], _constant(high, x.dtype)[:size]
     for i in range(0, flat.size, size):
         part = flat[i : i + size]
         np.maximum(part, lows[: part.size], out=part)

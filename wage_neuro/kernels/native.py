@@ -1,0 +1,613 @@
+"""The compiled kernels: the library, loaded without any Python ABI, and a network at work in it.
+
+`WAGE_NEURO_ISA` forces one of its instruction sets, where a machine has several. Threads are those of
+`numpy_kernels.set_threads`; the bits depend on neither.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from wage_neuro import activity, layers, softmax
+from wage_neuro.activity import Watch
+from wage_neuro.control import LayerControl
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.feedback import feedback_weights
+from wage_neuro.kernels import build
+from wage_neuro.kernels.numpy_kernels import thread_count
+from wage_neuro.layers import Kept, Layer
+from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.specs import Conv, Dense, MaxPool
+from wage_neuro.train import Held, State, importance_of, learn, next_held, pass_error, receive_error
+
+VARIABLE = "WAGE_NEURO_ISA"
+FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN = range(6)  # Event of api.h
+CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
+NONE, FROZEN = -1, -1000000
+LOSSES, FEEDBACKS = ("sse", "one-sided", "softmax"), ("transposed", "random", "direct")
+SUMS_OF_64_BITS = "events, sums of 64 bits"
+_UNLIMITED = 2**62
+
+_i64, _u64, _pointer = ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p
+_pointers = [_pointer] * 3
+_HOOK = ctypes.CFUNCTYPE(_i64, _i64, _i64, _i64, _i64, _i64)
+
+
+@cache
+def _fields(struct: str) -> list[str]:
+    """Names of the whole numbers in a struct of api.h, in order."""
+    found = re.search(rf"struct {struct} \{{\s*i64 ([^;]+);", (build.SOURCE / "api.h").read_text())
+    assert found
+    return re.findall(r"\w+", found[1])
+
+
+def _numbers(struct: str, values: dict[str, int]) -> np.ndarray:
+    assert set(values) == set(_fields(struct)), set(values) ^ set(_fields(struct))
+    return np.array([values[name] for name in _fields(struct)], np.int64)
+
+
+class _Call(ctypes.Structure):
+    _fields_ = (
+        ("images", _pointer),
+        ("labels", _pointer),
+        ("former", _pointer),
+        ("n", _i64),
+        ("log2_eta", _pointer),
+        ("hold", _pointer),
+        ("step", _u64),
+        ("logits", _pointer),
+        ("watch", _i64),
+    )
+
+
+class _Api(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("vector_bytes", _i64),
+        (
+            "create",
+            ctypes.CFUNCTYPE(
+                _pointer, _i64, _pointer, _pointer, _u64, _i64, _pointer, _pointer, _pointer, _HOOK
+            ),
+        ),
+        ("destroy", ctypes.CFUNCTYPE(None, _pointer)),
+        ("path", ctypes.CFUNCTYPE(ctypes.c_char_p, _pointer, _i64)),
+        ("set_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer, _pointer, _pointer)),
+        ("get_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer, _pointer, _pointer)),
+        ("set_feedback", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
+        ("set_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
+        ("get_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
+        ("get", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
+        ("set", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
+        ("train", ctypes.CFUNCTYPE(None, _pointer, ctypes.POINTER(_Call))),
+        ("predict", ctypes.CFUNCTYPE(None, _pointer, _pointer, _i64, _pointer, _i64)),
+        ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
+        ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _u64, _i64, _pointer)),
+    )
+
+
+# --- the library -------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """Load a library and see that it is made from this source.
+
+    Raises
+    ------
+    EngineError
+        If there is none, or it cannot be loaded, or it was made from another source.
+    """
+    again = "`python -m wage_neuro.kernels.build` makes it"
+    if not path.exists():
+        raise EngineError(
+            f"compiled kernels: {path.name} is not there; {again}, engine 'numpy' has the same bits"
+        )
+    try:
+        library = ctypes.CDLL(str(path))
+        library.wage_version.restype = ctypes.c_char_p
+        library.wage_set.restype = ctypes.POINTER(_Api)
+        library.wage_set.argtypes = library.wage_machine_has.argtypes = (_i64,)
+        library.wage_machine_has.restype = _i64
+        found = library.wage_version().decode()
+    except (OSError, AttributeError) as error:
+        raise EngineError(f"compiled kernels: {path.name} is broken ({error}); {again}") from None
+    if found != build.version():
+        raise EngineError(
+            f"compiled kernels: {path.name} is of version {found}: want {build.version()}; {again} anew"
+        )
+    return library
+
+
+@cache
+def _sets() -> dict[str, tuple[_Api, bool]]:
+    library, found = load(build.LIBRARY), {}
+    i = 0
+    while api := library.wage_set(i):
+        found[api.contents.name.decode()] = api.contents, bool(library.wage_machine_has(i))
+        i += 1
+    return found
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those of the library that this machine has, best first."""
+    return tuple(name for name, (_, here) in _sets().items() if here)
+
+
+def instruction_set() -> str:
+    """The one in use: the best one of this machine, or the one that `WAGE_NEURO_ISA` names.
+
+    Raises
+    ------
+    EngineError
+        If there is no library.
+    SettingError
+        If there is no such instruction set, or this machine has it not.
+    """
+    here, wanted = instruction_sets(), os.environ.get(VARIABLE)
+    if not wanted:
+        return here[0]
+    if wanted not in _sets():
+        raise SettingError(f"{VARIABLE}={wanted}: want {', '.join(_sets())}")
+    if wanted not in here:
+        raise SettingError(f"{VARIABLE}={wanted}: this machine has {', '.join(here)} only")
+    return wanted
+
+
+def is_here() -> bool:
+    """Whether a library lies where it belongs; see `load` for whether it is of use."""
+    return build.LIBRARY.exists()
+
+
+def log2_round(x: int) -> int:
+    """As `fixed_point.log2_round`, x < 2**63."""
+    return int(_sets()[instruction_set()][0].log2_round(x))
+
+
+def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, groups: int) -> np.ndarray:
+    """(32 * groups,) words of the blocks from `first_block` on, 8 blocks a group; as `random_bits.words`."""
+    words = np.empty(32 * groups, np.uint64)
+    api = _sets()[instruction_set()][0]
+    api.philox(seed, purpose, layer, step, first_block, groups, words.ctypes.data)
+    return words
+
+
+# --- a network ---------------------------------------------------------------------------------------
+
+
+def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool) -> np.ndarray:
+    bits, samples = layer.bits, rules.samples_an_update
+    conv = isinstance(layer.spec, Conv)
+    h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
+    z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
+    out_h, out_w = layer.out_shape[:2] if conv else (1, 1)
+    if above is None:
+        arriving = _UNLIMITED
+    elif rules.feedback == "direct":
+        arriving = classes * max(bits.error_max, (1 << 15) - 1)
+    else:
+        arriving = above.d_bound
+    stored_max = bits.stored_max(rules.stored_range)
+    return _numbers(
+        "Spec",
+        {
+            "index": layer.index,
+            "is_last": layer.is_last,
+            "conv": conv,
+            "in_h": h,
+            "in_w": w,
+            "in_c": c,
+            "kernel": layer.spec.kernel if isinstance(layer.spec, Conv) else 1,
+            "stride": layer.spec.stride if isinstance(layer.spec, Conv) else 1,
+            "top": layer.padding[0],
+            "left": layer.padding[2],
+            "z_h": z_h,
+            "z_w": z_w,
+            "n_out": n_out,
+            "pool_size": layer.pool.size if layer.pool else 0,
+            "pool_step": layer.pool.step if layer.pool else 0,
+            "out_h": out_h,
+            "out_w": out_w,
+            "z_shift": layer.z_shift,
+            "k_W": bits.k_W,
+            "k_A": bits.k_A,
+            "k_G": bits.k_G,
+            "k_E": bits.k_E,
+            "signed_in": 0,
+            "log2_target": layer.log2_target,
+            "stored_max": stored_max,
+            "step_max": 2 * stored_max if rules.update == "wide" else 1,
+            "spread_max": layer.spread_error_max,
+            "z_bound": layer.z_bound,
+            "d_bound": layer.d_bound,
+            "arriving_bound": arriving,
+            "g_bound": layer.g_bound(samples),
+            "error_exponent": NONE if layer.quantized else layer.error_exponent,
+            "gradient_exponent": NONE if layer.quantized else layer.gradient_exponent(samples),
+            "foreign": foreign,
+        },
+    )
+
+
+def _rules(rules: Rules) -> np.ndarray:
+    return _numbers(
+        "RuleSpec",
+        {
+            "samples": rules.batch,
+            "held": rules.shift == "held",
+            "coincidence": rules.update == "coincidence",
+            "loss": LOSSES.index(rules.loss),
+            "margin": rules.margin,
+            "pipelined": rules.pipelined,
+            "feedback": FEEDBACKS.index(rules.feedback),
+            "new_shift": rules.new_shift,
+            "metaplasticity": rules.metaplasticity,
+            "consolidation": rules.consolidation,
+            "log2_gamma": rules.log2_gamma,
+        },
+    )
+
+
+def _is_known(layer: Layer) -> bool:
+    """Whether the library computes layers of this kind."""
+    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
+
+
+class NativeNet:
+    """A network with its weights inside the library; layers that it does not know are left to numpy.
+
+    Parameters
+    ----------
+    state : where to go on from; it is copied
+    numpy_layers : indices of layers that numpy shall compute beside those of unknown kinds
+
+    Raises
+    ------
+    EngineError
+        If there is no library.
+    SettingError
+        If a stored weight is outside the rules' range.
+    """
+
+    def __init__(
+        self, network: Network, rules: Rules, state: State, numpy_layers: frozenset[int] = frozenset()
+    ) -> None:
+        self.network, self.rules, self.seed, self.step = network, rules, state.seed, state.step
+        self.isa = instruction_set()
+        self._api, self._net, self._hook = _sets()[self.isa][0], None, _HOOK(self._called)
+        self._failure: BaseException | None = None
+        self._watch = Watch(len(network.layers), 0)
+        self._controls: tuple[LayerControl, ...] = ()
+        foreign = numpy_layers | {layer.index for layer in network.layers if not _is_known(layer)}
+        self._create(foreign, state)
+        slow = {i for i, path in enumerate(self.paths) if path == SUMS_OF_64_BITS}
+        if rules.samples_an_update > 1 and slow:  # BLAS has the faster products
+            self.close()
+            self._create(foreign | slow, state)
+
+    def _create(self, foreign: frozenset[int] | set[int], state: State) -> None:
+        network, rules = self.network, self.rules
+        above = (*network.layers[1:], None)
+        specs = [
+            _spec(layer, upper, network.classes, rules, layer.index in foreign)
+            for layer, upper in zip(network.layers, above, strict=True)
+        ]
+        specs[0][_fields("Spec").index("signed_in")] = bool((network.input_codes < 0).any())
+        tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
+        codes, packed, ruled = network.input_codes.astype(np.int16), np.concatenate(specs), _rules(rules)
+        self._kept = [packed, ruled, codes, *tables]
+        self._net = self._api.create(
+            len(specs),
+            packed.ctypes.data,
+            ruled.ctypes.data,
+            self.seed,
+            thread_count(),
+            codes.ctypes.data,
+            tables[0].ctypes.data,
+            tables[1].ctypes.data,
+            self._hook,
+        )
+        if not self._net:
+            raise EngineError(f"engine 'compiled': no memory for {network} with batch={rules.batch}")
+        held = importance_of(network, state, rules)
+        self._foreign: dict[int, _NumpyLayer] = {}
+        for i, layer in enumerate(network.layers):
+            _check_range(layer, state.S[i], rules)
+            if i in foreign:
+                self._foreign[i] = _NumpyLayer(
+                    layer, rules, state.S[i], state.error_held[i], state.gradient_held[i], held[i]
+                )
+                continue
+            self._put_weights(i, state.S[i], held[i])
+            four = np.array([*_pair(state.error_held[i]), *_pair(state.gradient_held[i])], np.int64)
+            self._api.set_held(self._net, i, four.ctypes.data)
+            B = feedback_weights(layer, network.classes, rules, self.seed)
+            if B is not None:
+                B = np.ascontiguousarray(B, np.int8)
+                self._api.set_feedback(self._net, i, B.ctypes.data)
+
+    def _put_weights(self, i: int, S: np.ndarray, importance: np.ndarray | None) -> None:
+        S = np.ascontiguousarray(S, np.int16)
+        bits, steps = (None, None) if importance is None else (importance[0].copy(), importance[1].copy())
+        self._api.set_weights(self._net, i, S.ctypes.data, _data(bits), _data(steps))
+
+    def close(self) -> None:
+        """Free what the library holds."""
+        if self._net:
+            self._api.destroy(self._net)
+            self._net = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_net", None):
+            self.close()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """How each layer's products are made."""
+        return tuple(self._api.path(self._net, i).decode() for i in range(len(self.network.layers)))
+
+    @property
+    def state(self) -> State:
+        """Everything that training has changed so far, copied."""
+        found = []
+        for i, layer in enumerate(self.network.layers):
+            if i in self._foreign:
+                own = self._foreign[i]
+                weights, importance = own.S, None if own.importance is None else own.importance.copy()
+                held = own.error_held, own.gradient_held
+            else:
+                weights, importance = self._weights(layer)
+                four = np.empty(4, np.int64)
+                self._api.get_held(self._net, i, four.ctypes.data)
+                held = _held(four[:2]), _held(four[2:])
+            found.append((weights, *held, importance))
+        S, errors, gradients, kept = zip(*found, strict=True)
+        return State(S, errors, gradients, self.seed, self.step, None if kept[0] is None else kept)
+
+    def _weights(self, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
+        S = np.empty(layer.weight_shape, np.int16)
+        held = layers.no_importance(layer, self.rules)
+        bits, steps = (None, None) if held is None else (held[0], held[1])
+        self._api.get_weights(self._net, layer.index, S.ctypes.data, _data(bits), _data(steps))
+        return S.astype(layers.code_dtype(layer.bits.k_G)), held
+
+    def set_importance(self, importance: tuple[np.ndarray, ...]) -> None:
+        """Put another importance in the place of each layer's."""
+        for layer, held in zip(self.network.layers, importance, strict=True):
+            if layer.index in self._foreign:
+                self._foreign[layer.index].importance = held.copy()
+            else:
+                self._put_weights(layer.index, self._weights(layer)[0], held)
+
+    # --- work ---
+
+    def train(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        former: np.ndarray | None,
+        controls: tuple[LayerControl, ...],
+        watch: Watch,
+    ) -> np.ndarray:
+        """Learn whole batches; arguments are checked. Returns the (n, classes) int64 logits."""
+        n, images = len(images), np.ascontiguousarray(images)
+        labels = np.ascontiguousarray(labels, np.int64)
+        logits = np.empty((n, self.network.classes), np.int64)
+        former = None if former is None else np.ascontiguousarray(former)
+        etas = np.array([FROZEN if c.log2_eta is None else c.log2_eta for c in controls], np.int64)
+        holds = np.array([c.hold for c in controls], np.int64)
+        self._watch, self._controls = watch, controls
+        call = _Call(
+            images.ctypes.data,
+            labels.ctypes.data,
+            _data(former),
+            n,
+            etas.ctypes.data,
+            holds.ctypes.data,
+            self.step,
+            logits.ctypes.data,
+            watch.every,
+        )
+        self._api.train(self._net, ctypes.byref(call))
+        self._raise_failure()
+        self.step += n if self.rules.pipelined else n // self.rules.batch
+        return logits
+
+    def predict(self, images: np.ndarray, watch: Watch) -> np.ndarray:
+        """(n, classes) int64 logits; the images are checked."""
+        images = np.ascontiguousarray(images)
+        logits = np.empty((len(images), self.network.classes), np.int64)
+        self._watch = watch
+        counts = bool(watch.every)
+        self._api.predict(self._net, images.ctypes.data, len(images), logits.ctypes.data, counts)
+        self._raise_failure()
+        return logits
+
+    def get(self, i: int, slot: int, what: int, shape: tuple[int, ...]) -> np.ndarray:
+        """An array of layer i's samples in a slot, in the order that numpy has."""
+        out = np.empty(shape, np.int64)
+        self._api.get(self._net, i, slot, what, shape[0], out.ctypes.data)
+        return out
+
+    def put(self, i: int, slot: int, what: int, values: np.ndarray) -> None:
+        """Put an array in the place of what `get` returns."""
+        values = np.ascontiguousarray(values, np.int64)
+        self._api.set(self._net, i, slot, what, len(values), values.ctypes.data)
+
+    # --- what the library calls ---
+
+    def _called(self, event: int, i: int, slot: int, step: int, detail: int) -> int:
+        if self._failure:
+            return 0
+        try:
+            return int(_EVENTS[event](self, self.network.layers[i], slot, step, detail))
+        except BaseException as error:  # ctypes would only print it
+            self._failure = error
+            return 0
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure:
+            raise failure
+
+    def _codes_in(self, layer: Layer, slot: int, n: int, what: int = CODES_IN) -> np.ndarray:
+        return self.get(layer.index, slot, what, (n, *layer.in_shape))
+
+    def _kept_of(self, layer: Layer, slot: int) -> Kept:
+        n = self.rules.samples_an_update
+        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if layer.pool else None
+        return Kept(self._codes_in(layer, slot, n), winner=winner)
+
+    def _forward_done(self, layer: Layer, slot: int, step: int, n: int) -> bool:
+        i = layer.index
+        what, at = (LOGITS, i) if layer.is_last else (CODES_IN, i + 1)
+        out = self.get(at, slot, what, (n, *layer.out_shape))
+        activity.count_forward(self._watch.counts[i], layer, self._codes_in(layer, slot, n), out)
+        self._watch.samples += n if i == 0 else 0
+        return True
+
+    def _error_arrives(self, layer: Layer, slot: int, step: int, detail: int) -> bool:
+        activity.count_direct_feedback(self._watch.counts[layer.index], layer, self._last_codes(slot))
+        return True
+
+    def _last_codes(self, slot: int) -> np.ndarray:
+        last = self.network.layers[-1]
+        return self.get(last.index, slot, CODES_E, (self.rules.samples_an_update, *last.out_shape))
+
+    def _error_received(self, layer: Layer, slot: int, step: int, learns: int) -> bool:
+        i, n = layer.index, self.rules.samples_an_update
+        counts, kept = self._watch.counts[i], self._kept_of(layer, slot)
+        E = self.get(i, slot, CODES_E, (n, *layer.out_shape))
+        factors = None
+        if learns and self.rules.update == "coincidence":
+            factors = self._codes_in(layer, slot, n, PRE), self.get(i, slot, POST, E.shape)
+        elif learns:
+            factors = kept.a_in, E
+        activity.count_error(counts, layer, kept, E, factors)
+        if i and self.rules.feedback != "direct":
+            activity.count_feedback(counts, layer, kept, E)
+        self._before = self._weights(layer)[0]
+        return True
+
+    def _updated(self, layer: Layer, slot: int, step: int, detail: int) -> bool:
+        activity.count_updates(self._watch.counts[layer.index], self._before, self._weights(layer)[0])
+        return True
+
+    def _numpy_forward(self, layer: Layer, slot: int, step: int, n: int) -> bool:
+        i = layer.index
+        codes = self._codes_in(layer, slot, n).astype(layers.code_dtype(layer.bits.k_A))
+        out = self._foreign[i].forward(codes, slot)
+        if layer.is_last:
+            self.put(i, slot, LOGITS, out)
+        else:
+            self.put(i + 1, slot, CODES_IN, out)
+        return True
+
+    def _numpy_learn(self, layer: Layer, slot: int, step: int, counted: int) -> bool:
+        i, n = layer.index, self.rules.samples_an_update
+        hidden = self.rules.feedback == "direct" and not layer.is_last
+        message = self._last_codes(slot) if hidden else self.get(i, slot, ERRORS, (n, *layer.out_shape))
+        counts = self._watch.counts[i] if counted else None
+        control, classes = self._controls[i], self.network.classes
+        E, sent = self._foreign[i].learn(message, slot, control, classes, (self.seed, step), counts)
+        if layer.is_last:
+            self.put(i, slot, CODES_E, E)
+        if sent is not None and self.rules.feedback != "direct":
+            self.put(i - 1, slot, ERRORS, sent)
+        return bool(E.any())
+
+
+_EVENTS: dict[int, Callable[..., bool]] = {
+    FORWARD: NativeNet._forward_done,
+    ARRIVES: NativeNet._error_arrives,
+    ERROR: NativeNet._error_received,
+    UPDATED: NativeNet._updated,
+    FOREIGN_FORWARD: NativeNet._numpy_forward,
+    FOREIGN_LEARN: NativeNet._numpy_learn,
+}
+
+
+@dataclass
+class _NumpyLayer:
+    """A layer that numpy computes, between layers of the library."""
+
+    layer: Layer
+    rules: Rules
+    S: np.ndarray
+    error_held: Held
+    gradient_held: Held
+    importance: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        self.V: np.ndarray | None = None
+        self.kept: dict[int, Kept] = {}
+        self.importance = None if self.importance is None else self.importance.copy()
+
+    def visible(self) -> np.ndarray:
+        if self.V is None:
+            self.V = layers.visible_weights(self.layer, self.S)
+        return self.V
+
+    def forward(self, codes: np.ndarray, slot: int) -> np.ndarray:
+        out, self.kept[slot] = layers.forward(self.layer, self.visible(), codes)
+        return out
+
+    def learn(
+        self,
+        message: np.ndarray,
+        slot: int,
+        control: LayerControl,
+        classes: int,
+        seed_step: tuple[int, int],
+        counts: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Learn from the error that arrives; return its codes, and the error that is sent on."""
+        layer, rules, kept = self.layer, self.rules, self.kept[slot]
+        E, peak = receive_error(layer, message, kept, self.error_held, classes, rules, seed_step[0], counts)
+        G, sent = pass_error(layer, self.visible(), kept, E, classes, control, rules, seed_step, counts)
+        self.error_held = next_held(self.error_held, peak, len(E), rules, control.hold)
+        S, self.gradient_held = learn(
+            layer,
+            self.S,
+            G,
+            self.gradient_held,
+            len(E),
+            control,
+            rules,
+            seed_step,
+            counts,
+            self.importance,
+        )
+        if S is not self.S:
+            self.S, self.V = S, None
+        return E, sent
+
+
+def _check_range(layer: Layer, S: np.ndarray, rules: Rules) -> None:
+    bound, reached = layer.bits.stored_max(rules.stored_range), int(np.abs(S.astype(np.int32)).max(initial=0))
+    if reached > bound:
+        raise SettingError(
+            f"stored weights of layer {layer.index} reach {reached}:"
+            f" stored_range={rules.stored_range!r} ends at {bound}"
+        )
+
+
+def _data(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def _pair(held: Held) -> tuple[int, int]:
+    return NONE if held.exponent is None else held.exponent, held.below
+
+
+def _held(pair: np.ndarray) -> Held:
+    exponent, below = pair.tolist()
+    return Held(None if exponent == NONE else exponent, below)

@@ -1,0 +1,69 @@
+// What the library shows to the outside: plain C, whole numbers, no Python. See native.cpp.
+#pragma once
+#include <stdint.h>
+
+typedef uint8_t u8;
+typedef int8_t i8;
+typedef int16_t i16;
+typedef uint16_t u16;
+typedef int32_t i32;
+typedef uint32_t u32;
+typedef int64_t i64;
+typedef uint64_t u64;
+
+// One WAGE layer, as `wage_neuro.layers.Layer`; a dense layer is an image of one pixel. Bounds hold whatever the data.
+struct Spec {
+  i64 index, is_last, conv, in_h, in_w, in_c, kernel, stride, top, left, z_h, z_w, n_out, pool_size, pool_step, out_h,
+      out_w, z_shift, k_W, k_A, k_G, k_E, signed_in, log2_target, stored_max, step_max, spread_max, z_bound, d_bound,
+      arriving_bound, g_bound, error_exponent, gradient_exponent, foreign;
+};
+
+// `wage_neuro.rules.Rules`; a foreign layer is left to the hook.
+struct RuleSpec {
+  i64 samples, held, coincidence, loss, margin, pipelined, feedback, new_shift, metaplasticity, consolidation,
+      log2_gamma;
+};
+
+enum { SSE, ONE_SIDED, SOFTMAX };          // loss
+enum { TRANSPOSED, RANDOM, DIRECT };       // feedback
+enum { NONE = -1, FROZEN = -1000000 };     // an exponent that is not known (or not fixed); log2_eta of a frozen layer
+
+// What the caller is told, of a step that it watches or of a foreign layer; returns whether an error goes on.
+enum Event { FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN };
+typedef i64 (*Hook)(i64 event, i64 layer, i64 slot, i64 step, i64 detail);
+
+enum What { CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST };  // arrays that go in and out, row-major
+
+struct Call {                  // one call of `train`
+  const u8 *images;            // (n, inputs)
+  const i64 *labels;           // (n,)
+  const i64 *former;           // (n, classes) or null
+  i64 n;
+  const i64 *log2_eta, *hold;  // one a layer
+  u64 step;
+  i64 *logits;                 // (n, classes)
+  i64 watch;                   // every so many steps, 0: none
+};
+
+struct Api {
+  const char *name;
+  i64 vector_bytes;
+  void *(*create)(i64 layers, const Spec *, const RuleSpec *, u64 seed, i64 threads, const i16 *input_codes,
+                  const i64 *exp_coarse, const i64 *exp_fine, Hook);
+  void (*destroy)(void *);
+  const char *(*path)(void *, i64 layer);
+  void (*set_weights)(void *, i64 layer, const i16 *S, const u16 *importance, const u16 *counted);
+  void (*get_weights)(void *, i64 layer, i16 *S, u16 *importance, u16 *counted);
+  void (*set_feedback)(void *, i64 layer, const i8 *B);
+  void (*set_held)(void *, i64 layer, const i64 *four);
+  void (*get_held)(void *, i64 layer, i64 *four);
+  void (*get)(void *, i64 layer, i64 slot, i64 what, i64 n, i64 *out);
+  void (*set)(void *, i64 layer, i64 slot, i64 what, i64 n, const i64 *in);
+  void (*train)(void *, const Call *);
+  void (*predict)(void *, const u8 *images, i64 n, i64 *logits, i64 watched);
+  i64 (*log2_round)(u64 x);
+  void (*philox)(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words);
+};
+
+// Threads of this process: `run(context, task, thread)` for every task, on up to `threads` of them.
+extern "C" void wage_parallel(i64 tasks, i64 threads, void (*run)(void *, i64, i64), void *context);

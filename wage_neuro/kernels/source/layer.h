@@ -1,0 +1,462 @@
+// A layer at work: what all ways of making its products have in common. Weights, errors, the update.
+#pragma once
+#include "simd.h"
+
+namespace {
+
+enum { SILENT, ACTIVE, SATURATED };  // what a neuron's gate lets back: nothing; the error; nothing, nor its peak
+enum { UPDATE = 1, PRE_SPIKES = 3, POST_SPIKES = 4 };  // purposes, as wage_neuro.random_bits
+
+struct Layer;
+
+struct Net {
+  RuleSpec rules;
+  u64 seed;
+  i64 threads, count, classes, slots;
+  bool codes_fit_bytes;
+  i16 input_codes[256];
+  const i64 *exp_coarse, *exp_fine;
+  Hook hook;
+  Layer **layers;
+};
+
+// Call f(task, thread) for every task, on several threads where the work is worth it.
+template <class F> void parallel(const Net &net, i64 tasks, i64 work, F f) {
+  if (net.threads < 2 || tasks < 2 || work < 1 << 18) {
+    for (i64 i = 0; i < tasks; i++) f(i, (i64)0);
+    return;
+  }
+  wage_parallel(tasks, net.threads, [](void *c, i64 task, i64 thread) { (*(F *)c)(task, thread); }, &f);
+}
+
+// What one layer holds of the samples of one slot, from their arrival until their error has passed.
+struct Room {
+  Buf<u8> a, pre;     // input codes, and the spikes drawn from them, in the layer's own order
+  Buf<u8> gate, win;  // (samples, pos, Np), as E and D
+  Buf<u8> E, post;    // error codes, i8 or i16
+  Buf<u8> D;          // errors that arrived, i32 or i64
+  Buf<i64> Z;         // (samples, classes), of the last layer
+  i64 peak = 0;       // of D after the mask
+  bool masked = false;
+};
+
+struct Held {
+  i64 exponent = NONE, below = 0;
+
+  // m of Shift: of the batch's own peak (hold = 0), or the one held before it, which then follows the peak
+  i64 next(i64 peak, i64 samples, i64 hold) {
+    if (!hold) return peak ? log2_round((u64)peak) : NONE;
+    i64 before = exponent;
+    if (peak) {
+      i64 reached = log2_round((u64)peak);
+      below += samples;
+      if (reached >= before)
+        exponent = reached, below = 0;
+      else if (below >= hold)
+        exponent = before - 1, below = 0;
+    }
+    return before;
+  }
+};
+
+struct Layer {
+  Net &net;
+  const Spec s;
+  const RuleSpec &rules;
+  i64 K, N, Np, pos, B, weights;  // fan-in, outputs, those with padding, places of an output, samples of a room
+  bool v8 = true, s8 = true, e8 = true, wide_D = false;  // types of one byte, or else of two; D of 64 bits
+  Buf<u8> S, V;
+  Buf<u16> importance, counted;
+  Buf<i8> feedback;  // fixed weights: random (K, N), direct (classes, pos, Np)
+  Held error_held, gradient_held;
+  Room *rooms = nullptr;
+  Layer *below = nullptr, *above = nullptr;
+  i64 log2_eta = FROZEN, hold = 1;  // of this call
+
+  Layer(Net &n, const Spec &spec) : net(n), s(spec), rules(n.rules) {
+    K = s.kernel * s.kernel * s.in_c, N = s.n_out, Np = up(N, NB), pos = s.out_h * s.out_w;
+    B = rules.pipelined ? 1 : rules.samples, weights = K * N;
+    below = s.index ? net.layers[s.index - 1] : nullptr;
+    if (below) below->above = this;
+    s8 = s.k_G <= 8, wide_D = s.is_last || s.arriving_bound >= 1 << 30;
+  }
+  virtual ~Layer() { delete[] rooms; }
+
+  virtual const char *path() const = 0;
+  virtual i64 room_bytes() const = 0;  // of input codes
+  virtual int room_fill() const { return 0; }
+  virtual void get_codes(const u8 *a, i64 n, i16 *out) const = 0;
+  virtual void set_codes(u8 *a, i64 n, const i16 *in) const = 0;
+  virtual void encode(Room &room, const u8 *images, i64 n) const = 0;
+  // codes (u8 or i16 as net.codes_fit_bytes) of channels c0.. of output places first.. of the layer below
+  virtual void put(Room &room, i64 first, i64 count, const u8 *codes, i64 ld, i64 c0, i64 n) const = 0;
+  virtual void forward(Room &room, i64 n) = 0;
+  // send the error of E down, and sum the gradient of `a` and `post`
+  virtual void backward(Room &room, Room *down, const u8 *a, const u8 *post, bool learns) = 0;
+  virtual void update(const u8 *a, const u8 *post, u64 step) = 0;
+  virtual void flip(i64, int, int) {}  // visible weight p was, is
+  virtual void feedback_changed() {}
+
+  void make_weights() {
+    S.make((weights + GROUP) * (s8 ? 1 : 2));
+    V.make((weights + GROUP) * (v8 ? 1 : 2));
+    if (rules.consolidation) importance.make(weights + GROUP), counted.make(weights + GROUP);
+    rooms = new Room[net.slots];
+    for (i64 i = 0; i < net.slots; i++) {
+      Room &room = rooms[i];
+      i64 n = B * pos * Np;
+      room.a.make(room_bytes(), room_fill());
+      if (rules.coincidence) room.pre.make(room_bytes(), room_fill()), room.post.make(n * (e8 ? 1 : 2));
+      if (!s.is_last) room.gate.make(n), room.win.make(n);
+      room.E.make(n * (e8 ? 1 : 2));
+      room.D.make(n * (wide_D ? 8 : 4));
+      if (s.is_last) room.Z.make(B * N);
+    }
+  }
+  bool sends() const { return below && rules.feedback != DIRECT; }
+
+  // --- weights in and out ---
+  i32 at(const u8 *p, bool bytes, i64 i) const { return bytes ? ((const i8 *)p)[i] : ((const i16 *)p)[i]; }
+  void put_at(u8 *p, bool bytes, i64 i, i32 x) const {
+    if (bytes)
+      ((i8 *)p)[i] = (i8)x;
+    else
+      ((i16 *)p)[i] = (i16)x;
+  }
+  i32 visible(i32 x) const {
+    i32 top = (1 << (s.k_W - 1)) - 1;
+    return most(-top, least(top, round_shift_one<i32>(x, (int)(s.k_G - s.k_W))));
+  }
+  void set_weights(const i16 *from, const u16 *bits, const u16 *steps) {
+    for (i64 p = 0; p < weights; p++) {
+      put_at(S, s8, p, from[p]);
+      i32 was = at(V, v8, p), is = visible(from[p]);
+      put_at(V, v8, p, is);
+      if (was != is) flip(p, was, is);
+    }
+    if (importance && bits) memcpy(importance, bits, (size_t)weights * 2), memcpy(counted, steps, (size_t)weights * 2);
+  }
+  void get_weights(i16 *to, u16 *bits, u16 *steps) const {
+    for (i64 p = 0; p < weights; p++) to[p] = (i16)at(S, s8, p);
+    if (importance && bits) memcpy(bits, importance, (size_t)weights * 2), memcpy(steps, counted, (size_t)weights * 2);
+  }
+
+  // --- errors: arrays of (samples, pos, Np), zeros past N ---
+
+  // Take out what saturated; the peak that is left.
+  template <class T> i64 mask(T *__restrict D, const u8 *__restrict gate, i64 n) const {
+    T high = 0, low = 0;
+    if (gate)
+      for (i64 i = 0; i < n; i++) {
+        T d = gate[i] == SATURATED ? 0 : D[i];
+        D[i] = d, high = most(high, d), low = least(low, d);
+      }
+    else
+      for (i64 i = 0; i < n; i++) high = most(high, D[i]), low = least(low, D[i]);
+    return most((i64)high, -(i64)low);
+  }
+  i64 mask_samples(Room &room, i64 first, i64 n) const {
+    i64 from = first * pos * Np, size = n * pos * Np;
+    const u8 *gate = room.gate ? room.gate + from : nullptr;
+    return wide_D ? mask((i64 *)room.D.p + from, gate, size) : mask((i32 *)room.D.p + from, gate, size);
+  }
+
+  template <class T, class C> bool codes(const T *__restrict D, const u8 *__restrict gate, i64 n, i64 shift, C *__restrict E) const {
+    const T top = (T)((1 << (s.k_E - 1)) - 1);
+    int any = 0;
+    if (shift > 8 * (i64)sizeof(T) - 2) {
+      for (i64 i = 0; i < n; i++) E[i] = 0;
+      return false;
+    }
+    const int right = (int)most<i64>(shift, 0), left = (int)least<i64>(most<i64>(-shift, 0), 16);
+    const T half = right ? ((T)1 << (right - 1)) - 1 : 0, odd = right ? 1 : 0;
+    const T cut = left ? top : (T)1 << (8 * sizeof(T) - 2);  // more saturates all the same
+    for (i64 i = 0; i < n; i++) {
+      T d = most((T)-cut, least(cut, D[i])) * ((T)1 << left);
+      d = (d + half + (d >> right & odd)) >> right;
+      d = most((T)-top, least(top, d));
+      C e = (C)d;
+      if (gate) e = gate[i] ? e : (C)0;
+      E[i] = e;
+      any |= e;
+    }
+    return any != 0;
+  }
+  // E of the error that has arrived; false where all of it is lost
+  bool receive(Room &room) {
+    if (!room.masked) room.peak = mask_samples(room, 0, B);
+    room.masked = false;
+    i64 exponent = s.error_exponent;
+    if (exponent == NONE) {
+      exponent = error_held.next(room.peak, B, rules.held ? hold : 0);
+      if (exponent == NONE || !room.peak) return false;
+      exponent -= rules.log2_gamma;
+    } else if (!room.peak)
+      return false;
+    i64 shift = exponent - (s.k_E - 1), parts = B, each = pos * Np;
+    u8 any[64] = {0};
+    i64 tasks = least<i64>(parts, 64);
+    parallel(net, tasks, B * each, [&](i64 t, i64) {
+      i64 from = parts * t / tasks * each, n = parts * (t + 1) / tasks * each - from;
+      const u8 *gate = room.gate ? room.gate + from : nullptr;
+      if (wide_D)
+        any[t] = e8 ? codes((i64 *)room.D.p + from, gate, n, shift, (i8 *)room.E.p + from)
+                    : codes((i64 *)room.D.p + from, gate, n, shift, (i16 *)room.E.p + from);
+      else
+        any[t] = e8 ? codes((i32 *)room.D.p + from, gate, n, shift, (i8 *)room.E.p + from)
+                    : codes((i32 *)room.D.p + from, gate, n, shift, (i16 *)room.E.p + from);
+    });
+    for (i64 t = 0; t < tasks; t++)
+      if (any[t]) return true;
+    return false;
+  }
+  // D of direct feedback, from the last layer's error codes
+  void receive_direct(Room &room, const Layer &last, const Room &top) {
+    i64 each = pos * Np;
+    for (i64 b = 0; b < B; b++) {
+      i32 *D = (i32 *)room.D.p + b * each;
+      if (wide_D) {
+        i64 *wide = (i64 *)room.D.p + b * each;
+        memset(wide, 0, (size_t)each * 8);
+        for (i64 c = 0; c < last.N; c++) {
+          i32 e = last.at(top.E, last.e8, b * last.Np + c);
+          for (i64 i = 0; e && i < each; i++) wide[i] += (i64)e * feedback[c * each + i];
+        }
+        continue;
+      }
+      memset(D, 0, (size_t)each * 4);
+      for (i64 c = 0; c < last.N; c++) {
+        i32 e = last.at(top.E, last.e8, b * last.Np + c);
+        for (i64 i = 0; e && i < each; i++) D[i] += e * feedback[c * each + i];
+      }
+    }
+    room.masked = false;
+  }
+  void get_rows(const u8 *from, i64 bytes, i64 n, i64 *out) const {  // of (n, pos, Np) to (n, pos, N)
+    for (i64 i = 0; i < n * pos; i++)
+      for (i64 o = 0; o < N; o++) {
+        i64 j = i * Np + o;
+        *out++ = bytes == 8 ? ((const i64 *)from)[j] : bytes == 4 ? ((const i32 *)from)[j] : at(from, bytes == 1, j);
+      }
+  }
+  void set_rows(u8 *to, i64 bytes, i64 n, const i64 *in) const {
+    for (i64 i = 0; i < n * pos; i++)
+      for (i64 o = 0; o < N; o++, in++) {
+        i64 j = i * Np + o;
+        if (bytes == 8)
+          ((i64 *)to)[j] = *in;
+        else if (bytes == 4)
+          ((i32 *)to)[j] = (i32)*in;
+        else
+          put_at(to, bytes == 1, j, (i32)*in);
+      }
+  }
+
+  // --- learning spikes, drawn in row-major order ---
+  static void spikes(const i16 *codes, i64 n, int shift, const Stream &key, i16 *out) {
+    u64 words[32 * GROUPS];
+    const u16 *r = (const u16 *)words;
+    for (i64 first = 0; first < n; first += GROUP) {
+      i64 size = least<i64>(GROUP, n - first);
+      int any = 0;
+      for (i64 j = 0; j < size; j++) any |= codes[first + j];
+      if (any) {
+        u64 block = (u64)first / 16;
+        draw(key, &block, 1, words);
+      }
+      for (i64 j = 0; j < size; j++) {
+        i64 code = codes[first + j], m = code < 0 ? -code : code;
+        bool spike = any && r[j] < (shift >= 0 ? m << shift : -(-m >> -shift));
+        out[first + j] = (i16)(spike ? (code > 0) - (code < 0) : 0);
+      }
+    }
+  }
+  void draw_spikes(Room &room, u64 step) {
+    i64 inputs = s.in_h * s.in_w * s.in_c, outputs = pos * N;
+    Buf<i16> codes, out;
+    codes.make(most(inputs, outputs)), out.make(most(inputs, outputs));
+    get_codes(room.a, 1, codes);
+    spikes(codes, inputs, (int)(17 - s.k_A), {net.seed, PRE_SPIKES, (u64)s.index, step}, out);
+    set_codes(room.pre, 1, out);
+    for (i64 i = 0; i < outputs; i++) codes[i] = (i16)at(room.E, e8, i / N * Np + i % N);
+    spikes(codes, outputs, (int)(17 - s.k_E + log2_eta), {net.seed, POST_SPIKES, (u64)s.index, step}, out);
+    for (i64 i = 0; i < outputs; i++) put_at(room.post, e8, i / N * Np + i % N, out[i]);
+  }
+
+  // --- the update ---
+
+  // Exponent of the gradients, and what their quotients are shifted by; false where nothing moves.
+  bool shift_of(i64 peak, i64 *shift) {
+    *shift = -16;  // a coincidence moves a whole step
+    if (rules.coincidence) return peak != 0;
+    i64 exponent = s.gradient_exponent;
+    if (exponent == NONE) exponent = gradient_held.next(peak, B, rules.held ? hold : 0);
+    *shift = exponent - log2_eta - 16;
+    return exponent != NONE && peak != 0;
+  }
+};
+
+inline u32 magnitude(i32 x) { return x < 0 ? 0u - (u32)x : (u32)x; }
+inline u64 magnitude(i64 x) { return x < 0 ? 0ull - (u64)x : (u64)x; }
+
+// Q_G, the clipped step and Q_W of groups of weights that lie side by side; their random bits are drawn for
+// several groups together, and only where some quotient has bits to be rounded.
+struct Mover {
+  Layer &layer;
+  const Stream key;
+  const u32 q_max, q_limit;
+  int right, left;
+  const bool narrow;  // steps of one, ternary weights, all in bytes: work on many at once
+  int waiting = 0;
+  i64 place[GROUPS];
+  u64 blocks[GROUPS];
+  union {
+    struct {
+      alignas(64) u32 q[GROUP];
+      alignas(64) i32 sign[GROUP];
+    };
+    struct {  // quotients below 1; which are 1; which are of a negative gradient: -1 or 0
+      alignas(64) u16 part[GROUP];
+      alignas(64) i8 whole[GROUP];
+      alignas(64) i8 negative[GROUP];
+    };
+  } held[GROUPS];
+  alignas(64) u64 words[GROUPS * 32];
+  alignas(64) u16 zeros[GROUP];
+
+  static u32 limit_of(u32 top, i64 shift) { return shift > -32 ? top >> (shift < 0 ? -shift : 0) : 0; }
+  Mover(Layer &l, u64 step, i64 shift)
+      : layer(l), key{l.net.seed, UPDATE, (u64)l.s.index, step}, q_max((u32)l.s.step_max << 16),
+        q_limit(limit_of(q_max, shift)),
+        narrow(l.s.step_max == 1 && l.s8 && l.v8 && l.s.k_W == 2 && l.s.k_G > 2 && !l.importance && !l.rules.metaplasticity) {
+    right = (int)least<i64>(most<i64>(shift, 0), 63), left = shift < 0 && shift > -32 ? (int)-shift : 0;
+    memset(zeros, 0, sizeof zeros);
+  }
+  ~Mover() { finish(); }
+  Mover(const Mover &) = delete;
+
+  // g: gradients of weights p .. p + GROUP
+  template <class T> void add(i64 p, const T *g) {
+    alignas(64) u32 quotient[GROUP];
+    u32 any = 0;
+    if (right) {
+      const int shift = least<int>(right, 8 * (int)sizeof(T) - 1);
+      for (int j = 0; j < GROUP; j++) {
+        auto m = magnitude(g[j]) >> shift;
+        u32 x = m > q_max ? q_max : (u32)m;
+        quotient[j] = x, any |= x;
+      }
+    } else
+      for (int j = 0; j < GROUP; j++) {
+        auto m = magnitude(g[j]);
+        u32 x = m > q_limit ? q_max : (u32)m << left;
+        quotient[j] = x, any |= x;
+      }
+    if (!any) return;
+    auto &to = held[waiting];
+    if (narrow) {
+      u32 rest = 0;
+      for (int j = 0; j < GROUP; j++) {
+        u16 low = (u16)quotient[j];
+        to.part[j] = low, rest |= low;
+        to.whole[j] = quotient[j] >> 16 ? -1 : 0, to.negative[j] = g[j] < 0 ? -1 : 0;
+      }
+      return wait(p, rest);
+    }
+    i32 *negative = to.sign;
+    memcpy(to.q, quotient, sizeof quotient);
+    for (int j = 0; j < GROUP; j++) negative[j] = g[j] < 0 ? -1 : 0;
+    if (layer.importance || layer.rules.metaplasticity) any = damp(p, to.q, negative);
+    if (any) wait(p, any & 0xFFFF);
+  }
+  // held[waiting] has become full; `rest`: bits of it to be rounded
+  void wait(i64 p, u32 rest) {
+    if (!rest) return move(p, waiting, zeros);  // whole steps need no random bits
+    place[waiting] = p, blocks[waiting] = (u64)p / 16;
+    if (++waiting == GROUPS) finish();
+  }
+  void finish() {
+    if (!waiting) return;
+    draw(key, blocks, waiting, words);
+    for (int g = 0; g < waiting; g++) move(place[g], g, (const u16 *)(words + 32 * g));
+    waiting = 0;
+  }
+
+  // A step of weights p .. p + GROUP where `moved`, against the gradient's sign; both are -1 or 0.
+  void step_bytes(i64 p, const i8 *moved, const i8 *negative) {
+    alignas(64) i8 is[GROUP];
+    i8 *S = (i8 *)layer.S.p + p, *V = (i8 *)layer.V.p + p;
+    const vs bound = (i8)layer.s.stored_max - vs{}, half = (i8)(1 << (layer.s.k_G - 3)) - vs{};
+    vs differ = {};
+    for (int j = 0; j < GROUP; j += VB) {
+      const vs s = load<vs>(S + j), down = load<vs>(negative + j);
+      const vs step = load<vs>(moved + j) & (down ? (vs)(s < bound) : (vs)(s > -bound));
+      const vs x = s + (step ^ down) - down, v = (vs)(x < -half) - (vs)(x > half);
+      store(S + j, x);
+      store(is + j, v);
+      differ |= v ^ load<vs>(V + j);
+    }
+    if (any_bit((vw)differ)) flips(p, V, (const i8 *)is);
+  }
+
+ private:
+  u32 damp(i64 p, u32 *quotient, const i32 *negative) {
+    const i64 most_bits = layer.rules.metaplasticity;
+    u32 any = 0;
+    for (int j = 0; j < GROUP; j++) {
+      u32 bits = layer.importance ? layer.importance[p + j] : 0;
+      i32 S = layer.at(layer.S, layer.s8, p + j);
+      if (negative[j] ? S < 0 : S > 0) bits += (u32)least<i64>(most_bits, most_bits * (S < 0 ? -S : S) >> (layer.s.k_G - 2));
+      quotient[j] = bits < 32 ? quotient[j] >> bits : 0;
+      any |= quotient[j];
+    }
+    return any;
+  }
+  void move(i64 p, int g, const u16 *r) {
+    if (narrow) return move_bytes(p, g, r);
+    if (layer.counted)
+      for (int j = 0; j < GROUP; j++)
+        layer.counted[p + j] = (u16)(layer.counted[p + j] + (held[g].q[j] + r[j] >= 1u << 16 && layer.counted[p + j] < 0xFFFF));
+    if (layer.s8)
+      layer.v8 ? move_in<i8, i8>(p, g, r) : move_in<i8, i16>(p, g, r);
+    else
+      layer.v8 ? move_in<i16, i8>(p, g, r) : move_in<i16, i16>(p, g, r);
+  }
+  template <class SS, class VV> void move_in(i64 p, int g, const u16 *__restrict r) {
+    SS *__restrict S = (SS *)layer.S.p + p;
+    VV *V = (VV *)layer.V.p + p;
+    const i32 bound = (i32)layer.s.stored_max, top = (1 << (layer.s.k_W - 1)) - 1;
+    const int v_shift = (int)(layer.s.k_G - layer.s.k_W), down = most(v_shift, 0);
+    const i32 scale = v_shift < 0 ? 1 << -v_shift : 1, half = down ? (1 << (down - 1)) - 1 : 0, odd = down ? 1 : 0;
+    const i32 *__restrict sign = held[g].sign;
+    alignas(64) VV is[GROUP];
+    u32 moved = 0;
+    for (int j = 0; j < GROUP; j++) {
+      u32 step = (held[g].q[j] + r[j]) >> 16;
+      moved |= step;
+      i32 x = most(-bound, least(bound, S[j] - (((i32)step ^ sign[j]) - sign[j])));
+      S[j] = (SS)x;
+      x *= scale;
+      x = (x + half + (x >> down & odd)) >> down;
+      is[j] = (VV)most(-top, least(top, x));
+    }
+    if (moved && memcmp(is, V, sizeof is)) flips(p, V, is);
+  }
+  void move_bytes(i64 p, int g, const u16 *r) {
+    alignas(64) i8 moved[GROUP];
+    carries(held[g].part, r, GROUP, moved);
+    for (int j = 0; j < GROUP; j += VB) store(moved + j, load<vs>(moved + j) | load<vs>(held[g].whole + j));
+    step_bytes(p, moved, held[g].negative);
+  }
+  template <class VV> void flips(i64 p, VV *V, const VV *is) {
+    for (int j = 0; j < GROUP; j += 8 / (int)sizeof(VV)) {
+      if (load<u64>(V + j) == load<u64>(is + j)) continue;
+      for (int i = j; i < j + 8 / (int)sizeof(VV); i++)
+        if (V[i] != is[i]) {
+          layer.flip(p + i, V[i], is[i]);
+          V[i] = is[i];
+        }
+    }
+  }
+};
+}  // namespace

@@ -1,0 +1,108 @@
+// What all instruction sets share: which of them this machine has, and the threads.
+#pragma once
+#include <string.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#define WAGE_DECLARE(name) extern "C" const Api wage_api_##name;
+#define WAGE_LIST(name) &wage_api_##name,
+WAGE_SETS(WAGE_DECLARE)
+
+namespace {
+
+const Api *const SETS[] = {WAGE_SETS(WAGE_LIST)};
+
+bool machine_has(const char *name) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (!strcmp(name, "avx512vnni"))
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  if (!strcmp(name, "avx2")) return __builtin_cpu_supports("avx2");
+  if (!strcmp(name, "avxvnni")) {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+  }
+#endif
+  return !strcmp(name, "generic");
+}
+
+class Pool {
+ public:
+  const pid_t pid = getpid();
+  std::mutex busy;
+
+  void run(i64 tasks, i64 threads, void (*f)(void *, i64, i64), void *context) {
+    {
+      std::lock_guard<std::mutex> hold(lock);
+      for (; count < threads - 1; count++) std::thread(&Pool::work, this, count + 1).detach();
+      function = f, argument = context, total = tasks, next = 0, wanted = threads - 1, left = threads - 1, turn++;
+    }
+    wake.notify_all();
+    drain(0);
+    std::unique_lock<std::mutex> hold(lock);
+    done.wait(hold, [this] { return !left; });
+  }
+
+ private:
+  std::mutex lock;
+  std::condition_variable wake, done;
+  std::atomic<i64> next{0};
+  i64 total = 0, count = 0, wanted = 0, left = 0;
+  u64 turn = 0;
+  void (*function)(void *, i64, i64) = nullptr;
+  void *argument = nullptr;
+
+  void drain(i64 thread) {
+    for (i64 task; (task = next++) < total;) function(argument, task, thread);
+  }
+  void work(i64 thread) {
+    u64 seen = 0;
+    std::unique_lock<std::mutex> hold(lock);
+    for (;;) {
+      wake.wait(hold, [&] { return turn != seen && thread <= wanted; });
+      seen = turn;
+      hold.unlock();
+      drain(thread);
+      hold.lock();
+      if (!--left) done.notify_one();
+    }
+  }
+};
+
+std::atomic<Pool *> the_pool{nullptr};
+
+// Threads do not survive a fork: the child makes its own. Pools are never freed, as their threads wait for ever.
+Pool &pool() {
+  Pool *found = the_pool.load();
+  while (!found || found->pid != getpid()) {
+    Pool *made = new Pool;
+    if (the_pool.compare_exchange_strong(found, made)) return *made;
+    delete made;
+  }
+  return *found;
+}
+
+}  // namespace
+
+extern "C" void wage_parallel(i64 tasks, i64 threads, void (*run)(void *, i64, i64), void *context) {
+  Pool &p = pool();
+  std::unique_lock<std::mutex> mine(p.busy, std::try_to_lock);
+  if (mine.owns_lock()) return p.run(tasks, threads < tasks ? threads : tasks, run, context);
+  for (i64 task = 0; task < tasks; task++) run(context, task, 0);  // another caller has the threads
+}
+
+#define SHOWN extern "C" __attribute__((visibility("default")))
+
+// The build's version; its instruction sets, best first, null past the last one; whether this machine has one.
+SHOWN const char *wage_version() { return VERSION; }
+SHOWN const Api *wage_set(i64 i) { return i < (i64)(sizeof SETS / sizeof *SETS) ? SETS[i] : nullptr; }
+SHOWN i64 wage_machine_has(i64 i) { return machine_has(SETS[i]->name); }

@@ -1,0 +1,544 @@
+// Products in tiles of registers, for a batch and for convolutions.
+//
+// Codes lie in the order in which the products read them, as 32-bit groups of Q codes of neighbouring channels:
+// [y][c / Q][x][Q] with the zero border around, so that a convolution reads them in place. Images of fewer than Q
+// channels lie as they are, [y][x][c], and a group runs on along the row. A dense layer is an image of height 1 whose
+// x axis is the batch.
+#pragma once
+#include "layer.h"
+
+namespace {
+
+// out[p][NB] = init + sum of `groups` groups: of codes at a + offsets[t] + p * step, of weights w[t][NB][Q]
+template <class M, int P, int STEP>
+inline void tile(const u8 *a, const i32 *offsets, i64 groups, const u8 *w, const i32 *init, i32 *out, i64 ld, i64 step) {
+  if (STEP) step = STEP;
+  vi c[P][2], i0 = load(init), i1 = load(init + VL);
+#pragma GCC unroll 16
+  for (int p = 0; p < P; p++) c[p][0] = i0, c[p][1] = i1;
+  for (i64 t = 0; t < groups; t++, w += 2 * VB) {
+    const u8 *q = a + offsets[t];
+    vi w0 = load(w), w1 = load(w + VB);
+#pragma GCC unroll 16
+    for (int p = 0; p < P; p++) {
+      vi v = bcast(q + p * step);
+      c[p][0] = M::dot(c[p][0], v, w0), c[p][1] = M::dot(c[p][1], v, w1);
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; p++) store(out + p * ld, c[p][0]), store(out + p * ld + VL, c[p][1]);
+}
+
+// The same for a row of n places, cut evenly into tiles.
+template <class M, int STEP>
+void row(const u8 *a, i64 n, const i32 *offsets, i64 groups, const u8 *w, const i32 *init, i32 *out, i64 ld, i64 step) {
+  while (n) {
+    i64 parts = (n + TILE - 1) / TILE, p = (n + parts - 1) / parts;
+    switch (p) {
+#define CASE(P) \
+  case P: tile<M, P, STEP>(a, offsets, groups, w, init, out, ld, step); break;
+      CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if LEVEL == 3
+      CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
+#endif
+#undef CASE
+    }
+    a += p * step, out += p * ld, n -= p;
+  }
+}
+template <class M>
+void any_row(const u8 *a, i64 n, const i32 *offsets, i64 groups, const u8 *w, const i32 *init, i32 *out, i64 ld, i64 step) {
+  switch (step) {
+    case 1: return row<M, 1>(a, n, offsets, groups, w, init, out, ld, step);
+    case 2: return row<M, 2>(a, n, offsets, groups, w, init, out, ld, step);
+    case 3: return row<M, 3>(a, n, offsets, groups, w, init, out, ld, step);
+    case 4: return row<M, 4>(a, n, offsets, groups, w, init, out, ld, step);
+    default: return row<M, 0>(a, n, offsets, groups, w, init, out, ld, step);
+  }
+}
+
+// g[r][NB] (+)= sum over h rows of xq groups: codes at a + offsets[r] + y * y_step + 4 x, errors e[y][x][NB][Q]
+template <class M>
+void gradient_tile(const u8 *a, const i64 *offsets, i64 y_step, const u8 *e, i64 h, i64 xq, i32 *g, i64 ld, bool first) {
+  vi c[GROWS][2];
+  const u8 *q[GROWS];
+#pragma GCC unroll 8
+  for (int r = 0; r < GROWS; r++) {
+    q[r] = a + offsets[r];
+    c[r][0] = first ? vi{} : load(g + r * ld), c[r][1] = first ? vi{} : load(g + r * ld + VL);
+  }
+  i64 at = 0;
+  for (i64 y = 0; y < h; y++, at += y_step - 4 * xq)
+    for (i64 x = 0; x < xq; x++, at += 4, e += 2 * VB) {
+      vi e0 = load(e), e1 = load(e + VB);
+#pragma GCC unroll 8
+      for (int r = 0; r < GROWS; r++) {
+        vi v = bcast(q[r] + at);
+        c[r][0] = M::dot(c[r][0], v, e0), c[r][1] = M::dot(c[r][1], v, e1);
+      }
+    }
+#pragma GCC unroll 8
+  for (int r = 0; r < GROWS; r++) store(g + r * ld, c[r][0]), store(g + r * ld + VL, c[r][1]);
+}
+
+// Weights in the order of a product: [columns / NB][groups][NB][Q], and what sums begin with.
+template <class M> struct Packed {
+  typedef typename M::W W;
+  Buf<W> w;
+  Buf<i32> init;
+  Buf<i32> offsets;  // bytes, of the codes of each group
+  i64 groups = 0;
+
+  void make(i64 n, i64 columns) {
+    groups = n;
+    w.make(up(columns, NB) * n * M::Q), init.make(up(columns, NB)), offsets.make(n);
+  }
+  void put(i64 place, i64 column, int was, int is, bool biased) {  // place: group * Q + code in it
+    w[((column / NB * groups + place / M::Q) * NB + column % NB) * M::Q + place % M::Q] = (W)is;
+    // several threads may meet in one column
+    if (biased) __atomic_fetch_sub(init + column, M::BIAS * (is - was), __ATOMIC_RELAXED);
+  }
+  const u8 *block(i64 column) const { return (const u8 *)(w + column * groups * M::Q); }
+};
+
+template <class M> struct TileLayer final : Layer {
+  typedef typename M::A A;
+  typedef typename M::W W;
+  static constexpr int Q = M::Q;
+
+  struct Scratch {  // of one thread
+    Buf<i32> z, G;
+    Buf<i64> wide_G, e_sum;
+    Buf<u8> codes, back, at;
+    Buf<W> spread, ei;
+    i64 images = 0;  // in G
+    i64 peak = 0;
+    bool started = false;  // G holds something, or wide_G
+  };
+
+  const bool conv;
+  const i64 images, H, Wd, C, k, st, zH, zW;
+  bool dotted, biased, wide;  // fewer than Q channels; codes plus BIAS; gradients of 64 bits
+  i64 C4, Hp, Wp, y_bytes, x_bytes, image_bytes;
+  i64 O4, Hb, Wb;            // errors with their border, [y][o / Q][x][Q]
+  i64 XQ, RS, rows_K, most_images;  // groups along a row of errors; codes along a row of `at`
+  Packed<M> ahead, back;
+  Buf<i64> place, at_offset;  // of each input of a place: in `ahead`; in `at`, bytes
+  Scratch *scratch;
+
+  TileLayer(Net &n, const Spec &spec)
+      : Layer(n, spec), conv(spec.conv), images(conv ? B : 1), H(spec.in_h), Wd(conv ? spec.in_w : B), C(spec.in_c),
+        k(spec.kernel), st(spec.stride), zH(spec.z_h), zW(conv ? spec.z_w : B) {
+    v8 = e8 = sizeof(W) == 1;
+    dotted = conv && C < Q, biased = M::BIAS && s.signed_in;
+    C4 = (C + Q - 1) / Q, O4 = (N + Q - 1) / Q;
+    Hp = most(H + s.top, (zH - 1) * st + k), Wp = most(Wd + s.left, (zW - 1) * st + k);
+    y_bytes = dotted ? Wp * C * (i64)sizeof(A) : C4 * Wp * 4, x_bytes = st * (dotted ? C * (i64)sizeof(A) : 4);
+    image_bytes = up(Hp * y_bytes + VB, 64);
+    Hb = H + k - 1, Wb = Wd + k - 1;
+    XQ = (zW + Q - 1) / Q, RS = up(most(XQ * Q + (k - 1) / st + Q, (Wp + st - 1) / st), VL);
+    rows_K = up(K, GROWS);
+    const i64 sum_max = s.g_bound / B * 1;  // of one sample
+    wide = s.g_bound > INT32_MAX, most_images = most<i64>(1, INT32_MAX / most<i64>(1, sum_max));
+    make_places();
+    make_weights();
+    scratch = new Scratch[net.threads];
+    for (i64 t = 0; t < net.threads; t++) make_scratch(scratch[t]);
+  }
+  ~TileLayer() override { delete[] scratch; }
+  const char *path() const override { return Q == 4 ? "tiles of bytes" : "tiles of 16 bits"; }
+  i64 room_bytes() const override { return images * image_bytes; }
+  int room_fill() const override { return biased ? M::BIAS : 0; }
+
+  void make_places() {
+    const i64 run = dotted ? (k * C + Q - 1) / Q : k * C4;  // groups of a kernel's row
+    ahead.make(k * run, N), place.make(K), at_offset.make(rows_K);
+    for (i64 y = 0; y < k; y++)
+      for (i64 t = 0; t < run; t++)
+        ahead.offsets[y * run + t] = (i32)(y * y_bytes + (dotted ? 4 * t : (t % C4 * Wp + t / C4) * 4));
+    for (i64 i = 0; i < K; i++) {
+      i64 c = i % C, x = i / C % k, y = i / C / k;
+      place[i] = dotted ? y * run * Q + x * C + c : (y * run + x * C4) * Q + c;
+    }
+    for (i64 i = 0; i < rows_K; i++) {
+      i64 j = least(i, K - 1), c = j % C, x = j / C % k, y = j / C / k;
+      at_offset[i] = (((y * C + c) * st + x % st) * RS + x / st) * (i64)sizeof(A);
+    }
+    if (!sends()) return;
+    back.make(k * k * O4, C);
+    for (i64 y = 0; y < k; y++)
+      for (i64 x = 0; x < k; x++)
+        for (i64 o = 0; o < O4; o++) back.offsets[(y * k + x) * O4 + o] = (i32)(((y * O4 + o) * Wb + x) * 4);
+  }
+  void make_scratch(Scratch &t) {
+    t.z.make(most(s.pool_size, (i64)1) * zW * NB);
+    t.codes.make(zW * NB * 2);
+    if (s.pool_size) t.spread.make(zH * zW * Np);
+    t.ei.make(up(N, NB) * zH * XQ * Q);
+    t.at.make((conv ? Hp * C : GROWS + 2 * Q) * st * RS * (i64)sizeof(A) + 4 * VB);
+    if (sends()) t.back.make(Hb * O4 * Wb * 4, M::BIAS);
+    t.G.make(rows_K * Np);
+    if (wide) t.wide_G.make(rows_K * Np);
+    if (biased) t.e_sum.make(Np);
+  }
+
+  // --- weights ---
+  void put_back(i64 p, int was, int is) {
+    i64 i = p / N, o = p % N, tap = k * k - 1 - i / C;
+    back.put((tap * O4 + o / Q) * Q + o % Q, i % C, was, is, true);
+  }
+  void flip(i64 p, int was, int is) override {
+    ahead.put(place[p / N], p % N, was, is, biased);
+    if (sends() && rules.feedback == TRANSPOSED) put_back(p, was, is);
+  }
+  void feedback_changed() override {
+    if (rules.feedback == RANDOM && sends())
+      for (i64 p = 0; p < weights; p++)
+        if (feedback[p]) put_back(p, 0, feedback[p]);
+  }
+
+  // --- codes in ---
+  A *code(u8 *a, i64 b, i64 y, i64 x, i64 c) const {
+    A *image = (A *)(a + (conv ? b * image_bytes : 0));
+    if (!conv) return image + (c / Q * B + b) * Q + c % Q;
+    y += s.top, x += s.left;
+    return dotted ? image + (y * Wp + x) * C + c : image + ((y * C4 + c / Q) * Wp + x) * Q + c % Q;
+  }
+  void get_codes(const u8 *a, i64 n, i16 *out) const override {
+    for (i64 b = 0; b < n; b++)
+      for (i64 y = 0; y < H; y++)
+        for (i64 x = 0; x < (conv ? Wd : 1); x++)
+          for (i64 c = 0; c < C; c++) *out++ = (i16)(*code((u8 *)a, b, y, x, c) - (biased ? M::BIAS : 0));
+  }
+  void set_codes(u8 *a, i64 n, const i16 *in) const override {
+    for (i64 b = 0; b < n; b++)
+      for (i64 y = 0; y < H; y++)
+        for (i64 x = 0; x < (conv ? Wd : 1); x++)
+          for (i64 c = 0; c < C; c++) *code(a, b, y, x, c) = (A)(*in++ + (biased ? M::BIAS : 0));
+  }
+  void encode(Room &room, const u8 *from, i64 n) const override {
+    A table[256];
+    for (int g = 0; g < 256; g++) table[g] = (A)(net.input_codes[g] + (biased ? M::BIAS : 0));
+    parallel(net, n, n * H * Wd * C, [&](i64 b, i64) {
+      const u8 *image = from + b * (conv ? H * Wd : 1) * C;
+      if (!conv || !dotted) {
+        for (i64 y = 0; y < H; y++)
+          for (i64 x = 0; x < (conv ? Wd : 1); x++, image += C) {
+            u8 *to = (u8 *)code(room.a, b, y, x, 0);
+            i64 c = 0;
+            for (; c + Q <= C; c += Q, to += conv ? Wp * 4 : B * 4) {
+              A four[Q];
+              for (int j = 0; j < Q; j++) four[j] = table[image[c + j]];
+              memcpy(to, four, 4);
+            }
+            for (; c < C; c++) *code(room.a, b, y, x, c) = table[image[c]];
+          }
+        return;
+      }
+      for (i64 y = 0; y < H; y++, image += Wd * C) {
+        A *to = code(room.a, b, y, 0, 0);
+        for (i64 i = 0; i < Wd * C; i++) to[i] = table[image[i]];
+      }
+    });
+  }
+  void put(Room &room, i64 first, i64 count, const u8 *codes, i64 ld, i64 c0, i64 n) const override {
+    net.codes_fit_bytes ? put_in(room, first, count, codes, ld, c0, n) : put_in(room, first, count, (const i16 *)codes, ld, c0, n);
+  }
+  template <class T> void put_in(Room &room, i64 first, i64 count, const T *codes, i64 ld, i64 c0, i64 n) const {
+    const i64 places = below->pos, channels = below->N;
+    i64 b = first / places, at = first % places;
+    for (i64 i = 0; i < count; i++, codes += ld) {
+      i64 c = c0, y = 0, x = 0, j = 0;
+      if (conv)
+        y = at / Wd, x = at % Wd;
+      else
+        c += at * channels;
+      if (!dotted && c % Q == 0) {
+        u8 *to = (u8 *)code(room.a, b, y, x, c);
+        for (; j + Q <= n; j += Q, to += conv ? Wp * 4 : B * 4) {
+          if (sizeof(T) == sizeof(A))
+            memcpy(to, codes + j, 4);
+          else {
+            A part[Q];
+            for (int l = 0; l < Q; l++) part[l] = (A)codes[j + l];
+            memcpy(to, part, 4);
+          }
+        }
+      }
+      for (; j < n; j++) *code(room.a, b, y, x, c + j) = (A)codes[j];
+      if (++at == places) at = 0, b++;
+    }
+  }
+
+  // --- forward: product, pooling, ReLU, Q_A ---
+  void forward(Room &room, i64 n) override {
+    const i64 blocks = up(N, NB) / NB, tasks = conv ? n : blocks;
+    parallel(net, tasks, n * pos * K * N / 16, [&](i64 task, i64 thread) {
+      Scratch &t = scratch[thread];
+      if (conv)
+        for (i64 block = 0; block < blocks; block++) forward_block(room, t, task, block * NB);
+      else
+        forward_block(room, t, 0, task * NB);
+    });
+  }
+  void forward_block(Room &room, Scratch &t, i64 image, i64 column) {
+    const i64 size = most(s.pool_size, (i64)1), step = most(s.pool_step, (i64)1), columns = least<i64>(NB, N - column);
+    const i64 out_h = conv ? s.out_h : 1, out_w = conv ? s.out_w : B;
+    i64 next = 0;  // row of Z to be computed
+    for (i64 y = 0; y < out_h; y++) {
+      for (next = most(next, y * step); next < y * step + size; next++)
+        any_row<M>(room.a + image * image_bytes + next * st * y_bytes, zW, ahead.offsets, ahead.groups, ahead.block(column),
+                   ahead.init + column, t.z + next % size * zW * NB, NB, x_bytes);
+      const i64 first = (image * out_h + y) * out_w;
+      if (s.is_last) {
+        for (i64 b = 0; b < B; b++)
+          for (i64 o = 0; o < columns; o++) room.Z[b * N + column + o] = t.z[b * NB + o];
+        continue;
+      }
+      if (net.codes_fit_bytes)
+        size == 2 ? activate<u8, 2>(room, t, y, first, column) : size == 1 ? activate<u8, 1>(room, t, y, first, column) : activate<u8, 0>(room, t, y, first, column);
+      else
+        activate<i16, 0>(room, t, y, first, column);
+      above->put(rooms_above(room), first, out_w, t.codes, NB, column, columns);
+    }
+  }
+  Room &rooms_above(Room &room) const { return above->rooms[&room - rooms]; }
+
+  template <class T, int SIZE> void activate(Room &room, Scratch &t, i64 y, i64 first, i64 column) {
+    const i64 size = SIZE ? SIZE : most(s.pool_size, (i64)1), step = most(s.pool_step, (i64)1), out_w = conv ? s.out_w : B;
+    const i32 top = (1 << (s.k_A - 1)) - 1;
+    const int shift = (int)s.z_shift;
+    const vi ceiling = all(top << shift);
+    T *codes = (T *)t.codes.p;
+    for (i64 x = 0; x < out_w; x++)
+      for (int v = 0; v < 2; v++) {
+        const i32 *z = t.z + x * step * NB + v * VL;
+        vi best = load(z + y * step % size * zW * NB), winner = {};
+        for (i64 place = 1; place < size * size; place++) {
+          vi other = load(z + ((y * step + place / size) % size * zW + place % size) * NB), larger = other > best;
+          best = larger ? other : best, winner = larger ? all((i32)place) : winner;
+        }
+        const i64 at = (first + x) * Np + column + v * VL;
+        store_bytes(room.gate + at, -(best > 0) - (best > ceiling));
+        if (SIZE != 1) store_bytes(room.win + at, winner);
+        best = round_shift(vmin(vmax(best, vi{}), ceiling), shift);
+        store_codes(codes + x * NB + v * VL, best);
+      }
+  }
+
+  // --- backward ---
+  void backward(Room &room, Room *down, const u8 *a, const u8 *post, bool learns) override {
+    for (i64 t = 0; t < net.threads; t++) {
+      scratch[t].peak = 0, scratch[t].started = false, scratch[t].images = 0;
+      if (biased) memset(scratch[t].e_sum, 0, (size_t)Np * 8);
+    }
+    const i64 work = B * pos * K * N / 8;
+    if (conv)
+      parallel(net, images, work, [&](i64 b, i64 thread) { backward_image(room, down, a, post, learns, b, scratch[thread]); });
+    else
+      backward_dense(room, down, a, post, learns, work);
+    if (down) {
+      down->peak = 0, down->masked = true;
+      for (i64 t = 0; t < net.threads; t++) down->peak = most(down->peak, scratch[t].peak);
+    }
+    if (learns) join();
+  }
+  void backward_image(Room &room, Room *down, const u8 *a, const u8 *post, bool learns, i64 b, Scratch &t) {
+    const W *spread = at_z(room, (const W *)room.E.p, b, t);
+    if (down) {
+      make_back(spread, t.back);
+      for (i64 column = 0; column < C; column += NB) send_back(*down, t.back, b, column, t);
+      t.peak = most(t.peak, below->mask_samples(*down, b, 1));
+    }
+    if (!learns) return;
+    if (post != room.E.p) spread = at_z(room, (const W *)post, b, t);
+    make_ei(spread, t.ei);
+    make_at(a + b * image_bytes, 0, C4, t.at);
+    if (biased)
+      for (i64 i = 0; i < pos; i++)
+        for (i64 o = 0; o < Np; o++) t.e_sum[o] += ((const W *)post)[(b * pos + i) * Np + o];
+    for (i64 i = 0; i < K; i += GROWS)
+      for (i64 column = 0; column < N; column += NB)
+        gradient_tile<M>(t.at, at_offset + i, st * C * st * RS * (i64)sizeof(A), (const u8 *)(t.ei + column * zH * XQ * Q), zH, XQ,
+                         t.G + i * Np + column, Np, !t.images);
+    if (++t.images == most_images && wide) flush(t);
+  }
+  void backward_dense(Room &room, Room *down, const u8 *a, const u8 *post, bool learns, i64 work) {
+    Scratch &own = scratch[0];
+    if (down) {
+      make_back((const W *)room.E.p, own.back);
+      parallel(net, up(C, NB) / NB, work, [&](i64 block, i64 thread) { send_back(*down, own.back, 0, block * NB, scratch[thread]); });
+      own.peak = below->mask_samples(*down, 0, B);
+    }
+    if (!learns) return;
+    make_ei((const W *)post, own.ei);
+    if (biased)
+      for (i64 b = 0; b < B; b++)
+        for (i64 o = 0; o < Np; o++) own.e_sum[o] += ((const W *)post)[b * Np + o];
+    own.images = 1;
+    parallel(net, rows_K / GROWS, work, [&](i64 block, i64 thread) {
+      const i64 i = block * GROWS, c4 = i / Q;
+      i64 offsets[GROWS];
+      for (int r = 0; r < GROWS; r++) offsets[r] = (least(i + r, K - 1) - c4 * Q) * RS * (i64)sizeof(A);
+      make_at(a, c4, least(C4, (i + GROWS + Q - 1) / Q), scratch[thread].at);
+      for (i64 column = 0; column < N; column += NB)
+        gradient_tile<M>(scratch[thread].at, offsets, 0, (const u8 *)(own.ei + column * XQ * Q), 1, XQ, own.G + i * Np + column, Np, true);
+    });
+  }
+
+  // Error at each place of Z: that of the windows which chose it.
+  __attribute__((noinline)) const W *at_z(Room &room, const W *E, i64 b, Scratch &t) {
+    E += b * pos * Np;
+    if (!s.pool_size) return E;
+    typedef W codes __attribute__((vector_size(NB * sizeof(W))));
+    typedef u8 places __attribute__((vector_size(NB)));
+    const i64 size = s.pool_size, step = s.pool_step, width = Np, row = zW * Np;
+    const bool apart = step >= size, whole = step == size && s.out_h * size == zH && s.out_w * size == zW;
+    if (!whole) memset(t.spread, 0, (size_t)(zH * row) * sizeof(W));
+    const u8 *win = room.win + b * pos * width;
+    for (i64 y = 0; y < s.out_h; y++)
+      for (i64 x = 0; x < s.out_w; x++) {
+        W *corner = t.spread + y * step * row + x * step * width;
+        for (i64 o = 0; o < width; o += NB, E += NB, win += NB) {
+          const codes e = load<codes>(E);
+          const places chosen = load<places>(win);
+          u8 place = 0;
+          for (i64 v = 0; v < size; v++)
+            for (i64 u = 0; u < size; u++, place++) {
+              W *to = corner + v * row + u * width + o;
+              codes part = __builtin_convertvector(chosen == place, codes) & e;
+              store(to, apart ? part : part + load<codes>(to));
+            }
+        }
+      }
+    return t.spread;
+  }
+  __attribute__((noinline)) void make_back(const W *E, u8 *to) const {
+    for (i64 y = 0; y < zH; y++)
+      for (i64 x = 0; x < zW; x++, E += Np) {
+        u8 *q = to + ((y * st + k - 1 - s.top) * O4 * Wb + x * st + k - 1 - s.left) * 4;
+        for (i64 o = 0; o < O4; o++, q += Wb * 4) store(q, load<u32>(E + o * Q) ^ (M::BIAS ? 0x80808080u : 0u));
+      }
+  }
+  __attribute__((noinline)) void make_ei(const W *E, W *to) const {
+    for (i64 column = 0; column < N; column += NB)
+      for (i64 y = 0; y < zH; y++) {
+        const W *row = E + y * zW * Np + column;
+        for (i64 x = 0; x < zW; x += Q, row += Q * Np)
+          for (int v = 0; v < 2; v++, to += VB / sizeof(W)) {
+            vu sum = {};
+            if (x + Q <= zW)
+#pragma GCC unroll 4
+              for (int j = 0; j < Q; j++) sum |= load_codes(row + j * Np + v * VL) << (32 / Q * j);
+            else
+              for (int j = 0; x + j < zW; j++) sum |= load_codes(row + j * Np + v * VL) << (32 / Q * j);
+            store(to, sum);
+          }
+      }
+  }
+  // Codes of channels Q * first .. Q * last along rows, [y][c][x % st][x / st]
+  __attribute__((noinline)) void make_at(const u8 *a, i64 first, i64 last, u8 *to) const {
+    A *at = (A *)to;
+    if (dotted || st > 1) {
+      for (i64 y = 0; y < Hp; y++)
+        for (i64 c = 0; c < C; c++)
+          for (i64 x = 0; x < Wp; x++) {
+            const A *image = (const A *)a;
+            at[((y * C + c) * st + x % st) * RS + x / st] =
+                dotted ? image[(y * Wp + x) * C + c] : image[((y * C4 + c / Q) * Wp + x) * Q + c % Q];
+          }
+      return;
+    }
+    const i64 height = conv ? Hp : 1, width = conv ? Wp : B, channels = conv ? C : (last - first) * Q;
+    for (i64 y = 0; y < height; y++)
+      for (i64 c4 = first; c4 < last; c4++) {
+        const u8 *q = a + (y * C4 + c4) * width * 4;
+        const i64 c = (c4 - first) * Q;
+        for (i64 x = 0; x < width; x += VL) {
+          vu four = load<vu>(q + 4 * x);
+          A *row = at + (y * channels + c) * RS + x;
+          if (c + Q <= channels)
+#pragma GCC unroll 4
+            for (int j = 0; j < Q; j++) store_codes(row + j * RS, (vi)(four >> (32 / Q * j)));
+          else
+            for (int j = 0; c + j < channels; j++) store_codes(row + j * RS, (vi)(four >> (32 / Q * j)));
+        }
+      }
+  }
+  void send_back(Room &down, const u8 *errors, i64 image, i64 column, Scratch &t) {
+    const Layer &to = *below;
+    const i64 each = to.pos * to.Np;
+    i32 *D = (i32 *)down.D.p;
+    if (conv) {
+      for (i64 y = 0; y < H; y++)
+        row<M, 4>(errors + y * O4 * Wb * 4, Wd, back.offsets, back.groups, back.block(column), back.init + column,
+                  D + image * each + y * Wd * to.Np + column, to.Np, 4);
+      return;
+    }
+    if (to.pos == 1 || to.N == to.Np)
+      return row<M, 4>(errors, B, back.offsets, back.groups, back.block(column), back.init + column, D + column, each, 4);
+    row<M, 4>(errors, B, back.offsets, back.groups, back.block(column), back.init + column, t.z, NB, 4);
+    for (i64 b = 0; b < B; b++)
+      for (i64 i = column; i < least(C, column + NB); i++) D[b * each + i / to.N * to.Np + i % to.N] = t.z[b * NB + i - column];
+  }
+
+  // --- gradients of the threads together, and the update ---
+  void unbias(Scratch &t) {
+    if (!biased) return;
+    for (i64 i = 0; i < K; i++)
+      for (i64 o = 0; o < Np; o++) t.G[i * Np + o] = (i32)((u32)t.G[i * Np + o] - (u32)(M::BIAS * t.e_sum[o]));
+    memset(t.e_sum, 0, (size_t)Np * 8);
+  }
+  void flush(Scratch &t) {
+    if (!t.images) return;
+    unbias(t);
+    for (i64 i = 0; i < rows_K * Np; i++) t.wide_G[i] = (t.started ? t.wide_G[i] : 0) + t.G[i];
+    t.started = true, t.images = 0;
+  }
+  void join() {
+    Scratch &own = scratch[0];
+    for (i64 t = 0; t < net.threads; t++) wide ? flush(scratch[t]) : unbias(scratch[t]);
+    for (i64 t = 0; t < net.threads; t++) {
+      Scratch &other = scratch[t];
+      bool holds = wide ? other.started : other.images > 0, first = !(wide ? own.started : own.images > 0);
+      if (!t || !holds) continue;
+      if (first && wide) memset(own.wide_G, 0, (size_t)(rows_K * Np) * 8);
+      if (first && !wide) memset(own.G, 0, (size_t)(rows_K * Np) * 4);
+      own.started = true, own.images = 1;
+      parallel(net, rows_K, rows_K * Np, [&](i64 i, i64) {
+        for (i64 o = i * Np; o < (i + 1) * Np; o++)
+          if (wide)
+            own.wide_G[o] += other.wide_G[o];
+          else
+            own.G[o] += other.G[o];
+      });
+    }
+  }
+  void update(const u8 *, const u8 *, u64 step) override { wide ? update_from(scratch[0].wide_G.p, step) : update_from(scratch[0].G.p, step); }
+  template <class T> void update_from(const T *G, u64 step) {
+    T high = 0, low = 0;
+    for (i64 i = 0; i < K * Np; i++) high = most(high, G[i]), low = least(low, G[i]);
+    i64 shift;
+    if (!shift_of(most((i64)high, -(i64)low), &shift)) return;
+    const i64 groups = (weights + GROUP - 1) / GROUP, tasks = least<i64>(groups, 4 * net.threads);
+    parallel(net, tasks, weights * 4, [&](i64 task, i64) {
+      Mover mover(*this, step, shift);
+      alignas(64) T g[GROUP];
+      for (i64 group = groups * task / tasks; group < groups * (task + 1) / tasks; group++) {
+        i64 p = group * GROUP;
+        if (N == Np && p + GROUP <= weights) {
+          mover.add(p, G + p);
+          continue;
+        }
+        i64 i = p / N, o = p % N;
+        for (int j = 0; j < GROUP; j++) {
+          g[j] = p + j < weights ? G[i * Np + o] : (T)0;
+          if (++o == N) o = 0, i++;
+        }
+        mover.add(p, (const T *)g);
+      }
+    });
+  }
+};
+
+}  // namespace
