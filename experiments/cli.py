@@ -196,8 +196,8 @@ def train(
         bool | None,
         typer.Option(
             "--signed/--unsigned",
-            help="Grey levels are read as -1..1, or as 0..1.  [default: as is best for the data set; an `.npz`"
-            " says it, or is signed where it has three colours]",
+            help="Grey levels are read as -1..1, or as 0..1.  [default: as is best for the data set; an"
+            " `.npz` says it, or is signed where it has three colours]",
             show_default=False,
         ),
     ] = None,

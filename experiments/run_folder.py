@@ -30,7 +30,7 @@ LOCK = ".lock"
 class Lock:
     """One writer a folder: a context that others are kept out of, entered again by who is in it.
 
-    The folder is made if need be. The lock ends with its process, however that ends; its file names the owner.
+    The folder is made if need be. The lock ends with its process, however that ends; its file names it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -163,7 +163,7 @@ def _try_to_write(folder: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Make the folder, or the first of FOLDER-2, FOLDER-3 ... that is not there; nobody else gets the same one.
+    """Make the folder, or the first of FOLDER-2, FOLDER-3 ... that is not there; nobody else gets the same.
 
     It is removed again if the block leaves nothing in it.
 

@@ -47,8 +47,8 @@ TOP5_CLASSES = 10  # with more, the error among the five best answers is measure
 class Config:
     """What a training run is. Everything but `epochs` decides the bits, so a resumed run must keep it.
 
-    `validation` images are taken from the end of the training set, or are the data's own, and stand in for the
-    test set. `signed` says how grey levels are read, -1..1 or 0..1; None is the data's own way.
+    `validation` images are taken from the end of the training set, or are the data's own, and stand in for
+    the test set. `signed` says how grey levels are read, -1..1 or 0..1; None is the data's own way.
     """
 
     data: str = "digits"
@@ -201,8 +201,8 @@ def doubt_of(network: str, classes: int) -> None:
     last = network.split("-")[-1]
     if "-" in network and last in (f"{classes}FC", f"{classes}"):
         warnings.warn(
-            f"network {network!r}: ends with {last} as wide as the {classes} classes, and the output layer is added"
-            f" after it; want {network.rpartition('-')[0]!r}",
+            f"network {network!r}: ends with {last} as wide as the {classes} classes, and the output layer is"
+            f" added after it; want {network.rpartition('-')[0]!r}",
             DoubtWarning,
             stacklevel=3,
         )

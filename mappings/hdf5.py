@@ -1,7 +1,7 @@
-"""HDF5 files are read in a process of their own first: on damage the library may hang, die or ask for all memory.
+"""HDF5 files are read in a process of their own first: damaged, the library may hang, die or take all memory.
 
-Run as a script it is that process: it compares what the file declares with the network that it names, then reads
-every byte, and says what is wrong.
+Run as a script it is that process: it compares what the file declares with the network that it names, then
+reads every byte, and says what is wrong.
 """
 
 from __future__ import annotations

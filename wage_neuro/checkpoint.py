@@ -101,9 +101,8 @@ def _opened(path: Path, wanted: int | str) -> Iterator[tuple[dict[str, Any], Arr
                 names = ", ".join(file.forms)[:200] or "nothing"
                 raise CheckpointError(f"{path}: not a wage-neuro checkpoint, it holds {names}")
             if file.forms["header"].size > HEADER_MAX:
-                raise CheckpointError(
-                    f"{path}: header of {in_words(file.forms['header'].size)}: want {in_words(HEADER_MAX)} at most"
-                )
+                size = in_words(file.forms["header"].size)
+                raise CheckpointError(f"{path}: header of {size}: want {in_words(HEADER_MAX)} at most")
             header = json.loads(bytes(file.read("header")))
             if not isinstance(header, dict):
                 raise CheckpointError(f"{path}: damaged checkpoint (its header is no object)")

@@ -24,8 +24,8 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)  # a file 
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary neighbour for writing; it takes the place of `path` only if the block succeeds.
 
-    Its permissions are those of any new file, as the umask has them. File and folder are synchronized, so that
-    after a power cut there is the old file or the new one.
+    Its permissions are those of any new file, as the umask has them. File and folder are synchronized: after
+    a power cut there is the old file or the new one.
     """
     name = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}{UNFINISHED}")
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -75,7 +75,7 @@ def lock(descriptor: int) -> bool:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed writes of `name`, or of any file, left in a folder; one that goes on is left alone."""
+    """Remove what killed writes of `name`, or of any file, left in a folder; what goes on is left alone."""
     known = "*" if name is None else glob.escape(name[:200])
     for path in folder.glob(f".{known}.{'[0-9a-f]' * 8}{UNFINISHED}"):
         with suppress(OSError), path.open("rb") as file:

@@ -19,7 +19,7 @@ ALIASES = {"fmnist": "fashion-mnist", "fashionmnist": "fashion-mnist", "cifar10"
 
 
 def load(name_or_path: str, data_dir: Path | None = None, download: bool = True) -> Dataset:
-    """Read a data set by its name, or an .npz file or folder of .npy files by its path (the form: `npz.read`).
+    """Read a data set by its name, or an .npz file or folder of .npy files by its path (see `npz.read`).
 
     `NAME:5-9` takes the classes 5 to 9 alone, numbered from 0.
 

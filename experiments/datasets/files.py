@@ -146,8 +146,8 @@ def check_md5(where: str, found: str, wanted: str | None) -> None:
     """Raise a DataError when an md5 is not the published one; wanted=None knows none."""
     if wanted is not None and found != wanted:
         raise DataError(
-            f"{where}: md5 {found}: want {wanted}; remove the file and get it again: it is damaged, or of another"
-            " data set whose files have the same names (one of your own goes into an .npz)"
+            f"{where}: md5 {found}: want {wanted}; remove the file and get it again: it is damaged, or of"
+            " another data set whose files have the same names (one of your own goes into an .npz)"
         )
 
 

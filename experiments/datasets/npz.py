@@ -179,8 +179,8 @@ def _numbering(data: Dataset, counts: np.ndarray) -> str:
             " labels - 1 has them"
         )
     return (
-        f"{found} of the labels 0..{data.classes - 1} occur, and the network gets {data.classes} outputs; want"
-        f" 0..{found - 1}, as np.unique(labels, return_inverse=True) numbers them"
+        f"{found} of the labels 0..{data.classes - 1} occur, and the network gets {data.classes} outputs;"
+        f" want 0..{found - 1}, as np.unique(labels, return_inverse=True) numbers them"
     )
 
 

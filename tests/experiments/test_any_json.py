@@ -75,7 +75,7 @@ def changed(whole: Any) -> Iterator[tuple[str, Any]]:
 def faults(
     whole: Any, write: Callable[[Any], None], use: Callable[[], object], every: int = 1
 ) -> tuple[int, list]:
-    """How many of the changed values were refused, and those that ended otherwise than in one line of ours."""
+    """How many of the changed values were refused, and those that did not end in one line of ours."""
     refused, wrong = 0, []
     for name, value in list(changed(whole))[::every]:
         write(value)
@@ -218,8 +218,9 @@ def test_records_of_streams(streamed, tmp_path):
 def test_records_of_transfer(tmp_path):
     file = tmp_path / "record.jsonl"
     head = {
-        "kind": "transfer", "config": {"data": "digits", "examples": "1, all", "seed": 0, "seeds": 1}, "from": "mnist",
-        "network": "F-8FC-10FC", "measured_on": "test", "training_images": 9, "classes": 10, "data_sha256": "0",
+        "kind": "transfer", "config": {"data": "digits", "examples": "1, all", "seed": 0, "seeds": 1},
+        "from": "mnist", "network": "F-8FC-10FC", "measured_on": "test", "training_images": 9, "classes": 10,
+        "data_sha256": "0",
     }  # fmt: skip
     rows = [head, {"kind": "result", "seed": 0, "examples": "1", "learner": "scratch", "accuracy": 0.5}]
 

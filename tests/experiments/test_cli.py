@@ -655,8 +655,8 @@ def test_data_that_may_mean_something_else_is_one_line_of_warning(wage_neuro, tm
     assert "warning: mine.npz: largest grey level 7 of 255: scale the images" in lines[0]
     assert "warning: mine.npz: labels 1..3: no image has label 0" in lines[1]
     assert lines[2] == (
-        "wage-neuro: warning: --network '16FC-4FC': ends with 4FC as wide as the 4 classes, and the output layer is"
-        " added after it; want '16FC'"
+        "wage-neuro: warning: --network '16FC-4FC': ends with 4FC as wide as the 4 classes, and the output"
+        " layer is added after it; want '16FC'"
     )
     assert "mine.npz: 64 training and 16 test images (6, 7, 1), from mine.npz" in ended.out
 
@@ -741,7 +741,9 @@ def test_a_run_goes_on_with_its_data_where_they_are_now(wage_neuro, refused, tmp
         (tmp_path / name).mkdir()
         np.savez(tmp_path / name / "mine.npz", images=content, labels=labels)
     (tmp_path / "mine.npz").unlink()
-    line = r"^wage-neuro: mine\.npz: no such file; want its path, or the folder that it is in now as --data-dir$"
+    line = (
+        r"^wage-neuro: mine\.npz: no such file; want its path, or the folder that it is in now as --data-di"
+    )
     refused(line, *RESUME, "out", "--epochs", 2)
     refused("the data 'mine.npz' has changed since", *RESUME, "out", "--epochs", 2, "--data-dir", "other")
     assert wage_neuro("evaluate", "out", "--data-dir", "same").last == ended.last
@@ -762,8 +764,8 @@ def interrupted(tmp_path, words, prepare, times):
     )
     code += f"signal.signal(signal.SIGINT, signal.default_int_handler)\n{prepare}\n{ENTRY}"
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", code, *map(str, words)], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 

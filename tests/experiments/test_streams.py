@@ -181,5 +181,5 @@ def test_a_stream_without_samples(field):
 
 def test_more_passes_than_there_is_memory_for():
     tasks = tasks_of("split-digits")
-    with pytest.raises(SettingError, match=r"^passes=1000000000000: the order of .* samples: takes \S+ PiB of memory"):
+    with pytest.raises(SettingError, match=r"^passes=1000000000000: the order of .* samples: takes \S+ PiB"):
         Stream(tasks, "class", passes=10**12)

@@ -473,5 +473,5 @@ def test_a_network_that_no_memory_holds_is_refused_with_the_number():
         NetworkError, match=r"90,022,200,000 weights: takes 2\.7 TiB of memory; \S+ \S+ are free$"
     ):
         initial_state(net)
-    with pytest.raises(NetworkError, match="takes .* EiB of memory"):
+    with pytest.raises(NetworkError, match=r"takes .* EiB of memory"):
         initial_state(Network.parse("999999999FC-999999999FC", (8, 8, 1), 10))

@@ -49,9 +49,9 @@ class Outer:
 
 
 WHOLE = {
-    "number": 1, "share": 1, "flag": True, "text": None, "inner": {"low": 2, "names": ["a"]}, "pair": [3, "b"],
-    "rows": [{"epoch": 0, "error": 0.25, "note": "c", "new": 5}], "table": {"d": [1, 2]}, "anything": [None],
-    "either": ["e"],
+    "number": 1, "share": 1, "flag": True, "text": None, "inner": {"low": 2, "names": ["a"]},
+    "pair": [3, "b"], "rows": [{"epoch": 0, "error": 0.25, "note": "c", "new": 5}],
+    "table": {"d": [1, 2]}, "anything": [None], "either": ["e"],
 }  # fmt: skip
 
 
@@ -102,9 +102,9 @@ def test_the_line_names_field_and_value(change, message):
 
 
 def test_what_must_be_there():
-    with pytest.raises(CheckpointError, match="^run.number: is missing$"):
+    with pytest.raises(CheckpointError, match=r"^run\.number: is missing$"):
         built(Outer, {}, "run")
-    with pytest.raises(CheckpointError, match="^None: want an object$"):
+    with pytest.raises(CheckpointError, match=r"^None: want an object$"):
         built(Outer, None)
 
 
@@ -116,12 +116,14 @@ VALUES = st.recursive(
 
 @given(st.sampled_from(sorted(WHOLE)), VALUES)
 def test_any_value_is_taken_or_refused_in_one_line(name, value):
+    text = ""
     try:
         outer = built(Outer, {**WHOLE, name: value}, "run")
     except (CheckpointError, SettingError) as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 300
-    else:
+        text = str(error)
+    assert "\n" not in text
+    assert len(text) < 300
+    if not text:
         assert built(Outer, {**WHOLE, name: getattr(outer, name)}, "run") == outer or value != value
 
 
