@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 
 from wage_neuro.arrays import PART, ArrayFile, Form, form_of
 from wage_neuro.errors import DataError, WageError
-from wage_neuro.room import check_room
+from wage_neuro.room import check_room, in_words
 
 IN_MEMORY = 1 << 26
 """Bytes of images up to which they are read at once."""
@@ -32,8 +33,20 @@ class OpenFile:
         return cls(path, os.open(path, os.O_RDONLY))
 
     @classmethod
-    def of(cls, parts: Iterable[bytes], path: Path) -> OpenFile:
-        """A file without a name that holds what came out of `path`."""
+    def of(cls, parts: Iterable[bytes], size: int, path: Path) -> OpenFile:
+        """A file without a name that holds what comes out of `path`, so many bytes.
+
+        Raises
+        ------
+        DataError
+            If the disk has no room for it.
+        """
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if size > free:
+            raise DataError(
+                f"{path}: unpacks to {in_words(size)}; {tempfile.gettempdir()} has {in_words(free)}, want"
+                " another folder as $TMPDIR, or arrays that are not compressed"
+            )
         with tempfile.TemporaryFile() as file:
             for part in parts:
                 file.write(part)
@@ -173,7 +186,7 @@ def images_of(file: ArrayFile | ArrayFolder, name: str) -> np.ndarray:
     shape = form.shape if len(form.shape) > 3 else (*form.shape, 1)
     place = file.place(name)
     if place is None:
-        return cast(np.ndarray, StoredImages(OpenFile.of(file.parts(name), file.path), 0, shape))
+        return cast(np.ndarray, StoredImages(OpenFile.of(file.parts(name), form.size, file.path), 0, shape))
     if isinstance(file, ArrayFile):
         for _ in file.parts(name):  # to its checksum
             pass

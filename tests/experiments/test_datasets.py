@@ -6,6 +6,7 @@ import gzip
 import io
 import pickle
 import re
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,10 +108,10 @@ def test_subset_keeps_the_first_images_of_each_part() -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"train": 11}, "train=11: want 1..10, the train images of small"),
-        ({"test": 5}, "test=5: want 1..4, the test images of small"),
-        ({"train": 0}, "train=0: want 1..10"),
-        ({"test": -1}, "test=-1: want 1..4"),
+        ({"train": 11}, "train_images=11: want 1..10, the train images of small"),
+        ({"test": 5}, "test_images=5: want 1..4, the test images of small"),
+        ({"train": 0}, "train_images=0: want 1..10"),
+        ({"test": -1}, "test_images=-1: want 1..4"),
     ],
 )
 def test_subset_refuses_more_than_there_are(wanted: dict[str, int], message: str) -> None:
@@ -870,7 +871,7 @@ def test_data_dir_with_another_form_of_the_data_says_so(
     monkeypatch.setattr(cifar.read, "__defaults__", ({},))
     with pytest.warns(
         DoubtWarning,
-        match=rf"^data_dir={tmp_path}/given: no cifar-10 in it, want cifar-10-batches-.*; read from {batches}$",
+        match=rf"^data_dir={tmp_path}/given: no cifar-10 in it, want cifar-10-batch.*; read from {batches}$",
     ):
         data = load("cifar-10", tmp_path / "given")
     assert data.source == str(batches)
@@ -990,6 +991,20 @@ def test_a_stored_file_that_is_damaged_or_cut_short(tmp_path: Path, monkeypatch:
         load(str(path))
     with refused("mine.npz images: float64 images: want uint8 0..255"):
         load(str(mine(tmp_path, images=pixels(8, 8) / 255)))
+
+
+def test_what_unpacks_to_more_than_the_disk_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "IN_MEMORY", 100)
+    monkeypatch.setattr(stored.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 3839))
+    path = mine(tmp_path)
+    load(str(path))  # it is not compressed
+    np.savez_compressed(path, images=pixels(8, 8), labels=np.arange(60) % 3)
+    with refused(
+        f"{path}: unpacks to 3.8 KiB; ", " has 3.7 KiB, want another folder as $TMPDIR, or arrays that"
+    ):
+        load(str(path))
 
 
 def test_a_folder_of_arrays_that_cannot_be(tmp_path: Path) -> None:
