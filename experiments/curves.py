@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from experiments.forms import TrainingRecord
-from experiments.readme import groups, learning, mean_and_spread
+from experiments.names import learning
+from experiments.readme import groups, mean_and_spread
 from wage_neuro.errors import DataError
 from wage_neuro.files import written_whole
 from wage_neuro.rules import Rules

@@ -1,6 +1,6 @@
 """lava-nc 0.10.0, the last release, on Pythons and numpys that came after it.
 
-Three of its modules are mended as they are imported. No file of Lava's is changed or copied, and nothing is
+Some of its modules are mended as they are imported. No file of Lava's is changed or copied, and nothing is
 touched where Python and numpy still take it as it is:
 
 - `lava.magma.compiler.var_model`: a `ByteEncoder` is the default of dataclass fields, and Python 3.11 wants
@@ -9,6 +9,9 @@ touched where Python and numpy still take it as it is:
   renamed and later dropped. It calls `np.reshape(shape=...)`.
 - `lava.proc.clp.nsm.models`: `PyAllocatorModel` puts an array of one number into an element of another, of
   which numpy 1.25 warned and which it later refused. The Var is that number while `run_spk` runs.
+- `lava.magma.runtime.message_infrastructure.multiprocessing`: chooses the start method of the whole program,
+  and fails where another one is chosen already, as in each process that was spawned. The program keeps its
+  own; our graphs fork, whatever it is.
 
 Whoever imports Lava's Processes before anything of this house begins with `import processes`.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
@@ -69,11 +73,22 @@ def _allocator(execute: Execute, module: ModuleType) -> None:
     module.PyAllocatorModel.run_spk = with_a_number
 
 
+def _start_method(execute: Execute, module: ModuleType) -> None:
+    """Let Lava choose, and put back what the program had chosen, if anything."""
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(None, force=True)
+    try:
+        execute(module)
+    finally:
+        multiprocessing.set_start_method(chosen, force=True)
+
+
 def _mends() -> dict[str, Callable[[Execute, ModuleType], None]]:
     """Return what this Python and this numpy need, by the module's name."""
     needs = {
         "lava.magma.compiler.var_model": (_var_model, sys.version_info >= (3, 11)),
         "lava.magma.core.process.ports.ports": (_ports, "shape" in inspect.signature(np.reshape).parameters),
+        "lava.magma.runtime.message_infrastructure.multiprocessing": (_start_method, True),
         "lava.proc.clp.nsm.models": (_allocator, np.lib.NumpyVersion(np.__version__) >= "1.25.0"),
     }
     return {name: mend for name, (mend, needed) in needs.items() if needed}

@@ -25,6 +25,7 @@ from experiments.command_line import (
     bar,
     busy,
     refuse_other_settings,
+    show_table,
 )
 from experiments.engines import FASTEST
 from experiments.training import margin_of
@@ -110,7 +111,11 @@ def transfer(
         run_folder.write_text(record, (study.folder / RECORD).read_text())
     with busy(console, f"drawing {PICTURE}"):
         pictures.draw(study.folder / PICTURE, study.rows)
-    console.print(_table(study))
+    show_table(console, _table(study))
+    for row in study.rows[1:]:
+        for line in row.get("unchanged", ()):
+            what = f"seed {row['seed']}, {row['examples']} of each class, {row['learner']}"
+            console.print(f"warning: {what}: {line}", style="yellow")
     console.print(f"{RECORD} and {PICTURE} are in {study.folder}")
 
 

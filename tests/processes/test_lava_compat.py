@@ -6,8 +6,10 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -17,9 +19,11 @@ from processes import lava_compat
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
+ROOT = Path(__file__).resolve().parents[2]
 VAR_MODEL = "lava.magma.compiler.var_model"
 PORTS = "lava.magma.core.process.ports.ports"
 NSM = "lava.proc.clp.nsm.models"
+START_METHOD = "lava.magma.runtime.message_infrastructure.multiprocessing"
 
 
 def stock(name: str) -> ModuleType:
@@ -117,12 +121,13 @@ def test_no_other_method_is_touched(name, touched):
 
 
 def test_nothing_is_mended_where_lava_runs_as_it_is(monkeypatch):
+    """But for the start method, which is the program's on any Python."""
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     monkeypatch.setattr(np, "__version__", "1.24.4")
     monkeypatch.setattr(np, "reshape", lambda a, newshape, order="C": a)
-    assert lava_compat._mends() == {}
+    assert list(lava_compat._mends()) == [START_METHOD]
     monkeypatch.setattr(sys, "version_info", (3, 11, 0))
-    assert list(lava_compat._mends()) == [VAR_MODEL]
+    assert list(lava_compat._mends()) == [VAR_MODEL, START_METHOD]
 
 
 @pytest.mark.parametrize("first", [PORTS, "processes", "mappings"])
@@ -148,3 +153,26 @@ def test_mending_twice_is_mending_once():
     lava_compat.mend()
     assert sys.meta_path == before
     assert sum(type(finder).__name__ == "_Finder" for finder in before) == 1
+
+
+START = """
+import multiprocessing, sys
+chosen = sys.argv[1] if sys.argv[1:] else None
+if chosen:
+    multiprocessing.set_start_method(chosen)
+import mappings.lava
+import lava.magma.runtime.message_infrastructure.multiprocessing
+assert multiprocessing.get_start_method(allow_none=True) == chosen
+multiprocessing.set_start_method("spawn", force=bool(chosen))
+"""
+
+
+@pytest.mark.parametrize("chosen", [(), ("spawn",), ("forkserver",), ("fork",)], ids=str)
+def test_the_program_keeps_its_start_method(chosen):
+    done = subprocess.run(
+        [sys.executable, "-c", START, *chosen],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
