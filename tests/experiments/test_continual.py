@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from experiments.continual import metrics, pictures, records, study
+from experiments.continual import metrics, pictures, records
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from wage_neuro import checkpoint
