@@ -114,8 +114,8 @@ def same_picture(one: Path, other: Path) -> bool:
 
 def main() -> None:
     """Rewrite the READMEs' tables, and every picture that is not what its records say."""
-    for path, text in with_tables(pages()).items():
-        run_folder.write_text(path, text)
+    for page, text in with_tables(pages()).items():
+        run_folder.write_text(page, text)
     with tempfile.TemporaryDirectory() as drawn:
         for name, path in stale(Path(drawn)).items():
             if path is None:

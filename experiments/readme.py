@@ -207,8 +207,8 @@ def gpu_table(folder: Path = RESULTS) -> str:
     lines += [
         "",
         f"{versions['accelerator']}, PyTorch {versions['torch']}. Equal to the numpy engine in"
-        f" {len(cells) - wrong} of {len(cells)} pairs of network and mode ({modes} modes), these at full width"
-        f" among them: {weights:,} stored weights compared.",
+        f" {len(cells) - wrong} of {len(cells)} pairs of network and mode ({modes} modes), these at full"
+        f" width among them: {weights:,} stored weights compared.",
     ]
     return "\n".join(lines)
 
@@ -299,5 +299,5 @@ def with_tables(texts: dict[Path, str], folder: Path = RESULTS) -> dict[Path, st
         if len(places) != 1:
             raise ValueError(f"READMEs: {len(places)} places for the table {name!r}, want 1")
         block = f"<!-- begin {name} -->\n{make(folder)}\n<!-- end {name} -->"
-        found[places[0]] = pattern.sub(lambda _, block=block: block, found[places[0]])
+        found[places[0]] = pattern.sub(block.replace("\\", r"\\"), found[places[0]])
     return found
