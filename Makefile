@@ -1,79 +1,81 @@
-PYTHON = .venv/bin/python
+VENV = .venv
+PYTHONS = 3.13 3.12 3.11 3.10
+TORCH = torch==2.13.0
+PYTHON = $(VENV)/bin/python
+PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
+PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: kernels sanitize help demo test test-newer test-torch coverage bench venv-torch readme pins clean
+.PHONY: help demo test kernels sanitize coverage mutants bench torch readme maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
 
-kernels: .venv/ready  ## build the compiled kernels, if their source has changed
+demo: $(VENV)/ready  ## train on small digits inside Lava and show the result
+	$(VENV)/bin/wage-neuro demo
+
+kernels: $(VENV)/ready  ## build the compiled kernels, if their source has changed
 	@$(KERNELS)
 
-sanitize: .venv/ready  ## run the kernels' tests under the address and undefined-behaviour sanitizers
+sanitize: $(VENV)/ready  ## run the kernels' tests under the address and undefined-behaviour sanitizers
 	@tools/sanitize.sh $(PYTHON)
-
-demo: .venv/ready  ## train on small digits inside Lava and show the result
-	.venv/bin/wage-neuro demo
 
 test: kernels  ## run ruff, mypy and all tests but the slow ones
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
 
-test-newer:  ## run the tests of wage_neuro on a newer Python and numpy 2
-	@tools/venv.sh .venv-newer 3.13 3.12 3.11 || \
-		{ echo "test-newer: no Python 3.13, 3.12 or 3.11 found, nothing run"; exit 0; }; \
-	$(MAKE) --no-print-directory .venv-newer/ready && \
-	.venv-newer/bin/python -m pytest tests/wage_neuro
-
-test-torch: venv-torch  ## run the tests of what needs PyTorch, in .venv-torch
-	OMP_NUM_THREADS=1 .venv-torch/bin/python -m pytest tests/agreement/test_torch.py tests/mappings/test_float_torch.py \
-		tests/experiments/test_float_run.py mappings/accelerator.py mappings/accelerator_kernels.py mappings/float_torch.py
-
-coverage: .venv/ready  ## run the tests and report the lines they reach
+coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage erase
-	$(PYTHON) -m coverage run -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m coverage run -m pytest $(PARALLEL)
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report
+
+mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice (MUTANTS="--since COMMIT --at-most 20")
+	$(PYTHON) -m experiments.mutants $(MUTANTS)
 
 bench: kernels  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
 
-venv-torch:  ## set up .venv-torch with PyTorch, for test-torch, bench and patterns with real numbers
-	@tools/venv.sh .venv-torch 3.11 3.12 3.13 3.10 || { echo "venv-torch: no Python 3.10 to 3.13 found" >&2; exit 1; }
-	.venv-torch/bin/python $(INSTALL) torch==2.13.0 hypothesis 'pytest>=8.4' pytest-timeout 'setuptools>=77'
-	.venv-torch/bin/python $(INSTALL) --no-build-isolation --editable .
+# PyPI's torch for Linux on x86-64 brings CUDA's libraries with it, some gigabytes. `+cpu` names the build for
+# processors and nothing else; uv knows where PyTorch itself keeps it.
+torch: $(VENV)/ready  ## add PyTorch's build for processors: the torch engine, patterns with real numbers, bench
+	@$(PYTHON) -c 'import torch' 2>/dev/null || \
+		$(PYTHON) $(INSTALL) $(TORCH)+cpu 2>/dev/null || \
+		tools/uv.sh pip install --quiet --python $(PYTHON) --torch-backend cpu $(TORCH) || { printf '%s\n' \
+		"No build of $(TORCH) for processors was found for this Python." \
+		"The one for GPUs does as well: $(PYTHON) -m pip install '$(TORCH)'" >&2; exit 1; }
 
-readme: .venv/ready  ## make the README's tables anew from the records
-	$(PYTHON) -m experiments.readme
+readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
+	$(PYTHON) -m experiments.figures
+
+maps: kernels  ## train the networks of the chip reports, and map them anew
+	$(PYTHON) -m experiments.maps
 
 pins:  ## write requirements*.txt anew from pyproject.toml
-	tools/uv.sh pip compile $(PINS) --python-version 3.10 --extra brian2 --extra export --group dev -o requirements.txt pyproject.toml
-	tools/uv.sh pip compile $(PINS) --python-version 3.11 --universal --group newer -o requirements-newer.txt
-PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins'
+	tools/uv.sh pip compile $(PINS) --universal --extra brian2 --extra export --extra lava --group dev \
+		--no-emit-package lava-nc -o requirements.txt pyproject.toml
+	tools/uv.sh pip compile $(PINS) --no-deps --group lava-nc -o requirements-lava.txt
 
 clean:  ## remove the environments, caches and build results
-	rm -rf .venv .venv-newer .venv-torch .venv-uv build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv* build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find wage_neuro processes mappings experiments tests -name __pycache__ -prune -exec rm -rf {} +
 
 # `ready` comes last, so a setup that was cut short is done again.
-.venv/ready: pyproject.toml requirements.txt
-	@echo "Setting up .venv, which takes a minute or two"
-	@tools/venv.sh .venv 3.10 || tools/uv.sh venv --quiet --seed --clear --python 3.10 .venv || { printf '%s\n' \
-		"No working Python 3.10 found, and lava-nc 0.10.0 runs on no other." \
-		"Install it, then run make again. Any of these will do:" \
-		"    pyenv install 3.10" \
-		"    uv python install 3.10" \
-		"    your system's packages (Debian and Ubuntu: both python3.10 and python3.10-venv)" >&2; exit 1; }
+$(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
+	@echo "Setting up $(VENV), which takes a minute or two"
+	@tools/venv.sh $(VENV) $(PYTHONS) || \
+		tools/uv.sh venv --quiet --seed --clear --python $(firstword $(PYTHONS)) $(VENV) || { printf '%s\n' \
+		"No working Python $(firstword $(PYTHONS)) to $(lastword $(PYTHONS)) with venv found." \
+		"Install one, then run make again. Any of these will do:" \
+		"    your system's packages (Debian and Ubuntu: python3-venv)" \
+		"    uv python install $(firstword $(PYTHONS))" \
+		"    pyenv install $(firstword $(PYTHONS))" >&2; exit 1; }
 	@$(PYTHON) $(INSTALL) --require-hashes -r requirements.txt
+	@$(PYTHON) $(INSTALL) --require-hashes --no-deps --ignore-requires-python -r requirements-lava.txt
 	@$(PYTHON) $(INSTALL) --no-deps --no-build-isolation --editable .
 	@command -v c++ g++ clang++ >/dev/null || $(PYTHON) $(INSTALL) ziglang || true
 	@$(KERNELS)
 	@touch $@
 KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy
-
-.venv-newer/ready: requirements-newer.txt
-	@echo "Setting up .venv-newer"
-	@.venv-newer/bin/python $(INSTALL) --require-hashes -r $<
-	@touch $@

@@ -74,7 +74,7 @@ def _crop(images: np.ndarray, pad: int, window: int | None, words: np.ndarray) -
     h, w = (window, window) if window else size
     border = ((0, 0), (pad, pad), (pad, pad), *[(0, 0)] * (images.ndim - 3))
     padded: np.ndarray = np.pad(images, border)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))  # type: ignore[call-overload]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))  # type: ignore[call-overload,unused-ignore]
     top, left = (
         (words >> np.uint64(shift)) % np.uint64(offsets)
         for shift, offsets in zip((16, 40), windows.shape[1:3], strict=True)

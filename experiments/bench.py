@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from experiments.command_line import show_table
 from experiments.engines import make_engine
 from experiments.run_folder import versions, write_text
 from wage_neuro import Network, NumpyEngine, Rules
@@ -280,7 +281,7 @@ def torch_engine(python: str | None, pairs: int) -> list[Row]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if not output.exists():
             why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            print(f"torch engine: not measured, {why} (make venv-torch)", file=sys.stderr)
+            print(f"torch engine: not measured, {why} (make torch)", file=sys.stderr)
             return []
         return [Row(**row) for row in json.loads(output.read_text())["rows"]]
 
@@ -331,19 +332,9 @@ def _proportional_size(pid: int) -> int:
 # --- the table ---------------------------------------------------------------------------------------
 
 
-def find_torch() -> str | None:
-    """A Python that can import torch: $WAGE_NEURO_TORCH_PYTHON, .venv-torch, this one."""
-    for python in (os.environ.get("WAGE_NEURO_TORCH_PYTHON"), ".venv-torch/bin/python", sys.executable):
-        if not python or not shutil.which(python):
-            continue
-        if subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0:
-            return python
-    return None
-
-
 def run(quick: bool) -> list[Row]:
     """Measure every row, saying what is measured meanwhile."""
-    torch_python = find_torch()
+    torch_python = sys.executable if find_spec("torch") else None
     pairs = 3 if quick else 31  # half a minute a row: shorter than that, a neighbour decides
     repeats = 3 if quick else 7
     measures: dict[str, Callable[[], list[Row]]] = {
@@ -378,7 +369,7 @@ def show(rows: list[Row]) -> None:
             row.bar,
             ("yes" if row.met else "NO") if row.bar else "",
         )
-    Console(highlight=False).print(table)
+    show_table(Console(highlight=False), table)
 
 
 def main() -> int:
@@ -391,7 +382,7 @@ def main() -> int:
     options = parser.parse_args()
     found = versions()
     console = Console(highlight=False)
-    console.print(f"measuring on {found['machine']}; PyTorch is found through .venv-torch (make venv-torch)")
+    console.print(f"measuring on {found['machine']}; rows with PyTorch need it here (make torch)")
     rows = run(options.quick)
     show(rows)
     if not options.quick:

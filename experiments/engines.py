@@ -18,7 +18,7 @@ ENGINES = {
     "numpy": ("wage_neuro.engine", "NumpyEngine", "numpy"),
     "compiled": ("mappings.compiled", "CompiledEngine", "the compiled kernels"),
     "torch": ("mappings.accelerator", "TorchEngine", 'PyTorch: pip install "wage-neuro[torch]"'),
-    "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 on Python 3.10 ('make demo' sets it up)"),
+    "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 ('make demo' sets it up)"),
     "brian2": ("mappings.brian2", "Brian2Engine", 'Brian2: pip install "wage-neuro[brian2]"'),
 }
 """Module, class, and what it needs that may not be installed."""

@@ -9,19 +9,19 @@ Source: arXiv:1802.04680, section 4.
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from joblib import Parallel, cpu_count, delayed
-
 from experiments import run_folder
 from experiments.float_run import FloatRun, float_torch
-from experiments.training import Config, Run
+from experiments.training import Config, Report, Run
+from experiments.workers import cpus, side_by_side
 from mappings.pattern import Pattern
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
@@ -169,6 +169,9 @@ class Job:
     config: Config
     folder: Path
 
+    def __str__(self) -> str:
+        return f"{self.label} seed {self.config.seed}"
+
     @property
     def kind(self) -> type[Run]:
         """How it is trained: by integers, or with real numbers."""
@@ -221,7 +224,7 @@ class Means:
 
     command : what their records name
     records : folder that keeps a copy of each record
-    sweep : process whose workers do the runs, where there are workers
+    at_once : how many are done side by side, each in a process of its own
     """
 
     engine: str = "numpy"
@@ -230,26 +233,20 @@ class Means:
     data_dir: Path | None = None
     command: str = ""
     records: Path | None = None
-    sweep: int | None = None
-
-    @property
-    def left_alone(self) -> bool:
-        """Whether this is a worker whose sweep was killed."""
-        return self.sweep is not None and os.getppid() != self.sweep
 
 
-def do(job: Job, means: Means) -> bool:
+def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run, seen: None) -> bool:
     """Train a run to its end, from wherever it stands; return whether it got there.
+
+    look : called with the run and every report of it; it may ask the run to stop
 
     Raises
     ------
     SettingError
         If its folder holds another run.
     """
-    if means.left_alone:
-        return False
-    if means.sweep:
-        kernels.set_threads(cpu_count() // means.at_once)
+    if means.at_once > 1:
+        kernels.set_threads(cpus() // means.at_once)
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
         if run.config != job.config:
@@ -261,16 +258,11 @@ def do(job: Job, means: Means) -> bool:
         return True
     with run.engine(means.engine, device=means.device) as machine:
         run_folder.prepare(job.folder, new=run.is_new)
-        run.fit(machine, lambda seen: _stop_if_left_alone(run, means))
+        run.fit(machine, partial(look, run))
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
         run_folder.write_text(record, json.dumps(found, indent=1) + "\n")
     return run.finished
-
-
-def _stop_if_left_alone(run: Run, means: Means) -> None:
-    """The next sweep goes on with the run."""
-    run.stop_wanted |= means.left_alone
 
 
 def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:
@@ -278,20 +270,26 @@ def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -
     for job in work:
         if job.kind is FloatRun and job.record() is None:
             float_torch(job.config.bits)  # before hours are spent on the integers
-    if means.at_once > 1:
-        means = replace(means, sweep=os.getpid())
-    done = Parallel(means.at_once, return_as="generator")(delayed(do)(job, means) for job in work)
     try:
-        for job, finished in zip(work, done, strict=True):
-            record = job.record()
-            if means.records and finished and record:
-                path = job.record_path(means.records)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
-            report(job, finished)
-            if not finished:
-                done.close()
-                return False
-    except KeyboardInterrupt:  # the workers have had it too: each stops with a checkpoint
+        with closing(_done(work, means)) as done:
+            for job, finished in done:
+                record = job.record()
+                if means.records and finished and record:
+                    path = job.record_path(means.records)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
+                report(job, finished)
+                if not finished:
+                    return False
+    except KeyboardInterrupt:  # a run that was begun has a checkpoint
         return False
     return True
+
+
+def _done(work: list[Job], means: Means) -> Generator[tuple[Job, bool], None, None]:
+    """Do the runs; yield each as it ends, with whether it was finished."""
+    if means.at_once == 1:
+        for job in work:
+            yield job, do(job, means)
+    else:
+        yield from side_by_side(partial(do, means=means), work, means.at_once, str)

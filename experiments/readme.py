@@ -1,4 +1,4 @@
-"""The README's tables, made from the committed records. `make readme` writes them; a test holds them equal.
+"""The README's tables, made from the committed records. `make readme` writes them and draws the pictures.
 
 A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 """
@@ -16,10 +16,9 @@ from typing import Any
 
 from experiments.agreement import agreement_table
 from experiments.binary import binary_table
-from experiments.chip_map import short_name
 from experiments.continual.table import continual_table
 from experiments.findings import markdown
-from experiments.run_folder import write_text
+from experiments.names import learning, short_name
 from experiments.training import Config
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
@@ -70,24 +69,6 @@ def mean_and_spread(values: list[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def learning(rules: dict[str, Any]) -> str:
-    """How the weights learned, in a few words.
-
-    >>> learning({"batch": 1, "update": "ternary", "loss": "one-sided", "margin": 3})
-    'one sample at a time, ternary updates, one-sided error, margin 3/8'
-    """
-    words = ["one sample at a time" if rules["batch"] == 1 else f"batch {rules['batch']}"]
-    if rules.get("pipelined"):
-        words = ["one sample a time step, pipelined"]
-    words += [f"{rules['update']} updates"]
-    feedback = rules.get("feedback", "transposed")
-    words += [f"{feedback} feedback"] if feedback != "transposed" else []
-    words += {"one-sided": ["one-sided error"], "softmax": ["softmax"]}.get(rules.get("loss", ""), [])
-    words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
-    words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
-    return ", ".join(words)
-
-
 def results_table(folder: Path = RESULTS) -> str:
     """Test accuracy, last epoch first: mean over the seeds."""
     lines = [
@@ -98,7 +79,7 @@ def results_table(folder: Path = RESULTS) -> str:
     for group in groups(records(folder)):
         r = group[0]
         config = r["config"]
-        name = r["network"].replace("-F-", "-").removeprefix("F-")
+        name = short_name(r["network"])
         what = learning(config["rules"])
         if config.get("augment", "none") != "none":
             what += f", {config['augment']}"
@@ -131,7 +112,7 @@ def feedback_table(folder: Path = RESULTS) -> str:
             r = group[0]
             network = Network.parse(r["network"], tuple(r["input_shape"]), bits=r["config"]["bits"])
             synapses, bits = feedback_memory(network, kind)
-            name = r["network"].replace("-F-", "-").removeprefix("F-")
+            name = short_name(r["network"])
             lines.append(
                 f"| {name}, {r['config']['data']} | {kind}"
                 f" | **{mean_and_spread([r['accuracy_last'] for r in group])}**"
@@ -183,21 +164,29 @@ def bench_table(folder: Path = RESULTS) -> str:
 
 
 def chip_table(folder: Path = RESULTS) -> str:
-    """What `wage-neuro map` said of each network on each chip."""
+    """What `wage-neuro map` said of each network on each chip, and what was measured of the same layers."""
     lines = [
-        "| network | chip | use | fits | cores | energy a sample | time a sample |",
-        "|---|---|---|---|---|---|---|",
+        "| network | chip | use | fits | cores | synaptic operations, effective of dense | energy a sample"
+        " | of it operations, at rest | time | measured, the same layers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(folder.glob("chip/*/*.json")):
         report = json.loads(path.read_text())
-        place, cost = report["placement"], report["cost"]
+        place, cost, mode = report["placement"], report["cost"], report["mode"]
         broken = len(report["limits"])
         fits = "yes" if report["fits"] else f"no, {broken} limit{'s' * (broken > 1)} broken"
         chips = f" on {place['chips']} chips" if place["chips"] > 1 else ""
-        name = short_name(report["network"]["layers"], report.get("prototypes", 0))  # older maps have none
+        name = short_name(report["network"]["layers"], report["prototypes"])
+        feedback = report["rules"]["feedback"]
+        use = mode + (f", {feedback} feedback" if mode == "training" and feedback != "transposed" else "")
+        done, energy = cost["operations"]["counted"], cost["energy_mJ"]
+        found = (report["published"] or {}).get(mode)
+        measured = f"{found['energy_mJ']} mJ, {found['time_ms']} ms" if found else ""
         lines.append(
-            f"| {name} | {report['chip']['name']} | {report['mode']} | {fits} | {place['cores']}{chips}"
-            f" | {cost['energy_mJ']['dynamic']:.2g} mJ | {cost['time_ms']:.2g} ms |"
+            f"| {name} | {report['chip']['name']} | {use} | {fits} | {place['cores']}{chips}"
+            f" | {done['effective']:,.0f} of {done['dense']:,.0f} | **{energy['total']:.2g} mJ**"
+            f" | {energy['dynamic']:.2g}, {energy['static']:.2g} mJ | {cost['time_ms']:.2g} ms"
+            f" | {measured} |"
         )
     return "\n".join(lines)
 
@@ -231,12 +220,3 @@ def with_tables(text: str, folder: Path = RESULTS) -> str:
         if count != 1:
             raise ValueError(f"README: {count} places for the table {name!r}, want 1")
     return text
-
-
-def main() -> None:
-    """Rewrite the README's tables."""
-    write_text(README, with_tables(README.read_text()))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -95,12 +96,15 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Name the commit, with -dirty where code differs from it: records and texts may."""
+    """Name the commit, with -dirty where code differs from it: records and texts may.
+
+    Where there is no git, as in a container, WAGE_NEURO_COMMIT names it.
+    """
     try:
         name = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("diff", "--name-only", "HEAD", "--", ":/*.py", ":/*.toml", ":/*.txt")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return os.environ.get("WAGE_NEURO_COMMIT", "unknown")
     return f"{name}-dirty" if changed else name
 
 

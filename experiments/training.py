@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
+from experiments.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
@@ -28,6 +30,9 @@ from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import initial_state
 
 SAVE_EVERY_S = 60.0
+KEEP_AT_MOST = (
+    20  # epochs that are shorter than writing takes are not all written: a 20th of the time goes there
+)
 REPORT_EVERY_S = 0.5
 PREDICT_AT_ONCE = 10_000
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
@@ -191,6 +196,8 @@ class Run:
             raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
         self.is_new = False
         self.stop_wanted = False
+        self._ordered: tuple[int, np.ndarray] = -1, np.empty(0)
+        self._kept_at, self._keep_seconds = 0.0, 0.0
 
     @classmethod
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
@@ -258,25 +265,23 @@ class Run:
         Ctrl-C and SIGTERM end it after the batches in hand, with a checkpoint; so does `stop_wanted = True`.
         """
         progress, seen, began = self.progress, 0, time.monotonic()
-        last_save = time.monotonic()
+        self._kept_at = began
         engine.watch(watch)
-        with stops_on_signals(self):
-            while progress.epoch < self.config.epochs and not self.stop_wanted:
-                order = permutation(self.config.seed, progress.epoch, len(self.data.train_labels))
-                size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
-                while progress.batch < self.batches and not self.stop_wanted:
-                    size = min(size, self.batches - progress.batch)
-                    seconds = self._train(engine, order, size)
-                    seen += size * self.config.rules.batch
-                    report(self._report(seen, seen / (time.monotonic() - began)))
-                    size = max(1, min(2 * size, int(size * REPORT_EVERY_S / max(seconds, 1e-6))))
-                    if time.monotonic() - last_save > SAVE_EVERY_S:
-                        self.save(engine)
-                        last_save = time.monotonic()
+        size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
+        with stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
+            coming = ahead.submit(self._prepare, progress.epoch, progress.batch, size)
+            while not self.finished and not self.stop_wanted:
+                images, labels, batches = coming.result()
+                coming = ahead.submit(self._prepare, *self._place_after(batches), size)
+                seconds = self._train(engine, images, labels)
+                seen += len(labels)
+                report(self._report(seen, seen / (time.monotonic() - began)))
+                size = max(1, min(2 * batches, int(batches * REPORT_EVERY_S / max(seconds, 1e-6))))
+                if time.monotonic() - self._kept_at > SAVE_EVERY_S:
+                    self.save(engine)
                 if progress.batch == self.batches:
                     self._end_epoch(engine, watch)
                     report(self._report(seen, seen / (time.monotonic() - began)))
-                    last_save = time.monotonic()
             self.save(engine)
         if progress.curve:
             self._write_metrics()
@@ -287,12 +292,26 @@ class Run:
         """Whether every epoch has been trained."""
         return self.progress.epoch >= self.config.epochs
 
-    def _train(self, engine: Engine, order: np.ndarray, batches: int) -> float:
-        progress, batch = self.progress, self.config.rules.batch
-        places = slice(progress.batch * batch, (progress.batch + batches) * batch)
-        index = order[places]
-        images, labels = self.data.train_images[index], self.data.train_labels[index]
-        images = self.augment.apply(images, self.config.seed, progress.epoch, places)
+    def _place_after(self, batches: int) -> tuple[int, int]:
+        """Epoch and batch that come after so many batches, no more than the epoch has left."""
+        batch = self.progress.batch + batches
+        return (self.progress.epoch, batch) if batch < self.batches else (self.progress.epoch + 1, 0)
+
+    def _prepare(self, epoch: int, first: int, batches: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Images and labels from batch `first` on, of at most so many batches, and of how many."""
+        batches, batch = min(batches, self.batches - first), self.config.rules.batch
+        places = slice(first * batch, (first + batches) * batch)
+        index = self._order(epoch)[places]
+        images = self.augment.apply(self.data.train_images[index], self.config.seed, epoch, places)
+        return images, self.data.train_labels[index], batches
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._ordered[0] != epoch:
+            self._ordered = epoch, permutation(self.config.seed, epoch, len(self.data.train_labels))
+        return self._ordered[1]
+
+    def _train(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> float:
+        progress = self.progress
         began = time.monotonic()
         logits = engine.train(images, labels, self.eta.log2_at(progress.epoch))
         seconds = time.monotonic() - began
@@ -303,7 +322,7 @@ class Run:
             int(np.square(error.astype(object)).sum()) if self._right > 2**24 else int((error**2).sum())
         )
         progress.wrong += int((logits.argmax(axis=1) != labels).sum())
-        progress.batch += batches
+        progress.batch += len(labels) // self.config.rules.batch
         progress.seconds += seconds
         return seconds
 
@@ -332,8 +351,11 @@ class Run:
         engine.watch(watch)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
-        self.save(engine)
-        self._write_metrics()
+        if time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
+            began = time.monotonic()
+            self.save(engine)
+            self._write_metrics()
+            self._keep_seconds = time.monotonic() - began
 
     def _write_metrics(self) -> None:
         """Write metrics.jsonl and curve.png; they follow from the checkpoint, which is written first."""
@@ -381,6 +403,7 @@ class Run:
         }
         self.saved = replace(self.saved, state=engine.state, extra=extra)
         self._store(self.folder / run_folder.CHECKPOINT, self.saved)
+        self._kept_at = time.monotonic()
 
     @property
     def _data_sum(self) -> str:
@@ -403,10 +426,17 @@ class Run:
             "measured_on": self.config.held_out,
             "accuracy_last": accuracies[-1],
             "accuracy_best": max(accuracies),
+            **({"unchanged": same} if (same := self.unchanged) else {}),
             "train_seconds": round(sum(row["seconds"] for row in curve), 1),
             "versions": run_folder.versions(),
             "curve": curve,
         }
+
+    @property
+    def unchanged(self) -> list[str]:
+        """A line for each layer of which no weight has changed."""
+        begin = initial_state(self.network, self.config.seed)
+        return unchanged(self.network, self.config.rules, begin, self.saved.state)
 
     def write_record(self, path: Path, engine_name: str, command: str) -> None:
         """Write the record as JSON."""

@@ -1,0 +1,1 @@
+import processes  # noqa: F401  # before any module of Lava's

@@ -11,6 +11,8 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,6 +33,10 @@ from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.specs import Dense
 from wage_neuro.train import PREDICT_PART, Held, State, initial_state
 
+if TYPE_CHECKING:
+    from mappings.accelerator_fused import FusedNetwork
+
+FUSED_DEVICES = {"cuda"}
 PART_BYTES = {"cpu": 2 << 20, "cuda": 1 << 30}
 """Patches and their products a part of the batch: what stays in a processor's cache, or fills a device."""
 
@@ -53,6 +59,15 @@ def find_device(name: str | None = None) -> torch.device:
     if kind == "cuda" and not (torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()):
         raise EngineError(f"device {name!r}: PyTorch {torch.__version__} finds no such accelerator here")
     return torch.device(name)
+
+
+def find_fused(network: Network, rules: Rules, device: torch.device) -> type[FusedNetwork] | None:
+    """The fused kernels, on a CUDA device that has Triton, for a network and rules that they can hold."""
+    if device.type not in FUSED_DEVICES or not find_spec("triton"):
+        return None
+    from mappings.accelerator_fused import FusedNetwork, misfit
+
+    return None if misfit(network, rules) else FusedNetwork
 
 
 class RandomBits:
@@ -354,23 +369,37 @@ class TorchEngine(Engine):
         self._largest = max(map(_largest_factor, network.layers))
         kernels.prove_products(self.device, self._largest)
         state = state or initial_state(network, seed)
-        self._seed, self._step = state.seed, state.step
-        bits, in_bytes = RandomBits(state.seed, self.device), kernels.int8_is_exact(self.device)
-        self._layers = [
-            _Layer(layer, network.classes, self.rules, state, self.device, bits, in_bytes)
-            for layer in network.layers
-        ]
+        self._seed = state.seed
+        self._in_bytes = kernels.int8_is_exact(self.device)
         self._softmax = tuple(torch.tensor(table, device=self.device) for table in softmax.tables())
-        self._codes = torch.tensor(network.input_codes, dtype=self._layers[0].types.codes, device=self.device)
-        self.watch(0)
+        self._codes = torch.tensor(network.input_codes, device=self.device)
+        self._watch = Watch(len(network.layers), 0)
+        self._hold(state)
+
+    def _hold(self, state: State) -> None:
+        """Take a state to the device: into fused kernels where they can hold it, which count no activity."""
+        self._step, self._layers = state.step, []
+        fused = None if self._watch.every else find_fused(self.network, self.rules, self.device)
+        self._fused: FusedNetwork | None = None
+        if fused:
+            self._fused = fused(self.network, self.rules, state, self.device, self._output_error)
+            return
+        bits = RandomBits(state.seed, self.device)
+        self._layers = [
+            _Layer(layer, self.network.classes, self.rules, state, self.device, bits, self._in_bytes)
+            for layer in self.network.layers
+        ]
+        self._codes = self._codes.to(self._layers[0].types.codes)
 
     # --- what a user calls ---
 
     @torch.inference_mode()
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         check_training_input(self.network, self.rules, images, labels, control)
-        controls = control_of(control).of_layers(len(self._layers), self.rules)
+        controls = control_of(control).of_layers(len(self.network.layers), self.rules)
         x, y = self._upload(images), torch.tensor(labels.astype(np.int64), device=self.device)
+        if self._fused:
+            return _array(self._fused.train(x, y, controls))
         logits = torch.empty(len(x), self.network.classes, dtype=torch.int64, device=self.device)
         with kernels.exact_products(self.device, self._largest):
             for i in range(0, len(x), self.rules.batch):
@@ -382,6 +411,8 @@ class TorchEngine(Engine):
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.network.check_images(images)
         x = self._upload(images)
+        if self._fused:
+            return _array(self._fused.predict(x))
         logits = torch.empty(len(x), self.network.classes, dtype=torch.int64, device=self.device)
         with kernels.exact_products(self.device, self._largest):
             for i in range(0, len(x), PREDICT_PART):
@@ -389,14 +420,21 @@ class TorchEngine(Engine):
                 logits[part], _ = self._forward(self._encode(x[part]), bool(self._watch.every))
         return _array(logits)
 
+    @torch.inference_mode()
     def watch(self, every: int) -> None:
+        moves = bool(every) != bool(self._watch.every)
+        state = self.state if moves else None
         self._watch = Watch(len(self.network.layers), every)
+        if state:
+            self._hold(state)
 
     def activity(self) -> Activity:
         return self._watch.take()
 
     @property
     def state(self) -> State:
+        if self._fused:
+            return self._fused.state
         return State(
             tuple(layer.stored() for layer in self._layers),
             tuple(layer.error.read() for layer in self._layers),
@@ -420,14 +458,14 @@ class TorchEngine(Engine):
             kept.append(keep)
             if watched:
                 counts = self._watch.counts[layer.layer.index]
-                activity.count_forward(counts, layer.layer, _array(keep.a_in), _array(a))
+                activity.count_forward(counts, layer.layer, _array(layer.V), _array(keep.a_in), _array(a))
         self._watch.samples += len(a) if watched else 0
         return a, kept
 
     def _batch(self, x: Tensor, labels: Tensor, controls: tuple[LayerControl, ...]) -> Tensor:
         """Learn one batch; return the logits it had before."""
         Z, kept = self._forward(x, self._watch.wants(self._step))
-        message: Tensor | None = self._output_error(Z, labels)
+        message: Tensor | None = self._output_error(Z, labels, self._step)
         for layer in reversed(self._layers):
             assert message is not None
             i = layer.layer.index
@@ -437,7 +475,7 @@ class TorchEngine(Engine):
 
     def _learn(self, layer: _Layer, message: Tensor, kept: _Kept, control: LayerControl) -> Tensor | None:
         """Let a layer learn from the error message that arrives; return the one that goes on."""
-        log2_eta, hold, before = control.log2_eta, control.hold, layer.S
+        log2_eta, hold, before = control.log2_eta, control.hold, (layer.S, layer.V)
         E = layer.receive(message, kept, hold)
         factors = layer.factors(kept, E, log2_eta, self._step)
         G, D = layer.backward(kept, E, factors)
@@ -457,18 +495,19 @@ class TorchEngine(Engine):
         E: Tensor,
         factors: _Pair | None,
         sends: bool,
-        before: Tensor,
+        before: _Pair,
     ) -> None:
         spec, counts, seen = layer.layer, self._watch.counts[layer.layer.index], kept.to_numpy()
-        if self.rules.feedback == "direct" and not spec.is_last:
-            activity.count_direct_feedback(counts, spec, _array(message))
+        if self.rules.feedback == "direct" and layer.B is not None:
+            activity.count_direct_feedback(counts, _array(layer.B), _array(message))
         pair = (_array(factors[0]), _array(factors[1])) if factors else None
         activity.count_error(counts, spec, seen, _array(E), pair)
         if sends:
-            activity.count_feedback(counts, spec, seen, _array(E))
-        activity.count_updates(counts, _array(before), _array(layer.S))
+            W_back = before[1] if layer.B is None else layer.B
+            activity.count_feedback(counts, spec, _array(W_back), seen, _array(E))
+        activity.count_updates(counts, _array(before[0]), _array(layer.S))
 
-    def _output_error(self, Z: Tensor, labels: Tensor) -> Tensor:
+    def _output_error(self, Z: Tensor, labels: Tensor, step: int | Tensor) -> Tensor:
         """Error at the output, as `wage_neuro.layers.output_error`, int64."""
         last, rules, right = self.network.layers[-1], self.rules, labels[:, None]
         target = last.target
@@ -485,7 +524,7 @@ class TorchEngine(Engine):
             D = D.masked_fill((lead * MARGIN_UNITS >= rules.margin * target)[:, None], 0)
         if rules.new_shift:
             half = rules.new_samples
-            number = self._step * len(Z) + torch.arange(len(Z), device=Z.device)
+            number = step * len(Z) + torch.arange(len(Z), device=Z.device)
             calm = D.sign() * (D.abs() >> rules.new_shift)
             D = torch.where((number % (2 * half) < half)[:, None], calm, D)
         return D

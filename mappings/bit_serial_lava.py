@@ -7,8 +7,9 @@ from itertools import accumulate
 import numpy as np
 from lava.proc.io.source import RingBuffer as Source
 
-from mappings.lava import Graph, shared_array
+from mappings.lava_graph import Graph
 from mappings.planes import planes_of
+from mappings.shared_memory import shared_array
 from processes.bit_serial.process import WageBitSerial
 from wage_neuro.network import Network
 from wage_neuro.train import State
@@ -40,7 +41,7 @@ def answer(network: Network, state: State, images: np.ndarray) -> tuple[np.ndarr
     graph = Graph(layers[0])
     try:
         graph.run(starts[-1])
-        logits = layers[-1].Z.get().astype(np.int64)
+        logits = graph.ask(layers[-1].Z.get).astype(np.int64)
     finally:
         graph.close()
     spikes = [

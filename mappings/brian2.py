@@ -625,6 +625,7 @@ def _error_bound(network: Network, layer: Layer, rules: Rules) -> int:
 
 def _check(network: Network, rules: Rules, slots: int) -> None:
     network.require_quantized("engine 'brian2'")
+    network.require_whole_windows("engine 'brian2'")
     rules.require("engine 'brian2'", **NEUTRAL)
     prove_gradients(network, rules)
     for layer in network.layers:
@@ -822,7 +823,7 @@ class Brian2Engine(Engine):
         enters = np.arange(n) if learning and self.rules.pipelined else np.zeros(n, int)
         logits = np.empty((n, self.network.classes), np.int64)
         for t in range(int(enters[-1]) + (2 * L + 1 if learning else L)):
-            for sample in np.flatnonzero(enters == t):
+            for sample in np.flatnonzero(enters == t).tolist():
                 self._enter(sample % slots, images[sample], 0 if labels is None else labels[sample], learning)
             if learning:
                 self._draw(enters, t)

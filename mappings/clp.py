@@ -32,7 +32,7 @@ from lava.proc.dense.process import Dense, LearningDense
 from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer
 
-from mappings.lava import Graph
+from mappings.lava_graph import Graph
 from wage_neuro.errors import DataError
 
 LENGTH = 126  # of a sample: with the 1 that each feature sends at least, graded spikes of 7 bits
@@ -124,8 +124,8 @@ def learn_and_answer(x: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> An
     with contextlib.closing(Graph(synapses)) as graph:
         for part in (len(x), len(asked)):
             graph.run(part * STEPS_A_SAMPLE)
-            counts.append(int(allocator.next_alloc_id.get()[0]) - 1)
-        told = answers.data.get().reshape(samples, STEPS_A_SAMPLE)[len(x) :]
+            counts.append(int(graph.ask(allocator.next_alloc_id.get)[0]) - 1)
+        told = graph.ask(answers.data.get).reshape(samples, STEPS_A_SAMPLE)[len(x) :]
     first = told[np.arange(len(told)), (told != 0).argmax(axis=1)].astype(np.int64)
     return Answers(np.where(first > 0, first - 1, UNKNOWN), (counts[0], counts[1]))
 

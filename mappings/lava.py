@@ -8,24 +8,13 @@ runs as one piece (behavioural), or as the parts of a neurocore (structural).
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import mmap
-import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from functools import singledispatch
-from typing import NoReturn, TypeVar
 
 import numpy as np
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.core.run_conditions import RunSteps
-from lava.magma.core.run_configs import Loihi2SimCfg
 
+from mappings.lava_graph import Graph, in_turn
+from mappings.shared_memory import shared_array
 from processes.conv.process import WageConv
 from processes.dense.process import WageDense
 from processes.layer_process import WageLayer, held_from_var
@@ -33,7 +22,7 @@ from processes.memory.process import Memory
 from processes.part import set_everywhere, take_counts
 from processes.readout.process import MAX_WINDOWS, ReadOut
 from processes.source.process import ImageSource
-from processes.widths import Widths, limits, unproven
+from processes.widths import Widths, limits, output_error_max, require_hold, unproven
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
@@ -46,13 +35,8 @@ from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
 from wage_neuro.train import Held, State, importance_of, initial_state
 
-Answer = TypeVar("Answer")
-
 MESSAGE_BITS = 32
 RING_BYTES = 32 << 20  # images on their way into the graph
-CHANNEL_SLOTS = 2  # messages a channel holds; Lava's default of 64 costs 64 times the largest message
-POLL_S = 0.0005
-GRACE_S = 2.0  # for the others to answer after a Process has ended
 MODELS = ("behavioural", "structural")
 STRUCTURAL = (Dense, Conv)
 """Layer specs whose Process has a structural model."""
@@ -101,7 +85,9 @@ class LavaEngine(Engine):
         If lanes do not divide the batch, a message would not fit 32 bits, or the structural model has no
         part for what is asked.
 
-    Always use it in a `with` block, or call `close()`: it holds operating-system processes.
+    It holds operating-system processes: use it in a `with` block, or call `close()`. Forgotten, or at the end
+    of the program, they are killed. Threads may share an engine and wait for each other; a process that is
+    forked may not.
     """
 
     name = "lava"
@@ -121,15 +107,16 @@ class LavaEngine(Engine):
         self.network, self.replay = network, replay
         self.rules = rules or Rules()
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
-        _check(network, self.rules, self.lanes)
+        _check(network, self.rules, self.lanes, self._keeps_logits)
         if replay:
             _check_replay(network, self.rules, replay)
         self.model = model
         _check_model(model, network, self.rules, self.lanes, declared=widths is not None or strict)
         self.unproven: list[str] = []
         if model == "structural":
-            self.unproven = unproven(network, self.rules, widths)
-            self._limits = limits(network, self.rules, widths or Widths(), strict)
+            former = self._keeps_logits
+            self.unproven = unproven(network, self.rules, widths, former)
+            self._limits = limits(network, self.rules, widths or Widths(), strict, former)
         state = state or initial_state(network, seed)
         self.seed, self._step = state.seed, state.step
         direct = self.rules.feedback == "direct"
@@ -225,12 +212,14 @@ class LavaEngine(Engine):
 
     # --- what a user calls ---
 
+    @in_turn
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches; see `wage_neuro.engine.Engine`."""
         if self.replay:
             raise SettingError("train with a memory in the graph: want train_new, it recalls by itself")
         return self._train(images, labels, control)
 
+    @in_turn
     def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn new samples, and as many that the memory recalls; see `wage_neuro.engine.ReplayingEngine`."""
         if not self.replay:
@@ -243,19 +232,24 @@ class LavaEngine(Engine):
     def _train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         check_training_input(self.network, self.rules, images, labels, control)
         controls = control_of(control).of_layers(len(self.layers), self.rules)
-        for process, layer in zip(self.layers, controls, strict=True):
-            self._set(process, "frozen", int(layer.log2_eta is None))
-            if layer.log2_eta is not None:
-                self._set(process, "log2_eta", layer.log2_eta)
-            self._set(process, "hold", layer.hold)
-        logits = self._play(images, labels, learning=True)
-        steps = len(images) // self.rules.samples_an_update
-        counted = sum(self._watch.wants(step) for step in range(self._step, self._step + steps))
-        self._watch.samples += counted * self.rules.samples_an_update
-        self._step += steps
-        self._state = None
+        if self.model == "structural":
+            for limit, layer in zip(self._limits, controls, strict=True):
+                require_hold(limit, layer.hold)
+        with self._graph.whole():
+            for process, layer in zip(self.layers, controls, strict=True):
+                self._set(process, "frozen", int(layer.log2_eta is None))
+                if layer.log2_eta is not None:
+                    self._set(process, "log2_eta", layer.log2_eta)
+                self._set(process, "hold", layer.hold)
+            logits = self._play(images, labels, learning=True)
+            steps = len(images) // self.rules.samples_an_update
+            counted = sum(self._watch.wants(step) for step in range(self._step, self._step + steps))
+            self._watch.samples += counted * self.rules.samples_an_update
+            self._step += steps
+            self._state = None
         return logits
 
+    @in_turn
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) logits; nothing is learned. The last batch is filled up with zeros."""
         self.network.check_images(images)
@@ -263,15 +257,18 @@ class LavaEngine(Engine):
         missing = -n % batch
         if missing:
             images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
-        self._watch.samples += n if self._watch.every else 0
-        return self._play(images, np.zeros(n + missing, np.int64), learning=False)[:n]
+        with self._graph.whole():
+            self._watch.samples += n if self._watch.every else 0
+            return self._play(images, np.zeros(n + missing, np.int64), learning=False)[:n]
 
+    @in_turn
     def watch(self, every: int) -> None:
         """Count the activity; a prediction counts what the black images that fill its last batch do, too."""
         self._watch = Watch(len(self.layers), every)
         self._set_all("watch", every)
         self._take_counts()
 
+    @in_turn
     def activity(self) -> Activity:
         """Return what the Processes counted since the last call."""
         self._watch.counts[...] = self._take_counts()
@@ -281,9 +278,12 @@ class LavaEngine(Engine):
         return self._graph.ask(lambda: [take_counts(process) for process in self.layers])
 
     @property
+    @in_turn
     def state(self) -> State:
         """Weights through the RefPorts, held exponents through their Vars."""
-        if self._state is None:
+        if self._state is not None:
+            return self._state
+        with self._graph.whole():
             self._look()
             dtype = code_dtype(self.network.bits.k_G)
             self._state = State(
@@ -295,6 +295,7 @@ class LavaEngine(Engine):
             )
         return self._state
 
+    @in_turn
     def consolidate(self, updates: int) -> None:
         """Let every layer hold on to what moved most in the last `updates`."""
         if not self.rules.consolidation:
@@ -302,11 +303,13 @@ class LavaEngine(Engine):
         self._graph.ask(lambda: [layer.task_updates.set(np.array([updates])) for layer in self.layers])
         self._state = None
 
+    @in_turn
     def read_memory(self) -> Reservoir:
         """Return what the memory of the graph holds, through its RefPorts."""
         if not self.replay:
             raise SettingError("read_memory: this graph has none; want replay=Replay(...)")
-        self._look()
+        with self._graph.whole():
+            self._look()
         before, (images, labels), memory = (
             self.replay.memory,
             self._windows[len(self.layers) :],
@@ -372,141 +375,7 @@ class LavaEngine(Engine):
             self._settings[process, name] = value
 
 
-class Graph:
-    """The running Lava graph: starts it, waits for it, and leaves nothing behind when it ends or fails."""
-
-    def __init__(self, process: AbstractProcess, structural: bool = False) -> None:
-        self.process = process
-        self.closed = False
-        self.running = True
-        try:
-            with _children_of_this_process():
-                process.create_runtime(
-                    Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=structural),
-                    compile_config={"pypy_channel_size": CHANNEL_SLOTS},
-                )
-            self.run(0)  # Lava takes Var.set only after a first run
-        except BaseException:
-            self.close()
-            raise
-
-    def run(self, steps: int) -> None:
-        """Run time steps; an exception in a ProcessModel ends the graph and is raised here."""
-        self.check()
-        self.running = True
-        self.process.run(condition=RunSteps(steps, blocking=False))
-        ports = self.process.runtime.service_to_runtime
-        self._wait_for(lambda: all(port.probe() for port in ports))
-        try:
-            self.process.wait()
-        except RuntimeError:
-            self._fail()
-        self.running = False
-
-    def ask(self, question: Callable[[], Answer]) -> Answer:
-        """Get or set Vars: Lava waits for ever for a Process that has ended, so a thread does the waiting."""
-        self.check()
-        answer: Future[Answer] = Future()
-
-        def work() -> None:
-            try:
-                answer.set_result(question())
-            except BaseException as error:
-                answer.set_exception(error)
-
-        self.running = True
-        threading.Thread(target=work, daemon=True).start()
-        self._wait_for(answer.done)
-        self.running = False
-        return answer.result()
-
-    def check(self) -> None:
-        """Raise EngineError unless every Process lives."""
-        if self.closed:
-            raise EngineError("this Lava engine is closed: make a new one")
-        if not all(actor.is_alive() for actor in self._actors):
-            self._fail()
-
-    def _wait_for(self, done: Callable[[], bool]) -> None:
-        dead_since = None
-        while not done():
-            time.sleep(POLL_S)
-            if not all(actor.is_alive() for actor in self._actors):
-                dead_since = dead_since or time.monotonic()
-                if time.monotonic() - dead_since > GRACE_S:
-                    self._fail()
-
-    @property
-    def _actors(self) -> list:
-        return [a for a in self.process.runtime._messaging_infrastructure.actors if not a._is_done]
-
-    def _fail(self) -> NoReturn:
-        runtime = self.process.runtime
-        names = [p.name for p in runtime._executable.proc_builders] + ["runtime service"]
-        texts = []
-        for name, actor in zip(names, runtime._messaging_infrastructure.actors, strict=False):
-            error = actor.exception
-            if error:
-                texts.append(f"{name}: {type(error[0]).__name__}: {error[0]}")
-            elif not actor._is_done and not actor.is_alive():
-                texts.append(f"{name}: ended with exit code {actor.exitcode}")
-        self._kill()
-        raise EngineError("; ".join(texts) or "the Lava graph ended without a reason")
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        if self.running:  # interrupted in the middle of a run: no Process can be asked to stop
-            self._kill()
-        else:
-            self.closed = True
-            self.process.stop()
-
-    def _kill(self) -> None:
-        self.closed = True
-        runtime = self.process.runtime
-        if runtime is None or runtime._messaging_infrastructure is None:
-            return
-        for actor in self._actors:
-            actor.kill()
-            actor.join()
-        runtime._is_started = runtime._is_running = False
-        runtime.stop()  # shuts the shared memory down
-
-
-@contextlib.contextmanager
-def _children_of_this_process() -> Iterator[None]:
-    """Processes started here leave Ctrl-C to us, and die when we die, however that happens."""
-    global _starting
-    _starting = True
-    try:
-        yield
-    finally:
-        _starting = False
-
-
-_starting = False
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _after_fork() -> None:
-    if _starting:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if _libc:
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-def shared_array(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Array in anonymous memory that the children share; it has no name that could leak."""
-    count = int(np.prod(shape))
-    return np.frombuffer(mmap.mmap(-1, count * np.dtype(dtype).itemsize), dtype).reshape(shape)
-
-
-def _check(network: Network, rules: Rules, lanes: int) -> None:
+def _check(network: Network, rules: Rules, lanes: int, former: bool) -> None:
     network.require_quantized("engine 'lava'")
     prove_gradients(network, rules)
     if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1 or rules.batch % lanes:
@@ -523,7 +392,7 @@ def _check(network: Network, rules: Rules, lanes: int) -> None:
     if len(network.layers) > most:
         raise EngineError(f"{len(network.layers)} layers: the Lava read-out takes {most} at most")
     for layer in network.layers:
-        widest = max(layer.z_bound + layer.target, layer.d_bound)
+        widest = max(layer.d_bound, output_error_max(layer, former) if layer.is_last else layer.z_bound)
         if widest >= 1 << (MESSAGE_BITS - 1):
             raise EngineError(
                 f"layer {layer.index} {layer} with bits {network.bits}: a sum may reach {widest}, past the"

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mappings.lava import Graph, process_of, shared_array
+from mappings.lava import process_of
+from mappings.lava_graph import Graph, in_turn
+from mappings.shared_memory import shared_array
 from processes.part import set_everywhere, take_counts
 from processes.prototypes.process import PrototypeReadOut
 from processes.source.process import ImageSource
@@ -28,7 +30,7 @@ class LavaPrototypeEngine:
     """`wage_neuro.prototypes.PrototypeEngine` inside Lava's CPU simulator, to the same bits.
 
     The layers below the last are Processes that only answer; the last layer's place has a PrototypeReadOut.
-    `PART` samples a time step. Always use it in a `with` block, or call `close()`.
+    `PART` samples a time step. It lives as long as a `LavaEngine`.
     """
 
     name = "lava"
@@ -74,11 +76,13 @@ class LavaPrototypeEngine:
             sender = process
         self.source.y_out.connect(self.readout.y_in)
 
+    @in_turn
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn samples one after another; see `wage_neuro.prototypes.PrototypeEngine.train`."""
         self.network.check_labels(labels, len(images))
         return self._play(images, labels)
 
+    @in_turn
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) int64 logits; nothing is learned."""
         return self._play(images, np.full(len(images), ASKED))
@@ -87,22 +91,28 @@ class LavaPrototypeEngine:
         """Send parts through the ring, the last one filled up with black images that are only asked."""
         self.network.check_images(images)
         logits = np.empty((len(images), self.network.classes), np.int64)
-        for first in range(0, len(images), RING * PART):
-            starts = range(first, min(len(images), first + RING * PART), PART)
-            places = [(self._batches + i) % RING for i in range(len(starts))]
-            for start, place in zip(starts, places, strict=True):
-                n = len(labels[start : start + PART])
-                self._images[place], self._labels[place] = 0, ASKED
-                self._images[place, :n] = images[start : start + n].reshape(n, *self.network.input_shape)
-                self._labels[place, :n] = labels[start : start + n]
-            self._graph.run(len(starts) * self.schedule.steps(learning=False))
-            for start, place in zip(starts, places, strict=True):
-                logits[start : start + PART] = self._logits[place, : len(logits) - start]
-            self._batches += len(starts)
-        self._watch.samples += len(images) if self._watch.every else 0
+        with self._graph.whole():
+            for first in range(0, len(images), RING * PART):
+                self._play_ring(images, labels, logits, first)
+            self._watch.samples += len(images) if self._watch.every else 0
         return logits
 
+    def _play_ring(self, images: np.ndarray, labels: np.ndarray, logits: np.ndarray, first: int) -> None:
+        """Play what fits in the ring, from sample `first` on."""
+        starts = range(first, min(len(images), first + RING * PART), PART)
+        places = [(self._batches + i) % RING for i in range(len(starts))]
+        for start, place in zip(starts, places, strict=True):
+            n = len(labels[start : start + PART])
+            self._images[place], self._labels[place] = 0, ASKED
+            self._images[place, :n] = images[start : start + n].reshape(n, *self.network.input_shape)
+            self._labels[place, :n] = labels[start : start + n]
+        self._graph.run(len(starts) * self.schedule.steps(learning=False))
+        for start, place in zip(starts, places, strict=True):
+            logits[start : start + PART] = self._logits[place, : len(logits) - start]
+        self._batches += len(starts)
+
     @property
+    @in_turn
     def prototypes(self) -> Prototypes:
         """What the read-out holds now; a copy."""
         self._set(self.readout, "read", 1)
@@ -115,10 +125,12 @@ class LavaPrototypeEngine:
         return replace(self._start, **arrays, seen=self._graph.ask(lambda: int(self.readout.seen.get()[0])))
 
     @property
+    @in_turn
     def state(self) -> State:
         """The layers below, which never change, and the number of samples learned."""
         return replace(self._state, step=self._graph.ask(lambda: int(self.readout.seen.get()[0])))
 
+    @in_turn
     def watch(self, every: int) -> None:
         """Count everything, or nothing if 0."""
         self._watch = Watch(len(self.network.layers), every)
@@ -126,6 +138,7 @@ class LavaPrototypeEngine:
             self._set(process, "watch", int(every > 0))
         self._take_counts()
 
+    @in_turn
     def activity(self) -> Activity:
         """Return what the Processes counted since the last call."""
         self._watch.counts[...] = self._take_counts()

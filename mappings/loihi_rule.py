@@ -21,7 +21,7 @@ from lava.magma.core.learning.learning_rule import Loihi3FLearningRule
 from lava.proc.dense.process import LearningDense
 from lava.proc.io.source import RingBuffer
 
-from mappings.lava import Graph
+from mappings.lava_graph import Graph
 from processes.error_neuron.process import ErrorNeuron
 from wage_neuro import layers
 from wage_neuro.engine import check_training_input
@@ -211,7 +211,7 @@ def learn(
     built = LoihiRule.build(network, images, labels, S, rule)
     with contextlib.closing(Graph(built.synapses)) as graph:
         graph.run(len(images) * STEPS_A_SAMPLE)
-        tags, weights = built.synapses.tag_1.get(), built.synapses.weights.get()
+        tags, weights = graph.ask(built.synapses.tag_1.get), graph.ask(built.synapses.weights.get)
     return Learned(network, tags.T.astype(np.int16), weights.T.astype(np.int16))
 
 

@@ -106,13 +106,39 @@ LayerLimits = dict[str, dict[str, Limit]]
 """Part -> Var or port -> Limit."""
 
 
-def limits(network: Network, rules: Rules, widths: Widths, strict: bool = False) -> list[LayerLimits]:
-    """Worst case and declared width of everything in the structural model of each layer."""
-    return [_layer_limits(network, layer, rules, widths, strict) for layer in network.layers]
+def output_error_max(layer: Layer, former: bool = False) -> int:
+    """Largest error of the loss at the last layer, in units of Z, whatever the data.
+
+    former : whether the answers of samples that are recalled are drawn to those they once had, which adds
+        Z - former
+    """
+    return layer.z_bound + layer.target + (2 * layer.z_bound if former else 0)
 
 
-def unproven(network: Network, rules: Rules, widths: Widths | None = None) -> list[str]:
+def limits(
+    network: Network, rules: Rules, widths: Widths, strict: bool = False, former: bool = False
+) -> list[LayerLimits]:
+    """Worst case and declared width of everything in the structural model of each layer.
+
+    former : as in `output_error_max`
+    """
+    return [_layer_limits(network, layer, rules, widths, strict, former) for layer in network.layers]
+
+
+def require_hold(limits: LayerLimits, hold: int) -> None:
+    """Raise BitWidthError unless the trackers of a layer can count to a hold that the rules do not name."""
+    for part in (ERROR_TRACKER, GRADIENT_TRACKER):
+        counter = limits.get(part, {}).get("below")
+        if counter and hold > max(counter.high, counter.worst):
+            raise BitWidthError(
+                f"hold={hold}: the {counter.process} counts in {counter.range}; want at most {counter.high}"
+            )
+
+
+def unproven(network: Network, rules: Rules, widths: Widths | None = None, former: bool = False) -> list[str]:
     """Name what may exceed its width: Process, Var, worst case and width, a line each.
+
+    former : as in `output_error_max`
 
     >>> from wage_neuro import Dense
     >>> net, rules = Network((Dense(512), Dense(10)), (784,)), Rules(1, "held", update="ternary")
@@ -123,16 +149,18 @@ def unproven(network: Network, rules: Rules, widths: Widths | None = None) -> li
     """
     return [
         str(limit)
-        for layer in limits(network, rules, widths or Widths())
+        for layer in limits(network, rules, widths or Widths(), former=former)
         for part in layer.values()
         for limit in part.values()
         if not limit.proven
     ]
 
 
-def _layer_limits(network: Network, layer: Layer, rules: Rules, widths: Widths, strict: bool) -> LayerLimits:
-    bits = layer.bits
-    error_in = layer.z_bound + layer.target if layer.is_last else network.layers[layer.index + 1].d_bound
+def _layer_limits(
+    network: Network, layer: Layer, rules: Rules, widths: Widths, strict: bool, former: bool
+) -> LayerLimits:
+    bits, above = layer.bits, network.layers[layer.index + 1 :]
+    error_in = above[0].d_bound if above else output_error_max(layer, former)
     spread = layer.spread_error_max
     post, G = spread, layer.g_bound(1)
     if rules.update == "coincidence":  # spikes of 1; overlapping windows may add some up

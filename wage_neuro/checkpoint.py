@@ -109,9 +109,9 @@ def read_arrays(path: Path, wanted: int | str) -> tuple[dict[str, Any], dict[str
 
 def write_arrays(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Write a header in JSON's types and arrays as one `.npz`, whole or not at all."""
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    everything: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
     with written_whole(path) as file:
-        np.savez_compressed(file, header=text, **arrays)
+        np.savez_compressed(file, **everything)
 
 
 def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:

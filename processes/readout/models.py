@@ -70,8 +70,9 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
             self.z_out.send(Z)
         self.logits[self.batch % len(self.logits), micro * self.lanes : (micro + 1) * self.lanes] = Z
         if self.learning[0]:
-            first = self.learned + micro * self.lanes
-            self.error_message = layers.output_error(self.layer, Z, labels, self.rules, former, first)
+            first, Z = self.learned + micro * self.lanes, Z.astype(np.int64)  # what is made of Z may be wider
+            D = layers.output_error(self.layer, Z, labels, self.rules, former, first)
+            self.error_message = D.astype(np.int32)
 
     def post_guard(self) -> bool:
         """Copy what the others hold when the host has asked for it."""

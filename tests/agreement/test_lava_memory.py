@@ -7,13 +7,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.lava import LavaEngine
-from wage_neuro import Control, Dense, Flatten, Network, NumpyEngine, Rules
-from wage_neuro.errors import SettingError
+from processes.widths import Widths
+from wage_neuro import Control, Dense, Flatten, Network, NumpyEngine, Rules, State
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
+from wage_neuro.train import Held
 
 SHAPE, CLASSES, SEED = (6, 5, 1), 5, 3
 NETWORK = Network((Flatten(), Dense(12), Dense(CLASSES)), SHAPE)
@@ -136,9 +139,18 @@ def test_what_a_memory_in_the_graph_refuses(sparse_images):
 
 
 @pytest.mark.parametrize(
-    ("step", "rules", "lanes"), [(1, ONE, None), (4, Rules(8, "held"), None), (4, Rules(8, "held"), 2)]
+    ("step", "rules", "options"),
+    [
+        (1, ONE, {}),
+        (1, ONE, {"model": "structural", "strict": True}),
+        (4, Rules(8, "held"), {}),
+        (4, Rules(8, "held"), {"lanes": 2}),
+    ],
+    ids=str,
 )
-def test_a_memory_keeps_logits_too(step, rules, lanes, sparse_images, assert_same_state, assert_same_arrays):
+def test_a_memory_keeps_logits_too(
+    step, rules, options, sparse_images, assert_same_state, assert_same_arrays
+):
     images, labels = sparse_images(40, SHAPE, CLASSES)
     memory, replayed = (Reservoir.empty(6, SHAPE, CLASSES, SEED, with_logits=True) for _ in range(2))
     oracle = NumpyEngine(NETWORK, rules, SEED)
@@ -153,7 +165,7 @@ def test_a_memory_keeps_logits_too(step, rules, lanes, sparse_images, assert_sam
     state = None
     for part in (slice(0, 16), slice(16, 40)):
         replay = Replay(replayed, step, shifted)
-        with LavaEngine(NETWORK, rules, SEED, state=state, lanes=lanes, replay=replay) as engine:
+        with LavaEngine(NETWORK, rules, SEED, state=state, replay=replay, **options) as engine:
             engine.train_new(images[part][:8], labels[part][:8], 2)
             engine.predict(images[:9])  # leaves no logits behind
             engine.train_new(images[part][8:], labels[part][8:], 2)
@@ -162,3 +174,60 @@ def test_a_memory_keeps_logits_too(step, rules, lanes, sparse_images, assert_sam
     for name, array in memory.arrays.items():
         assert_same_arrays(array, replayed.arrays[name], name)
     assert (replayed.former_logits(np.arange(6)) != UNKNOWN).any()
+
+
+# --- the widest error --------------------------------------------------------------------------------
+
+WIDEST = Network((Dense(2),), (4,))
+WHITE = np.full((6, 4), 255, np.uint8)
+
+
+def widest_state() -> State:
+    """Every sum of a white image is at its bound, 508; the logits kept are at the other end of theirs."""
+    return State((np.full((4, 2), 64, np.int8),), (Held(),), (Held(),), seed=0)
+
+
+def opposite_memory() -> Replay:
+    logits = np.full((1, 2), -508, np.int32)
+    kept = Reservoir(WHITE[:1].copy(), np.zeros(1, np.uint8), 0, logits, seen=50)
+    return Replay(kept, 1, lambda images, first: images)
+
+
+@pytest.mark.parametrize("loss", ["sse", "one-sided"])
+def test_the_structural_model_holds_the_widest_error_of_a_memory(loss, assert_same_state, assert_same_arrays):
+    """Z - target and Z - former, each Z at its bound: three times as far as without a memory."""
+    rules = Rules(1, "held", update="ternary", loss=loss)
+    labels, ends = np.zeros(6, np.int64), []
+    for options in ({}, {"model": "structural", "strict": True}):
+        with LavaEngine(WIDEST, rules, state=widest_state(), replay=opposite_memory(), **options) as engine:
+            assert engine.unproven == []
+            logits = engine.train_new(WHITE, labels, 0)
+            ends.append((logits, engine.state, engine.read_memory()))
+    (one, state, memory), (other, found, kept) = ends
+    assert one.max() == 508
+    assert state.error_held[0].exponent == log2_round(3 * 508)  # 11; 10 is all that one Z reaches
+    assert_same_arrays(one, other, "logits")
+    assert_same_state(state, found)
+    assert_same_arrays(memory.logits, kept.logits, "logits kept")
+
+
+def test_a_width_that_such_a_memory_may_exceed_is_told():
+    network = Network((Dense(2),), (4,), "2-8-8-3")
+    rules, narrow = Rules(1, "held", 9, "ternary"), Widths(state=11)  # 508 + 256 fits, 3 * 508 + 256 not
+    for replay, lines in ((None, []), (opposite_memory(), ["neurons: e_in", "error exponent: x_in"])):
+        with LavaEngine(network, rules, model="structural", widths=narrow, replay=replay) as engine:
+            assert [line for part in lines for line in engine.unproven if part in line] == engine.unproven
+            assert len(engine.unproven) == len(lines)
+            assert all("may reach 1780, past its 11 bits" in line for line in engine.unproven)
+
+
+def test_a_memory_whose_error_would_not_fit_a_message():
+    """30 bits of Z and a target fit 32; three Z do not."""
+    network = Network((Dense(3),), (900,), "8-14-12-12")
+    logits = Reservoir.empty(3, (900,), 3, SEED, with_logits=True)
+    rules = Rules(2, "held")
+    with LavaEngine(network, rules, replay=Replay(Reservoir.empty(3, (900,), 3, SEED), 1, shifted)):
+        pass
+    bound = network.layers[0].z_bound
+    with pytest.raises(EngineError, match=f"a sum may reach {3 * bound + network.layers[0].target}, past"):
+        LavaEngine(network, rules, replay=Replay(logits, 1, shifted))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from experiments import datasets
 from experiments.agreement import MODES, NETWORKS, OVERLAP, RECORDED
@@ -55,7 +55,7 @@ def test_the_paper_s_range_and_a_short_hold(agrees):
     agrees(DENSE, replace(MODES["one sample at a time"], stored_range="paper", hold=5))
 
 
-@pytest.mark.parametrize("network", ["32FC", "8C3-MP2-8C3-MP2"])
+@pytest.mark.parametrize("network", ["32FC", pytest.param("8C3-MP2-8C3-MP2", marks=pytest.mark.slow)])
 def test_an_epoch_of_digits(network, assert_same_arrays, assert_same_state):
     data = datasets.load("digits")
     images, labels = data.train_images, data.train_labels

@@ -35,7 +35,7 @@ def test_the_command_and_its_record(folder, wage_neuro, tmp_path):
 
 def test_a_spike_that_differs_in_lava_ends_with_1(folder, wage_neuro, monkeypatch):
     pytest.importorskip("brian2", reason="brian2 is an optional extra")
-    lava = pytest.importorskip("mappings.bit_serial_lava", reason="lava-nc needs Python 3.10")
+    lava = pytest.importorskip("mappings.bit_serial_lava", reason="lava-nc is not installed")
     answer = lava.answer
 
     def wrong(*args):

@@ -17,6 +17,7 @@ from experiments import run_folder, training
 from experiments.datasets import load
 from experiments.training import Config, Run
 from wage_neuro import Network, NumpyEngine, Rules, checkpoint, softmax
+from wage_neuro.activity import FIELDS
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError, WageError
 from wage_neuro.random_bits import permutation
 
@@ -26,7 +27,7 @@ except ImportError:  # newer Pythons
     ENGINES = ["numpy"]
 else:
     ENGINES = ["numpy", "lava"]
-needs_lava = pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc needs Python 3.10")
+needs_lava = pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc is not installed")
 
 BATCHES = 12  # 400 images in batches of 32
 EPOCH = BATCHES * 32
@@ -93,7 +94,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
 ):
     shift, legs = LEGS[name]
     if any(engine not in ENGINES for engine, _, _ in legs):
-        pytest.skip("lava-nc needs Python 3.10")
+        pytest.skip("lava-nc is not installed")
     run = Run.start(helpers.small(helpers.held_shift if shift == "held" else helpers.batch_shift), tmp_path)
     for engine, lanes, stop in legs:
         helpers.fit(run, engine, lanes, stop)
@@ -131,7 +132,8 @@ def test_the_cut_into_calls_changes_no_bit(
             sizes.append(len(labels) // 32) or train(images, labels, eta)
         )
         run.fit(machine)
-    assert sizes == ([1] * BATCHES if every == 0 else [1, 2, 4, 5]) * 3
+    assert sum(sizes) == 3 * BATCHES
+    assert sizes == [1] * 3 * BATCHES if every == 0 else max(sizes) > BATCHES // 2
     same_run(run, uninterrupted["batch"])
 
 
@@ -536,7 +538,7 @@ def test_a_watched_run_counts_each_layer_and_learns_the_same(tmp_path, assert_sa
         assert ("activity" in rows[-1]) == bool(watch)
     assert_same_state(*ends)
     activity = rows[-1]["activity"]
-    assert [len(values) for values in activity.values()] == [2] * 7
+    assert {field: len(values) for field, values in activity.items()} == dict.fromkeys(FIELDS, 2)
     assert 0 < activity["updates"][0] <= 8 * 64
     assert activity["inputs"][1] == activity["spikes"][0]
     assert json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[0])["activity"]

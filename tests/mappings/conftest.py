@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +94,55 @@ def assert_refused() -> Callable[..., None]:
         assert len(line) < 500
 
     return check
+
+
+# --- operating-system processes ----------------------------------------------------------------------
+
+
+def _descendants(pid: int | None = None) -> set[int]:
+    """Living processes that a process, this one if none is named, or a child of it has started."""
+    found, parents, table = set(), {pid or os.getpid()}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            table[int(entry.name)] = int(fields[1])
+    while parents:
+        parents = {pid for pid, parent in table.items() if parent in parents} - found
+        found |= parents
+    return found
+
+
+def _named_memory(pid: int) -> tuple[set[str], int]:
+    """Names in /dev/shm of what a process has mapped, and how many pieces there have none any more."""
+    try:
+        paths = [line.split(maxsplit=5)[5:] for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    except OSError:
+        return set(), 0
+    there = [path[0] for path in paths if path and path[0].startswith("/dev/shm/")]
+    names = {path for path in there if not path.endswith(" (deleted)")}
+    return names, len(there) - len(names)
+
+
+@pytest.fixture(scope="session")
+def descendants() -> Callable[..., set[int]]:
+    return _descendants
+
+
+@pytest.fixture(scope="session")
+def named_memory() -> Callable[[int], tuple[set[str], int]]:
+    return _named_memory
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Fail if a test leaves a process, or anything in /dev/shm that this one has made."""
+    before, names = _descendants(), _named_memory(os.getpid())[0]
+    yield
+    deadline = time.monotonic() + 5
+    while _descendants() - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _descendants() - before, "orphan processes"
+    assert _named_memory(os.getpid())[0] <= names, "leaked shared memory"

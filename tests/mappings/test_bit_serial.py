@@ -64,7 +64,7 @@ def test_a_lost_spike_is_noticed(sparse_images):
 
 @pytest.mark.parametrize("name", ["dense", "conv, signed input"])
 def test_lava_sends_the_same_spikes(name, sparse_images, assert_same_arrays):
-    pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+    pytest.importorskip("lava", reason="lava-nc is not installed")
     from mappings.bit_serial_lava import answer
 
     network = NETWORKS[name]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.clp import LENGTH, UNKNOWN, learn_and_answer, of_one_length
 from wage_neuro.errors import DataError
 from wage_neuro.prototypes import Prototypes
 
 
-# lava-nc's Allocator and Readout put arrays of one element where numpy wants a number
-@pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")
 def test_novelty_error_and_answer_on_a_small_stream():
     """Two samples nothing is like, one that resembles the first and is another class; then one is unknown."""
     x = np.zeros((4, 12), np.int8)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("lava", reason="lava-nc needs Python 3.10")
+pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.lava import LavaEngine, _check_model
 from processes.widths import Widths
-from wage_neuro import Dense, MaxPool, Network, NumpyEngine, Rules, State, neurocore
+from wage_neuro import Bits, Control, Dense, MaxPool, Network, NumpyEngine, Rules, State, neurocore
 from wage_neuro.errors import BitWidthError, EngineError, SettingError
 from wage_neuro.train import Held
 
@@ -81,7 +81,7 @@ def test_a_part_that_fails_is_named_and_nothing_is_left(monkeypatch, sparse_imag
 
     monkeypatch.setattr(neurocore, "error_sums", broken)
     engine = LavaEngine(NETWORK, PIPELINED, model="structural")
-    children = [Path(f"/proc/{actor.pid}") for actor in engine._graph._actors]
+    children = [Path(f"/proc/{actor.pid}") for actor in engine._graph._children.living]
     assert len(children) == 4 + 5 + 2 + 1  # parts of both layers, source and read-out, Lava's own service
     engine.predict(np.zeros((1, 10), np.uint8))
     with pytest.raises(EngineError, match=r"layer 1 3FC transposed synapses: ArithmeticError: made to fail"):
@@ -117,6 +117,27 @@ def test_strict_ends_the_run_and_names_it():
             EngineError, match=r"layer 0 2FC forward synapses: z_out=256 is past its 9 bits \(-255\.\.255\)"
         ):
             engine.predict(ONE_TOO_MANY)
+
+
+def test_a_hold_that_no_counter_reaches(assert_same_state):
+    """Under a control a layer may hold longer than its rules say, up to what its trackers count to."""
+    rules, twelve = replace(RULES, hold=5), Widths(state=12)  # counts to 2047
+    network = replace(SUM, bits=Bits.parse("2-8-8-3"))  # whose gradients fit it
+    images, labels = np.full((9, 4), 255, np.uint8) // np.arange(1, 10, dtype=np.uint8)[:, None], [0] * 9
+    oracle = NumpyEngine(network, rules, state=UP_AND_DOWN)
+    with LavaEngine(
+        network, rules, state=UP_AND_DOWN, model="structural", widths=twelve, strict=True
+    ) as engine:
+        for hold in (3, 2047):
+            for each in (oracle, engine):
+                each.train(images, np.array(labels), Control(0, hold))
+        assert_same_state(oracle.state, engine.state)
+        with pytest.raises(BitWidthError, match=r"^hold=2048: the layer 0 2FC error exponent counts in 12"):
+            engine.train(images, np.array(labels), Control(0, 2048))
+        engine.train(images, np.array(labels), 0)  # it can still be used
+    behavioural = LavaEngine(network, rules, state=UP_AND_DOWN)
+    with behavioural:
+        behavioural.train(images, np.array(labels), Control(0, 2**31 - 1))
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from processes.widths import (
     ERROR_TRACKER,
     FORWARD,
+    GRADIENT_TRACKER,
     NEURONS,
     TRANSPOSED,
     Limit,
     Widths,
     limits,
+    output_error_max,
+    require_hold,
     unproven,
 )
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, layers, neurocore
@@ -113,3 +118,151 @@ def test_the_worst_case_is_reached(network, assert_same_arrays):
 def test_widths_that_cannot_be(k):
     with pytest.raises(BitWidthError, match=rf"^width state={k!r}: want a whole number in 2\.\.32$"):
         Widths(state=k)
+
+
+# --- every row, as plain numbers ---------------------------------------------------------------------
+
+DISTINCT = Widths(11, 12, 13, 14, 15, 25, 26, 18, 27, 9)
+"""No two of them alike."""
+MIXED = Network((Conv(3, 3), MaxPool(3, 2), Conv(5, 2), Flatten(), Dense(4)), (7, 7, 2), "3-7-9-5")
+"""Codes up to 3 (W), 63 (A) and 15 (E), stored weights up to 2**8 * 3/4; windows that overlap fourfold."""
+STATE, SYNAPSES = 26, {"a_in": (63, 11), "S": (192, 15), "V": (3, 14)}
+
+
+def tracker(worst: int, exponent: int, hold: int = 77) -> dict[str, tuple[int, int]]:
+    return {"x_in": (worst, STATE), "below": (hold, STATE), "exponent": (exponent, 9)}
+
+
+TERNARY_ROWS = [
+    {
+        FORWARD: {**SYNAPSES, "G": (49 * 63 * 60, 27), "z_out": (18 * 3 * 63, 25)},
+        NEURONS: {
+            "z_in": (18 * 3 * 63, STATE),
+            "e_in": (4 * 5 * 3 * 15, STATE),
+            "e_out": (4 * 15, 12),
+            "y_out": (4 * 15, 13),
+            "a_out": (63, 11),
+        },
+        ERROR_TRACKER: tracker(900, 10),
+        GRADIENT_TRACKER: tracker(185220, 17),
+    },
+    {
+        FORWARD: {**SYNAPSES, "G": (9 * 63 * 15, 27), "z_out": (12 * 3 * 63, 25)},
+        NEURONS: {
+            "z_in": (12 * 3 * 63, STATE),
+            "e_in": (4 * 3 * 15, STATE),
+            "e_out": (15, 12),
+            "y_out": (15, 13),
+            "a_out": (63, 11),
+        },
+        ERROR_TRACKER: tracker(180, 7),
+        TRANSPOSED: {**SYNAPSES, "G": (9 * 63 * 15, 27), "e_out": (900, 25)},
+        GRADIENT_TRACKER: tracker(8505, 13),
+    },
+    {
+        FORWARD: {**SYNAPSES, "G": (63 * 15, 18), "z_out": (45 * 3 * 63, 25)},
+        NEURONS: {
+            "z_in": (8505, STATE),
+            "e_in": (8505 + 2 ** (6 + 2 + 1), STATE),
+            "e_out": (15, 12),
+            "y_out": (15, 13),
+        },
+        ERROR_TRACKER: tracker(9017, 13),
+        TRANSPOSED: {**SYNAPSES, "G": (63 * 15, 18), "e_out": (180, 25)},
+        GRADIENT_TRACKER: tracker(945, 10),
+    },
+]
+
+
+def copy_of(table: list[dict]) -> list[dict]:
+    return [{part: dict(rows) for part, rows in parts.items()} for parts in table]
+
+
+def rows_of(network: Network, rules: Rules, former: bool = False) -> list[dict]:
+    """The table as numbers; what is unsigned, what it is called and how strict it is are checked here."""
+    for strict in (True, False):
+        table = limits(network, rules, DISTINCT, strict, former)
+        for layer, parts in zip(network.layers, table, strict=True):
+            for part, rows in parts.items():
+                for var, limit in rows.items():
+                    assert (limit.process, limit.var) == (f"layer {layer.index} {layer} {part}", var)
+                    assert limit.strict == strict
+                    assert limit.signed == ((part, var) != (NEURONS, "e_out"))
+    return [
+        {
+            part: {var: (limit.worst, limit.bits) for var, limit in rows.items()}
+            for part, rows in parts.items()
+        }
+        for parts in table
+    ]
+
+
+def test_every_row_of_ternary_updates():
+    assert rows_of(MIXED, Rules(1, "held", 77, "ternary")) == TERNARY_ROWS
+    papers = rows_of(MIXED, Rules(1, "held", 77, "ternary", stored_range="paper"))
+    assert [parts[FORWARD]["S"] for parts in papers] == [(255, 15)] * 3
+
+
+def test_every_row_of_coincidence():
+    """Spikes of 1, four of which may meet at a place below overlapping windows; no scale, so no tracker."""
+    expected = copy_of(TERNARY_ROWS)
+    for parts, spikes, G in zip(expected, (4, 1, 1), (49 * 4, 9, 1), strict=True):
+        del parts[GRADIENT_TRACKER]
+        parts[NEURONS]["y_out"] = (spikes, 13)
+        for part in {FORWARD, TRANSPOSED} & parts.keys():
+            parts[part]["G"] = (G, parts[part]["G"][1])
+    assert rows_of(MIXED, Rules(1, "held", 77, "coincidence")) == expected
+
+
+def test_a_memory_that_keeps_logits_makes_the_last_error_wider():
+    """Z - target, and Z - former: each Z may be at its bound, of either sign."""
+    expected = copy_of(TERNARY_ROWS)
+    expected[2][NEURONS]["e_in"] = (3 * 8505 + 512, STATE)
+    expected[2][ERROR_TRACKER] = tracker(26027, 15)
+    rules = Rules(1, "held", 77, "ternary")
+    assert rows_of(MIXED, rules, former=True) == expected
+    assert output_error_max(MIXED.layers[-1], former=True) == 26027
+    assert unproven(MLP, TERNARY, Widths(state=20), former=True) == []
+    assert unproven(MLP, TERNARY, Widths(state=18)) == []
+    assert 3 * 512 * 127 + 2 ** (7 + 1 + 3) == 197120
+    line = "layer 1 10FC neurons: e_in may reach 197120, past its 18 bits (-131071..131071)"
+    assert line in unproven(MLP, TERNARY, Widths(state=18), former=True)
+
+
+def test_the_worst_error_of_a_memory_is_reached():
+    layer = MLP.layers[-1]
+    Z = np.full((1, 10), -layer.z_bound)
+    for loss in ("sse", "one-sided"):
+        D = layers.output_error(layer, Z, np.array([3]), Rules(1, "held", loss=loss), -Z)
+        assert layers.peak(D) == output_error_max(layer, former=True)
+        D = layers.output_error(layer, Z, np.array([3]), Rules(1, "held", loss=loss))
+        assert layers.peak(D) == output_error_max(layer)
+
+
+def test_a_hold_past_the_counter():
+    eight = Widths(state=8)  # counts to 127
+    rules = Rules(1, "held", 100, "ternary")
+    (layer,) = limits(Network((Dense(2),), (1,), "2-2-3-2"), rules, eight)
+    require_hold(layer, 127)
+    with pytest.raises(
+        BitWidthError,
+        match=r"^hold=128: the layer 0 2FC error exponent counts in 8 bits \(-127\.\.127\); want at most",
+    ):
+        require_hold(layer, 128)
+    only = {GRADIENT_TRACKER: layer[GRADIENT_TRACKER]}
+    with pytest.raises(BitWidthError, match="gradient exponent counts in"):
+        require_hold(only, 128)
+    # a hold of the rules that does not fit is told as unproven, and saturates
+    (layer,) = limits(Network((Dense(2),), (1,), "2-2-3-2"), Rules(1, "held", 200, "ternary"), eight)
+    require_hold(layer, 200)
+    with pytest.raises(BitWidthError, match=r"^hold=201: "):
+        require_hold(layer, 201)
+
+
+def test_what_is_declared_where_nothing_is_said():
+    """Loihi 2's, or Loihi 1's where those are published: see the sources beside each."""
+    assert asdict(Widths()) == {
+        "activation": 8, "error": 8, "post": 8, "weight": 8, "tag": 9, "accumulator": 22, "state": 24,
+        "learning": 16, "shared": 24, "exponent": 6,
+    }  # fmt: skip
+    assert not limits(MLP, TERNARY, Widths())[0][FORWARD]["V"].strict

@@ -27,6 +27,50 @@ def test_reservoir_keeps_each_sample_with_the_same_chance():
     assert 0.5 < deviation.std() < 1.5
 
 
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_what_is_kept_is_algorithm_r_in_plain_numbers(size):
+    """Sample i replaces slot w mod (i + 1) where there is one; the first ones fill the memory in turn."""
+    n, words = 400, np.random.Philox(key=np.array([5, 8], np.uint64)).random_raw(400).tolist()
+    kept = [i if i < size else word % (i + 1) for i, word in enumerate(words)]
+    expected = [slot if slot < size else -1 for slot in kept]
+    assert slots_to_keep(5, 0, n, size).tolist() == expected
+    assert expected[:size] == list(range(size))
+    assert {-1} < set(expected[size:])
+
+
+def test_what_is_recalled_in_plain_numbers():
+    words = np.random.Philox(key=np.array([5, 9], np.uint64)).random_raw(40).tolist()
+    filled = [1, 2, 3, *[4] * 37]
+    expected = [word % there for word, there in zip(words, filled, strict=True)]
+    assert slots_to_recall(5, 0, 40, np.array(filled)).tolist() == expected
+    assert set(expected) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_memory_in_plain_numbers(step):
+    """Step by step with lists: the new ones are kept first, and only what is filled is recalled."""
+    size, n = 4, 36
+    memory = Reservoir.empty(size, (3,), 40, seed=5)
+    mixed = memory.interleave(*_samples(n), step)
+    keep, recall = (
+        np.random.Philox(key=np.array([5, purpose], np.uint64)).random_raw(n).tolist() for purpose in (8, 9)
+    )
+    held: list[int] = []
+    expected: list[int] = []
+    for first in range(0, n, step):
+        for i in range(first, first + step):
+            slot = i if i < size else keep[i] % (i + 1)
+            if slot == len(held) < size:
+                held.append(i)
+            elif slot < size:
+                held[slot] = i
+        expected += range(first, first + step)
+        expected += [held[recall[i] % len(held)] for i in range(first, first + step)]
+    assert mixed.images[:, 0].tolist() == expected
+    assert memory.images[:, 0].tolist() == held
+    assert memory.seen == n
+
+
 def test_recalls_are_uniform_over_what_is_there():
     slots = slots_to_recall(0, 0, 20_000, np.full(20_000, 8))
     counts = np.bincount(slots, minlength=8)

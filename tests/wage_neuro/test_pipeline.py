@@ -7,7 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro import (
+    Control,
+    Conv,
+    Dense,
+    Flatten,
+    MaxPool,
+    Network,
+    NumpyEngine,
+    Rules,
+    initial_state,
+    layers,
+)
 from wage_neuro.activity import FIELDS
 
 NETS = {
@@ -96,3 +107,30 @@ def test_a_pipeline_of_one_sample_is_a_batch_of_one(feedback, update, sparse_ima
     for run in runs:
         assert run.train(images, labels, 2).shape == (9, 3)
     assert_same_state(runs[0].state, runs[1].state)
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (Rules(5, "held", pipelined=True, new_shift=2), list(range(20))),
+        (Rules(4, "held", pipelined=True, new_shift=2), list(range(20))),
+        (Rules(1, "held", new_shift=2), list(range(20))),
+        (Rules(4, "held", new_shift=2), [0, 4, 8, 12, 16]),
+    ],
+    ids=str,
+)
+def test_new_and_recalled_samples_are_told_by_their_number(rules, expected, sparse_images, monkeypatch):
+    """A pipelined batch may be odd: a sample is an update, and the next batch goes on with the other kind."""
+    numbers, output_error = [], layers.output_error
+
+    def noted(layer, Z, labels, given, former=None, first=0):
+        numbers.append(first)
+        return output_error(layer, Z, labels, given, former, first)
+
+    monkeypatch.setattr(layers, "output_error", noted)
+    net = NETS["dense"]
+    engine = NumpyEngine(net, rules)
+    for part in np.split(np.arange(20), 2 if rules.batch != 4 else 1):
+        images, labels = sparse_images(20, net.input_shape, net.classes)
+        engine.train(images[part], labels[part], 1)
+    assert numbers == expected

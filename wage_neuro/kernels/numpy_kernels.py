@@ -256,7 +256,7 @@ def unpool(
 
 
 @lru_cache(maxsize=64)
-def _constant(value: float, dtype: type) -> np.ndarray:
+def _constant(value: float, dtype: np.dtype) -> np.ndarray:
     return np.full(UPDATE_PART, value, dtype)
 
 
@@ -264,7 +264,7 @@ def saturate(x: np.ndarray, low: int, high: int) -> None:
     """Clip a contiguous carrier in place; against arrays, as numpy is slow against scalars."""
     flat = x.reshape(-1)
     size = min(flat.size, UPDATE_PART)
-    lows, highs = _constant(low, x.dtype.type)[:size], _constant(high, x.dtype.type)[:size]
+    lows, highs = _constant(low, x.dtype)[:size], _constant(high, x.dtype)[:size]
     for i in range(0, flat.size, size):
         part = flat[i : i + size]
         np.maximum(part, lows[: part.size], out=part)

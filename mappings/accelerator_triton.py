@@ -1,0 +1,297 @@
+"""The accelerator engine's fused kernels, in Triton: a WAGE layer forward and backward in bytes.
+
+A convolution reads its zero-bordered input in place: no patches are written. Products are of int8 into int32,
+on tensor cores where the device has them; every sum is of integers that fit, so neither tiling nor the order
+of atomic additions can change a bit.
+
+Positions of a layer's Z are numbered window by window: a position of a pooled layer is 4 * window + place,
+so the four sums that compete stand side by side in a tile. Only sums over positions ever see that order.
+
+With TRITON_INTERPRET=1 the same code runs on a processor, slowly: the tests compare it with numpy there.
+
+Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
+"""
+
+# Triton has types and constants of its own, given by position.
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+SILENT, ACTIVE, SATURATED = 0, 1, 2
+"""A gate: Z <= 0, Z within the codes, Z past the largest code. Two bits above it name the winner."""
+
+
+@triton.jit
+def _corner(p, HEIGHT, WIDTH, ROW, COLUMN, IMAGE, POOL: tl.constexpr):
+    """Offset of the window of a position in a bordered image buffer, whose strides are given."""
+    if POOL == 2:
+        window, place = p // 4, p % 4
+        across, down = WIDTH // 2, HEIGHT // 2
+        x, y = 2 * (window % across) + place % 2, 2 * (window // across % down) + place // 2
+        image = window // (across * down)
+    else:
+        x, y, image = p % WIDTH, p // WIDTH % HEIGHT, p // (WIDTH * HEIGHT)
+    return image * IMAGE + y * ROW + x * COLUMN
+
+
+@triton.jit
+def _sums(
+    a, w, at, p, n, P, KERNEL: tl.constexpr, ROW: tl.constexpr, C: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """(BM, BN) int32 products of windows that begin at `at` with the rows n of w, (.., KERNEL**2 * C)."""
+    k = tl.arange(0, BK)
+    acc = tl.zeros((BM, BN), tl.int32)
+    K: tl.constexpr = KERNEL * KERNEL * C
+    rows = w + n[None, :] * K + k[:, None]
+    for i in range(K // BK):
+        tap, c = i * BK // C, i * BK % C
+        begin = tap // KERNEL * ROW + tap % KERNEL * C + c
+        x = tl.load(a + at[:, None] + begin + k[None, :], mask=(p < P)[:, None], other=0)
+        acc = tl.dot(x, tl.load(rows + i * BK), acc, out_dtype=tl.int32)
+    return acc
+
+
+@triton.jit
+def _half_even(x, SHIFT: tl.constexpr):
+    if SHIFT == 0:
+        return x
+    return (x + ((1 << (SHIFT - 1)) - 1) + ((x >> SHIFT) & 1)) >> SHIFT
+
+
+@triton.jit
+def forward(
+    a, w, out, gate, P,
+    KERNEL: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr,
+    C: tl.constexpr, N: tl.constexpr, POOL: tl.constexpr, LAST: tl.constexpr, SHIFT: tl.constexpr,
+    TOP: tl.constexpr, OUT_ROW: tl.constexpr, OUT_IMAGE: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """Product, pooling, ReLU and Q_A. `out` points at the first code inside the next layer's border."""
+    p = tl.program_id(0) * BM + tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    at = _corner(p, HEIGHT, WIDTH, ROW, C, IMAGE, POOL)
+    z = _sums(a, w, at, p, n, P, KERNEL, ROW, C, BM, BN, BK)
+    if LAST:
+        tl.store(out + p[:, None] * N + n[None, :], z, mask=(p < P)[:, None])
+    else:
+        winner = 0
+        if POOL == 2:
+            # sum and place make one integer; of equal sums the first place has the largest
+            place = 3 - tl.arange(0, 4)
+            best = tl.max(tl.reshape(z, (BM // 4, 4, BN)) * 4 + place[None, :, None], axis=1)
+            winner, z = 3 - (best & 3), best >> 2
+            p = tl.program_id(0) * (BM // 4) + tl.arange(0, BM // 4)
+        code = tl.minimum(tl.maximum(_half_even(z, SHIFT), 0), TOP)
+        state = (z > 0).to(tl.int32) + (z > (TOP << SHIFT)).to(tl.int32)
+        to = _corner(p, HEIGHT // POOL, WIDTH // POOL, OUT_ROW, N, OUT_IMAGE, 1)
+        inside = (p < P // (POOL * POOL))[:, None]
+        tl.store(out + to[:, None] + n[None, :], code.to(tl.int8), mask=inside)
+        tl.store(gate + p[:, None] * N + n[None, :], (state + winner * 4).to(tl.uint8), mask=inside)
+
+
+@triton.jit
+def send_back(
+    e, w, gate, D, peak, P,
+    KERNEL: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr,
+    C: tl.constexpr, N: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """D of the layer below, 0 where its activation saturated, and the peak that is left."""
+    p = tl.program_id(0) * BM + tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    at = _corner(p, HEIGHT, WIDTH, ROW, C, IMAGE, 1)
+    d = _sums(e, w, at, p, n, P, KERNEL, ROW, C, BM, BN, BK)
+    place, inside = p[:, None] * N + n[None, :], (p < P)[:, None]
+    state = tl.load(gate + place, mask=inside, other=2) & 3
+    d = tl.where(state == 2, 0, d)
+    tl.store(D + place, d, mask=inside)
+    tl.atomic_max(peak, tl.max(tl.max(tl.abs(d), axis=1), axis=0))
+
+
+@triton.jit
+def _log2_round(x):
+    """round(log2 x) of an int32 x >= 1, exactly; see `wage_neuro.fixed_point.log2_round`."""
+    wide = x.to(tl.int64)
+    floor = (x.to(tl.float64).to(tl.int64, bitcast=True) >> 52) - 1023
+    return floor + (wide * wide >= (wide * 0 + 1) << (2 * floor + 1)).to(tl.int64)
+
+
+@triton.jit
+def exponent(peak, held, shift, SUBTRACT, SAMPLES, HOLD, IS_HELD: tl.constexpr):
+    """From the peak of a batch: shift = (shift of the quantization, 1 or 0 where none is known yet).
+
+    held = (exponent or -1, samples below it) of a peak-hold exponent, which then learns from the peak.
+    """
+    highest = tl.load(peak)
+    tl.store(peak, 0)
+    now = tl.where(highest > 0, _log2_round(tl.maximum(highest, 1)), -1)
+    used = now
+    if IS_HELD:
+        used = tl.load(held)
+        waited = tl.load(held + 1) + SAMPLES
+        rises, falls = now >= used, waited >= HOLD
+        after = tl.where(rises, now, used - falls.to(tl.int64))
+        below = tl.where(rises | falls, 0, waited)
+        if highest > 0:
+            tl.store(held, after)
+            tl.store(held + 1, below)
+    tl.store(shift, (used - SUBTRACT).to(tl.int32))
+    tl.store(shift + 1, (used >= 0).to(tl.int32))
+
+
+@triton.jit
+def error_codes(
+    D, gate, shift, e, e_t, WINDOWS,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr, N: tl.constexpr,
+    P_ROW: tl.constexpr, POOL: tl.constexpr, SENDS: tl.constexpr, TOP: tl.constexpr,
+    BW: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Q_E and ReLU's mask, spread over each window: by place in a bordered image, and by (n, position)."""
+    window = tl.program_id(0) * BW + tl.arange(0, BW)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    place, inside = window[:, None] * N + n[None, :], (window < WINDOWS)[:, None]
+    d = tl.load(D + place, mask=inside, other=0)
+    seen = tl.load(gate + place, mask=inside, other=0)
+    s, known = tl.load(shift), tl.load(shift + 1)
+    right, left = tl.minimum(tl.maximum(s, 0), 31), tl.minimum(tl.maximum(-s, 0), 16)
+    half = (1 << tl.maximum(right - 1, 0)) - 1
+    rounded = (d.to(tl.int64) + half + ((d >> right) & 1)) >> right
+    scaled = tl.where(s > 0, rounded, tl.minimum(tl.maximum(d, -TOP), TOP).to(tl.int64) << left)
+    code = tl.minimum(tl.maximum(scaled, -TOP), TOP).to(tl.int32)
+    code = tl.where(((seen & 3) != 0) & (known != 0), code, 0)
+    if POOL == 2:
+        of = (seen >> 2).to(tl.int32)[:, None, :] == tl.arange(0, 4)[None, :, None]
+        spread = tl.reshape(tl.where(of, code[:, None, :], 0), (BW * 4, BN))
+        p = tl.program_id(0) * (BW * 4) + tl.arange(0, BW * 4)
+    else:
+        spread = code
+        p = window
+    spread = spread.to(tl.int8)
+    there = (p < WINDOWS * POOL * POOL)[:, None]
+    if SENDS:
+        to = _corner(p, HEIGHT, WIDTH, ROW, N, IMAGE, POOL)
+        tl.store(e + to[:, None] + n[None, :], spread, mask=there)
+    tl.store(e_t + n[:, None].to(tl.int64) * P_ROW + p[None, :], tl.trans(spread), mask=tl.trans(there))
+
+
+@triton.jit
+def turn(
+    a, a_t, P,
+    KERNEL: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr,
+    C: tl.constexpr, POOL: tl.constexpr, P_ROW: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """a_t[tap * C + c, position] = what the weight of that tap and channel meets at that position."""
+    p = tl.program_id(0) * BM + tl.arange(0, BM)
+    c = tl.program_id(1) * BC + tl.arange(0, BC)
+    tap = tl.program_id(2)
+    at = _corner(p, HEIGHT, WIDTH, ROW, C, IMAGE, POOL) + tap // KERNEL * ROW + tap % KERNEL * C
+    x = tl.load(a + at[:, None] + c[None, :], mask=(p < P)[:, None], other=0)
+    to = (tap * C + c).to(tl.int64) * P_ROW
+    tl.store(a_t + to[:, None] + p[None, :], tl.trans(x), mask=(p < P)[None, :])
+
+
+@triton.jit
+def gradient(
+    a_t, e_t, G, M, N,
+    P_ROW: tl.constexpr, PARTS: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """G += a_t @ e_t.T, (M, N) int32, a share of the positions a program."""
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    k = tl.program_id(2) * (P_ROW // PARTS) + tl.arange(0, BK)
+    rows = a_t + m[:, None].to(tl.int64) * P_ROW + k[None, :]
+    columns = e_t + n[None, :].to(tl.int64) * P_ROW + k[:, None]
+    acc = tl.zeros((BM, BN), tl.int32)
+    for i in range(P_ROW // PARTS // BK):
+        x = tl.load(rows + i * BK, mask=(m < M)[:, None], other=0)
+        y = tl.load(columns + i * BK, mask=(n < N)[None, :], other=0)
+        acc = tl.dot(x, y, acc, out_dtype=tl.int32)
+    to, inside = G + m[:, None] * N + n[None, :], (m < M)[:, None] & (n < N)[None, :]
+    if PARTS == 1:
+        tl.store(to, acc, mask=inside)
+    else:
+        tl.atomic_add(to, acc, mask=inside, sem="relaxed")
+
+
+@triton.jit
+def peak_of(x, peak, COUNT, BLOCK: tl.constexpr):
+    """peak = max(peak, abs(x)) over COUNT int32."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.atomic_max(peak, tl.max(tl.abs(tl.load(x + i, mask=i < COUNT, other=0)), axis=0))
+
+
+@triton.jit
+def _philox(c0, c1, c2, k0, k1):
+    """Four 64-bit words of each block with counter (c0, c1, c2, 0), Philox4x64-10."""
+    c3 = tl.zeros_like(c0)
+    for _ in tl.static_range(10):
+        low0, low2 = c0 * 0xD2E7470EE14C6C93, c2 * 0xCA5A826395121157
+        high0 = tl.umulhi(c0, tl.full(c0.shape, 0xD2E7470EE14C6C93, tl.uint64))
+        high2 = tl.umulhi(c2, tl.full(c2.shape, 0xCA5A826395121157, tl.uint64))
+        c0, c1, c2, c3 = high2 ^ c1 ^ k0, low2, high0 ^ c3 ^ k1, low0
+        k0 += 0x9E3779B97F4A7C15
+        k1 += 0xBB67AE8584CAA73B
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def update(
+    S, V, G, shift, seed, step, LAYER, COUNT,
+    N_OUT: tl.constexpr, G_ROW: tl.constexpr, PURPOSE: tl.constexpr, BOUND: tl.constexpr,
+    STEP_MAX: tl.constexpr, V_SHIFT: tl.constexpr, V_MAX: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    """Q_G, the clipped step and Q_W of COUNT weights, 16 to a block of random bits.
+
+    S, V : stored and visible weights, (COUNT,); G : (.., G_ROW) gradient whose first N_OUT columns count
+    """
+    s, known = tl.load(shift), tl.load(shift + 1)
+    block = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
+    first = tl.full((BLOCKS,), 0, tl.uint64)
+    c0, c1, c2, c3 = _philox(
+        first + block.to(tl.uint64) + 1,  # numpy's generator counts up before it draws
+        first + tl.load(step).to(tl.uint64),
+        first + LAYER,
+        tl.load(seed).to(tl.uint64),
+        first + PURPOSE,
+    )
+    lane = tl.arange(0, 16)[None, :]
+    word = tl.where(
+        lane < 8,
+        tl.where(lane < 4, c0[:, None], c1[:, None]),
+        tl.where(lane < 12, c2[:, None], c3[:, None]),
+    )
+    r = ((word >> (lane % 4 * 16).to(tl.uint64)) & 0xFFFF).to(tl.int64)
+    i = block[:, None] * 16 + lane
+    inside = (i < COUNT) & (known != 0)
+    g = tl.load(G + i // N_OUT * G_ROW + i % N_OUT, mask=inside, other=0)
+    stored = tl.load(S + i, mask=inside, other=0).to(tl.int32)
+    size = tl.abs(g.to(tl.int64))
+    right, left = tl.minimum(tl.maximum(s, 0), 63), tl.minimum(tl.maximum(-s, 0), 31)
+    q = tl.minimum(tl.where(s > 0, size >> right, size << left), STEP_MAX << 16)
+    dS = ((q + r) >> 16).to(tl.int32)
+    stored = tl.minimum(tl.maximum(tl.where(g < 0, stored + dS, stored - dS), -BOUND), BOUND)
+    visible = tl.minimum(tl.maximum(_half_even(stored, V_SHIFT), -V_MAX), V_MAX)
+    tl.store(S + i, stored.to(S.dtype.element_ty), mask=inside)
+    tl.store(V + i, visible.to(tl.int8), mask=inside)
+
+
+@triton.jit
+def first_rows(
+    images, codes, rows, P,
+    KERNEL: tl.constexpr, STRIDE: tl.constexpr, TOP: tl.constexpr, LEFT: tl.constexpr,
+    IN_HEIGHT: tl.constexpr, IN_WIDTH: tl.constexpr, CHANNELS: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, K: tl.constexpr, K_ROW: tl.constexpr,
+    BM: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """Input codes of the window at each position, (P, K_ROW), zeros behind its K values: the first layer."""
+    p = tl.program_id(0) * BM + tl.arange(0, BM)[:, None]
+    k = tl.program_id(1) * BK + tl.arange(0, BK)[None, :]
+    x = p % WIDTH * STRIDE + k // CHANNELS % KERNEL - LEFT
+    y = p // WIDTH % HEIGHT * STRIDE + k // (CHANNELS * KERNEL) - TOP
+    image = p // (WIDTH * HEIGHT)
+    seen = (p < P) & (k < K) & (x >= 0) & (x < IN_WIDTH) & (y >= 0) & (y < IN_HEIGHT)
+    at = ((image * IN_HEIGHT + y) * IN_WIDTH + x) * CHANNELS + k % CHANNELS
+    grey = tl.load(images + at, mask=seen, other=0).to(tl.int32)
+    code = tl.where(seen, tl.load(codes + grey), 0)
+    tl.store(rows + p * K_ROW + k, code, mask=(p < P) & (k < K_ROW))

@@ -1,0 +1,171 @@
+"""Fused kernels = numpy engine, every stored weight, exponent and logit.
+
+On a CUDA device where there is one; elsewhere Triton's interpreter runs the same kernels on the processor.
+"""
+
+# ruff: noqa: E402 - the interpreter is chosen before the kernels are imported
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
+pytest.importorskip("triton", reason="PyTorch for CUDA brings it")
+
+from experiments.agreement import MODES
+from experiments.gpu import BYTES
+from mappings import accelerator
+from mappings import accelerator_fused as fused
+from mappings import accelerator_triton as kernels
+from mappings.accelerator import TorchEngine
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro.bits import Bits
+from wage_neuro.fixed_point import log2_round
+from wage_neuro.random_bits import UPDATE, bits16
+from wage_neuro.train import Held
+
+FUSED = [name for name, rules in MODES.items() if rules.feedback != "direct" and not rules.pipelined]
+FUSED = [name for name in FUSED if MODES[name].update != "coincidence"]
+FUSED = [name for name in FUSED if not (MODES[name].metaplasticity or MODES[name].consolidation)]
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    monkeypatch.setattr(accelerator, "FUSED_DEVICES", {DEVICE})
+
+
+def build(network, rules, **options):
+    """A torch engine that must have taken the fused kernels."""
+    assert fused.misfit(network, rules) is None
+    engine = TorchEngine(network, rules, device=DEVICE, **options)
+    assert isinstance(engine._fused, fused.FusedNetwork)
+    return engine
+
+
+@pytest.mark.parametrize("mode", FUSED)
+@pytest.mark.parametrize("name", BYTES)
+def test_fused_equals_numpy(name, mode, assert_agree):
+    few = MODES[mode].batch == 1
+    assert assert_agree(build, BYTES[name], MODES[mode], n=8 if few else 16, watched=mode == "paper") > 0
+
+
+@pytest.mark.parametrize("bits", ["2222", "2378", "28C8", "4665", "8888", "3-8-16-7"])
+def test_other_widths(bits, assert_agree):
+    network = replace(BYTES["32C3-MP2-64C3-MP2-32FC"], bits=Bits.parse(bits))
+    assert assert_agree(build, network, Rules(batch=8, stored_range="paper"), n=8, watched=False) > 0
+
+
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_any_small_network(data, assert_agree):
+    pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
+    specs, side = [Conv(32, pick(1, 3, 5), pick(1, 2), pick("SAME", "VALID"))], pick(12, 13)
+    if data.draw(st.booleans()):
+        specs.append(Conv(pick(32, 96), pick(2, 3), 1, pick("SAME", "VALID")))
+    network = Network((*specs, Flatten(), Dense(32), Dense(pick(1, 10))), (side, side, pick(1, 3)))
+    if data.draw(st.booleans()) and not any(n % 2 for n in network.layers[len(specs) - 1].z_shape[:2]):
+        network = replace(
+            network, specs=(*specs, MaxPool(2), *network.specs[len(specs) :]), signed_input=True
+        )
+    rules = Rules(pick(1, 5, 8), pick("batch", "held"), pick(1, 9), pick("wide", "ternary"))
+    etas = pick(-16, -3, 0, 12), 3
+    assert_agree(
+        build, network, rules, n=rules.batch * 2, seed=pick(0, 2**64 - 1), log2_etas=etas, watched=False
+    )
+
+
+def test_even_images(assert_same_state):
+    """Ties in every pooling window; among them black images, whose products are all 0."""
+    network, rules = BYTES["32C3-MP2-64C3-MP2-32FC"], Rules(batch=4)
+    images = np.repeat(np.arange(16, dtype=np.uint8) // 4 * 85, 8 * 8 * 3).reshape(16, 8, 8, 3)
+    one, other = NumpyEngine(network, rules), build(network, rules)
+    for engine in (one, other):
+        engine.train(images, np.arange(16) % 5, 3)
+    assert_same_state(one.state, other.state)
+
+
+def test_more_answers_than_fit_at_once(assert_same_state, assert_same_arrays, monkeypatch):
+    monkeypatch.setattr(fused, "PREDICT_AT_ONCE", 7)
+    network, rules = BYTES["64FC-32FC"], Rules(batch=4)
+    one, other = NumpyEngine(network, rules), build(network, rules)
+    images = np.arange(17 * 30, dtype=np.uint8).reshape(17, 30)
+    for engine in (one, other):
+        engine.train(images[:16], np.arange(16) % 5, 3)
+    assert_same_arrays(one.predict(images), other.predict(images), "logits")
+    assert_same_state(one.state, other.state)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.none() | st.integers(0, 40),
+    st.integers(0, 50),
+    st.integers(0, 2**31 - 1) | st.integers(0, 9),
+    st.integers(1, 60),
+    st.booleans(),
+)
+def test_exponents(exponent, below, peak, hold, is_held):
+    held = Held(exponent, below if exponent is not None else 0)
+    on_device = fused._Exponent(held, torch.device(DEVICE))
+    on_device.peak.fill_(peak)
+    rules = Rules(shift="held" if is_held else "batch")
+    shift, known = on_device.take(7, 16, hold, rules).tolist()
+    wanted = held.exponent if is_held else (log2_round(peak) if peak else None)
+    assert known == (wanted is not None)
+    assert wanted is None or shift == wanted - 7
+    assert on_device.read() == (held.after(peak, 16, hold) if is_held else held)
+    assert on_device.peak.item() == 0
+
+
+def test_log2_on_either_side_of_every_half():
+    for n in range(30):
+        half = int(2**0.5 * 2**n)
+        for x in (2**n, half, half + 1):
+            on_device = fused._Exponent(Held(), torch.device(DEVICE))
+            on_device.peak.fill_(x)
+            assert on_device.take(0, 1, 1, Rules()).tolist() == [log2_round(x), 1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 40), st.integers(0, 2**40), st.integers(1, 100))
+def test_random_bits_are_numpys(seed, layer, step, count):
+    """Half a step each: the random bits alone decide whether a weight moves."""
+    tensor, signed = partial(torch.tensor, device=DEVICE), seed - (seed >> 63 << 64)
+    S, V = torch.zeros(2, count, dtype=torch.int8, device=DEVICE)
+    G = torch.full((count, 1), -1, dtype=torch.int32, device=DEVICE)
+    kernels.update[1,](
+        S, V, G, tensor([-15, 1], dtype=torch.int32), tensor([signed]), tensor([step]), layer, count,
+        1, 1, UPDATE, 64, 128, 6, 1, BLOCKS=8,
+    )  # fmt: skip
+    drawn = bits16(seed, UPDATE, layer, step, 0, count)
+    assert S.tolist() == (drawn >= 2**15).astype(int).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "rules", "why"),
+    [
+        ("16C3-32FC", Rules(), "layer 16C3: 16 outputs, no multiple of 32"),
+        ("32C3-MP3-32FC", Rules(), "layer 32C3-MP3: another pooling than 2x2"),
+        ("32C3-32C3S2-32FC", Rules(), "layer 32C3S2: a stride"),
+        ("32FC", Rules(feedback="direct"), "update='wide', feedback='direct'"),
+        ("32FC", Rules(batch=1, update="coincidence"), "update='coincidence', feedback='transposed'"),
+        ("32C3-32FC", Rules(batch=100_000), "layer 32C3: sums past 32 bits"),
+    ],
+)
+def test_what_does_not_fit_is_left_to_plain_operations(text, rules, why):
+    network = Network.parse(text, (12, 12, 1), classes=10)
+    assert fused.misfit(network, rules) == why
+    assert TorchEngine(network, rules, device=DEVICE)._fused is None
+
+
+def test_wide_codes_do_not_fit():
+    network = Network.parse("32FC", (12, 12, 1), classes=10, bits="2-9-8-8")
+    assert fused.misfit(network, Rules()) == "layer 32FC: codes past 127"
