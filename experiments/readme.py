@@ -16,6 +16,7 @@ from typing import Any
 
 from experiments.agreement import agreement_table
 from experiments.binary import binary_table
+from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
 from experiments.continual.table import FLOAT, continual_table
 from experiments.findings import markdown
@@ -264,6 +265,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer_table,
     "binary": binary_table,
     "agreement": agreement_table,
+    "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
     "bench": bench_table,
