@@ -17,7 +17,7 @@ import numpy as np
 from experiments import communication, curves, findings, run_folder
 from experiments.chip_map import Report
 from experiments.continual import pictures, records
-from experiments.readme import README, RESULTS, with_tables
+from experiments.readme import RESULTS, pages, with_tables
 from experiments.transfer import pictures as transfer_pictures
 from experiments.transfer.study import read as read_transfer
 from wage_neuro.files import written_whole
@@ -113,8 +113,9 @@ def same_picture(one: Path, other: Path) -> bool:
 
 
 def main() -> None:
-    """Rewrite the README's tables, and every picture that is not what its records say."""
-    run_folder.write_text(README, with_tables(README.read_text()))
+    """Rewrite the READMEs' tables, and every picture that is not what its records say."""
+    for page, text in with_tables(pages()).items():
+        run_folder.write_text(page, text)
     with tempfile.TemporaryDirectory() as drawn:
         for name, path in stale(Path(drawn)).items():
             if path is None:

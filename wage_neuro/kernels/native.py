@@ -111,19 +111,20 @@ def load(path: Path) -> ctypes.CDLL:
         raise EngineError(
             f"compiled kernels: {path.name} is not there; {again}, engine 'numpy' has the same bits"
         )
-    try:
-        library = ctypes.CDLL(str(path))
-        library.wage_version.restype = ctypes.c_char_p
-        library.wage_set.restype = ctypes.POINTER(_Api)
-        library.wage_set.argtypes = library.wage_machine_has.argtypes = (_i64,)
-        library.wage_machine_has.restype = _i64
-        found = library.wage_version().decode()
-    except (OSError, AttributeError) as error:
-        raise EngineError(f"compiled kernels: {path.name} is broken ({error}); {again}") from None
+    found = build.version_of(path)
+    if found is None:  # to load it could end this process
+        raise EngineError(f"compiled kernels: {path.name} is broken; {again} anew")
     if found != build.version():
         raise EngineError(
             f"compiled kernels: {path.name} is of version {found}: want {build.version()}; {again} anew"
         )
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise EngineError(f"compiled kernels: {error}; {again} anew") from None
+    library.wage_set.restype = ctypes.POINTER(_Api)
+    library.wage_set.argtypes = library.wage_machine_has.argtypes = (_i64,)
+    library.wage_machine_has.restype = _i64
     return library
 
 
