@@ -52,5 +52,6 @@ def did_you_mean(text: str, known: Iterable[str], called: Mapping[str, str] | No
     """
     called = called or {}
     names = [*known, *called]
-    near = difflib.get_close_matches(text.lower()[:100], names, n=1, cutoff=0.6)
+    alike = 0.6 if len(text) > 2 else 1.0
+    near = difflib.get_close_matches(text.lower()[:100], names, n=1, cutoff=alike)
     return f"; did you mean {called.get(near[0], near[0])}?" if near else ""
