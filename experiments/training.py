@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -40,6 +41,7 @@ KEEP_AT_MOST = (
     20  # epochs that are shorter than writing takes are not all written: a 20th of the time goes there
 )
 REPORT_EVERY_S = 0.5
+AT_ONCE_BYTES = 1 << 23  # of images that are made ready together
 PREDICT_AT_ONCE = 10_000
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
@@ -380,7 +382,9 @@ class Run:
 
     def _prepare(self, epoch: int, first: int, batches: int) -> tuple[np.ndarray, np.ndarray, int]:
         """Images and labels from batch `first` on, of at most so many batches, and of how many."""
-        batches, batch = min(batches, self.batches - first), self.config.rules.batch
+        batch = self.config.rules.batch
+        most = AT_ONCE_BYTES // (batch * math.prod(self.data.train_images.shape[1:]))
+        batches = min(batches, self.batches - first, max(1, most))
         places = slice(first * batch, (first + batches) * batch)
         index = self._order(epoch)[places]
         images = self.augment.apply(self.data.train_images[index], self.config.seed, epoch, places)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -1034,6 +1037,36 @@ def test_a_run_on_stored_images_gives_the_bits_of_one_in_memory(
         states.append(run.saved.state)
         assert Run.resume(tmp_path / str(i)).finished
     assert_same_state(*states)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["npz", "folder"])
+def test_ten_times_the_images_take_little_more_memory(form: str, tmp_path: Path) -> None:
+    """600,000 images of 28x28 against 10,000: less than 100 MiB at the peak of a run of one epoch."""
+    code = (
+        "import resource, sys; from pathlib import Path; from experiments.training import Config, Run\n"
+        "run = Run.start(Config(sys.argv[1], '32FC', epochs=1), Path(sys.argv[2]))\n"
+        "with run.engine('numpy') as engine: run.fit(engine)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    peaks, rng = [], np.random.default_rng(0)
+    for n in (10_000, 600_000):
+        content = {"images": rng.integers(0, 256, (n, 28, 28), np.uint8), "labels": np.arange(n) % 10}
+        path = tmp_path / f"{n}.npz"
+        if form == "folder":
+            path = tmp_path / str(n)
+            path.mkdir()
+            for name, array in content.items():
+                np.save(path / f"{name}.npy", array)
+        else:
+            np.savez(path, **content)
+        (tmp_path / f"run-{n}").mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path), str(tmp_path / f"run-{n}")],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 100 * 1024, "KiB"
 
 
 # Tiny-ImageNet: JPEGs in one .npz file
