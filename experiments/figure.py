@@ -43,7 +43,7 @@ def _texts(axes: Any) -> Iterator[str]:
         yield from (text.get_text() for text in legend.get_texts())
     for axis in (axes.xaxis, axes.yaxis):
         if isinstance(locator := axis.get_major_locator(), FixedLocator):
-            yield from axis.get_major_formatter().format_ticks(locator.locs)
+            yield from axis.get_major_formatter().format_ticks(locator.tick_values(0, 0))
 
 
 def _points(axes: Any) -> Iterator[np.ndarray]:
