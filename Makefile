@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants bench torch readme pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch readme maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -35,6 +35,9 @@ coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice (MUTANTS="--since COMMIT --at-most 20")
 	$(PYTHON) -m experiments.mutants $(MUTANTS)
 
+campaign: kernels  ## kill, fail disks, feed nonsense, wear out (CAMPAIGN="--form long" takes hours)
+	$(PYTHON) -m experiments.campaign $(CAMPAIGN)
+
 bench: kernels  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
 
@@ -47,8 +50,11 @@ torch: $(VENV)/ready  ## add PyTorch's build for processors: the torch engine, p
 		"No build of $(TORCH) for processors was found for this Python." \
 		"The one for GPUs does as well: $(PYTHON) -m pip install '$(TORCH)'" >&2; exit 1; }
 
-readme: $(VENV)/ready  ## make the README's tables anew from the records
-	$(PYTHON) -m experiments.readme
+readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
+	$(PYTHON) -m experiments.figures
+
+maps: kernels  ## train the networks of the chip reports, and map them anew
+	$(PYTHON) -m experiments.maps
 
 pins:  ## write requirements*.txt anew from pyproject.toml
 	tools/uv.sh pip compile $(PINS) --universal --extra brian2 --extra export --extra lava --group dev \

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from experiments.command_line import show_table
 from experiments.engines import make_engine
 from experiments.run_folder import versions, write_text
 from wage_neuro import Network, NumpyEngine, Rules
@@ -368,7 +369,7 @@ def show(rows: list[Row]) -> None:
             row.bar,
             ("yes" if row.met else "NO") if row.bar else "",
         )
-    Console(highlight=False).print(table)
+    show_table(Console(highlight=False), table)
 
 
 def main() -> int:

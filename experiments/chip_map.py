@@ -15,18 +15,19 @@ from rich.table import Table
 
 from experiments import datasets, run_folder
 from experiments.chip_picture import draw
-from experiments.command_line import DataDir
+from experiments.command_line import DataDir, show_table
 from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.datasets.base import middle
 from experiments.engines import make_engine, make_prototype_engine
 from experiments.eta import EtaSchedule
+from experiments.names import learning, short_name
 from experiments.training import load_for
 from mappings.chip import GRADES, NAMES, Chip, ChipError
-from mappings.cost import PUBLISHED, Cost, count_activity
+from mappings.cost import Activity, Cost, count_activity, published_of
 from mappings.limits import Limit, broken, broken_by_parts, no_room
 from mappings.memory_cost import NOTES, WHERE, MemoryCost
-from mappings.placement import FEEDBACK, RESOURCES, DoesNotFit, Placement, Use, place
+from mappings.placement import RESOURCES, DoesNotFit, Placement, Use, place
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -37,7 +38,7 @@ from wage_neuro.prototypes import Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON report; it grows when a key changes its meaning or goes."""
 MODES = ("inference", "training")
 ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
@@ -49,18 +50,12 @@ PROTOTYPE_NOTE = (
     " one that learns and writes a new one's codes; those writes are not published, not counted."
 )
 
+ZERO_NOTE = (
+    "A weight of 0 that learns is stored and read like any other; elsewhere only other weights are met. The"
+    " memory is that of full lists."
+)
+
 console = Console(highlight=False, soft_wrap=True, markup=False)
-
-
-def short_name(network: str, prototypes: int) -> str:
-    """A network without its flattening, and with what answers in the last layer's place, if anything does.
-
-    >>> short_name("8C3-F-10FC", 0), short_name("F-10FC", 2000)
-    ('8C3-10FC', '2,000 prototypes')
-    """
-    if prototypes:
-        network = f"{network.rpartition('-')[0]}-{prototypes:,} prototypes"
-    return network.replace("-F-", "-").removeprefix("F-")
 
 
 @dataclass(frozen=True)
@@ -81,13 +76,22 @@ class Report:
         return not self.limits
 
     @property
+    def mode(self) -> str:
+        return MODES[self.use.training]
+
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """What was measured of the same layers in the same mode, if anything."""
+        return None if self.use.prototypes or self.use.frozen else published_of(self.network)
+
+    @property
     def title(self) -> str:
         use, name = self.use, short_name(str(self.network), self.use.prototypes)
-        mode = MODES[use.training]
+        mode = self.mode
         if use.training and use.frozen:
             mode += f", {_many(use.frozen, 'layer')} frozen"
         elif use.training and not use.prototypes:
-            mode += f", {use.feedback} feedback"
+            mode += f", {use.rules.feedback} feedback"
         shape = " x ".join(map(str, self.network.input_shape))
         return f"{shape}: {name} on {self.chip.name}, {mode}"
 
@@ -96,7 +100,7 @@ class Report:
         """What a reader of the numbers must know."""
         notes = [self.chip.note] if self.chip.note else []
         if self.placement:
-            notes += _placement_notes(self.placement)
+            notes += [ZERO_NOTE, *_placement_notes(self.placement)]
         if not self.fits:
             notes.append("Places and costs are those it would have if the broken limits were met.")
         if not self.chip.payload_bits and any("payload" in limit.quantity for limit in self.limits):
@@ -112,10 +116,10 @@ class Report:
                 "layers": str(self.network),
                 "input_shape": self.network.input_shape,
                 "bits": str(self.network.bits),
+                "signed_input": self.network.signed_input,
                 "weights": self.network.n_weights,
             },
-            "mode": MODES[self.use.training],
-            "feedback": self.use.feedback,
+            "mode": self.mode,
             "frozen_layers": self.use.frozen,
             "prototypes": self.use.prototypes,
             "rules": asdict(self.use.rules),
@@ -126,9 +130,34 @@ class Report:
             "activity_counted_on": self.counted_on,
             "cost": self.cost.to_json() if self.cost else None,
             "memory": self.memory.to_json() if self.memory else None,
-            "published": PUBLISHED,
+            "published": self.published,
             "chip": self.chip.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, report: dict[str, Any]) -> Report:
+        """Build what a report of this format says, without its memory; the network is placed anew."""
+        described = report["network"]
+        network = Network.parse(
+            described["layers"],
+            tuple(described["input_shape"]),
+            bits=described["bits"],
+            signed_input=described["signed_input"],
+        )
+        chip = Chip.from_json(report["chip"])
+        rules, training = Rules(**report["rules"]), report["mode"] == MODES[True]
+        use = Use(training, rules, report["frozen_layers"], report["prototypes"])
+        limits, placement, cost = [Limit(**limit) for limit in report["limits"]], None, None
+        if report["cost"]:
+            placement = place(network, chip, use)
+            cost = Cost(placement, [Activity(**layer) for layer in report["cost"]["activity"]])
+        return cls(network, chip, use, limits, placement, cost, report["activity_counted_on"])
+
+    def draw(self, path: Path) -> None:
+        """Draw the picture of a network that was placed."""
+        assert self.placement is not None
+        assert self.cost is not None
+        draw(path, self.placement, self.cost, self.title, _picture_lines(self))
 
 
 def _placement_notes(placement: Placement) -> list[str]:
@@ -221,7 +250,7 @@ def map_checkpoint(
 
 
 def _counting_rules(use: Use, saved: Checkpoint, images: int) -> Rules:
-    rules = replace(use.rules, feedback=use.feedback)
+    rules = use.rules
     if not saved.state.step:
         rules = replace(rules, shift="batch", pipelined=False)
     return replace(rules, batch=images) if rules.pipelined or not use.training else rules
@@ -319,8 +348,13 @@ def map_command(
         ),
     ] = None,
     feedback: Annotated[
-        str, typer.Option(help=f"How errors come back in training: {', '.join(FEEDBACK)}.")
-    ] = "transposed",
+        str | None,
+        typer.Option(
+            help="How errors come back in training: transposed, random or direct.  [default: as the run"
+            " learned; transposed]",
+            show_default=False,
+        ),
+    ] = None,
     network: Annotated[
         str | None,
         typer.Option(
@@ -367,6 +401,8 @@ def map_command(
         raise SettingError(f"images={images}: want 1 or more")
     if network and data is None:
         raise SettingError("map --network: want --data too, for the shape of its input")
+    asked = replace(ONCHIP, feedback=feedback) if feedback else None  # refused before data are read
+    console.print(f"reading {run or data}")
     if run:
         subject = Subject.of_run(run, data, data_dir)
     else:
@@ -376,11 +412,12 @@ def map_command(
     mode = mode or MODES[subject.stream is not None]
     prototypes = subject.prototypes
     room = len(prototypes.labels) if prototypes else 0
-    use = Use(mode == "training", saved.rules, feedback, subject.frozen, room)
+    rules = replace(saved.rules, feedback=asked.feedback) if asked else saved.rules
+    use = Use(mode == "training", rules, subject.frozen, room)
     folder = output or (run if run and run.is_dir() else Path())
     words = re.findall("[a-z0-9]+", described.name.lower())
     name = f"map-{''.join(words)}-{mode}"
-    name += f"-{feedback}" if use.training and feedback != "transposed" else ""
+    name += f"-{rules.feedback}" if use.training and rules.feedback != saved.rules.feedback else ""
     if output:
         run_folder.prepare(output, new=False)
     run_folder.check_writable(folder / f"{name}.json")
@@ -390,6 +427,7 @@ def map_command(
     x, y, what = subject.samples(use.training, some)
     state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
     counted_on, memory = f"{what}, {state}", subject.memory(described)
+    console.print(f"placing {short_name(str(saved.network), room)}, counting on {counted_on}")
     report = map_checkpoint(
         saved, described, use, x, y, subject.control, counted_on, engine, memory, prototypes
     )
@@ -397,7 +435,7 @@ def map_command(
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:
         written.append(folder / f"{name}.png")
-        draw(written[1], report.placement, report.cost, report.title, _picture_lines(report))
+        report.draw(written[1])
     run_folder.write_text(written[0], as_text(report.to_json()))
     console.print(f"written: {', '.join(map(str, written))}")
     if not report.fits:
@@ -433,6 +471,10 @@ def _untrained(network: str, data: Dataset, bits: str) -> Checkpoint:
 
 def _print(report: Report) -> None:
     console.print(report.title, style="bold")
+    if report.use.training and not report.use.prototypes:
+        console.print(f"learns {learning(asdict(report.use.rules))}")
+    for line in summary(report) if report.cost else ():
+        console.print(line)
     if report.limits:
         table = Table("where", "quantity", "wanted", "the chip has", "way out", title="limits that it breaks")
         for limit in report.limits:
@@ -442,12 +484,10 @@ def _print(report: Report) -> None:
                 else (f"{limit.value:,}", f"{limit.limit:,} {limit.unit}")
             )
             table.add_row(limit.where, limit.quantity, *values, limit.way_out)
-        console.print(table)
+        show_table(console, table)
     if report.placement and report.cost:
-        console.print(_placement_table(report.placement))
-        console.print(_cost_table(report))
-        for line in summary(report):
-            console.print(line)
+        show_table(console, _placement_table(report.placement))
+        show_table(console, _cost_table(report))
     for line in memory_lines(report):
         console.print(line)
     for note in report.notes:
@@ -483,40 +523,48 @@ def _placement_table(placement: Placement) -> Table:
 def _cost_table(report: Report) -> Table:
     assert report.cost
     chip, energy = report.chip, report.cost.energy()
-    counted, formula = report.cost.operations(), report.cost.operations(counted=False)
-    title = f"operations of one sample, alone in the network; activity of {report.counted_on}"
-    table = Table(title=title)
-    for column in ("operation", "counted", "formula", "pJ each", "µJ"):
+    operations = asdict(report.cost.operations())
+    table = Table(title=f"operations of one sample, alone in the network; activity of {report.counted_on}")
+    for column in ("operation", "a sample", "pJ each", "µJ"):
         table.add_column(column, justify="left" if column == "operation" else "right")
     rows = (
         ("synaptic operations", "synaptic", f"{chip.energy_synapse:g}", "synaptic operations"),
+        ("  weights other than 0 met (effective)", "effective", "", None),
+        ("  synapses reached, weights of 0 too", "reached", "", None),
+        ("  if nothing were 0 (dense)", "dense", "", None),
         ("neuron updates, active", "active", f"{chip.energy_neuron_active:g}", "active neurons"),
         ("neuron updates, inactive", "inactive", f"{chip.energy_neuron_inactive:g}", "inactive neurons"),
         ("learning updates", "learning", f"{chip.energy_learning:g}", "learning"),
         ("messages", "messages", f"{chip.energy_tile:g}", "messages"),
-        ("hops along X", "hops_x", f"{chip.energy_hop_x:g}", None),
-        ("hops along Y", "hops_y", f"{chip.energy_hop_y:g}", None),
-        ("messages between chips", "between_chips", "", None),
+        ("  hops along X", "hops_x", f"{chip.energy_hop_x:g}", None),
+        ("  hops along Y", "hops_y", f"{chip.energy_hop_y:g}", None),
+        ("  between chips", "between_chips", "", None),
         ("time steps", "steps", "", None),
     )
     for name, key, each, kind in rows:
-        values = (f"{getattr(o, key):,.0f}" for o in (counted, formula))
-        table.add_row(name, *values, each, f"{energy[kind] * 1e-6:,.3f}" if kind else "")
+        table.add_row(name, f"{operations[key]:,.0f}", each, f"{energy[kind] * 1e-6:,.3f}" if kind else "")
+    table.add_row("at rest meanwhile", "", "", f"{energy['static'] * 1e-6:,.3f}")
+    table.add_row("total", "", "", f"{sum(energy.values()) * 1e-6:,.3f}")
     return table
 
 
 def summary(report: Report) -> list[str]:
-    """Energy and time of a sample, beside what was measured on a chip."""
+    """Energy and time of a sample, beside what was measured on a chip if that was of the same layers."""
     assert report.cost
-    cost, mode = report.cost.to_json(), MODES[report.use.training]
-    energy, published = cost["energy_mJ"], PUBLISHED[mode]
-    assert isinstance(published, dict)
-    return [
-        f"estimate: {energy['dynamic']:.3g} mJ and {cost['time_ms']:.3g} ms {_a_sample(mode)}, without the"
-        f" {energy['static']:.3g} mJ that the chips draw at rest in that time",
-        f"published: {published['energy_mJ']} mJ and {published['time_ms']} ms {_a_sample(mode)}:"
-        f" {PUBLISHED['source']}",
+    cost, published = report.cost.to_json(), report.published
+    energy = cost["energy_mJ"]
+    lines = [
+        f"estimate: {energy['total']:.3g} mJ and {cost['time_ms']:.3g} ms {_a_sample(report.mode)}:"
+        f" {energy['dynamic']:.3g} mJ of operations, {energy['static']:.3g} mJ that"
+        f" {_many(report.cost.placement.chips, 'chip')} at rest would draw in that time"
     ]
+    if published:
+        measured = published[report.mode]
+        lines.append(
+            f"measured, the same layers: {measured['energy_mJ']} mJ and {measured['time_ms']} ms"
+            f" {_a_sample(report.mode)}: {published['source']}"
+        )
+    return lines
 
 
 def memory_lines(report: Report) -> list[str]:
@@ -532,7 +580,7 @@ def memory_lines(report: Report) -> list[str]:
     if report.cost and report.use.training:
         cost = report.cost.to_json()
         lines.append(
-            f"a new sample and one recalled: {2 * cost['energy_mJ']['dynamic']:.3g} mJ and"
+            f"a new sample and one recalled: {2 * cost['energy_mJ']['total']:.3g} mJ and"
             f" {2 * cost['time_ms']:.3g} ms, estimated"
         )
     return lines
@@ -548,20 +596,22 @@ def _a_sample(mode: str) -> str:
 
 def _picture_lines(report: Report) -> list[str]:
     assert report.cost
-    cost, mode = report.cost.to_json(), MODES[report.use.training]
-    published = PUBLISHED[mode]
-    assert isinstance(published, dict)
+    cost, published = report.cost.to_json(), report.published
+    energy = cost["energy_mJ"]
     lines = [
-        f"{_a_sample(mode)}, estimated".capitalize(),
-        f"   {cost['energy_mJ']['dynamic']:.3g} mJ   {cost['time_ms']:.3g} ms",
-        "measured by others, backpropagation on Loihi",
-        f"   {published['energy_mJ']:g} mJ   {published['time_ms']:g} ms   (400-400-10)",
-        "",
+        f"{_a_sample(report.mode)}, estimated".capitalize(),
+        f"   {energy['total']:.3g} mJ   {cost['time_ms']:.3g} ms",
+        f"   ({energy['dynamic']:.3g} mJ operations, {energy['static']:.3g} mJ at rest)",
     ]
+    if published:
+        measured = published[report.mode]
+        lines += [
+            "measured by others, backpropagation on Loihi",
+            f"   {measured['energy_mJ']:g} mJ   {measured['time_ms']:g} ms   (the same layers)",
+        ]
     if not report.fits:
-        lines += [f"does not fit: {_many(len(report.limits), 'limit')} broken", "(drawn as if met)", ""]
-    proxy = _wrapped(report.chip.note, 46)
-    return [*lines, *proxy]
+        lines += ["", f"does not fit: {_many(len(report.limits), 'limit')} broken", "(drawn as if met)"]
+    return [*lines, "", *_wrapped(report.chip.note, 46)]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -575,6 +625,6 @@ def _print_numbers(chip: Chip) -> None:
     for name, entry in chip.to_json().items():
         if isinstance(entry, dict):
             table.add_row(name, str(entry["value"]), entry["unit"], entry["grade"], entry["source"])
-    console.print(table)
+    show_table(console, table)
     console.print("grades: " + ", ".join(f"{grade} {words}" for grade, words in GRADES.items()))
     console.print(f"note: {chip.note}")

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from wage_neuro.errors import SettingError
 
@@ -51,6 +53,21 @@ def bar(console: Console, before: str, *after: str) -> Progress:
         TimeRemainingColumn(compact=True),
         console=console,
     )
+
+
+def show_table(console: Console, table: Table) -> None:
+    """Print a table with every word and number whole: in a pipe as wide as it is, on a terminal its texts
+    wrap."""
+    for column in table.columns:
+        cells = [column.header, *column.cells]
+        column.min_width = max((len(word) for cell in cells for word in str(cell).split()), default=0)
+    width = console.width
+    if not console.is_terminal:
+        width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    # a console cannot be made wider for one thing
+    terminal = console.is_terminal
+    wide = Console(file=console.file, width=width, force_terminal=terminal, highlight=False, markup=False)
+    wide.print(table, crop=False)
 
 
 def on_command_line(context: typer.Context, name: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.readme import groups, learning, mean_and_spread
+from experiments.names import learning
+from experiments.readme import groups, mean_and_spread
 from wage_neuro.errors import DataError
 from wage_neuro.files import written_whole
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.command_line import DataDir, Record
+from experiments.command_line import DataDir, Record, show_table
 from experiments.training import load_for
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
@@ -221,7 +221,7 @@ def register(app: typer.Typer, console: Console) -> None:
                     "formats": rows,
                 }
             )
-            console.print(_table(results[-1]))
+            show_table(console, _table(results[-1]))
         if record:
             text = json.dumps({"round_trips": results, "versions": run_folder.versions()}, indent=1) + "\n"
             run_folder.write_text(record, text)

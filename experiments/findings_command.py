@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from experiments.command_line import show_table
 from experiments.findings import Found, arranged, draw, read
 from experiments.readme import RESULTS
 from experiments.run_folder import check_writable
@@ -22,7 +23,7 @@ def show(found: Found) -> None:
     table = Table(*columns, title=found.title, title_justify="left")
     for row in found.rows:
         table.add_row(*map(str, row))
-    console.print(table)
+    show_table(console, table)
 
 
 def results(

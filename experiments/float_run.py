@@ -46,6 +46,11 @@ class FloatRun(Run):
         bits = Pattern.parse(config.bits).bits
         return Network.parse(config.network, data.train_images.shape[1:], data.classes, bits, data.signed)
 
+    @property
+    def unchanged(self) -> list[str]:
+        """None is known: where weights are real numbers, no step is too small."""
+        return []
+
     @classmethod
     def _fresh(cls, config: Config, data: Dataset) -> Any:
         network, pattern = cls._network_of(config, data), Pattern.parse(config.bits)

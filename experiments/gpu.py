@@ -57,13 +57,15 @@ def agreement(device: str, seeds: int, full: bool) -> Iterator[Cell]:
 
 
 def _cell(name: str, mode: str, network: Network, rules: Rules, device: str, seeds: int, steps: int) -> Cell:
-    changed, difference = list[int](), None
+    changed: list[int] = []
+    difference: str | None = None
     for seed in range(seeds):
         oracle = NumpyEngine(network, rules, seed=seed)
         begin = oracle.state
         with engine_class("torch")(network, rules, state=begin, device=device) as other:
             found = first_difference({"numpy": oracle, "torch": other}, batches(network, rules, steps, seed))
-        difference = difference or (found and f"seed {seed}, {found}")
+        if found and not difference:
+            difference = f"seed {seed}, {found}"
         changed.append(sum(int((a != b).sum()) for a, b in zip(begin.S, oracle.state.S, strict=True)))
     return Cell(name, mode, f"torch, {device}", seeds, steps, network.n_weights, min(changed), difference)
 
@@ -138,10 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace, parts: list[str], until: float) -> int:
     run_folder.check_writable(given.output)
     record = json.loads(given.output.read_text()) if given.output.exists() else {}
-    record["versions"] = run_folder.versions()
 
     def keep(**found: Any) -> None:
-        record.update(found)
+        record.update(found, versions=run_folder.versions())
         run_folder.write_text(given.output, json.dumps(record, indent=1) + "\n")
 
     wrong = 0

@@ -1,6 +1,6 @@
-"""The README's tables, made from the committed records. `make readme` writes them; a test holds them equal.
+"""The tables of the READMEs, made from the committed records; `make readme` writes them.
 
-A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, in one README of all.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 from experiments.agreement import agreement_table
 from experiments.binary import binary_table
-from experiments.chip_map import short_name
-from experiments.continual.table import continual_table
+from experiments.campaign.rows import campaign_table
+from experiments.continual import records as continual_records
+from experiments.continual.table import FLOAT, continual_table
 from experiments.findings import markdown
-from experiments.run_folder import write_text
+from experiments.names import learning, short_name
 from experiments.training import Config
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
@@ -70,24 +71,6 @@ def mean_and_spread(values: list[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def learning(rules: dict[str, Any]) -> str:
-    """How the weights learned, in a few words.
-
-    >>> learning({"batch": 1, "update": "ternary", "loss": "one-sided", "margin": 3})
-    'one sample at a time, ternary updates, one-sided error, margin 3/8'
-    """
-    words = ["one sample at a time" if rules["batch"] == 1 else f"batch {rules['batch']}"]
-    if rules.get("pipelined"):
-        words = ["one sample a time step, pipelined"]
-    words += [f"{rules['update']} updates"]
-    feedback = rules.get("feedback", "transposed")
-    words += [f"{feedback} feedback"] if feedback != "transposed" else []
-    words += {"one-sided": ["one-sided error"], "softmax": ["softmax"]}.get(rules.get("loss", ""), [])
-    words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
-    words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
-    return ", ".join(words)
-
-
 def results_table(folder: Path = RESULTS) -> str:
     """Test accuracy, last epoch first: mean over the seeds."""
     lines = [
@@ -98,7 +81,7 @@ def results_table(folder: Path = RESULTS) -> str:
     for group in groups(records(folder)):
         r = group[0]
         config = r["config"]
-        name = r["network"].replace("-F-", "-").removeprefix("F-")
+        name = short_name(r["network"])
         what = learning(config["rules"])
         if config.get("augment", "none") != "none":
             what += f", {config['augment']}"
@@ -131,7 +114,7 @@ def feedback_table(folder: Path = RESULTS) -> str:
             r = group[0]
             network = Network.parse(r["network"], tuple(r["input_shape"]), bits=r["config"]["bits"])
             synapses, bits = feedback_memory(network, kind)
-            name = r["network"].replace("-F-", "-").removeprefix("F-")
+            name = short_name(r["network"])
             lines.append(
                 f"| {name}, {r['config']['data']} | {kind}"
                 f" | **{mean_and_spread([r['accuracy_last'] for r in group])}**"
@@ -183,26 +166,98 @@ def bench_table(folder: Path = RESULTS) -> str:
 
 
 def chip_table(folder: Path = RESULTS) -> str:
-    """What `wage-neuro map` said of each network on each chip."""
+    """What `wage-neuro map` said of each network on each chip, and what was measured of the same layers."""
     lines = [
-        "| network | chip | use | fits | cores | energy a sample | time a sample |",
-        "|---|---|---|---|---|---|---|",
+        "| network | chip | use | fits | cores | synaptic operations, effective of dense | energy a sample"
+        " | of it operations, at rest | time | measured, the same layers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(folder.glob("chip/*/*.json")):
         report = json.loads(path.read_text())
-        place, cost = report["placement"], report["cost"]
+        place, cost, mode = report["placement"], report["cost"], report["mode"]
         broken = len(report["limits"])
         fits = "yes" if report["fits"] else f"no, {broken} limit{'s' * (broken > 1)} broken"
         chips = f" on {place['chips']} chips" if place["chips"] > 1 else ""
-        name = short_name(report["network"]["layers"], report.get("prototypes", 0))  # older maps have none
+        name = short_name(report["network"]["layers"], report["prototypes"])
+        feedback = report["rules"]["feedback"]
+        use = mode + (f", {feedback} feedback" if mode == "training" and feedback != "transposed" else "")
+        done, energy = cost["operations"]["counted"], cost["energy_mJ"]
+        found = (report["published"] or {}).get(mode)
+        measured = f"{found['energy_mJ']} mJ, {found['time_ms']} ms" if found else ""
         lines.append(
-            f"| {name} | {report['chip']['name']} | {report['mode']} | {fits} | {place['cores']}{chips}"
-            f" | {cost['energy_mJ']['dynamic']:.2g} mJ | {cost['time_ms']:.2g} ms |"
+            f"| {name} | {report['chip']['name']} | {use} | {fits} | {place['cores']}{chips}"
+            f" | {done['effective']:,.0f} of {done['dense']:,.0f} | **{energy['total']:.2g} mJ**"
+            f" | {energy['dynamic']:.2g}, {energy['static']:.2g} mJ | {cost['time_ms']:.2g} ms"
+            f" | {measured} |"
         )
     return "\n".join(lines)
 
 
+def gpu_table(folder: Path = RESULTS) -> str:
+    """Speed and agreement on a GPU, from the record of `python -m experiments.gpu`."""
+    record = json.loads((folder / "gpu.json").read_text())
+    lines = ["| training on a GPU | images a second |", "|---|---|"]
+    lines += [
+        f"| {row['network']}, batch {row['batch']} | {row['images_per_s']:,} |" for row in record["speed"]
+    ]
+    cells = record["agreement"]
+    wrong = sum(cell["difference"] is not None for cell in cells)
+    weights = sum(cell["seeds"] * cell["steps"] * cell["weights"] for cell in cells)
+    modes = len({cell["mode"] for cell in cells})
+    versions = record["versions"]
+    lines += [
+        "",
+        f"{versions['accelerator']}, PyTorch {versions['torch']}. Equal to the numpy engine in"
+        f" {len(cells) - wrong} of {len(cells)} pairs of network and mode ({modes} modes), these at full"
+        f" width among them: {weights:,} stored weights compared.",
+    ]
+    return "\n".join(lines)
+
+
+def headline_table(folder: Path = RESULTS) -> str:
+    """Five results and the published marks beside them."""
+    experiments = folder / "experiments"
+    lenet = [_record(path) for path in sorted((experiments / "mnist-lenet/paper").glob("2888-s*.json"))]
+    vgg = [_record(experiments / "cifar10-vgg/paper/2888-s0.json")]
+    onchip = [_record(path) for path in sorted((folder / "onchip").glob("mnist-2x512-shift-s*.json"))]
+    split = continual_records.read(folder / "continual/split-mnist-class-replay-2000.jsonl")
+    floats = FLOAT["split-mnist", "class", "replay", 2000]
+    gpu = _record(folder / "gpu.json")["speed"][-1]
+    rows = [
+        (
+            "CIFAR-10, the paper's VGG, 300 epochs",
+            vgg,
+            "93.22 (best epochs), 92.74 (the authors' log) | WAGE, simulated",
+        ),
+        ("MNIST, the paper's LeNet, 100 epochs", lenet, "99.60 | WAGE, simulated"),
+        (
+            "MNIST, 784-512-512-10, one sample at a time",
+            onchip,
+            "96.3 | backpropagation on Loihi, 400-400-10",
+        ),
+    ]
+    lines = ["| | last epoch | best epoch | seeds | published, % | by |", "|---|---|---|---|---|---|"]
+    for what, runs, published in rows:
+        last, best = (
+            mean_and_spread([run[key] for run in runs]) for key in ("accuracy_last", "accuracy_best")
+        )
+        lines.append(f"| {what} | **{last}** | {best} | {len(runs)} | {published} |")
+    lines += [
+        f"| SplitMNIST, class by class, one pass, 2,000 images kept | **{split.mean_and_spread('ACC')} %** |"
+        f" | {len(split.runs)} | {floats} | float replay, the same memory |",
+        f"| training the paper's VGG on a GPU | **{gpu['images_per_s']:,} images/s** | | | | |",
+    ]
+    return "\n".join(lines)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
+    "headline": headline_table,
+    "gpu": gpu_table,
     "results": results_table,
     "feedback": feedback_table,
     "chip": chip_table,
@@ -210,6 +265,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer_table,
     "binary": binary_table,
     "agreement": agreement_table,
+    "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
     "bench": bench_table,
@@ -222,21 +278,28 @@ def tables(folder: Path = RESULTS) -> dict[str, Callable[[Path], str]]:
     return {name: make for name, make in TABLES.items() if name != "experiments" or has_experiments}
 
 
-def with_tables(text: str, folder: Path = RESULTS) -> str:
-    """Return the README's text with every table made anew."""
+def pages() -> dict[Path, str]:
+    """Every README, and its text."""
+    paths = [README, *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md")]
+    return {
+        path: path.read_text() for path in sorted(paths) if not path.is_relative_to(ROOT / "tests/golden")
+    }
+
+
+def with_tables(texts: dict[Path, str], folder: Path = RESULTS) -> dict[Path, str]:
+    """Return the texts with every table made anew.
+
+    Raises
+    ------
+    ValueError
+        If a table has no place, or two.
+    """
+    found = dict(texts)
     for name, make in tables(folder).items():
+        pattern = re.compile(rf"<!-- begin {name} -->.*?<!-- end {name} -->", re.DOTALL)
+        places = [path for path, text in found.items() for _ in pattern.finditer(text)]
+        if len(places) != 1:
+            raise ValueError(f"READMEs: {len(places)} places for the table {name!r}, want 1")
         block = f"<!-- begin {name} -->\n{make(folder)}\n<!-- end {name} -->"
-        pattern = rf"<!-- begin {name} -->.*?<!-- end {name} -->"
-        text, count = re.subn(pattern, block.replace("\\", r"\\"), text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"README: {count} places for the table {name!r}, want 1")
-    return text
-
-
-def main() -> None:
-    """Rewrite the README's tables."""
-    write_text(README, with_tables(README.read_text()))
-
-
-if __name__ == "__main__":
-    main()
+        found[places[0]] = pattern.sub(block.replace("\\", r"\\"), found[places[0]])
+    return found

@@ -125,6 +125,15 @@ class Stream:
         for name in ("passes", "step"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)}: want 1 or more")
+        for name, size in self._parts:
+            if self.step > size:
+                raise SettingError(f"step={self.step}: want 1..{size}, {name} has no more images")
+
+    @property
+    def _parts(self) -> list[tuple[str, int]]:
+        """Name and training images of what is shuffled together: each task, or all."""
+        sizes = [(f"task {task.name}", len(task.train)) for task in self.tasks]
+        return [("the stream", sum(size for _, size in sizes))] if self.mixed else sizes
 
     @cached_property
     def outputs(self) -> int:
@@ -134,9 +143,7 @@ class Stream:
     @cached_property
     def ends(self) -> tuple[int, ...]:
         """Place after the last sample of each task; of a mixed stream, of the whole."""
-        sizes = [len(task.train) for task in self.tasks]
-        parts = [sum(sizes)] if self.mixed else sizes
-        return tuple(np.cumsum([self.passes * (n // self.step * self.step) for n in parts]).tolist())
+        return tuple(np.cumsum([self.passes * (n // self.step * self.step) for _, n in self._parts]).tolist())
 
     def __len__(self) -> int:
         return self.ends[-1]

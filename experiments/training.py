@@ -19,6 +19,7 @@ from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
+from experiments.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
@@ -425,10 +426,17 @@ class Run:
             "measured_on": self.config.held_out,
             "accuracy_last": accuracies[-1],
             "accuracy_best": max(accuracies),
+            **({"unchanged": same} if (same := self.unchanged) else {}),
             "train_seconds": round(sum(row["seconds"] for row in curve), 1),
             "versions": run_folder.versions(),
             "curve": curve,
         }
+
+    @property
+    def unchanged(self) -> list[str]:
+        """A line for each layer of which no weight has changed."""
+        begin = initial_state(self.network, self.config.seed)
+        return unchanged(self.network, self.config.rules, begin, self.saved.state)
 
     def write_record(self, path: Path, engine_name: str, command: str) -> None:
         """Write the record as JSON."""

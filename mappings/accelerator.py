@@ -380,8 +380,9 @@ class TorchEngine(Engine):
         """Take a state to the device: into fused kernels where they can hold it, which count no activity."""
         self._step, self._layers = state.step, []
         fused = None if self._watch.every else find_fused(self.network, self.rules, self.device)
-        self._fused = fused and fused(self.network, self.rules, state, self.device, self._output_error)
-        if self._fused:
+        self._fused: FusedNetwork | None = None
+        if fused:
+            self._fused = fused(self.network, self.rules, state, self.device, self._output_error)
             return
         bits = RandomBits(state.seed, self.device)
         self._layers = [
@@ -457,7 +458,7 @@ class TorchEngine(Engine):
             kept.append(keep)
             if watched:
                 counts = self._watch.counts[layer.layer.index]
-                activity.count_forward(counts, layer.layer, _array(keep.a_in), _array(a))
+                activity.count_forward(counts, layer.layer, _array(layer.V), _array(keep.a_in), _array(a))
         self._watch.samples += len(a) if watched else 0
         return a, kept
 
@@ -474,7 +475,7 @@ class TorchEngine(Engine):
 
     def _learn(self, layer: _Layer, message: Tensor, kept: _Kept, control: LayerControl) -> Tensor | None:
         """Let a layer learn from the error message that arrives; return the one that goes on."""
-        log2_eta, hold, before = control.log2_eta, control.hold, layer.S
+        log2_eta, hold, before = control.log2_eta, control.hold, (layer.S, layer.V)
         E = layer.receive(message, kept, hold)
         factors = layer.factors(kept, E, log2_eta, self._step)
         G, D = layer.backward(kept, E, factors)
@@ -494,16 +495,17 @@ class TorchEngine(Engine):
         E: Tensor,
         factors: _Pair | None,
         sends: bool,
-        before: Tensor,
+        before: _Pair,
     ) -> None:
         spec, counts, seen = layer.layer, self._watch.counts[layer.layer.index], kept.to_numpy()
-        if self.rules.feedback == "direct" and not spec.is_last:
-            activity.count_direct_feedback(counts, spec, _array(message))
+        if self.rules.feedback == "direct" and layer.B is not None:
+            activity.count_direct_feedback(counts, _array(layer.B), _array(message))
         pair = (_array(factors[0]), _array(factors[1])) if factors else None
         activity.count_error(counts, spec, seen, _array(E), pair)
         if sends:
-            activity.count_feedback(counts, spec, seen, _array(E))
-        activity.count_updates(counts, _array(before), _array(layer.S))
+            W_back = before[1] if layer.B is None else layer.B
+            activity.count_feedback(counts, spec, _array(W_back), seen, _array(E))
+        activity.count_updates(counts, _array(before[0]), _array(layer.S))
 
     def _output_error(self, Z: Tensor, labels: Tensor, step: int | Tensor) -> Tensor:
         """Error at the output, as `wage_neuro.layers.output_error`, int64."""

@@ -205,7 +205,9 @@ def max_pool(layer: Layer, Z: Tensor) -> tuple[Tensor, Tensor]:
     places = layer.pool.size**2
     bits = (places - 1).bit_length()
     dtype = torch.int32 if layer.z_bound << bits < 2**31 else torch.int64
-    views = _pool_views(Z.to(dtype) << bits, layer)
+    # a padded place that ties with the least sum has no error to lose: ReLU takes it
+    padded = _padded(Z, layer, -layer.z_bound)
+    views = _pool_views(padded.to(dtype) << bits, layer)
     best = next(views) + (places - 1)
     for place, view in enumerate(views, start=1):
         torch.maximum(best, view + (places - 1 - place), out=best)
@@ -215,10 +217,17 @@ def max_pool(layer: Layer, Z: Tensor) -> tuple[Tensor, Tensor]:
 
 def unpool(layer: Layer, E: Tensor, winner: Tensor) -> Tensor:
     """Send each error back to the place that won its window: (n, *z_shape)."""
-    out = E.new_zeros(len(E), *layer.z_shape)
+    (h, w, _), (top, _, left, _) = layer.z_shape, layer.pool_padding
+    out = _padded(E.new_zeros(len(E), *layer.z_shape), layer, 0)
     for place, view in enumerate(_pool_views(out, layer)):
         view += E * (winner == place)
-    return out
+    return out[:, top : top + h, left : left + w]
+
+
+def _padded(x: Tensor, layer: Layer, value: int) -> Tensor:
+    """(n, *z_shape) with the places beside it that pooling pads."""
+    top, bottom, left, right = layer.pool_padding
+    return functional.pad(x, (0, 0, left, right, top, bottom), value=value) if any(layer.pool_padding) else x
 
 
 # --- exponents ---------------------------------------------------------------------------------------

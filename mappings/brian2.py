@@ -625,6 +625,7 @@ def _error_bound(network: Network, layer: Layer, rules: Rules) -> int:
 
 def _check(network: Network, rules: Rules, slots: int) -> None:
     network.require_quantized("engine 'brian2'")
+    network.require_whole_windows("engine 'brian2'")
     rules.require("engine 'brian2'", **NEUTRAL)
     prove_gradients(network, rules)
     for layer in network.layers:

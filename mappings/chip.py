@@ -166,6 +166,13 @@ class Chip:
             raise ChipError(f"{where}: missing {', '.join(missing)} (or a base)")
         return cls(texts["name"], texts["note"], evidence, **values)
 
+    @classmethod
+    def from_json(cls, numbers: dict[str, Any]) -> Chip:
+        """Build what `to_json` returned."""
+        evidence = {name: Evidence(numbers[name]["grade"], numbers[name]["source"]) for name in _FIELDS}
+        values = {name: numbers[name]["value"] for name in _FIELDS}
+        return cls(numbers["name"], numbers["note"], evidence, **values)
+
     def to_json(self) -> dict[str, Any]:
         """Every number with its unit, grade and source."""
         numbers = {

@@ -16,14 +16,27 @@ import numpy as np
 from mappings.placement import LABEL, PARTIAL, TRACK, Geometry, Link, Placement
 from wage_neuro.control import Control
 from wage_neuro.engine import Engine
+from wage_neuro.network import Network
 
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "source": "backpropagation on Loihi, 400-400-10, MNIST, measured:"
     " Renner et al., Nature Communications 15, 9691 (2024), table 1",
+    "layers": [400, 400, 10],
     "training": {"energy_mJ": 0.59, "time_ms": 1.5},
     "inference": {"energy_mJ": 0.0025, "time_ms": 0.17},
 }
-"""What others measured on a chip, a sample."""
+"""What others measured on a chip, a sample; which part of the energy is static is not said."""
+
+
+def published_of(network: Network) -> dict[str, Any] | None:
+    """What was measured of a network of the same layers, if anything.
+
+    >>> published_of(Network.parse("400FC-10FC", (400,))) is PUBLISHED
+    True
+    >>> published_of(Network.parse("512FC-10FC", (784,)))
+    """
+    layers = [network.layers[0].in_shape, *(layer.out_shape for layer in network.layers)]
+    return PUBLISHED if layers == [(size,) for size in PUBLISHED["layers"]] else None
 
 
 @dataclass(frozen=True)
@@ -36,8 +49,9 @@ class Activity:
     pairs : (weight, place) pairs at which a nonzero input meets a nonzero error; with coincidence updates, at
         which two spikes meet
     changed : stored weights that an update changed
-    synapses, error_synapses : synapses that the inputs pass forward and the errors backward, where the source
-        counts them; None leaves them to the formula
+    effective, error_effective : weights other than 0 that the inputs meet forward and the errors backward
+    reached, error_reached : synapses that they meet, also those of weight 0
+        None, where the source does not count them, leaves them to the formula.
     """
 
     inputs: float
@@ -45,8 +59,10 @@ class Activity:
     errors: float = 0.0
     pairs: float = 0.0
     changed: float = 0.0
-    synapses: float | None = None
-    error_synapses: float | None = None
+    effective: float | None = None
+    reached: float | None = None
+    error_effective: float | None = None
+    error_reached: float | None = None
 
 
 # --- activity of an engine ---------------------------------------------------------------------------
@@ -80,7 +96,9 @@ def count_activity(
         "learning_operations",
         "updates",
         "synaptic_operations",
+        "synapses_reached",
         "error_operations",
+        "error_synapses_reached",
     )
     return [Activity(*layer) for layer in zip(*map(counted.a_sample, fields), strict=True)]
 
@@ -90,10 +108,24 @@ def count_activity(
 
 @dataclass(frozen=True)
 class Operations:
-    """Operations of one sample. `active` and `inactive` are updates of neurons; hops are between tiles."""
+    """Operations of one sample.
+
+    Attributes
+    ----------
+    synaptic : what the chip does: at all synapses that spikes reach where they learn, and so are kept when
+        their weight is 0; at those of other weights elsewhere; and at those between neurons one to one
+    effective, reached, dense : of the network's weights, forward and feedback, as NeuroBench counts: spikes
+        that meet a weight other than 0; that meet a stored synapse; and what it would be if no value and no
+        weight were 0
+    active, inactive : updates of neurons
+    hops_x, hops_y : between tiles
+    """
 
     messages: float
     synaptic: float
+    effective: float
+    reached: float
+    dense: float
     active: float
     inactive: float
     learning: float
@@ -126,15 +158,31 @@ class Cost:
         }
         return sent.get(link.role, source.size) / source.size  # every product goes to pool and loss
 
-    def synaptic(self, link: Link, geometry: Geometry, counted: bool) -> float:
-        """Synaptic operations of a link: as the activity's source counted them, or by the mean fan-out."""
-        populations = self.placement.populations
-        n = None
-        if counted and link.role == "forward":
-            n = self.activity[populations[link.target].layer].synapses
-        elif counted and link.role == "feedback" and self.placement.use.feedback != "direct":
-            n = self.activity[populations[link.source].layer].error_synapses
+    def reached(self, link: Link, geometry: Geometry, counted: bool = True) -> float:
+        """Synapses of a link that spikes reach: as the activity's source counted, or by the mean fan-out."""
+        n = self._counts(link)[1] if counted else None
         return self.share(link) * geometry.connections if n is None else n
+
+    def effective(self, link: Link, geometry: Geometry, counted: bool = True) -> float:
+        """Those of a weight other than 0; none is known to be 0 where the source did not count."""
+        n = self._counts(link)[0] if counted else None
+        return self.reached(link, geometry, counted) if n is None else n
+
+    def _counts(self, link: Link) -> tuple[float | None, float | None]:
+        """Effective and reached synapses of a link, where they are counted."""
+        source, target = (self.placement.populations[t].layer for t in (link.source, link.target))
+        if link.role == "forward":
+            own = self.activity[target]
+            return own.effective, own.reached
+        if link.role == "feedback":
+            direct = self.placement.use.rules.feedback == "direct"
+            own = self.activity[target if direct else source]
+            return own.error_effective, own.error_reached
+        return None, None
+
+    def synaptic(self, link: Link, geometry: Geometry, counted: bool = True) -> float:
+        """What the chip does: synapses that learn are kept, and reached, when their weight is 0."""
+        return (self.reached if link.learns else self.effective)(link, geometry, counted)
 
     @cached_property
     def edge_messages(self) -> np.ndarray:
@@ -176,8 +224,9 @@ class Cost:
     def operations(self, counted: bool = True) -> Operations:
         """All operations; `counted` as in `synaptic`."""
         placement, edges, messages = self.placement, self.placement.edges, self.edge_messages
-        pairs = zip(placement.links, placement.geometries, strict=True)
-        synaptic = sum(self.synaptic(link, geometry, counted) for link, geometry in pairs)
+        pairs = list(zip(placement.links, placement.geometries, strict=True))
+        weights = [pair for pair in pairs if pair[0].role in ("forward", "feedback")]
+        synaptic = sum(self.synaptic(*pair, counted) for pair in pairs)
         synaptic += float(messages[np.isin(edges.link, (PARTIAL, LABEL, TRACK))].sum())
         neurons = placement.piece_resources["neurons"]
         active = float(neurons @ np.array([placement.steps[p.population] for p in placement.pieces]))
@@ -186,6 +235,9 @@ class Cost:
         return Operations(
             messages=float(messages.sum()),
             synaptic=synaptic,
+            effective=sum(self.effective(*pair, counted) for pair in weights),
+            reached=sum(self.reached(*pair, counted) for pair in weights),
+            dense=sum(geometry.connections for _, geometry in weights),
             active=active,
             inactive=float(neurons.sum()) * self.steps - active,
             learning=sum(self.learning.values()),
@@ -228,7 +280,7 @@ class Cost:
         mine = [piece for piece in placement.pieces if piece.population == t]
         share = max(p.synapses for p in mine) / sum(p.synapses for p in mine)
         pairs = zip(placement.links, placement.geometries, strict=True)
-        synaptic = sum(self.synaptic(link, g, True) for link, g in pairs if link.target == t)
+        synaptic = sum(self.synaptic(link, g) for link, g in pairs if link.target == t)
         update = max(p.neurons for p in mine) * (chip.time_neuron_active - chip.time_neuron_inactive)
         work = synaptic * chip.time_synapse + self.learning.get(t, 0.0) * chip.time_learning
         return share * work + placement.steps[t] * update
@@ -236,13 +288,13 @@ class Cost:
     def to_json(self) -> dict[str, Any]:
         """Everything the report says of the cost."""
         energy = {name: value * 1e-9 for name, value in self.energy().items()}
-        dynamic = sum(value for name, value in energy.items() if name != "static")
+        total = sum(energy.values())
         return {
             "activity": [asdict(a) for a in self.activity],
             "operations": {
                 "counted": asdict(self.operations()),
                 "formula": asdict(self.operations(counted=False)),
             },
-            "energy_mJ": {**energy, "dynamic": dynamic},
+            "energy_mJ": {"total": total, "dynamic": total - energy["static"], **energy},
             "time_ms": self.time() * 1e-6,
         }

@@ -10,6 +10,7 @@ Q_G's scaling, so that a step is as long as one of 8 bits before it is rounded.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -227,6 +228,8 @@ class FloatEngine:
             if self.pattern.is_vanilla:
                 z = self._normalised(layer, z, tensors, learning)
             if layer.pool:
+                top, bottom, left, right = layer.pool_padding
+                z = functional.pad(z, (left, right, top, bottom), value=-math.inf)
                 z = functional.max_pool2d(z, layer.pool.size, layer.pool.step)
             a = self._error_gate(functional.relu(z))
             if self.pattern.k_A:

@@ -6,6 +6,7 @@ what its reader builds is checked against what its writer would have written.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from wage_neuro.rules import Rules
 from wage_neuro.specs import Dense
 from wage_neuro.train import Held, State, visible_weights
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,33 @@ class Inference:
     # --- the header of a file ---
 
     def header(self) -> str:
-        """JSON text that names the network: format, network, input_shape, bits, signed_input, data."""
-        return json.dumps({"format": FORMAT, **describe(self.network), "data": self.data})
+        """JSON text: format, network, input_shape, bits, signed_input, data, and the sha256 of all."""
+        header = {"format": FORMAT, **describe(self.network), "data": self.data}
+        return json.dumps({**header, "sha256": self._sha256(header)})
+
+    def _sha256(self, header: dict[str, Any]) -> str:
+        """Checksum of the rest of the header and of all weights, little-endian, row-major in their shapes."""
+        weights = b"".join(V.astype(V.dtype.newbyteorder("<")).tobytes() for V in self.V)
+        return hashlib.sha256(json.dumps(header, sort_keys=True).encode() + weights).hexdigest()
 
     @classmethod
     def from_header(cls, text: str | bytes, weights_of: Any) -> Inference:
-        """Build from a header and `weights_of(network)`, which returns the visible weights."""
+        """Build from a header and `weights_of(network)`, which returns the visible weights.
+
+        Raises
+        ------
+        CheckpointError
+            If the header or a weight is not what was written.
+        """
         header = json.loads(text)
         if not isinstance(header, dict):
             raise CheckpointError("its header is no JSON object")
         check_format(header.get("format"))
-        network = network_of(header)
-        return cls(network, tuple(weights_of(network)), header["data"])
+        network, written = network_of(header), header.pop("sha256")
+        found = cls(network, tuple(weights_of(network)), header["data"])
+        if found._sha256(header) != written:
+            raise CheckpointError("changed since it was written: its sha256 is another")
+        return found
 
 
 def describe(network: Network) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Expressions are Python's, on whole numbers, with `sgn`, `min`, `max`, `abs`, and
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import asdict
 from functools import cache
@@ -25,7 +26,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 
-from mappings.inference import check_format, describe, network_of, reading
+from mappings.inference import FORMAT, check_format, describe, network_of, reading
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
@@ -40,7 +41,6 @@ from wage_neuro.specs import Conv
 from wage_neuro.train import Held, State, initial_state
 
 KIND = "wage-neuro learning program"
-FORMAT = 1
 
 
 @cache
@@ -61,10 +61,11 @@ def to_program(saved: Checkpoint) -> dict[str, Any]:
     """
     network, rules, state = saved.network, saved.rules, saved.state
     network.require_quantized("a learning program")
+    network.require_whole_windows("a learning program")
     rules.require("a learning program", **{**NEUTRAL, "gamma": GAMMAS})
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))
-    return {
+    program = {
         "kind": KIND,
         "format": FORMAT,
         **describe(network),
@@ -88,6 +89,13 @@ def to_program(saved: Checkpoint) -> dict[str, Any]:
         "output": _output(network.layers[-1], rules),
         "run": saved.extra,
     }
+    return {**program, "sha256": _sha256(program)}
+
+
+def _sha256(program: dict[str, Any]) -> str:
+    """Checksum of all the rest of a program."""
+    rest = {key: value for key, value in program.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _layer(network: Network, layer: Layer, rules: Rules, state: State, drawn: bool) -> dict[str, Any]:
@@ -252,7 +260,12 @@ def from_program(program: dict[str, Any]) -> Checkpoint:
     )
     state = State(S, error_held, gradient_held, fresh.seed, program["step"])
     saved = Checkpoint(network, rules, state, program["run"])
-    _check_same(program, json.loads(json.dumps(to_program(saved))), "$")
+    # what contradicts the rest is named; what does not, as a weight, is told by the checksum
+    written = program["sha256"]
+    wanted = {**json.loads(json.dumps(to_program(saved))), "sha256": written}
+    _check_same(program, wanted, "$")
+    if _sha256(program) != written:
+        raise CheckpointError("changed since it was written: its sha256 is another")
     return saved
 
 

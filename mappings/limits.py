@@ -109,7 +109,7 @@ def _layer_limits(layer: Layer, chip: Chip, use: Use) -> Iterator[Limit]:
     if bits.k_W > chip.weight_bits:
         yield Limit(where, "weight", bits.k_W, chip.weight_bits, "bits", "fewer bits (k_W)")
     sums = {"product Z": 2 * layer.z_bound if layer.is_last and use.training else layer.z_bound}
-    if use.training and layer.index > use.frozen and use.feedback != "direct":
+    if use.training and layer.index > use.frozen and use.rules.feedback != "direct":
         sums["error V^T E"] = layer.d_bound
     for quantity, bound in sums.items():
         if signed_bits(bound) > chip.state_bits:

@@ -124,6 +124,7 @@ def _level(add, layer: Layer, source: str, j: int, theta: float) -> str:
 
 
 def _check(network: Network) -> None:
+    network.require_whole_windows("a NIR graph")
     if network.bits.k_A > K_A_MAX:
         raise NetworkError(
             f"k_A={network.bits.k_A}: NIR counts an activation's levels one by one; want {K_A_MAX} at most"

@@ -4,9 +4,9 @@ All numbers are little-endian.
 
     bytes      what
     0..7       89 57 41 47 45 32 0D 0A   (`\\x89WAGE2\\r\\n`: text modes and cut-off bits show)
-    8..11      format, 1
+    8..11      format, 2
     12..15     h, bytes of the header
-    16..16+h   header, JSON: format, network, input_shape, bits, signed_input, data
+    16..16+h   header, JSON: format, network, input_shape, bits, signed_input, data, sha256
     ...        the layers' weights, one layer after the other, each from a new byte
     last 4     CRC-32 of all bytes before
 

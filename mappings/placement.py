@@ -23,13 +23,11 @@ from functools import cached_property
 import numpy as np
 
 from mappings.chip import Chip
-from wage_neuro.errors import SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Conv
 
-FEEDBACK = ("transposed", "random", "direct")
 HOST = -1
 """Piece and core of everything off the chip: images and labels come from there, answers go there."""
 
@@ -43,10 +41,9 @@ class Use:
     training : bool
         Learn, or only answer.
     rules : Rules
-        How it learns.
-    feedback : 'transposed', 'random' or 'direct'
-        How errors come back: through a learning copy of the weights; through fixed random weights of the same
-        shape; or from the output straight to every layer, classes x neurons fixed weights.
+        How it learns. Errors come back as `rules.feedback` says: 'transposed', through a learning copy of the
+        weights; 'random', through fixed random weights of the same shape; or 'direct', from the output
+        straight to every layer, classes x neurons fixed weights.
     frozen : int
         Layers, from the first on, that stay as they are: no error goes to them.
     prototypes : int
@@ -56,13 +53,8 @@ class Use:
 
     training: bool = False
     rules: Rules = Rules(batch=1, shift="held", update="ternary")  # noqa: RUF009 - frozen
-    feedback: str = "transposed"
     frozen: int = 0
     prototypes: int = 0
-
-    def __post_init__(self) -> None:
-        if self.feedback not in FEEDBACK:
-            raise SettingError(f"feedback={self.feedback!r}: want {', '.join(FEEDBACK)}")
 
     def learns(self, layer: int) -> bool:
         """Whether the weights of a layer change."""
@@ -71,6 +63,10 @@ class Use:
     def tracks_gradient(self, layer: int) -> bool:
         """Whether a layer holds an exponent of its gradient."""
         return self.learns(layer) and self.rules.update != "coincidence"
+
+    def tracks_error(self, population: Population) -> bool:
+        """Whether each piece of a population has a neuron that hears all others and holds their exponent."""
+        return self.training and population.role == "error"
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
         value = bits.weight_max * bits.error_max
         if layer.is_last:
             links.append(_one(forward[i], error[i], "loss", layer, True, bits.k_W, layer.z_bound))
-        elif use.feedback == "direct":
+        elif use.rules.feedback == "direct":
             links.append(
                 Link(
                     error[last.index], error[i], "feedback", None, False, False, False, bits.k_W, False, value
@@ -179,7 +175,7 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
         else:
             above = network.layers[i + 1]
             sender = forward[i + 1] if above.pool else error[i + 1]  # the place that won has the error
-            copy = use.feedback == "transposed"
+            copy = use.rules.feedback == "transposed"
             stored = learning if copy else bits.k_W
             links.append(_weights(above, sender, error[i], True, chip, stored, copy, value))
         if not layer.is_last:
@@ -203,7 +199,9 @@ def _weights(
 
 def _one(source: int, target: int, role: str, layer: Layer, same: bool, bits: int, value: int) -> Link:
     """One neuron to one, or between the places of a pooling window and their winner."""
-    span = (1, 1, 0, 0) if same or not layer.pool else (layer.pool.size, layer.pool.step, 0, 0)
+    span = (1, 1, 0, 0)
+    if layer.pool and not same:
+        span = (layer.pool.size, layer.pool.step, layer.pool_padding[0], layer.pool_padding[2])
     return Link(source, target, role, span, role == "third factor", True, False, bits, False, value)
 
 
@@ -352,19 +350,31 @@ def _take(
         )
         axons_in = axons_in + axons
     slices = -(-main.inputs // inputs)
-    helpers = 0
-    one = int(list_bits(chip, np.array(1), 2))
-    if use.training and population.role == "error":  # a tracker hears every neuron of its piece
-        helpers, axons_in, memory = helpers + 1, axons_in + neurons, memory + neurons * one
-    if _is_told(use, population, main.link):
-        axons_in, memory = axons_in + neurons, memory + neurons * one
-    if population.role == "forward" and use.tracks_gradient(population.layer):
-        helpers, memory = helpers + 1, memory + axons_in * 2
+    helpers, told, extra = _beside(chip, use, population, main.link, neurons, axons_in)
     partial = (slices - 1) * neurons
-    out = neurons * (population.role == "error" or not listeners)  # to its tracker; to the host
+    memory = memory + extra + partial * _one_synapse(chip)
+    out = neurons * (use.tracks_error(population) or not listeners)  # to its tracker; to the host
     for geometry, cut in listeners:
         out = out + _axons_out(geometry, cut, rows, columns) * channels
-    return _Taken(neurons + helpers, memory + partial * one, axons_in + partial, out, slices)
+    return _Taken(neurons + helpers, memory, axons_in + told + partial, out, slices)
+
+
+def _one_synapse(chip: Chip) -> int:
+    return int(list_bits(chip, np.array(1), 2))
+
+
+def _beside(
+    chip: Chip, use: Use, population: Population, link: Link, size: np.ndarray, axons: np.ndarray
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Neurons, axons in and memory of a first piece of `size` neurons beside those of its links.
+
+    They are of the trackers of its exponents, of which that of the gradient hears all `axons` of the links,
+    and of what the host names.
+    """
+    tracks = use.tracks_error(population)
+    heard = size * (tracks + _is_told(use, population, link))
+    gradient = population.role == "forward" and use.tracks_gradient(population.layer)
+    return tracks + gradient, heard, heard * _one_synapse(chip) + axons * 2 * gradient
 
 
 def _is_told(use: Use, population: Population, link: Link) -> bool:
@@ -673,7 +683,6 @@ def _measure(
     size = (rows[1] - rows[0]) * (columns[1] - columns[0]) * channels
     depth, is_first = inputs[1] - inputs[0], inputs[0] == 0
     neurons, synapses, memory, axons_in = size, 0, 0, 0
-    one = int(list_bits(chip, np.array(1), 2))
     for geometry in geometries:
         each = 1 if geometry.link.depthwise else depth
         count = geometry.synapses(rows, columns, channels, each)
@@ -685,13 +694,10 @@ def _measure(
         memory += int(_link_memory(chip, geometry, *map(np.array, (axons, count, channels, each))))
     if is_first:
         partial = (len(ranges[3]) - 1) * size
-        if use.training and population.role == "error":
-            neurons, axons_in, memory = neurons + 1, axons_in + size, memory + size * one
-        if _is_told(use, population, geometries[0].link):
-            axons_in, memory = axons_in + size, memory + size * one
-        if population.role == "forward" and use.tracks_gradient(population.layer):
-            neurons, memory = neurons + 1, memory + axons_in * 2
-        axons_in, memory = axons_in + partial, memory + partial * one
+        beside = _beside(chip, use, population, geometries[0].link, np.array(size), np.array(axons_in))
+        helpers, told, extra = (int(n) for n in beside)
+        neurons, axons_in = neurons + helpers, axons_in + told + partial
+        memory += extra + partial * _one_synapse(chip)
     return neurons, synapses, memory, axons_in
 
 
@@ -708,10 +714,9 @@ def _edges(
     by_target: dict[int, list[int]] = {}
     for index, piece in enumerate(pieces):
         by_target.setdefault(piece.population, []).append(index)
-        role = populations[piece.population].role
         if piece.first != index:
             rows.append((PARTIAL, index, piece.first, piece.size))
-        elif role == "error":
+        elif use.tracks_error(populations[piece.population]):
             rows.append((TRACK, index, index, piece.size))
     is_main: set[int] = set()
     for number, geometry in enumerate(geometries):

@@ -239,7 +239,7 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
             self.in_flight.append(kept)
         counts = self._counted(self.first_step + (micro if self.rules.pipelined else 0))
         if counts is not None:
-            count_forward(counts, self.layer, a_in, self.forward_message)
+            count_forward(counts, self.layer, self._visible_weights(), a_in, self.forward_message)
 
     def _backward(self, message: np.ndarray) -> None:
         layer, rules, kept = self.layer, self.rules, self.in_flight.popleft()

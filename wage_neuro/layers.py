@@ -47,6 +47,7 @@ class Layer:
     scale_shift : s of alpha = 2**s
     is_last : bool
         The last layer sends its products as they are: no ReLU, no quantization.
+    pool_padding : top, bottom, left, right places beside Z that no window chooses
     """
 
     index: int
@@ -58,6 +59,7 @@ class Layer:
     out_shape: tuple[int, ...]
     padding: tuple[int, int, int, int]
     is_last: bool
+    pool_padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @cached_property
     def weight_shape(self) -> tuple[int, ...]:
@@ -253,13 +255,22 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
     def work(part: slice) -> None:
         Z = _product(layer, V, a_in[part])
         if layer.pool:
-            Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner[part])
+            Z = max_pool(layer, Z, winner[part])
         np.greater(Z, 0, out=active[part])
         np.greater(Z, ceiling, out=saturated[part])
         kernels.quantize_into(out[part], Z, layer.z_shift, 0, bits.activation_max)
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
     return out, Kept(a_in, active, saturated, winner)
+
+
+def max_pool(layer: Layer, Z: np.ndarray, winner: np.ndarray) -> np.ndarray:
+    """Maxima of the windows of (n, *z_shape) carriers; `winner` gets the place of each in its window."""
+    assert layer.pool
+    if any(layer.pool_padding):
+        top, bottom, left, right = layer.pool_padding
+        Z = np.pad(Z, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=-np.inf)
+    return kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner)
 
 
 def _samples_a_part(layer: Layer, n: int) -> int:
@@ -494,8 +505,10 @@ def _unpool(
     if not layer.pool:
         return kernels.as_carrier(E[part], dtype, "unpool")
     assert kept.winner is not None
-    pool = layer.pool
-    return kernels.unpool(E[part], kept.winner[part], pool.size, pool.step, layer.z_shape, dtype)
+    pool, (h, w, c), (top, bottom, left, right) = layer.pool, layer.z_shape, layer.pool_padding
+    shape = (h + top + bottom, w + left + right, c)
+    out = kernels.unpool(E[part], kept.winner[part], pool.size, pool.step, shape, dtype)
+    return out[:, top : top + h, left : left + w]
 
 
 # --- update ------------------------------------------------------------------------------------------

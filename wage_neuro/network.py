@@ -18,8 +18,8 @@ PRESETS = {
     "lenet": "32C5-MP2-64C5-MP2-512FC",
     "mlp": "256FC",
     "vgg": "128C3-128C3-MP2-256C3-256C3-MP2-512C3-512C3-MP2-1024FC",
-    "alexnet": "96C11S4-MP3S2-256C5-MP3S2-384C3-384C3-256C3-MP3S2-4096FC-4096FC-FCU",
-    "alexnet-56": "96C5S2-MP3S2-256C5-MP3S2-384C3-384C3-256C3-MP3S2-4096FC-4096FC-FCU",
+    "alexnet": "96C11S4-MP3S2P-256C5-MP3S2P-384C3-384C3-256C3-MP3S2P-4096FC-4096FC-FCU",
+    "alexnet-56": "96C5S2-MP3S2P-256C5-MP3S2P-384C3-384C3-256C3-MP3S2P-4096FC-4096FC-FCU",
 }
 """Hidden layers by name: the paper's MNIST net, a small dense net, the paper's CIFAR-10 and SVHN net, its
 ImageNet net for images of 224x224, and the same for 56x56 with a first layer of kernel 5 and stride 2."""
@@ -29,7 +29,10 @@ _TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
         re.compile(r"(\d+)C(\d+)(?:S(\d+))?(V?)"),
         lambda m: Conv(int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME"),
     ),
-    (re.compile(r"MP(\d+)(?:S(\d+))?"), lambda m: MaxPool(int(m[1]), int(m[2]) if m[2] else None)),
+    (
+        re.compile(r"MP(\d+)(?:S(\d+))?(P?)"),
+        lambda m: MaxPool(int(m[1]), int(m[2]) if m[2] else None, "SAME" if m[3] else "VALID"),
+    ),
     (re.compile(r"(\d+)FCU"), lambda m: Dense(int(m[1]), quantized=False)),
     (re.compile(r"(\d+)(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
     (re.compile(r"F"), lambda m: Flatten()),
@@ -87,9 +90,11 @@ class Network:
         """Build a network from the paper's notation, or from a preset's name.
 
         Tokens, joined by '-': 32C5 convolution (32C5S2 stride 2, 32C5V VALID padding), MP2 max-pooling
-        (MP3S2 with a stride), 512FC or 512 dense, F flatten. With `classes` the text names the hidden layers:
-        the output layer is added, and Flatten put where it is needed. Without, the text is the whole network.
-        An unquantized output layer is 10FCU, or with `classes` FCU at the end of the hidden layers.
+        (MP3S2 with a stride, MP3S2P SAME padding), 512FC or 512 dense, F flatten.
+
+        With `classes` the text names the hidden layers: the output layer is added, and Flatten put where it
+        is needed. Without, the text is the whole network. An unquantized output layer is 10FCU, or with
+        `classes` FCU at the end of the hidden layers.
 
         >>> net = Network.parse("lenet", (28, 28, 1), classes=10)
         >>> str(net)
@@ -169,6 +174,14 @@ class Network:
         if not layer.quantized:
             raise NetworkError(f"layer {layer.index} {layer}: {who} has no unquantized layer")
 
+    def require_whole_windows(self, who: str) -> None:
+        """Raise NetworkError if a pooling has incomplete windows, for `who` knows none."""
+        for layer in self.layers:
+            if any(layer.pool_padding):
+                raise NetworkError(
+                    f"layer {layer.index} {layer}: {who} drops incomplete windows; want it without the P"
+                )
+
     def __str__(self) -> str:
         return "-".join(map(str, self.specs))
 
@@ -237,26 +250,31 @@ def _build_layer(
             raise NetworkError(
                 f"layer {place} {spec}: its input has shape {shape}; want (height, width, channels)"
             )
-        (h, top, bottom), (w, left, right) = (_conv_size(n, spec) for n in shape[:2])
+        (h, top, bottom), (w, left, right) = (
+            _windows(n, spec.kernel, spec.stride, spec.padding) for n in shape[:2]
+        )
         if min(h, w) < 1:
             raise NetworkError(f"layer {place} {spec}: kernel {spec.kernel} is larger than its input {shape}")
         padding, z_shape = (top, bottom, left, right), (h, w, spec.channels)
-    out_shape = z_shape
+    out_shape, pool_padding = z_shape, (0, 0, 0, 0)
     if pool:
-        h, w = ((n - pool.size) // pool.step + 1 for n in z_shape[:2])
+        (h, top, bottom), (w, left, right) = (
+            _windows(n, pool.size, pool.step, pool.padding) for n in z_shape[:2]
+        )
+        pool_padding = (top, bottom, left, right)
         if min(h, w) < 1:
             raise NetworkError(f"layer {place} {pool}: window {pool.size} is larger than its input {z_shape}")
         out_shape = (h, w, z_shape[2])
-    return Layer(index, spec, pool, bits, shape, z_shape, out_shape, padding, is_last)
+    return Layer(index, spec, pool, bits, shape, z_shape, out_shape, padding, is_last, pool_padding)
 
 
-def _conv_size(n: int, spec: Conv) -> tuple[int, int, int]:
-    """Output size and zeros before and after one axis, as TensorFlow defines SAME and VALID."""
-    if spec.padding == "VALID":
-        return (n - spec.kernel) // spec.stride + 1, 0, 0
-    size = -(-n // spec.stride)
-    zeros = max(0, (size - 1) * spec.stride + spec.kernel - n)
-    return size, zeros // 2, zeros - zeros // 2
+def _windows(n: int, size: int, stride: int, padding: str) -> tuple[int, int, int]:
+    """Windows along one axis, and places that pad it before and after, as TensorFlow has SAME and VALID."""
+    if padding == "VALID":
+        return (n - size) // stride + 1, 0, 0
+    windows = -(-n // stride)
+    added = max(0, (windows - 1) * stride + size - n)
+    return windows, added // 2, added - added // 2
 
 
 def _prove_bounds(layer: Layer) -> None:

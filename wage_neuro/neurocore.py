@@ -85,7 +85,7 @@ def activate(layer: Layer, Z: np.ndarray) -> tuple[np.ndarray, Kept]:
     Z = Z.astype(layer.z_dtype)
     winner = np.empty(shape if layer.pool else 0, np.uint8)
     if layer.pool:
-        Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner)
+        Z = layers.max_pool(layer, Z, winner)
     kept = Kept(_NONE, Z > 0, bits.activation_max * 2.0**layer.z_shift < Z, winner)
     A = np.empty(shape, code_dtype(bits.k_A))
     kernels.quantize_into(A, Z, layer.z_shift, 0, bits.activation_max)

@@ -16,7 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from wage_neuro import layers
-from wage_neuro.activity import FIELDS, Activity, Watch, count_forward
+from wage_neuro.activity import FIELDS, Activity, Watch, count_dense_inputs, count_forward
 from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import carrier
@@ -26,9 +26,8 @@ from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import PREDICT_PART, State, visible_weights
 
 _LAYER = 2**16  # no layer of a network has this number: names the random bits of the prototypes
-_INPUTS, _SYNAPTIC, _ERRORS, _LEARNING, _UPDATES = (
-    list(FIELDS).index(name)
-    for name in ("inputs", "synaptic_operations", "errors", "learning_operations", "updates")
+_ERRORS, _LEARNING, _UPDATES = (
+    list(FIELDS).index(name) for name in ("errors", "learning_operations", "updates")
 )
 PART = 64
 """Samples whose distances are computed at once."""
@@ -178,9 +177,8 @@ def answer_and_learn(
     (n, classes) int64 logits from before anything was learned.
     """
     logits, learns = prototypes.logits(x, classes), labels >= 0
-    active = np.count_nonzero(x)
     if counts is not None:
-        counts[[_INPUTS, _SYNAPTIC]] += active, active * prototypes.count
+        count_dense_inputs(counts, prototypes.codes[: prototypes.count].T, x)
     if learns.any():
         learned = prototypes.learn(x[learns], labels[learns])
         if counts is not None:
@@ -193,8 +191,8 @@ class PrototypeEngine:
     """Prototypes on what the fixed layers below the last make of an image; see `wage_neuro.engine.Engine`.
 
     The last layer's weights are not used; in its place it is counted what the prototypes do: a feature other
-    than 0 meets a prototype (synaptic operation), or one that learns (learning operation); a code changes
-    (update); an answer was wrong (error).
+    than 0 meets a code of a prototype (synapse reached; synaptic operation where it is not 0), or one that
+    learns (learning operation); a code changes (update); an answer was wrong (error).
     """
 
     name = "numpy"
@@ -241,7 +239,7 @@ class PrototypeEngine:
                 a_in = a.reshape(len(a), *layer.in_shape)
                 a, _ = layers.forward(layer, self._V[layer.index], a_in)
                 if self._watch.every:
-                    count_forward(self._watch.counts[layer.index], layer, a_in, a)
+                    count_forward(self._watch.counts[layer.index], layer, self._V[layer.index], a_in, a)
             parts.append(a.reshape(len(a), -1))
         self._watch.samples += n if self._watch.every else 0
         return np.concatenate(parts)

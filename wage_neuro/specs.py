@@ -53,13 +53,20 @@ class Conv:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Max-pooling over size x size windows after a Conv: MP2 of the paper. Incomplete windows are dropped."""
+    """Max-pooling over size x size windows after a Conv: MP2 of the paper.
+
+    padding : 'VALID' or 'SAME'
+        VALID drops incomplete windows; SAME, of the authors' code, keeps them as TensorFlow does (MP3S2P).
+    """
 
     size: int
     stride: int | None = None
+    padding: str = "VALID"
 
     def __post_init__(self) -> None:
         _positive(self, size=self.size, stride=self.step)
+        if self.padding not in ("SAME", "VALID"):
+            raise NetworkError(f"MaxPool padding={self.padding!r}: want 'SAME' or 'VALID'")
         if self.size > 15:
             raise NetworkError(f"MaxPool size={self.size}: want 1..15")
 
@@ -69,7 +76,8 @@ class MaxPool:
         return self.size if self.stride is None else self.stride
 
     def __str__(self) -> str:
-        return f"MP{self.size}" + (f"S{self.stride}" if self.stride is not None else "")
+        stride = f"S{self.stride}" if self.stride is not None else ""
+        return f"MP{self.size}{stride}{'P' if self.padding == 'SAME' else ''}"
 
 
 @dataclass(frozen=True)

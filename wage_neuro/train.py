@@ -194,7 +194,7 @@ class Learner:
         a_in = a_in.reshape(len(a_in), *layer.in_shape)
         out, kept = layers.forward(layer, self.visible(layer), a_in)
         if self.watch.wants(step):
-            activity.count_forward(self.watch.counts[layer.index], layer, a_in, out)
+            activity.count_forward(self.watch.counts[layer.index], layer, self.visible(layer), a_in, out)
             self.watch.samples += len(a_in) if layer.index == 0 else 0
         return out, kept
 
@@ -254,9 +254,10 @@ def receive_error(
 
     counts : (fields,) to add the activity to; see `wage_neuro.activity`
     """
-    if counts is not None and rules.feedback == "direct" and not layer.is_last:
-        activity.count_direct_feedback(counts, layer, message)
-    D = arriving_error(layer, message, feedback_weights(layer, classes, rules, seed), rules)
+    B = feedback_weights(layer, classes, rules, seed)
+    if counts is not None and rules.feedback == "direct" and B is not None:
+        activity.count_direct_feedback(counts, B, message)
+    D = arriving_error(layer, message, B, rules)
     if not layer.quantized:
         return layers.error_codes(layer, kept, D, layer.error_exponent), 0
     peak = layers.mask_saturated(kept, D)
@@ -285,8 +286,8 @@ def pass_error(
     G, D = layers.backward(layer, W_back, kept, E, spikes, learns)
     if counts is not None:
         activity.count_error(counts, layer, kept, E, (spikes or (kept.a_in, E)) if learns else None)
-        if D is not None:
-            activity.count_feedback(counts, layer, kept, E)
+        if D is not None and W_back is not None:
+            activity.count_feedback(counts, layer, W_back, kept, E)
     return G, leaving_error(layer, E, D, rules)
 
 
@@ -330,7 +331,7 @@ def predict(network: Network, state: State, x: np.ndarray, watch: Watch | None =
             a_in = a.reshape(len(a), *layer.in_shape)
             a, _ = layers.forward(layer, V[layer.index], a_in)
             if watch and watch.every:
-                activity.count_forward(watch.counts[layer.index], layer, a_in, a)
+                activity.count_forward(watch.counts[layer.index], layer, V[layer.index], a_in, a)
         logits[i : i + PREDICT_PART] = a
     if watch and watch.every:
         watch.samples += len(x)

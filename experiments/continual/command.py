@@ -248,6 +248,9 @@ def _print(console: Console, record: records.Record, folder: Path) -> None:
         f"memory {head['memory_bytes']:,} bytes; {head['weight_updates'] / head['samples_learned']:,.0f}"
         f" weights changed a sample; {head['train_seconds']:,.0f} s of learning a seed"
     )
+    for run in record.runs:
+        for line in run.get("unchanged", ()):  # records of before have none
+            console.print(f"warning: seed {run['config']['seed']}: {line}", style="yellow")
     if "prototypes" in head:
         console.print(f"prototypes {record.mean_and_spread('prototypes')}")
     for name in ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy"):

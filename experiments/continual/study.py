@@ -20,8 +20,9 @@ from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from experiments.eta import EtaSchedule
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
+from experiments.unchanged import unchanged
 from wage_neuro import checkpoint
-from wage_neuro.activity import Activity
+from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -39,7 +40,8 @@ PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
 LOOK_AHEAD = 100  # steps whose logits may be kept together
 PROBE_IMAGES = 100  # of each task's test images
-WATCH_EVERY = 101  # update steps; odd, so that new and recalled samples are both counted
+WATCHED = 50  # update steps are counted at least, all of them in a shorter run
+WATCH_EVERY = 101  # update steps at most; odd, so that new and recalled samples are both counted
 Kept = Reservoir | Prototypes
 """What a method may hold beside the network; it is saved with the run."""
 
@@ -293,6 +295,10 @@ class Run:
         if network_of(config, tasks) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         run = cls(folder, config, tasks, saved)
+        if progress.counts and len(progress.counts[0]) != len(FIELDS):
+            raise CheckpointError(
+                f"{folder}: counts of {len(progress.counts[0])} kinds; this version has {len(FIELDS)}"
+            )
         if not 0 <= progress.place <= len(run.stream):
             raise CheckpointError(f"{folder}: damaged, place {progress.place} of {len(run.stream)}")
         run.progress, run.is_new = progress, False
@@ -332,7 +338,7 @@ class Run:
         last_save = began
         if not progress.rows:
             self._measure(engine, None)
-        engine.watch(WATCH_EVERY)
+        engine.watch(self._watch_every)
         with stops_on_signals(self):
             while not self.finished and not self.stop_wanted:
                 following = next(place for place in self.stops if place > progress.place)
@@ -438,7 +444,24 @@ class Run:
             self.progress.probes.append({"samples": place, "accuracy": float(np.mean(few))})
         if place in ends:
             self._measure(engine, len(self.tasks) - 1 if self.method.mixed else ends.index(place))
-        engine.watch(WATCH_EVERY)
+        engine.watch(self._watch_every)
+
+    @property
+    def _watch_every(self) -> int:
+        updates = self._samples_learned // self.config.rules.batch
+        return min(WATCH_EVERY, max(1, updates // WATCHED - 1) | 1)
+
+    @property
+    def _samples_learned(self) -> int:
+        return (2 if self.method.recalls else 1) * len(self.stream)
+
+    @property
+    def unchanged(self) -> list[str]:
+        """A line for each layer that was to learn and did not."""
+        if self.method.prototypes:
+            return []
+        begin = initial_state(self.network, self.config.seed)
+        return unchanged(self.network, self.config.rules, begin, self.saved.state, self.control_at(0))
 
     def _measure(self, engine: Engine, trained: int | None) -> None:
         for tested, task in enumerate(self.tasks):
@@ -486,7 +509,6 @@ class Run:
         """What is kept of a finished run: a row of what it was and came to, then one a measurement."""
         progress, config = self.progress, self.config
         activity = Activity(progress.counted, np.array(progress.counts))
-        recalled = 2 if self.method.recalls else 1
         head = {
             "kind": "run",
             "config": asdict(config),
@@ -501,8 +523,9 @@ class Run:
             **({"prototypes": self.memory.count} if isinstance(self.memory, Prototypes) else {}),
             "samples": len(self.stream),
             "task_samples": np.diff((0, *self.stream.ends)).tolist(),
-            "samples_learned": recalled * len(self.stream),
-            "weight_updates": round(sum(activity.a_sample("updates")) * recalled * len(self.stream)),
+            "samples_learned": self._samples_learned,
+            "weight_updates": round(sum(activity.a_sample("updates")) * self._samples_learned),
+            "unchanged": self.unchanged,
             "activity": activity.to_json(),
             "train_seconds": round(progress.seconds, 1),
             "data_sha256": self._checksums,

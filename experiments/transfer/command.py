@@ -24,6 +24,7 @@ from experiments.command_line import (
     Validation,
     bar,
     refuse_other_settings,
+    show_table,
 )
 from experiments.engines import FASTEST
 from experiments.training import margin_of
@@ -105,7 +106,11 @@ def transfer(
     if record:
         run_folder.write_text(record, (study.folder / RECORD).read_text())
     pictures.draw(study.folder / PICTURE, study.rows)
-    console.print(_table(study))
+    show_table(console, _table(study))
+    for row in study.rows[1:]:
+        for line in row.get("unchanged", ()):
+            what = f"seed {row['seed']}, {row['examples']} of each class, {row['learner']}"
+            console.print(f"warning: {what}: {line}", style="yellow")
     console.print(f"{RECORD} and {PICTURE} are in {study.folder}")
 
 

@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from experiments.names import short_name
 from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
 from wage_neuro.files import written_whole
 
@@ -62,8 +63,7 @@ def transfer_table(folder: Path) -> str:
 
 
 def _name(head: dict[str, Any]) -> str:
-    """The network without its flattening, which follows from the rest."""
-    return head["network"].replace("-F-", "-").removeprefix("F-")
+    return short_name(head["network"])
 
 
 def mean_and_spread(values: list[float]) -> str:

@@ -22,6 +22,7 @@ from experiments.continual.study import eta_of
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.stopping import stops_on_signals
+from experiments.unchanged import unchanged
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -275,6 +276,7 @@ class Study:
                     seen += len(part)
                     report(cell, seen)
             answers = machine.predict(data.test_images).argmax(axis=1)
+            same = unchanged(self.network, rules, begin, machine.state, control)
         return {
             "kind": "result",
             "seed": cell.seed,
@@ -282,6 +284,7 @@ class Study:
             "learner": cell.learner,
             "samples": total,
             "accuracy": float((answers == data.test_labels).mean()),
+            **({"unchanged": same} if same else {}),
         }
 
     def head(self, engine: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
         layer, Z = self.layer, self.Z.astype(self.layer.z_dtype)
         if layer.pool:
             winner = np.empty((len(Z), *layer.out_shape), np.uint8)
-            Z = kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner)
+            Z = layers.max_pool(layer, Z, winner)
         A = np.empty((len(Z), *layer.out_shape), code_dtype(layer.bits.k_A))
         kernels.quantize_into(A, Z, layer.z_shift, 0, layer.bits.activation_max)
         self.left = A.astype(np.int32)

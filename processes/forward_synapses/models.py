@@ -30,7 +30,7 @@ class PyForwardSynapsesModelFixed(PySynapsesModelFixed):
         a = self._receive()
         self.z_out.send(self._fit("z_out", neurocore.sums(self.layer, self._visible(), a)))
         if self._counts_forward():
-            activity.count_forward(self.counts, self.layer, a, NOTHING)
+            activity.count_inputs(self.counts, self.layer, self._visible(), a)
 
     def _backward(self) -> None:
         pre, post = self._meet()

@@ -54,7 +54,7 @@ class PyNeuronsModelFixed(PyLearningPartModelFixed):
         if self.learning[0]:
             self.in_flight.append(kept)
         if self._counts_forward():
-            activity.count_forward(self.counts, self.layer, np.zeros((1, *self.layer.in_shape)), self.message)
+            activity.count_spikes(self.counts, self.message)
 
     def _backward(self) -> None:
         kept, D = self.in_flight.popleft(), self._fit("e_in", self.e_in.recv())

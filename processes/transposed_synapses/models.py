@@ -46,7 +46,8 @@ class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
     def _backward(self) -> None:
         # two axons of opposite weight an error neuron; their sums add up in one dendrite
         E = self.e_pos_in.recv() - self.e_neg_in.recv()
-        self.message = self._fit("e_out", neurocore.error_sums(self.layer, self._visible(), E))
+        V = self._visible()
+        self.message = self._fit("e_out", neurocore.error_sums(self.layer, V, E))
         if self._counts_error():
-            activity.count_feedback(self.counts, self.at_z, Kept(E), E)
+            activity.count_feedback(self.counts, self.at_z, V, Kept(E), E)
         self._meet()

@@ -243,9 +243,13 @@ def test_no_library_a_broken_one_or_that_of_another_source(tmp_path, monkeypatch
     again = r"`python -m wage_neuro\.kernels\.build` makes it"
     with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is not there; {again}, .*$"):
         native.load(tmp_path / "x.so")
-    (tmp_path / "x.so").write_bytes(build.LIBRARY.read_bytes()[:5000])
-    with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is broken \(.*\); {again}$"):
-        native.load(tmp_path / "x.so")
+    whole = build.LIBRARY.read_bytes()
+    flipped = bytearray(whole)
+    flipped[70_000] ^= 1
+    for content in (b"", whole[:5000], bytes(flipped)):
+        (tmp_path / "x.so").write_bytes(content)
+        with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is broken; {again} anew$"):
+            native.load(tmp_path / "x.so")
     found = build.version()
     monkeypatch.setattr(build, "version", lambda: "0123456789ab")
     with pytest.raises(EngineError, match=rf"version {found}: want 0123456789ab; {again} anew$"):

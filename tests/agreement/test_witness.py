@@ -19,15 +19,15 @@ CASES = [
     ("dense", DENSE, (100,), "2888", "wide", "authors", 0, 50),
     ("dense, eta 8", DENSE, (100,), "2888", "wide", "paper", 3, 50),
     ("dense, ternary", DENSE, (100,), "2888", "ternary", "authors", 2, 50),
-    ("dense, 28C8", DENSE, (100,), "28C8", "wide", "paper", 3, 30),
-    ("dense, wide codes", DENSE, (60,), "4-12-14-12", "wide", "authors", 2, 30),
-    ("dense, 2 bits each", DENSE, (60,), "2222", "wide", "authors", 0, 30),
-    ("dense, 16 bits each", DENSE, (60,), "16-16-16-16", "wide", "paper", 3, 10),
-    ("dense, k_W > k_G", DENSE, (60,), "8-8-6-8", "wide", "authors", 0, 20),
+    ("dense, 28C8", DENSE, (100,), "28C8", "wide", "paper", 3, 50),
+    ("dense, wide codes", DENSE, (60,), "4-12-14-12", "wide", "authors", 2, 50),
+    ("dense, 2 bits each", DENSE, (60,), "2222", "wide", "authors", 0, 50),
+    ("dense, 16 bits each", DENSE, (60,), "16-16-16-16", "wide", "paper", 3, 50),
+    ("dense, k_W > k_G", DENSE, (60,), "8-8-6-8", "wide", "authors", 0, 50),
     ("dense, gamma 8", DENSE, (100,), "2888", "wide", "authors", 3, 50, 8),
-    ("lenet, gamma 2", LENET, (28, 28, 1), "2888", "wide", "authors", 3, 10, 2),
+    ("lenet, gamma 2", LENET, (28, 28, 1), "2888", "wide", "authors", 3, 50, 2),
     ("lenet", LENET, (28, 28, 1), "2888", "wide", "authors", 3, 50),
-    ("mixed conv", MIXED, (17, 15, 3), "2888", "ternary", "authors", 1, 30),
+    ("mixed conv", MIXED, (17, 15, 3), "2888", "ternary", "authors", 1, 50),
 ]
 
 

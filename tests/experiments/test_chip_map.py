@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.chip_map import ONCHIP, as_text, map_checkpoint
+from experiments.chip_map import ONCHIP, Report, as_text, map_checkpoint
 from experiments.chip_picture import tile_traffic
 from mappings.chip import Chip
 from mappings.placement import HOST, RESOURCES, Use
@@ -20,7 +20,7 @@ from wage_neuro.train import initial_state
 
 NEW = ("map", "--network", "32FC", "--data", "digits")
 KEYS = {
-    "format", "network", "mode", "feedback", "rules", "fits", "limits", "notes", "placement",
+    "format", "network", "mode", "rules", "fits", "limits", "notes", "placement",
     "activity_counted_on", "cost", "published", "chip", "frozen_layers", "prototypes", "memory",
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ def test_a_run_is_mapped(run, mode, wage_neuro, tmp_path):
     assert (ended.code, ended.err) == (0, "")
     report = report_of(tmp_path / "out" / f"map-loihi2-{mode}.json")
     assert set(report) == KEYS
-    assert (report["format"], report["fits"], report["limits"]) == (1, True, [])
+    assert (report["format"], report["fits"], report["limits"]) == (2, True, [])
     assert report["network"]["layers"] == "F-32FC-10FC"
     assert "after 200 updates" in report["activity_counted_on"]
     assert report["placement"]["chips"] == 1
@@ -55,17 +55,70 @@ def test_a_run_is_mapped(run, mode, wage_neuro, tmp_path):
     assert 20_000 < picture.stat().st_size < 150_000
     assert {path.name for path in (tmp_path / "out").iterdir()} == {picture.name, f"map-loihi2-{mode}.json"}
     # what is printed is what is written
-    energy, published = report["cost"]["energy_mJ"], report["published"][mode]
-    assert f"estimate: {energy['dynamic']:.3g} mJ and {report['cost']['time_ms']:.3g} ms" in ended.out
-    assert f"published: {published['energy_mJ']} mJ and {published['time_ms']} ms" in ended.out
+    energy = report["cost"]["energy_mJ"]
+    assert f"estimate: {energy['total']:.3g} mJ and {report['cost']['time_ms']:.3g} ms" in ended.out
+    assert f"{energy['dynamic']:.3g} mJ of operations, {energy['static']:.3g} mJ that 1 chip" in ended.out
+    assert energy["total"] == pytest.approx(energy["dynamic"] + energy["static"])
     assert energy["dynamic"] == pytest.approx(
-        sum(v for k, v in energy.items() if k not in ("static", "dynamic"))
+        sum(v for k, v in energy.items() if k not in ("static", "dynamic", "total"))
     )
+    assert report["published"] is None  # nobody measured these layers
+    assert "measured" not in ended.out
+    assert ended.out.index("estimate") < ended.out.index("axons in")  # totals first
+    assert ended.out.startswith(f"reading {run}\n")  # before what takes long
     assert f"{round(report['cost']['operations']['counted']['synaptic']):,}" in ended.out
     assert "proxy" in ended.out
     assert any("proxy" in note for note in report["notes"])
     learns = report["cost"]["operations"]["counted"]["learning"]
     assert (learns > 0) == (mode == "training")
+
+
+@pytest.mark.parametrize("feedback", ["random", "direct"])
+def test_a_run_is_mapped_by_its_own_rules(feedback, wage_neuro, tmp_path):
+    """The feedback that it learned with is placed, counted, said and written, and kept in one place."""
+    rules = ("--feedback", feedback, "--epochs", 1, "--train-images", 40, "--engine", "numpy")
+    words = ("train", "--mode", "onchip", "--network", "20FC-16FC", "--data", "digits", *rules, "--run", "r")
+    assert wage_neuro(*words).code == 0
+    ended = wage_neuro("map", "r", "--mode", "training")
+    assert (ended.code, ended.err) == (0, "")
+    report = report_of(tmp_path / "r" / "map-loihi2-training.json")
+    assert report["rules"]["feedback"] == feedback
+    assert "feedback" not in report
+    assert f"on Loihi 2, training, {feedback} feedback" in ended.out
+    assert f"ternary updates, {feedback} feedback" in ended.out
+    errors = {
+        row["layer"]: row["synapses"] for row in report["placement"]["populations"] if row["role"] == "error"
+    }
+    one_to_one = {0: 20, 1: 16}  # the mask
+    fan_in = {"random": (16, 10), "direct": (10, 10)}[feedback]
+    assert [errors[i] - one_to_one[i] for i in (0, 1)] == [20 * fan_in[0], 16 * fan_in[1]]
+    pairs = sum(layer["pairs"] for layer in report["cost"]["activity"])
+    assert report["cost"]["operations"]["counted"]["learning"] == pytest.approx(pairs)  # no copy learns
+    # asked for, another one is mapped, under another name
+    assert wage_neuro("map", "r", "--mode", "training", "--feedback", "transposed").code == 0
+    other = report_of(tmp_path / "r" / "map-loihi2-training-transposed.json")
+    assert other["rules"] == {**report["rules"], "feedback": "transposed"}
+
+
+def test_a_report_is_read_back_and_drawn_the_same(run, wage_neuro, tmp_path):
+    assert wage_neuro("map", run, "--mode", "training", "--output", "out").code == 0
+    written = tmp_path / "out" / "map-loihi2-training.json"
+    report = Report.from_json(report_of(written))
+    assert json.loads(json.dumps(report.to_json())) == report_of(written)
+    report.draw(tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == written.with_suffix(".png").read_bytes()
+
+
+def test_the_measured_network_stands_beside_what_was_measured(wage_neuro, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "small.npz", images=rng.integers(0, 256, (60, 20, 20), np.uint8), labels=np.arange(60) % 10
+    )
+    for mode, energy, ms in (("training", 0.59, 1.5), ("inference", 0.0025, 0.17)):
+        ended = wage_neuro("map", "--network", "400FC", "--data", "small.npz", "--mode", mode)
+        assert (ended.code, ended.err) == (0, "")
+        assert f"measured, the same layers: {energy} mJ and {ms} ms" in ended.out
+        assert report_of(tmp_path / f"map-loihi2-{mode}.json")["published"][mode]["energy_mJ"] == energy
 
 
 LEARNER = ("continual", "split-digits", "--network", "32FC", "--probes", 0, "--engine", "numpy", "--run", "r")
@@ -90,7 +143,7 @@ def test_a_continual_learner_is_mapped_with_its_memory(wage_neuro, tmp_path):
     assert memory["where"].startswith("off the neurocores")
     assert "memory: 30 samples, 1,950 bytes, off the neurocores" in ended.out
     assert any("not published, not counted" in note for note in report["notes"])
-    twice = 2 * report["cost"]["energy_mJ"]["dynamic"]
+    twice = 2 * report["cost"]["energy_mJ"]["total"]
     assert f"a new sample and one recalled: {twice:.3g} mJ" in ended.out
     # the command alone says the same
     again = wage_neuro("map", "r", "--output", "again")
@@ -129,7 +182,7 @@ def test_prototypes_are_mapped_in_the_last_layers_place(wage_neuro, tmp_path):
     assert "8 x 8 x 1: 32FC-90 prototypes on Loihi 2, training, 1 layer frozen" in ended.out
     assert any("the host, which names the one that learns" in note for note in report["notes"])
     layer = report["cost"]["activity"][1]
-    assert layer["synapses"] == pytest.approx(90 * layer["inputs"])  # no place is free any more
+    assert layer["reached"] == pytest.approx(90 * layer["inputs"])  # no place is free any more
     assert report["cost"]["operations"]["counted"]["learning"] == layer["pairs"] > 0
     assert wage_neuro("map", "r", "--mode", "inference").code == 0
     answering = report_of(tmp_path / "r" / "map-loihi2-inference.json")
@@ -225,7 +278,7 @@ def test_a_network_that_fits_nowhere(wage_neuro, tmp_path):
         ((*NEW, "--chip", "none.toml"), "none.toml: cannot read this chip"),
         ((*NEW, "--chip", "bad.toml"), "bad.toml: cores=-4: want 1 or more"),
         ((*NEW, "--mode", "dreaming"), "mode 'dreaming': want inference or training"),
-        ((*NEW, "--feedback", "back"), "feedback='back': want transposed, random, direct"),
+        ((*NEW, "--feedback", "back"), "feedback='back': want transposed or random or direct"),
         ((*NEW, "--images", 0), "images=0: want 1 or more"),
         ((*NEW, "--bits", "1888"), "k_W=1: want a whole number in 2..16"),
         ((*NEW, "--output", "file"), "file: cannot write there"),
@@ -261,6 +314,8 @@ def test_numbers_are_printed_with_their_sources(wage_neuro, tmp_path):
     ended = wage_neuro("map", "--numbers", "--chip", "loihi1")
     assert ended.code == 0
     assert re.search(r"energy_synapse +│ 23.6 +│ pJ +│ S +│ Davies et al., IEEE Micro", ended.out)
+    for text in Chip.load("loihi1").to_json().values():
+        assert isinstance(text, str) or f"│ {text['source']} " in ended.out  # on one line, whole
     assert not list(tmp_path.iterdir())
 
 

@@ -12,6 +12,7 @@ from experiments.continual import metrics, pictures, records
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from wage_neuro.errors import CheckpointError, DataError, EngineError
+from wage_neuro.train import initial_state
 
 SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
 QUICK = ("--engine", "numpy", "--network", "16FC")
@@ -221,6 +222,51 @@ def test_record_has_a_row_a_pair_and_what_the_run_needed(tmp_path):
         records.read(path)
 
 
+@pytest.mark.parametrize(("images", "every"), [(20, 1), (None, 1), (None, 57), (None, 101)])
+def test_a_short_run_is_counted_whole(images, every, tmp_path):
+    """So that no run of which weights changed is said to have changed none."""
+    run = Run.start(
+        replace(SMALL, step=10 if every == 1 else 1, task_images=images, passes=2 if every == 101 else 1),
+        tmp_path,
+    )
+    updates = run.record_updates = 2 * len(run.stream) // run.config.rules.batch
+    assert run._watch_every == every
+    assert updates // every >= 5 if images is None else every == 1
+
+
+def test_weights_changed_in_a_short_run_are_those_that_changed(tmp_path):
+    """Ten updates; all of them are counted, and no layer is said to stand still."""
+    config = replace(SMALL, step=10, task_images=20, memory=40, probes=0)
+    run, state = _run(tmp_path / "run", config)
+    head = run.record("numpy")[0]
+    begin = initial_state(run.network, config.seed)
+    changed = sum(int((a != b).sum()) for a, b in zip(state.S, begin.S, strict=True))
+    assert state.step == 10
+    assert head["weight_updates"] >= changed > 0
+    assert head["unchanged"] == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words", "cause"),
+    [
+        (1, (0, 1), "no error has reached it"),
+        (2, (0, 1), "held exponents let a layer learn two updates after its first error"),
+        (3, (0,), "held exponents let a layer learn two updates after its first error"),
+        (4, (), ""),
+    ],
+)
+def test_a_layer_that_learned_nothing_is_named(tasks, words, cause, wage_neuro, tmp_path):
+    """An update each task: the last layer learns in the third, the one below it in the fourth."""
+    stream = ("continual", "permuted-digits", "--scenario", "domain", "--tasks", tasks, "--task-images", 10)
+    ended = wage_neuro(*stream, "--step", 10, "--memory", 30, "--probes", 0, *QUICK, "--run", "r")
+    assert (ended.code, ended.err) == (0, "")
+    warnings = [line for line in ended.out.splitlines() if line.startswith("warning: ")]
+    assert [line.split(":")[2].split()[1] for line in warnings] == [str(i) for i in words]
+    assert all("not one weight has changed" in line for line in warnings)
+    assert not words or cause in warnings[0]
+    assert f"{tasks * 10} new samples" in ended.out
+
+
 # --- the command -------------------------------------------------------------------------------------
 
 
@@ -262,6 +308,8 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--probes", -1), "probes=-1: want 0 or more"),
         (("permuted-digits", "--task-images", 0), "task_images=0: want 1..1437, task permuted 0 has no more"),
         (("split-digits", "--test-images", 999), "test_images=999: want 1.."),
+        (("split-digits", "--step", 10, "--task-images", 9), "step=10: want 1..9, task 0 1 has no more"),
+        (("split-digits", "--step", 2000, "--method", "joint"), "step=2000: want 1..1437, the stream has no"),
         (
             ("split-digits", "--method", "consolidation", "--no-boundaries"),
             "consolidation=7 on a stream without task boundaries: it acts where a task ends, so want",

@@ -58,9 +58,9 @@ def test_alexnet_is_the_papers():
     assert config.rules == Rules(batch=256, loss="softmax")
     network = Network.parse(config.network, (224, 224, 3), 1000, config.bits, signed_input=True)
     shapes = [layer.z_shape for layer in network.layers]
-    assert shapes[:3] == [(56, 56, 96), (27, 27, 256), (13, 13, 384)]
+    assert shapes[:3] == [(56, 56, 96), (28, 28, 256), (14, 14, 384)]  # SAME, as in the authors' code
     assert shapes[-3:] == [(4096,), (4096,), (1000,)]
-    assert [layer.fan_in for layer in network.layers][5] == 6 * 6 * 256
+    assert [layer.fan_in for layer in network.layers][5] == 7 * 7 * 256
     assert not network.layers[-1].quantized
     tiny = EXPERIMENTS["tiny-imagenet-alexnet"]["2888"]
     papers = {name: getattr(config, name) for name in ("data", "network", "augment", "rules")}
@@ -68,7 +68,7 @@ def test_alexnet_is_the_papers():
     assert replace(tiny, **papers) == config
     small = Scale.parse("epochs=28,width=1/8").of(tiny)
     network = Network.parse(small.network, (56, 56, 3), 20, small.bits, signed_input=True)
-    assert str(network) == "12C5S2-MP3S2-32C5-MP3S2-48C3-48C3-32C3-MP3S2-F-512FC-512FC-20FCU"
+    assert str(network) == "12C5S2-MP3S2P-32C5-MP3S2P-48C3-48C3-32C3-MP3S2P-F-512FC-512FC-20FCU"
     assert small.eta == "4, 1/2@24, 1/16@26"
 
 

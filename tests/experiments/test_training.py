@@ -17,6 +17,7 @@ from experiments import run_folder, training
 from experiments.datasets import load
 from experiments.training import Config, Run
 from wage_neuro import Network, NumpyEngine, Rules, checkpoint, softmax
+from wage_neuro.activity import FIELDS
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError, WageError
 from wage_neuro.random_bits import permutation
 
@@ -537,7 +538,7 @@ def test_a_watched_run_counts_each_layer_and_learns_the_same(tmp_path, assert_sa
         assert ("activity" in rows[-1]) == bool(watch)
     assert_same_state(*ends)
     activity = rows[-1]["activity"]
-    assert [len(values) for values in activity.values()] == [2] * 7
+    assert {field: len(values) for field, values in activity.items()} == dict.fromkeys(FIELDS, 2)
     assert 0 < activity["updates"][0] <= 8 * 64
     assert activity["inputs"][1] == activity["spikes"][0]
     assert json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[0])["activity"]

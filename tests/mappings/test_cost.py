@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mappings.chip import Chip
-from mappings.cost import PUBLISHED, Activity, Cost, count_activity
+from mappings.cost import PUBLISHED, Activity, Cost, count_activity, published_of
 from mappings.placement import Use, place
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.train import train_step, visible_weights
@@ -68,18 +68,60 @@ def test_pairs_and_passed_synapses_one_by_one(sparse_images):
     state, images, labels = trained(NETWORK, sparse_images)
     for sample in range(2):
         part = slice(sample, sample + 1)
+        V = visible_weights(NETWORK, state)
         activity = counted(NETWORK, state, images[part], labels[part], ONCHIP, 2)
         a = (NETWORK.encode(images[part]) != 0).ravel()
         first = NETWORK.layers[0]
-        assert activity[0].synapses == a @ connections(first).sum(axis=1)
+        assert activity[0].reached == a @ connections(first).sum(axis=1)
+        state, _ = train_step(NETWORK, state, NETWORK.encode(images[part]), labels[part], 2, ONCHIP)
     # without pooling and with every value nonzero, all pairs meet
     layer = NETWORK.layers[1]
     assert activity[1].pairs <= connections(layer).sum()
-    assert activity[1].error_synapses <= connections(layer).sum()
+    assert activity[1].error_effective <= activity[1].error_reached <= connections(layer).sum()
     dense = activity[2]
     assert dense.pairs == dense.inputs * dense.errors
-    assert dense.error_synapses == dense.errors * 12  # of the layer below: 2 x 2 x 3 places
-    assert activity[0].error_synapses == 0
+    assert dense.error_reached == dense.errors * 12  # of the layer below: 2 x 2 x 3 places
+    assert 0 < dense.error_effective <= dense.errors * (V[2] != 0).sum(axis=0).max()
+    assert activity[0].error_reached == activity[0].error_effective == 0
+
+
+def test_effective_operations_skip_weights_of_0(sparse_images):
+    """As NeuroBench counts them: by masks, over samples, of a trained net with one layer of hidden units."""
+    state, images, _ = trained(DENSE, sparse_images)
+    V, x = visible_weights(DENSE, state), DENSE.encode(images)
+    activity = counted(DENSE, state, images, None, ONCHIP, 2)
+    operations = Cost(place(DENSE, CHIP, Use()), activity).operations()
+    A = np.clip(np.rint(x @ V[0] / 2.0 ** DENSE.layers[0].z_shift), 0, 127)
+    met = [(a != 0).astype(int) @ (v != 0).astype(int) for a, v in zip((x, A), V, strict=True)]
+    assert operations.effective == sum(m.sum() for m in met) / 8
+    assert operations.reached == ((x != 0).sum() * 20 + (A != 0).sum() * 5) / 8 > operations.effective
+    assert operations.dense == 30 * 20 + 20 * 5
+    assert operations.synaptic == operations.effective  # nothing learns, so no weight of 0 is stored
+
+
+def test_zero_weights_that_learn_are_read(sparse_images):
+    """Forward weights and a transposed copy are kept whole; fixed random feedback is not."""
+    state, images, labels = trained(DENSE, sparse_images)
+    for feedback in ("transposed", "random", "direct"):
+        rules = replace(ONCHIP, feedback=feedback)
+        activity = counted(DENSE, state, images, labels, rules, 2)
+        cost = Cost(place(DENSE, CHIP, Use(True, rules)), activity)
+        links = dict(
+            zip(((k.role, k.source) for k in cost.placement.links), cost.placement.geometries, strict=True)
+        )
+        (back,) = (pair for pair in links.items() if pair[0][0] == "feedback")
+        link = back[1].link
+        fixed = feedback != "transposed"
+        assert cost.effective(link, back[1]) < cost.reached(link, back[1])
+        expected = (cost.effective if fixed else cost.reached)(link, back[1])
+        assert cost.synaptic(link, back[1]) == expected
+        own = activity[0 if feedback == "direct" else 1]
+        assert (own.error_effective, own.error_reached) == (
+            cost.effective(link, back[1]),
+            cost.reached(link, back[1]),
+        )
+        forward = next(g for g in cost.placement.geometries if g.link.role == "forward")
+        assert cost.synaptic(forward.link, forward) == activity[0].reached > activity[0].effective
 
 
 def test_a_batch_is_one_update(sparse_images):
@@ -113,8 +155,10 @@ def test_formula_and_count_agree(network, training, sparse_images):
     activity = counted(network, state, images, labels if training else None, ONCHIP, 2)
     cost = Cost(place(network, CHIP, use), activity)
     ours, formula = cost.operations(), cost.operations(counted=False)
-    assert replace(ours, synaptic=0) == replace(formula, synaptic=0)
-    assert ours.synaptic == pytest.approx(formula.synaptic, rel=1e-12 if network is DENSE else 0.25)
+    none = {"synaptic": 0, "effective": 0, "reached": 0}
+    assert replace(ours, **none) == replace(formula, **none)
+    assert ours.reached == pytest.approx(formula.reached, rel=1e-12 if network is DENSE else 0.25)
+    assert formula.effective == formula.reached > ours.effective
     assert (ours.learning > 0) == training
 
 
@@ -143,7 +187,9 @@ def test_learning_by_hand():
     """Every pair is an update, and once more in the transposed copy, which the first layer has not."""
     activity = [Activity(10, 4, 3, 30, 2), Activity(4, 5, 2, 8, 1)]
     learning = {
-        feedback: Cost(place(DENSE, CHIP, Use(True, ONCHIP, feedback)), activity).operations()
+        feedback: Cost(
+            place(DENSE, CHIP, Use(True, replace(ONCHIP, feedback=feedback))), activity
+        ).operations()
         for feedback in ("transposed", "random", "direct")
     }
     assert learning["transposed"].learning == 30 + 8 + 8
@@ -174,3 +220,10 @@ def test_hops_go_along_rows_then_columns():
 def test_published_numbers_are_those_of_the_paper():
     assert PUBLISHED["training"] == {"energy_mJ": 0.59, "time_ms": 1.5}
     assert PUBLISHED["inference"] == {"energy_mJ": 0.0025, "time_ms": 0.17}
+
+
+def test_published_numbers_stand_beside_the_same_layers_only():
+    one, other = (Network.parse("F-400FC-10FC", shape) for shape in ((20, 20, 1), (28, 28, 1)))
+    assert published_of(one) is PUBLISHED
+    assert published_of(other) is None
+    assert published_of(Network.parse("20C1-F-400FC-10FC", (20, 20, 1))) is None

@@ -252,8 +252,26 @@ def stored(weights: list[int]) -> str:
     return base64.b64encode(np.array(weights, np.int8).tobytes()).decode()
 
 
+def turn(row: dict) -> None:
+    """Give one stored weight the other sign."""
+    S = np.frombuffer(base64.b64decode(row["stored"]), np.int8).copy()
+    S[np.flatnonzero(S)[0]] *= -1
+    row["stored"] = base64.b64encode(S.tobytes()).decode()
+
+
 CHANGES = {
-    "newer": (lambda p: p.update(format=2), "format 2; this version reads 1$"),
+    "newer": (lambda p: p.update(format=3), "format 3; this version reads 2$"),
+    "a turned weight": (
+        lambda p: turn(p["layers"][1]),
+        "changed since it was written: its sha256 is another$",
+    ),
+    "another exponent": (
+        lambda p: p["layers"][0]["exponents"]["error"].update(below=7),
+        "changed since it was written",
+    ),
+    "another step": (lambda p: p.update(step=p["step"] + 1), "changed since it was written"),
+    "another run": (lambda p: p["run"].update(data="other"), "changed since it was written"),
+    "another checksum": (lambda p: p.update(sha256="0" * 64), "changed since it was written"),
     "another kind": (lambda p: p.update(kind="recipe"), "not a wage-neuro learning program$"),
     "stored weight 99": (
         lambda p: p["layers"][0].update(stored=stored([1, 99] * 13 + [0])),

@@ -227,6 +227,16 @@ def header(path: Path, **changes: object) -> None:
         f.attrs["wage_neuro"] = json.dumps({**json.loads(f.attrs["wage_neuro"]), **changes})
 
 
+def turn(path: Path) -> None:
+    """Give one weight, and that of its partner, the other sign: a good network, but another."""
+    with h5py.File(path, "r+") as f:
+        weights = f["layer/4/weight"]
+        W = weights[...]
+        row, column = np.argwhere(W[:, : W.shape[1] // 2])[0]
+        W[row, [column, column + W.shape[1] // 2]] *= -1
+        weights[...] = W
+
+
 def without(path: Path, name: str) -> None:
     with h5py.File(path, "r+") as f:
         if name:
@@ -236,7 +246,9 @@ def without(path: Path, name: str) -> None:
 
 
 DAMAGE = {
-    "newer": (lambda p: header(p, format=2), "format 2; this version reads 1$"),
+    "newer": (lambda p: header(p, format=3), "format 3; this version reads 2$"),
+    "a turned weight": (turn, "changed since it was written: its sha256 is another$"),
+    "another learning width": (lambda p: header(p, bits="28C8"), "changed since it was written"),
     "another network": (lambda p: header(p, network="3C3-F-7FC-4FC"), "weights of layer 1 7FC: shape"),
     "not of wage-neuro": (lambda p: without(p, ""), "a netx file that wage-neuro did not write"),
     "weight 2": (

@@ -16,7 +16,7 @@ from mappings import nir as mapping
 from mappings.inference import Inference
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state, predict
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.errors import NetworkError
+from wage_neuro.errors import CheckpointError, NetworkError
 
 
 def windows(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
@@ -205,15 +205,28 @@ def weight(path: Path, value: float) -> None:
         f["node/nodes/layer0/weight"][0, 0, 0, 0] = value
 
 
+def turn(path: Path) -> None:
+    """Give one weight the other sign: as good a network as the one that was written."""
+    with h5py.File(path, "r+") as f:
+        weights = f["node/nodes/layer1/weight"]
+        place = tuple(np.argwhere(weights[...])[0])
+        weights[place] = -weights[place]
+
+
 def without(path: Path, name: str) -> None:
     with h5py.File(path, "r+") as f:
         del f[name]
 
 
 DAMAGE = {
-    "newer": (lambda p: header(p, format=2), "format 2; this version reads 1$"),
+    "newer": (lambda p: header(p, format=3), "format 3; this version reads 2$"),
+    "older": (lambda p: header(p, format=1), "format 1; this version reads 2$"),
+    "a turned weight": (turn, "changed since it was written: its sha256 is another$"),
+    "another learning width": (lambda p: header(p, bits="22C8"), "changed since it was written"),
+    "another data set": (lambda p: header(p, data="other"), "changed since it was written"),
+    "no checksum": (lambda p: header(p, sha256=None), "changed since it was written"),
     "another network": (lambda p: header(p, network="4FC"), "input shape|weights|layer"),
-    "other widths": (lambda p: header(p, bits="2488"), "nodes or edges of the graph are not those of"),
+    "other widths": (lambda p: header(p, bits="2488"), "changed since it was written"),
     "not of wage-neuro": (
         lambda p: without(p, "node/metadata/wage_neuro"),
         "a NIR graph that wage-neuro did not write",
@@ -247,6 +260,13 @@ def test_damage_is_refused(kind, file, assert_refused):
     damage, message = DAMAGE[kind]
     damage(file)
     assert_refused(mapping.read, file, message)
+
+
+def test_a_graph_with_one_edge_less_is_refused():
+    graph = mapping.to_nir(Inference.of(fresh(Network.parse("4FC-3FC", (5,), bits="2388"))))
+    graph.edges.remove(("layer0.level2", "layer1"))
+    with pytest.raises(CheckpointError, match=r"^nodes or edges of the graph are not those of 4FC-3FC$"):
+        mapping.from_nir(graph)
 
 
 @pytest.mark.parametrize(

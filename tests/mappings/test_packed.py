@@ -24,7 +24,7 @@ def plain_reader(content: bytes) -> tuple[dict, list[int]]:
     """The format as its docstring says it, bit by bit."""
     assert content[:8] == b"\x89WAGE2\r\n"
     version, size = struct.unpack("<II", content[8:16])
-    assert version == 1
+    assert version == 2
     header = json.loads(content[16 : 16 + size])
     codes = [byte >> 2 * i & 3 for byte in content[16 + size : -4] for i in range(4)]
     assert struct.unpack("<I", content[-4:])[0] == zlib.crc32(content[:-4])
@@ -108,11 +108,18 @@ def start_of_weights(content: bytes) -> int:
     return 16 + struct.unpack("<I", content[12:16])[0]
 
 
+def turn(content: bytes) -> bytes:
+    """Give one weight the other sign, 01 or 11, and make the checksum of the bytes right again."""
+    place = next(i for i in range(start_of_weights(content), len(content)) if content[i] & 1)
+    return forge(content, place, content[place] ^ 2)
+
+
 DAMAGE = {
     "another kind of file": (lambda c: b"PK" + c[2:], "not packed weights of wage-neuro$"),
     "empty": (lambda c: b"", "not packed weights of wage-neuro$"),
-    "newer": (lambda c: c[:8] + struct.pack("<I", 2) + c[12:], "format 2; this version reads 1$"),
-    "newer header": (lambda c: with_header(c, format=7), "format 7; this version reads 1$"),
+    "newer": (lambda c: c[:8] + struct.pack("<I", 3) + c[12:], "format 3; this version reads 2$"),
+    "newer header": (lambda c: with_header(c, format=7), "format 7; this version reads 2$"),
+    "a turned weight": (lambda c: turn(c), "changed since it was written: its sha256 is another"),
     "truncated": (lambda c: c[:-9], r"truncated or damaged: the checksum of its \d+ bytes is another$"),
     "cut in its head": (lambda c: c[:10], "not a whole file of packed weights"),
     "a flipped bit": (lambda c: c[:-20] + bytes([c[-20] ^ 4]) + c[-19:], "truncated or damaged"),

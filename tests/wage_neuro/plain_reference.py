@@ -191,13 +191,14 @@ def convolve_back(
     return G, D
 
 
-def pool(Z: np.ndarray, size: int, step: int) -> tuple[np.ndarray, dict]:
+def pool(Z: np.ndarray, size: int, step: int, padding: str = "VALID") -> tuple[np.ndarray, dict]:
     """Maxima, and for each the place it came from: the first of equals."""
     n, h, w, c = Z.shape
-    best = np.zeros((n, (h - size) // step + 1, (w - size) // step + 1, c), object)
+    rows, columns = (taps(k, size, step, padding) for k in (h, w))
+    best = np.zeros((n, len(rows), len(columns), c), object)
     chosen = {}
     for s, y, x, o in np.ndindex(best.shape):
-        window = [(s, y * step + i, x * step + j, o) for i in range(size) for j in range(size)]
+        window = [(s, v, u, o) for _, v in rows[y] for _, u in columns[x]]
         chosen[s, y, x, o] = max(window, key=Z.__getitem__)
         best[s, y, x, o] = Z[chosen[s, y, x, o]]
     return best, chosen
@@ -253,10 +254,10 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         full = convolve(a, W, spec.stride, spec.padding) if hasattr(spec, "kernel") else a @ W
         Z = full
         if pooling:
-            Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size)
+            Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size, pooling.padding)
         shift = k_W - 1 + alpha_shift(int(np.prod(W.shape[:-1])), k_W)
         out = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
-        kept.append((a, out, W_back, Z, chosen, full.shape, shift))
+        kept.append((a, out, W, W_back, Z, chosen, full.shape, shift))
         a = out
     logits = Z
     target = 2 ** (k_A - 1 + shift)
@@ -264,7 +265,7 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
     D = np.array([output_error(z, label, target, rules.loss, rules.margin) for z, label in rows], object)
     peaks_E, peaks_G, last_E = [], [], None
     for i, (spec, _) in reversed(list(enumerate(pairs(specs)))):
-        a, out, W, Z, chosen, full_shape, shift = kept[i]
+        a, out, W_forward, W, Z, chosen, full_shape, shift = kept[i]
         hidden, (k_W, k_G, k_E) = i < len(kept) - 1, widths(spec, bits)
         plain_sgd = not getattr(spec, "quantized", True)
         if hidden and rules.feedback == "direct":
@@ -292,9 +293,12 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
             E, post = unpool(E, chosen, full_shape), unpool(post, chosen, full_shape)
         if trace is not None:
             leaves = out if hidden else logits
-            trace.insert(0, SimpleNamespace(a=a, out=leaves, codes=codes, E=E, pre=pre, post=post, eta=eta))
+            seen = {"a": a, "out": leaves, "codes": codes, "E": E, "pre": pre, "post": post, "eta": eta}
+            trace.insert(0, SimpleNamespace(**seen, W=W_forward))
         if rules.feedback == "random" and i:
             W = ints(B[i]).reshape(W.shape)
+        if trace is not None:
+            trace[0].W_back = B[i] if hidden and rules.feedback == "direct" else W
         if hasattr(spec, "kernel"):
             G, _ = convolve_back(pre, W, post, spec.stride, spec.padding)
             _, D = convolve_back(a, W, E, spec.stride, spec.padding)
@@ -322,14 +326,15 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
 
 
 def synapses(spec, in_shape: tuple[int, ...], z_shape: tuple[int, ...]) -> Iterator[tuple]:
-    """(place of the input, place of the product) of every synapse, as often as one sample uses it."""
+    """Places of the input, the product and the weight of every synapse, as often as one sample uses it."""
     if not hasattr(spec, "kernel"):
-        yield from product(np.ndindex(in_shape), np.ndindex(z_shape))
+        for source, place in product(np.ndindex(in_shape), np.ndindex(z_shape)):
+            yield source, place, source + place
         return
     rows, columns = (taps(n, spec.kernel, spec.stride, spec.padding) for n in in_shape[:2])
     for (y, row), (x, column) in product(enumerate(rows), enumerate(columns)):
-        for (_, v), (_, u), c, o in product(row, column, range(in_shape[2]), range(z_shape[2])):
-            yield (v, u, c), (y, x, o)
+        for (i, v), (j, u), c, o in product(row, column, range(in_shape[2]), range(z_shape[2])):
+            yield (v, u, c), (y, x, o), (i, j, c, o)
 
 
 def activity(specs, trace, before, after, rules) -> list[dict[str, int]]:
@@ -340,18 +345,27 @@ def activity(specs, trace, before, after, rules) -> list[dict[str, int]]:
             "inputs": sum(a != 0 for a in t.a.flat),
             "spikes": sum(a != 0 for a in t.out.flat),
             "synaptic_operations": 0,
+            "synapses_reached": 0,
             "errors": sum(e != 0 for e in t.codes.flat),
             "error_operations": 0,
+            "error_synapses_reached": 0,
             "learning_operations": 0,
             "updates": sum(s != r for s, r in zip(ints(before[i]).flat, ints(after[i]).flat, strict=True)),
         }
         places = list(synapses(spec, t.a.shape[1:], t.E.shape[1:]))
         for a, E, pre, post in zip(t.a, t.E, t.pre, t.post, strict=True):
-            for source, place in places:
-                found["synaptic_operations"] += a[source] != 0
-                found["error_operations"] += E[place] != 0 and i > 0 and rules.feedback != "direct"
+            for source, place, weight in places:
+                found["synapses_reached"] += a[source] != 0
+                found["synaptic_operations"] += a[source] != 0 and t.W[weight] != 0
+                if i and rules.feedback != "direct":
+                    found["error_synapses_reached"] += E[place] != 0
+                    found["error_operations"] += E[place] != 0 and t.W_back[weight] != 0
                 found["learning_operations"] += pre[source] != 0 and post[place] != 0 and t.eta is not None
         if rules.feedback == "direct" and i < len(trace) - 1:
-            found["error_operations"] = sum(e != 0 for e in trace[-1].codes.flat for _ in t.out[0].flat)
+            rows = [
+                (e != 0, b) for E in trace[-1].codes for e, row in zip(E, t.W_back, strict=True) for b in row
+            ]
+            found["error_synapses_reached"] = sum(spike for spike, _ in rows)
+            found["error_operations"] = sum(spike and b != 0 for spike, b in rows)
         counts.append(found)
     return counts

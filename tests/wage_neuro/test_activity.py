@@ -28,6 +28,9 @@ NETS = {
         "2224",
     ),
 }
+NETS["padded pooling"] = Network(
+    (Conv(3, 3), MaxPool(3, 2, "SAME"), Conv(2, 2), MaxPool(2, 3, "SAME"), Flatten(), Dense(3)), (7, 8, 1)
+)
 MODES = {
     "paper": Rules(batch=3),
     "held": Rules(batch=3, shift="held", hold=5, update="ternary", loss="one-sided", margin=2),
@@ -37,7 +40,7 @@ MODES = {
     "coincidence, direct feedback": Rules(batch=1, update="coincidence", shift="held", feedback="direct"),
 }
 every_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-FORWARD = ("inputs", "spikes", "synaptic_operations")
+FORWARD = ("inputs", "spikes", "synaptic_operations", "synapses_reached")
 
 
 def plain_counts(layers):
@@ -67,11 +70,13 @@ def test_every_field_is_plain(net, rules, plain, plain_train, random_state, batc
         total += counts
         state = new
     seen = dict(zip(FIELDS, total.T, strict=True))
-    assert all(count.any() for field, count in seen.items() if field != "error_operations")
     # the first layer has none below; directly the last one's error meets the synapses of all others
     nowhere = -1 if rules.feedback == "direct" else 0
-    assert seen["error_operations"][nowhere] == 0
-    assert seen["error_operations"].any() == (len(net.layers) > 1)
+    for reached in ("error_synapses_reached", "error_operations"):
+        assert seen[reached][nowhere] == 0
+        assert seen.pop(reached).any() == (len(net.layers) > 1)
+    assert all(count.any() for count in seen.values())
+    assert (seen["synaptic_operations"] < seen["synapses_reached"]).any()  # some weights are 0
 
 
 def test_errors_that_cancel_at_a_place_are_no_error_there():
@@ -84,7 +89,7 @@ def test_errors_that_cancel_at_a_place_are_no_error_there():
     for errors, operations in (((5, -5), 0), ((5, -4), 1), ((5, 0), 1), ((0, 0), 0)):
         E = np.array(errors, np.int8).reshape(1, 1, 2, 1)
         counts = np.zeros(len(FIELDS), np.int64)
-        count_feedback(counts, layer, kept, E)
+        count_feedback(counts, layer, V, kept, E)
         _, D = backward(layer, V, kept, E)
         assert counts[list(FIELDS).index("error_operations")] == operations == np.count_nonzero(D)
 
@@ -185,4 +190,4 @@ def test_a_sample():
         assert found.a_sample(field) == [place / 3, (place + len(FIELDS)) / 3]
     text = json.loads(json.dumps(found.to_json()))
     assert list(text) == list(FIELDS)
-    assert text["spikes"] == [0.333, 2.667]
+    assert text["spikes"] == [0.333, 3.333]

@@ -135,14 +135,15 @@ def test_engine_answers_and_counts():
         assert activity.samples == 90
         assert activity.a_sample("updates")[0] == 0 < activity.a_sample("updates")[1]
         assert activity.a_sample("spikes")[0] == activity.a_sample("inputs")[1]
-        assert prototypes.count <= activity.counts[1, 3] <= 90  # errors
+        assert prototypes.count <= 90 * activity.a_sample("errors")[1] <= 90
         assert engine.state.step == 90
         logits = engine.predict(images)
         assert np.array_equal(engine.state.S[0], state.S[0])
         counted = engine.activity()
-        assert counted.a_sample("synaptic_operations")[1] == pytest.approx(
-            counted.a_sample("inputs")[1] * prototypes.count
-        )
+        x, codes = engine.features(images), prototypes.codes[: prototypes.count]
+        met = [(a != 0) & (P != 0) for a in x for P in codes]
+        assert 90 * counted.a_sample("synaptic_operations")[1] == pytest.approx(np.sum(met))
+        assert 90 * counted.a_sample("synapses_reached")[1] == pytest.approx((x != 0).sum() * len(codes))
         for label in range(CLASSES):
             mine = prototypes.labels[: prototypes.count] == label
             x = engine.features(images)

@@ -20,7 +20,7 @@ from wage_neuro import activity, layers, softmax
 from wage_neuro.activity import Watch
 from wage_neuro.control import LayerControl
 from wage_neuro.errors import EngineError, SettingError
-from wage_neuro.feedback import feedback_weights
+from wage_neuro.feedback import backward_weights, feedback_weights
 from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
@@ -111,19 +111,20 @@ def load(path: Path) -> ctypes.CDLL:
         raise EngineError(
             f"compiled kernels: {path.name} is not there; {again}, engine 'numpy' has the same bits"
         )
-    try:
-        library = ctypes.CDLL(str(path))
-        library.wage_version.restype = ctypes.c_char_p
-        library.wage_set.restype = ctypes.POINTER(_Api)
-        library.wage_set.argtypes = library.wage_machine_has.argtypes = (_i64,)
-        library.wage_machine_has.restype = _i64
-        found = library.wage_version().decode()
-    except (OSError, AttributeError) as error:
-        raise EngineError(f"compiled kernels: {path.name} is broken ({error}); {again}") from None
+    found = build.version_of(path)
+    if found is None:  # to load it could end this process
+        raise EngineError(f"compiled kernels: {path.name} is broken; {again} anew")
     if found != build.version():
         raise EngineError(
             f"compiled kernels: {path.name} is of version {found}: want {build.version()}; {again} anew"
         )
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise EngineError(f"compiled kernels: {error}; {again} anew") from None
+    library.wage_set.restype = ctypes.POINTER(_Api)
+    library.wage_set.argtypes = library.wage_machine_has.argtypes = (_i64,)
+    library.wage_machine_has.restype = _i64
     return library
 
 
@@ -258,7 +259,8 @@ def _rules(rules: Rules) -> np.ndarray:
 
 def _is_known(layer: Layer) -> bool:
     """Whether the library computes layers of this kind."""
-    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
+    kinds = type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
+    return kinds and not any(layer.pool_padding)
 
 
 class NativeNet:
@@ -470,13 +472,21 @@ class NativeNet:
         i = layer.index
         what, at = (LOGITS, i) if layer.is_last else (CODES_IN, i + 1)
         out = self.get(at, slot, what, (n, *layer.out_shape))
-        activity.count_forward(self._watch.counts[i], layer, self._codes_in(layer, slot, n), out)
+        codes = self._codes_in(layer, slot, n)
+        activity.count_forward(self._watch.counts[i], layer, self._visible(layer), codes, out)
         self._watch.samples += n if i == 0 else 0
         return True
 
     def _error_arrives(self, layer: Layer, slot: int, step: int, detail: int) -> bool:
-        activity.count_direct_feedback(self._watch.counts[layer.index], layer, self._last_codes(slot))
+        B = feedback_weights(layer, self.network.classes, self.rules, self.seed)
+        assert B is not None
+        activity.count_direct_feedback(self._watch.counts[layer.index], B, self._last_codes(slot))
         return True
+
+    def _visible(self, layer: Layer) -> np.ndarray:
+        if layer.index in self._foreign:
+            return self._foreign[layer.index].visible()
+        return layers.visible_weights(layer, self._weights(layer)[0])
 
     def _last_codes(self, slot: int) -> np.ndarray:
         last = self.network.layers[-1]
@@ -492,8 +502,9 @@ class NativeNet:
         elif learns:
             factors = kept.a_in, E
         activity.count_error(counts, layer, kept, E, factors)
-        if i and self.rules.feedback != "direct":
-            activity.count_feedback(counts, layer, kept, E)
+        W_back = backward_weights(layer, self._visible(layer), self.network.classes, self.rules, self.seed)
+        if i and W_back is not None:
+            activity.count_feedback(counts, layer, W_back, kept, E)
         self._before = self._weights(layer)[0]
         return True
 

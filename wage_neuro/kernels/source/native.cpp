@@ -199,7 +199,7 @@ struct Run {
     const bool direct = net.rules.feedback == DIRECT, counts = watched(step);
     Room &room = l.rooms[slot];
     if (direct && !l.s.is_last) {
-      if (counts) net.hook(ARRIVES, i, slot, (i64)step, 0);
+      if (counts && !l.s.foreign) net.hook(ARRIVES, i, slot, (i64)step, 0);
       if (!l.s.foreign) l.receive_direct(room, layer(L - 1), layer(L - 1).rooms[slot]);
     }
     if (l.s.foreign) return net.hook(FOREIGN_LEARN, i, slot, (i64)step, counts) || (direct && !l.s.is_last);

@@ -1,0 +1,34 @@
+"""What tables and pictures call a network and the way it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def short_name(network: str, prototypes: int = 0) -> str:
+    """A network without its flattening, and with what answers in the last layer's place, if anything does.
+
+    >>> short_name("8C3-F-10FC"), short_name("F-10FC", 2000)
+    ('8C3-10FC', '2,000 prototypes')
+    """
+    if prototypes:
+        network = f"{network.rpartition('-')[0]}-{prototypes:,} prototypes"
+    return network.replace("-F-", "-").removeprefix("F-")
+
+
+def learning(rules: dict[str, Any]) -> str:
+    """How the weights learned, in a few words.
+
+    >>> learning({"batch": 1, "update": "ternary", "loss": "one-sided", "margin": 3})
+    'one sample at a time, ternary updates, one-sided error, margin 3/8'
+    """
+    words = ["one sample at a time" if rules["batch"] == 1 else f"batch {rules['batch']}"]
+    if rules.get("pipelined"):
+        words = ["one sample a time step, pipelined"]
+    words += [f"{rules['update']} updates"]
+    feedback = rules.get("feedback", "transposed")
+    words += [f"{feedback} feedback"] if feedback != "transposed" else []
+    words += {"one-sided": ["one-sided error"], "softmax": ["softmax"]}.get(rules.get("loss", ""), [])
+    words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
+    words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
+    return ", ".join(words)
