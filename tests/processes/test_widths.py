@@ -266,3 +266,16 @@ def test_what_is_declared_where_nothing_is_said():
         "learning": 16, "shared": 24, "exponent": 6,
     }  # fmt: skip
     assert not limits(MLP, TERNARY, Widths())[0][FORWARD]["V"].strict
+
+
+def test_limits_are_neither_strict_nor_of_a_memory_unless_asked():
+    rules = Rules(1, "held", 77, "ternary")
+    assert limits(MIXED, rules, DISTINCT) == limits(MIXED, rules, DISTINCT, strict=False, former=False)
+    assert limits(MIXED, rules, DISTINCT) != limits(MIXED, rules, DISTINCT, former=True)
+    assert unproven(MLP, TERNARY, Widths(state=18)) != unproven(MLP, TERNARY, Widths(state=18), former=True)
+
+
+@pytest.mark.parametrize(("width", "bits"), [(1, 18), (2, 27)])
+def test_a_weight_of_two_places_is_shared(width, bits):
+    network = Network((Conv(1, 1), Flatten(), Dense(2)), (1, width, 1))
+    assert limits(network, TERNARY, DISTINCT)[0][FORWARD]["G"].bits == bits
