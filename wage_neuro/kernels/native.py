@@ -215,6 +215,8 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "n_out": n_out,
             "pool_size": layer.pool.size if layer.pool else 0,
             "pool_step": layer.pool.step if layer.pool else 0,
+            "pool_top": layer.pool_padding[0],
+            "pool_left": layer.pool_padding[2],
             "out_h": out_h,
             "out_w": out_w,
             "z_shift": layer.z_shift,
@@ -259,8 +261,7 @@ def _rules(rules: Rules) -> np.ndarray:
 
 def _is_known(layer: Layer) -> bool:
     """Whether the library computes layers of this kind."""
-    kinds = type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
-    return kinds and not any(layer.pool_padding)
+    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
 
 
 class NativeNet:
