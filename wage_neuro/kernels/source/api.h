@@ -62,6 +62,7 @@ struct Api {
   void (*set)(void *, i64 layer, i64 slot, i64 what, i64 n, const i64 *in);
   void (*train)(void *, const Call *);
   void (*predict)(void *, const u8 *images, i64 n, i64 *logits, i64 watched);
+  i64 (*peak)(i64 rounds);
   i64 (*log2_round)(u64 x);
   void (*philox)(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words);
 };
