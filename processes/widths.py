@@ -81,6 +81,15 @@ class Limit:
         """No data can exceed the width."""
         return self.worst <= self.high
 
+    @property
+    def needed(self) -> int:
+        """Bits that the worst case takes, where the width may be chosen.
+
+        >>> [Limit("neurons", "z_in", worst, bits=24).needed for worst in (127, 128)]
+        [8, 9]
+        """
+        return self.worst.bit_length() + self.signed
+
     def fit(self, x: np.ndarray) -> np.ndarray:
         """Saturate an unproven quantity, or raise BitWidthError in strict mode."""
         if self.proven:
