@@ -55,6 +55,10 @@ class Driver:
     ----------
     shapes : of the core's layers
 
+    Attributes
+    ----------
+    samples, sample_cycles : answered or learned, and the clock cycles from a sample's first spike until it is done
+
     Raises
     ------
     EngineError
@@ -69,7 +73,8 @@ class Driver:
         # enough for every word of every layer, forward and back, each with a block of random bits
         self.patience = 1000 + sum(64 * (s.words + s.n_out + s.n_in + s.lanes) for s in self.shapes)
         logits = range(self.shapes[-1].n_out)
-        self._logits = np.array([address(Region.LOGITS, 0, j) for j in logits], np.uint32)
+        self.samples, self.sample_cycles = 0, 0
+        self.logit_addresses = np.array([address(Region.LOGITS, 0, j) for j in logits], np.uint32)
 
     # --- samples ---
 
@@ -88,9 +93,11 @@ class Driver:
         words[-1] = command
         addresses = np.full(len(words), address(Region.CORE, 0, Core.SPIKE), np.uint32)
         addresses[-1] = address(Region.CORE, 0, Core.SAMPLE)
+        began = self.bus.cycles
         self.bus.write(addresses, words)
         self.bus.wait(self.patience)
-        return self.bus.read(self._logits).view(np.int32).astype(np.int64)
+        self.samples, self.sample_cycles = self.samples + 1, self.sample_cycles + self.bus.cycles - began
+        return self.bus.read(self.logit_addresses).view(np.int32).astype(np.int64)
 
     # --- what a sample finds ---
 
@@ -125,7 +132,7 @@ class Driver:
                 pairs += [(address(Region.LAYER, i, below), held.below)]
         self._write(pairs)
         for shape in self.shapes:
-            self.bus.write(*_weight_words(shape, state.S[shape.index]))
+            self.bus.write(*weight_words(shape, state.S[shape.index]))
 
     def read_state(self) -> State:
         """Read them back; nothing of a core that learns is hidden."""
@@ -187,7 +194,7 @@ def _weight_addresses(shape: LayerShape) -> tuple[np.ndarray, int]:
     return (places + np.uint32(address(Region.WEIGHTS, shape.index))).reshape(-1).astype(np.uint32), used
 
 
-def _weight_words(shape: LayerShape, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weight_words(shape: LayerShape, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Addresses and words that load the stored weights of a layer."""
     addresses, used = _weight_addresses(shape)
     rows = S.reshape(shape.words, shape.lanes, 1).astype(np.int64)

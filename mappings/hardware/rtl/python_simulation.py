@@ -12,6 +12,7 @@ from amaranth.sim import Simulator
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus
 from mappings.hardware.rtl.registers import READ_CYCLES
+from mappings.hardware.rtl.serial import SerialCore
 from wage_neuro.errors import EngineError
 
 
@@ -76,3 +77,56 @@ class PythonSimulation(Bus):
         self._work.append(work)
         while self._work:
             self._simulator.advance()
+
+
+class SimulatedLine:
+    """A serial line to a core in Amaranth's simulator, bit by bit; a `Port`."""
+
+    def __init__(self, board: SerialCore) -> None:
+        self.board = board
+        self._out: deque[int] = deque()
+        self._in: deque[int] = deque()
+        self._simulator = Simulator(board)
+        self._simulator.add_clock(1e-6)
+        self._simulator.add_testbench(self._send, background=True)
+        self._simulator.add_testbench(self._receive, background=True)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._out.extend(data)
+        while self._out:
+            self._simulator.advance()
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that the core sends; fewer if it sends nothing for a long time."""
+        patience = 200_000
+        while len(self._in) < size and patience:
+            self._simulator.advance()
+            patience -= 1
+        return bytes(self._in.popleft() for _ in range(min(size, len(self._in))))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    async def _send(self, context: Any) -> None:
+        while True:
+            if not self._out:
+                await context.tick()
+                continue
+            byte = self._out[0]
+            for bit in (0, *(byte >> i & 1 for i in range(8)), 1):
+                context.set(self.board.rx, bit)
+                await context.tick().repeat(self.board.divisor)
+            self._out.popleft()
+
+    async def _receive(self, context: Any) -> None:
+        while True:
+            while context.get(self.board.tx):
+                await context.tick()
+            await context.tick().repeat(self.board.divisor // 2)
+            byte = 0
+            for i in range(8):
+                await context.tick().repeat(self.board.divisor)
+                byte |= context.get(self.board.tx) << i
+            await context.tick().repeat(self.board.divisor)
+            self._in.append(byte)

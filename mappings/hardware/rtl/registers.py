@@ -60,3 +60,12 @@ def pieces(word_bits: int) -> int:
     [1, 1, 4, 8]
     """
     return 1 << max(0, (word_bits - 1).bit_length() - 5)
+
+
+class Command(IntEnum):
+    """First byte of what the host says over a serial line; see `serial`."""
+
+    WRITE = 1
+    WRITE_UP = 2
+    READ_UP = 3
+    WAIT = 4
