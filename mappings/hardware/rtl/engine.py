@@ -6,6 +6,7 @@ import numpy as np
 
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus, Driver
+from mappings.hardware.rtl.random_bits import pipes
 from mappings.hardware.rtl.shape import LANES, LayerShape, shapes
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.control import Control, control_of
@@ -86,6 +87,7 @@ class RtlEngine(Engine):
         self.network = network
         self.rules = rules or Rules(batch=1, shift="held", update="ternary")
         made = shapes(network, self.rules, lanes)
+        pipes(multipliers)
         state = state or initial_state(network, seed)
         if state.importance is not None:
             raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")

@@ -22,6 +22,13 @@ DEPTH = 16
 """Blocks that were asked for and not yet taken."""
 
 
+def pipes(multipliers: int) -> tuple[int, bool]:
+    """Return the entry of PIPES, or raise SettingError."""
+    if multipliers not in PIPES:
+        raise SettingError(f"multipliers={multipliers}: want {', '.join(map(str, PIPES))}")
+    return PIPES[multipliers]
+
+
 class RandomBits(Component):
     """Blocks of 256 random bits, in the order they were asked for.
 
@@ -34,9 +41,7 @@ class RandomBits(Component):
     """
 
     def __init__(self, multipliers: int = 1) -> None:
-        if multipliers not in PIPES:
-            raise SettingError(f"multipliers={multipliers}: want {', '.join(map(str, PIPES))}")
-        self.units, self.shared = PIPES[multipliers]
+        self.units, self.shared = pipes(multipliers)
         super().__init__(
             {
                 "seed": In(64),
