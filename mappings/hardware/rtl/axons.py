@@ -140,7 +140,9 @@ class Axons(Component):
                         m.d.sync += word.eq(word + 1)
                         with m.If(end):
                             m.next = "IDLE"
-            self._learning(m, count, place, following, index, row, word, at, step, valid, first, last, end, met)
+            self._learning(
+                m, count, place, following, index, row, word, at, step, valid, first, last, end, met
+            )
         self._send(m, step, valid, at, a, word, first, last, end, met, forward, draw)
         return m
 

@@ -1,4 +1,4 @@
-"""Simulation as compiled C++: Yosys writes the core as C++ (cxxrtl), the system's compiler makes a library of it."""
+"""Simulation as compiled C++: Yosys writes the core as C++ (cxxrtl), a compiler makes a library of it."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def library(core: NeuroCore, cache: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "core.il").write_text(text)
     (folder / _SHIM).write_text(shim)
-    passes = f"read_rtlil core.il; hierarchy -top {TOP}; proc; flatten; opt -full; clean; write_cxxrtl -g0 core.cpp"
-    tools.run([yosys, "-q", "-p", passes], folder / "yosys.log", folder)
+    prepare = f"read_rtlil core.il; hierarchy -top {TOP}; proc; flatten; opt -full; clean"
+    tools.run([yosys, "-q", "-p", f"{prepare}; write_cxxrtl -g0 core.cpp"], folder / "yosys.log", folder)
     flags = ["-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-DNDEBUG", "-w"]
     partial = folder / f"core.{os.getpid()}.so"
     include = f"-I{tools.cxxrtl_headers(yosys)}"

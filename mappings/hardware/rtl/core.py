@@ -150,7 +150,10 @@ class _Bus:
             self.valid.eq(core.write),
             self.address.eq(core.write_address),
             self.data.eq(core.write_data),
-            *(way.eq(before) for way, before in zip(self.ways, [core.read_address, *self.ways], strict=False)),
+            *(
+                way.eq(before)
+                for way, before in zip(self.ways, [core.read_address, *self.ways], strict=False)
+            ),
         ]
         self.answers: list[tuple[Value, Value]] = []  # (whether it is asked for, the word)
 

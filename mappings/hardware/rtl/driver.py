@@ -44,7 +44,7 @@ class Bus(ABC):
     def wait(self, most: int) -> None:
         """Return when no sample is under way; EngineError after `most` cycles."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Free what it holds."""
 
 
@@ -57,7 +57,7 @@ class Driver:
 
     Attributes
     ----------
-    samples, sample_cycles : answered or learned, and the clock cycles from a sample's first spike until it is done
+    samples, sample_cycles : answered or learned, and their cycles, from the first spike until it is done
 
     Raises
     ------
@@ -158,9 +158,7 @@ class Driver:
             found.append(Held(None if m == _MASK & UNKNOWN else m, count))
         return found[0], found[1] if len(found) > 1 else Held()
 
-    def _trackers(
-        self, error: Held, gradient: Held
-    ) -> list[tuple[Held, LayerRegister, LayerRegister]]:
+    def _trackers(self, error: Held, gradient: Held) -> list[tuple[Held, LayerRegister, LayerRegister]]:
         """Trackers of a layer; coincidence has none of gradients."""
         found = [(error, LayerRegister.ERROR_EXPONENT, LayerRegister.ERROR_BELOW)]
         if not self.shapes[0].coincidence:
@@ -190,7 +188,9 @@ def _weight_addresses(shape: LayerShape) -> tuple[np.ndarray, int]:
     """Addresses of all pieces of a layer's words that are in use, and how many a word has."""
     bits = shape.lanes * shape.s_bits
     used = -(-bits // WORD)
-    places = np.arange(shape.words, dtype=np.uint32)[:, None] * pieces(bits) + np.arange(used, dtype=np.uint32)
+    places = np.arange(shape.words, dtype=np.uint32)[:, None] * pieces(bits) + np.arange(
+        used, dtype=np.uint32
+    )
     return (places + np.uint32(address(Region.WEIGHTS, shape.index))).reshape(-1).astype(np.uint32), used
 
 

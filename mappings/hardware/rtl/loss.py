@@ -57,10 +57,8 @@ class OutputError(Component):
         m.d.sync += [arrived.eq(busy), here.eq(sent), self.d_valid.eq(arrived)]
         error, right = Signal(signed(shape.d_bits)), Signal()
         m.d.comb += [right.eq(here == self.label), error.eq(read.data - Mux(right, layer.target, 0))]
-        if shape.rules.loss == "one-sided":
-            silent = skip | (right == (error > 0))
-        else:
-            silent = skip
+        past = right == (error > 0)  # its target
+        silent = skip | past if shape.rules.loss == "one-sided" else skip
         m.d.sync += self.d.eq(Mux(silent, 0, error))
         return m
 

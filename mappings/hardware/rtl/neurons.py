@@ -1,4 +1,4 @@
-"""Neurons: what `processes.neurons` computes, one neuron a cycle. Activation on the way up, error on the way down."""
+"""Neurons: what `processes.neurons` computes, one a cycle: activations going up, errors going down."""
 
 from __future__ import annotations
 

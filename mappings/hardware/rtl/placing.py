@@ -28,7 +28,7 @@ TOP = "top"
 
 @dataclass(frozen=True)
 class Resource:
-    """Cells of one kind: how many there are, and which cells of a synthesis take them ('2xCCU2C': two each)."""
+    """Cells of one kind: how many there are, and what a synthesis makes of them ('2xCCU2C' takes two)."""
 
     room: int
     of: tuple[str, ...]
@@ -119,11 +119,18 @@ def check_room(cells: Mapping[str, int], device: Device) -> None:
     lacking = device.lacks(cells)
     if not lacking:
         return
-    same = [d for d in devices().values() if d.router[0] == device.router[0] and not d.lacks(cells)]
-    others = [d for d in devices().values() if d.router[0] != device.router[0]]
-    would = f"{same[0].name} has room" if same else "none of its family has room"
-    if not same and others:
-        would += f"; try {others[-1].name}"
+    family = [d for d in devices().values() if d.router[0] == device.router[0]]
+    larger = [d for d in family if not d.lacks(cells)]
+    others = [
+        d
+        for d in devices().values()
+        if d not in family and d.resources["LUT4"].room > device.resources["LUT4"].room
+    ]
+    would = "no larger device is known here"
+    if larger:
+        would = f"{larger[0].name} has room"
+    elif others:  # whose cells are of other kinds
+        would = f"try {others[0].name}"
     raise SettingError(f"device {device.name}: the core needs {', '.join(lacking)}; {would}")
 
 

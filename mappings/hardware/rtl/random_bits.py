@@ -142,7 +142,9 @@ class _RoundUnit:
     def __init__(
         self, m: Module, name: str, entry: _Block, beat: Signal, second: Signal, shared: bool
     ) -> None:
-        places = [_Block(f"{name}_{i}") for i in range(PRODUCT_CYCLES // 2 + 1 if shared else PRODUCT_CYCLES + 1)]
+        places = [
+            _Block(f"{name}_{i}") for i in range(PRODUCT_CYCLES // 2 + 1 if shared else PRODUCT_CYCLES + 1)
+        ]
         with m.If(beat):
             for place, before in zip(places, [entry, *places], strict=False):
                 m.d.sync += place.eq(before)

@@ -154,6 +154,8 @@ def check(network: Network, rules: Rules) -> None:
         if not isinstance(layer.spec, Dense):
             raise NetworkError(f"layer {layer.index} {layer}: {WHO} has dense layers only")
         if layer.fan_in > INPUTS_MAX:
-            raise NetworkError(f"layer {layer.index} {layer}: {layer.fan_in} inputs, {WHO} takes {INPUTS_MAX}")
+            raise NetworkError(
+                f"layer {layer.index} {layer}: {layer.fan_in} inputs, {WHO} takes {INPUTS_MAX}"
+            )
     if network.bits.k_W != 2:
         raise NetworkError(f"bits {network.bits}: {WHO} has ternary weights only, k_W=2")

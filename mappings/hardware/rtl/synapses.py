@@ -5,6 +5,8 @@ What `processes.forward_synapses` and `processes.transposed_synapses` hold in tw
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
@@ -127,7 +129,7 @@ class Synapses(Component):
             m.d.sync += [*(x.eq(y) for x, y in zip(leaving, sums, strict=True)), left.eq(shape.lanes)]
             m.d.sync += is_final.eq(final)
         with m.Elif(left != 0):
-            m.d.sync += [*(x.eq(y) for x, y in zip(leaving, leaving[1:], strict=False)), left.eq(left - 1)]
+            m.d.sync += [*(x.eq(y) for x, y in pairwise(leaving)), left.eq(left - 1)]
         m.d.comb += [
             self.z_valid.eq(left != 0),
             self.z_last.eq(is_final & (left == 1)),
@@ -140,7 +142,9 @@ class Synapses(Component):
         """Transposed: the lanes of a word add up, and the words of a row."""
         shape = self.shape
         part, total = Signal(signed(shape.back_bits)), Signal(signed(shape.back_bits))
-        m.d.sync += part.eq(sum(Mux(plus, x, Mux(minus, -x, 0)) for (plus, minus), x in zip(V, e, strict=True)))
+        m.d.sync += part.eq(
+            sum(Mux(plus, x, Mux(minus, -x, 0)) for (plus, minus), x in zip(V, e, strict=True))
+        )
         now = Signal(signed(shape.back_bits))
         m.d.comb += now.eq(Mux(at[3].first, 0, total) + part)
         learning = valid[3] & ~self.forward & ~self.draw
@@ -204,7 +208,10 @@ class Synapses(Component):
         left, right = self._shifts(m, 17 + self.log2_eta - bits.k_E)
         drawn = Signal(2 * shape.lanes)
         for i, code in enumerate(e):
-            size, negative = Signal(range(bits.error_max + 1), name=f"size{i}"), Signal(2, name=f"negative{i}")
+            size, negative = (
+                Signal(range(bits.error_max + 1), name=f"size{i}"),
+                Signal(2, name=f"negative{i}"),
+            )
             threshold = Signal(range(WHOLE + 1), name=f"threshold{i}")
             raised = (size + ((1 << right) - 1)[:16]) >> right
             scaled = size << left

@@ -62,7 +62,9 @@ def run(command: Sequence[str | Path], log: Path, folder: Path) -> str:
         lines = [line for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
         errors = [line for line in lines if "error" in line.lower()]
         name = Path(command[0]).name
-        raise EngineError(f"{name} failed ({done.returncode}): {(errors or lines)[-1].strip()}; its log: {log}")
+        raise EngineError(
+            f"{name} failed ({done.returncode}): {(errors or lines)[-1].strip()}; its log: {log}"
+        )
     return done.stdout
 
 

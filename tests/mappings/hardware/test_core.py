@@ -9,10 +9,13 @@ import pytest
 
 pytest.importorskip("amaranth", reason="the extra wage-neuro[rtl]")
 
+from amaranth.hdl import Module
+from amaranth.lib.wiring import Component, In, Out
+
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Driver
 from mappings.hardware.rtl.python_simulation import PythonSimulation, SimulatedLine
-from mappings.hardware.rtl.serial import SerialCore
+from mappings.hardware.rtl.serial import Receiver, Sender, SerialCore
 from mappings.hardware.rtl.serial_bus import SerialBus
 from mappings.hardware.rtl.shape import shapes
 from wage_neuro import Dense, Network, NumpyEngine, initial_state
@@ -24,14 +27,28 @@ from wage_neuro.train import Held
 CASES = {
     "two layers": ("12-8-4", "2888", False, {}, (16, 1), [3, 0]),
     "one layer": ("9-5", "2888", False, {"loss": "sse", "margin": 0}, (16, 2), [2]),
-    "three layers, the middle frozen": ("7-6-4-3", "2888", False, {}, (2, 5), [2, Control((1, None, 2), (3, 9, 2))]),
+    "three layers, the middle frozen": (
+        "7-6-4-3",
+        "2888",
+        False,
+        {},
+        (2, 5),
+        [2, Control((1, None, 2), (3, 9, 2))],
+    ),
     "all frozen": ("6-4-3", "2888", False, {}, (16, 1), [3, Control(None), 3]),
     "signed inputs, sse, a margin": ("8-6-3", "2888", True, {"loss": "sse", "margin": 2}, (16, 4), [2]),
     "other widths": ("8-4-3", "2-6-5-10", True, {"stored_range": "paper"}, (16, 1), [4]),
     "wide codes, small steps": ("6-4-3", "2-12-11-9", False, {"loss": "sse"}, (4, 10), [-2]),
     "k_G as narrow as k_W": ("8-4-3", "2828", False, {}, (16, 1), [0]),
     "coincidence": ("12-8-4", "2888", False, {"update": "coincidence"}, (16, 1), [3, 0]),
-    "coincidence, narrow words": ("20-6-3", "2-6-7-9", True, {"update": "coincidence", "loss": "sse"}, (2, 2), [1]),
+    "coincidence, narrow words": (
+        "20-6-3",
+        "2-6-7-9",
+        True,
+        {"update": "coincidence", "loss": "sse"},
+        (2, 2),
+        [1],
+    ),
     "a row of several blocks": ("3-48-2", "2888", False, {}, (16, 1), [3]),
 }
 
@@ -69,16 +86,16 @@ def test_an_error_of_nothing_ends_early_and_changes_nothing(simulated, strict):
     oracle, driver = NumpyEngine(network, rules, seed=3), simulated(network, rules)
     driver.write_state(oracle.state)
     driver.set_control(3)
-    images, labels = np.full((12, 12), 200, np.uint8), np.full(12, 1)
+    images, labels = np.full((4, 12), 200, np.uint8), np.full(4, 1)
     took = []
     for i, x in enumerate(network.encode(images)):
         before = driver.sample_cycles
         driver.learn(x, 1)
         took.append(driver.sample_cycles - before)
         oracle.train(images[i : i + 1], labels[i : i + 1], 3)
-    assert driver.read_state().step == 12
+    assert driver.read_state().step == 4
     assert all(np.array_equal(a, b) for a, b in zip(driver.read_state().S, oracle.state.S, strict=True))
-    assert took[-1] == took[0] < max(took) / 2
+    assert took[0] < max(took) / 2  # no exponent was known yet, so no error was sent
 
 
 def test_a_sample_without_a_spike(simulated, contest, strict):
@@ -93,12 +110,49 @@ def test_a_sample_without_a_spike(simulated, contest, strict):
     assert driver.read_state().gradient_held == oracle.state.gradient_held
 
 
-@pytest.mark.parametrize("divisor", [4, 7])
-def test_over_a_serial_line_bit_by_bit(divisor, contest, strict):
-    network, rules = network_of("4-2-2"), strict(loss="sse", margin=0)
+def test_over_a_serial_line_bit_by_bit(strict, assert_same_state):
+    network, rules = network_of("3-2"), strict(loss="sse", margin=0)
     made = shapes(network, rules)
-    line = SimulatedLine(SerialCore(NeuroCore(made), divisor))
-    contest(Driver(SerialBus(line), made), network, rules, [4], 3)
+    driver = Driver(SerialBus(SimulatedLine(SerialCore(NeuroCore(made), 4))), made)
+    oracle = NumpyEngine(network, rules, seed=2)
+    driver.write_state(oracle.state)
+    driver.set_control(4)
+    images = np.array([[200, 0, 90], [255, 30, 0], [9, 255, 255]], np.uint8)
+    for i, x in enumerate(network.encode(images)):
+        expected = oracle.train(images[i : i + 1], np.array([i % 2]), 4)[0]
+        assert np.array_equal(driver.learn(x, i % 2), expected)
+    assert_same_state(driver.read_state(), oracle.state)
+    assert (oracle.state.S[0] != initial_state(network, 2).S[0]).any()
+
+
+@pytest.mark.parametrize("divisor", [4, 5, 16])
+def test_bytes_pass_a_line_of_any_rate(divisor, cycles):
+    class Loop(Component):
+        """A sender whose line goes to a receiver."""
+
+        def __init__(self):
+            self.sender, self.receiver = Sender(divisor), Receiver(divisor)
+            super().__init__({"valid": In(1), "byte": In(8), "ready": Out(1), "came": Out(1), "out": Out(8)})
+
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules += [self.sender, self.receiver]
+            m.d.comb += [
+                self.receiver.line.eq(self.sender.line),
+                self.sender.valid.eq(self.valid),
+                self.sender.byte.eq(self.byte),
+                self.ready.eq(self.sender.ready),
+                self.came.eq(self.receiver.valid),
+                self.out.eq(self.receiver.byte),
+            ]
+            return m
+
+    sent = [0, 255, 0x55, 0xAA, 1, 128]
+    inputs = [
+        {"valid": 1, "byte": sent[i // (10 * divisor + 1)]} for i in range(len(sent) * (10 * divisor + 1))
+    ]
+    found = cycles(Loop(), inputs, ["came", "out"], after=12 * divisor)
+    assert [byte for byte, came in zip(found["out"], found["came"], strict=True) if came] == sent
 
 
 def test_a_core_that_does_not_finish_is_told(simulated, strict):
@@ -133,5 +187,7 @@ def test_a_port_that_falls_silent(strict):
 
     with pytest.raises(EngineError, match=r"^serial line: 1 of 4 bytes came, then nothing$"):
         Driver(SerialBus(Deaf()), shapes(network_of("6-4-3"), strict()))
-    with pytest.raises(EngineError, match=r"^serial line: b'\\x01' where the core should say that it is done$"):
+    with pytest.raises(
+        EngineError, match=r"^serial line: b'\\x01' where the core should say that it is done$"
+    ):
         SerialBus(Deaf()).wait(5)

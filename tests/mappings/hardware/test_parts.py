@@ -1,4 +1,4 @@
-"""Each part of the core against the arithmetic of its part of the structural model, over whole small domains."""
+"""Each part of the core against the arithmetic of the structural model's, over whole small domains."""
 
 from __future__ import annotations
 
@@ -88,7 +88,17 @@ def test_tracker_at_both_ends_of_its_width_and_loaded(cycles, strict):
     worst = shape.limits[ERROR_TRACKER]["x_in"].worst
     longest = 2**31 - 1
     load = {"load": 1, "given_exponent": 9, "given_below": longest - 2}
-    rows = [{"step": 1, "peak": worst}, {}, {}, load, {}, {"step": 1, "peak": 1}, {}, {}, {"step": 1, "peak": 1}]
+    rows = [
+        {"step": 1, "peak": worst},
+        {},
+        {},
+        load,
+        {},
+        {"step": 1, "peak": 1},
+        {},
+        {},
+        {"step": 1, "peak": 1},
+    ]
     inputs = [{"hold": longest, **row} for row in rows] + [{"hold": longest}] * 4
     found = cycles(tracker.ExponentTracker(worst), inputs, ["exponent", "below"])
     top = neurocore.exponent_reached(neurocore.thresholds(worst), np.array([worst]))
@@ -153,7 +163,8 @@ def test_error_neurons_mask_track_and_keep(lanes, cycles, strict):
     active, saturated = np.array([0, 1, 0, 1, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 0, 0, 0, 0])
     for d in ([-worst, 7, worst, -worst, 30, -31, 90, 0], [0] * 8, [1, 0, 0, 0, 0, 0, 0, 0]):
         masks = [
-            {"mask_write": 1, "mask_index": i, "active": active[i], "saturated": saturated[i]} for i in range(8)
+            {"mask_write": 1, "mask_index": i, "active": active[i], "saturated": saturated[i]}
+            for i in range(8)
         ]
         # with a gap between two of them
         sums = [{"d_valid": 1, "d": value, "exponent": 5} for value in d]
@@ -237,7 +248,9 @@ def test_sums_forward_and_back_are_the_structural_parts(bits, cycles, strict):
             {
                 "forward": 1,
                 "token_valid": 1,
-                "token": token(shape, address=2 * i + w, a=a[i], first=i == 0, last=i == 2, end=w == 1 and i == 2),
+                "token": token(
+                    shape, address=2 * i + w, a=a[i], first=i == 0, last=i == 2, end=w == 1 and i == 2
+                ),
             }
             for w in range(2)
             for i in range(3)
@@ -263,7 +276,9 @@ def test_sums_forward_and_back_are_the_structural_parts(bits, cycles, strict):
         )
         z = [v for v, valid in zip(found["z"], found["z_valid"], strict=True) if valid]
         assert z == neurocore.sums(layer, V, a[None])[0].tolist()
-        assert [last for last, valid in zip(found["z_last"], found["z_valid"], strict=True) if valid] == [0] * 7 + [1]
+        assert [last for last, valid in zip(found["z_last"], found["z_valid"], strict=True) if valid] == [
+            0
+        ] * 7 + [1]
         d = [v for v, valid in zip(found["d"], found["d_valid"], strict=True) if valid]
         assert d == neurocore.error_sums(layer, V, e[None])[0].tolist()
 
@@ -271,22 +286,31 @@ def test_sums_forward_and_back_are_the_structural_parts(bits, cycles, strict):
 def read_back(shape, found, first):
     """Stored weights from the host's way to the memory, as many rows as words from a cycle on."""
     words = found["host_read"][first + 2 : first + 2 + shape.words]
-    flat = [(word >> shape.s_bits * i) & (1 << shape.s_bits) - 1 for word in words for i in range(shape.lanes)]
-    return np.array([v - (v >> shape.s_bits - 1 << shape.s_bits) for v in flat]).reshape(shape.layer.weight_shape)
+    flat = [
+        (word >> shape.s_bits * i) & (1 << shape.s_bits) - 1 for word in words for i in range(shape.lanes)
+    ]
+    return np.array([v - (v >> shape.s_bits - 1 << shape.s_bits) for v in flat]).reshape(
+        shape.layer.weight_shape
+    )
 
 
 def visits(shape, cases, common):
     """A token a cycle; its codes come two cycles later, its random bits five."""
     rows = [dict(common) for _ in range(len(cases) + 8)]
     for i, case in enumerate(cases):
-        rows[i] |= {"token_valid": 1, "available": 1, "token": token(shape, address=i, draws=1, fresh=1, **case["token"])}
+        rows[i] |= {
+            "token_valid": 1,
+            "available": 1,
+            "token": token(shape, address=i, draws=1, fresh=1, **case["token"]),
+        }
         rows[i + 2]["codes"] = pack(case["e"], shape.e_bits)
         rows[i + 5]["bits"] = pack(case["r"], 16)
     return rows
 
 
 @pytest.mark.parametrize(
-    ("exponent", "log2_eta"), [(7, 0), (14, 3), (13, -2), (14, -16), (0, -16), (0, 16), (3, 4), (14, -3), (14, -4)]
+    ("exponent", "log2_eta"),
+    [(7, 0), (14, 3), (13, -2), (14, -16), (0, -16), (0, 16), (3, 4), (14, -3), (14, -4)],
 )
 def test_update_where_the_random_bits_just_suffice_and_just_do_not(exponent, log2_eta, cycles, strict):
     """Every stored weight; products of both signs, from 1 to the largest."""
@@ -301,7 +325,9 @@ def test_update_where_the_random_bits_just_suffice_and_just_do_not(exponent, log
     G = a[:, None] * e
     q = np.minimum(np.floor(np.abs(G) * 2.0 ** (16 + log2_eta - exponent)), 1 << 16).astype(int)
     r = np.clip((1 << 16) - q - (np.arange(8) % 2), 0, 65535)
-    cases = [{"token": {"a": a[i], "word": 0}, "e": e[i], "r": np.r_[r[i], np.zeros(8, int)]} for i in range(60)]
+    cases = [
+        {"token": {"a": a[i], "word": 0}, "e": e[i], "r": np.r_[r[i], np.zeros(8, int)]} for i in range(60)
+    ]
     common = {"exponent": exponent, "log2_eta": log2_eta}
     before = load(shape, S) + [common] * 2
     reads = [{"host": 1, "host_address": i} for i in range(shape.words)] + [{}] * 3
@@ -312,7 +338,9 @@ def test_update_where_the_random_bits_just_suffice_and_just_do_not(exponent, log
     assert sum(found["take"]) == sum(found["grant"]) == 60
 
 
-@pytest.mark.parametrize(("bits", "log2_eta"), [("2888", 0), ("2888", 3), ("2888", 16), ("2888", -12), ("2-6-8-12", -16)])
+@pytest.mark.parametrize(
+    ("bits", "log2_eta"), [("2888", 0), ("2888", 3), ("2888", 16), ("2888", -12), ("2-6-8-12", -16)]
+)
 def test_coincidence_where_the_random_bits_just_suffice_and_just_do_not(bits, log2_eta, cycles, strict):
     network = Network((Dense(8),), (16,), bits, signed_input=True)
     shape = shape_of(network, strict(update="coincidence"))
@@ -329,10 +357,15 @@ def test_coincidence_where_the_random_bits_just_suffice_and_just_do_not(bits, lo
     own = (np.abs(a) << 17 - k_A) - (np.arange(16) % 2)
     pre = np.sign(a) * (own < np.abs(a) << 17 - k_A)
     common = {"log2_eta": log2_eta}
-    draw = visits(shape, [{"token": {"end": 1}, "e": e, "r": np.r_[r, np.zeros(8, int)]}], {**common, "draw": 1})
+    draw = visits(
+        shape, [{"token": {"end": 1}, "e": e, "r": np.r_[r, np.zeros(8, int)]}], {**common, "draw": 1}
+    )
     learn = visits(
         shape,
-        [{"token": {"a": a[i], "lane": i}, "e": e, "r": np.where(np.arange(16) == i, own, 9)} for i in range(16)],
+        [
+            {"token": {"a": a[i], "lane": i}, "e": e, "r": np.where(np.arange(16) == i, own, 9)}
+            for i in range(16)
+        ],
         common,
     )
     before = load(shape, S) + [common] * 2 + draw + [common] * 2 + learn
