@@ -171,6 +171,8 @@ def _layer_limits(
     bits, above = layer.bits, network.layers[layer.index + 1 :]
     error_in = above[0].d_bound if above else output_error_max(layer, former)
     spread = layer.spread_error_max
+    if rules.feedback == "direct" and not layer.is_last:
+        error_in = network.classes * bits.error_max
     post, G = spread, layer.g_bound(1)
     if rules.update == "coincidence":  # spikes of 1; overlapping windows may add some up
         post = spread // bits.error_max

@@ -266,3 +266,12 @@ def test_what_is_declared_where_nothing_is_said():
         "learning": 16, "shared": 24, "exponent": 6,
     }  # fmt: skip
     assert not limits(MLP, TERNARY, Widths())[0][FORWARD]["V"].strict
+
+
+def test_direct_feedback_brings_the_last_layers_error():
+    """However narrow the layer between, each class may add its largest error."""
+    network = Network((Dense(6), Dense(2), Dense(5)), (4,))
+    rules = Rules(batch=1, shift="held", update="ternary", feedback="direct")
+    table = limits(network, rules, Widths())
+    assert [layer[NEURONS]["e_in"].worst for layer in table[:2]] == [5 * 127, 5 * 127]
+    assert table[0][ERROR_TRACKER]["x_in"].worst == 5 * 127

@@ -72,8 +72,10 @@ class NeuroCore(Component):
                 below.d_valid.eq(above.back_valid),
                 below.d.eq(above.back),
             ]
-            m.d.sync += above.start.eq(below.answered)
+            m.d.sync += [above.start.eq(below.answered), below.start_direct.eq(above.learned)]
         last = self.layers[-1]
+        for layer in self.layers[:-1]:
+            m.d.comb += [layer.heard_valid.eq(last.e_valid), layer.heard.eq(last.e)]
         m.d.comb += [
             loss.z_valid.eq(last.z_valid),
             loss.z_last.eq(last.z_last),
@@ -258,6 +260,11 @@ class _Bus:
             layer.host_write.eq(written),
             layer.host_address.eq(Mux(written, where, self.ways[0][low:24])),
             layer.host_data.eq(word),
+        ]
+        m.d.comb += [
+            layer.feedback_write.eq(self.valid & (self.address[24:] == (Region.FEEDBACK << 4 | i))),
+            layer.feedback_address.eq(self.address),
+            layer.feedback_data.eq(self.data),
         ]
         asked = self.reading[24:] == (Region.WEIGHTS << 4 | i)
         read = Signal(count * WORD, name=f"layer{i}_read")

@@ -20,6 +20,7 @@ from mappings.hardware.rtl.shape import LayerShape
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
 from wage_neuro.errors import EngineError
+from wage_neuro.feedback import feedback_weights
 from wage_neuro.train import Held, State
 
 UNKNOWN = -1
@@ -115,7 +116,7 @@ class Driver:
         self._write(pairs)
 
     def write_state(self, state: State) -> None:
-        """Load stored weights, held exponents, seed and step."""
+        """Load stored weights, held exponents, seed and step, and the fixed feedback weights of the seed."""
         pairs = [
             (address(Region.CORE, 0, place), number >> shift)
             for number, low, high in (
@@ -133,6 +134,9 @@ class Driver:
         self._write(pairs)
         for shape in self.shapes:
             self.bus.write(*weight_words(shape, state.S[shape.index]))
+            B = feedback_weights(shape.layer, shape.classes, shape.rules, state.seed)
+            if B is not None:
+                self.bus.write(*_feedback_words(shape, B))
 
     def read_state(self) -> State:
         """Read them back; nothing of a core that learns is hidden."""
@@ -192,6 +196,14 @@ def _weight_addresses(shape: LayerShape) -> tuple[np.ndarray, int]:
         used, dtype=np.uint32
     )
     return (places + np.uint32(address(Region.WEIGHTS, shape.index))).reshape(-1).astype(np.uint32), used
+
+
+def _feedback_words(shape: LayerShape, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Addresses and words that load the fixed feedback weights of a layer: two bits each, 3 is -1."""
+    first = address(Region.FEEDBACK, shape.index)
+    rows = B.astype(np.int64).reshape(shape.feedback_words, shape.lanes) & 3
+    words = (rows << 2 * np.arange(shape.lanes)).sum(axis=1)
+    return np.arange(first, first + len(words), dtype=np.uint32), words.astype(np.uint32)
 
 
 def weight_words(shape: LayerShape, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

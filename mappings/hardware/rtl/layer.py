@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from mappings.hardware.rtl.axons import Axons
+from mappings.hardware.rtl.direct_feedback import DirectFeedback
 from mappings.hardware.rtl.neurons import Activation, ErrorNeurons, index_bits
 from mappings.hardware.rtl.shape import ETA_BITS, HOLD_BITS, LayerShape
 from mappings.hardware.rtl.synapses import Synapses
@@ -25,10 +26,12 @@ class LayerCore(Component):
     z_valid, z_last, z : logits of the last layer
     d_valid, d : the error from above; the way down begins with its last value
     back_valid, back : the error for the layer below
+    e_valid, e : of the last layer, its error codes; they come to those that hear them directly as
+    heard_valid, heard; start_direct : begins the way down of such a layer
     learned : the way down is over; quiet : it ended here, as no error is left
     log2_eta, frozen, hold : registers of the host
     request, block, purpose, ready, available, grant, take, bits : random bits
-    host, host_* : as of Synapses
+    host, host_*, feedback_* : as of Synapses
     """
 
     def __init__(self, shape: LayerShape) -> None:
@@ -56,6 +59,11 @@ class LayerCore(Component):
                 "d": In(signed(shape.d_bits)),
                 "back_valid": Out(1),
                 "back": Out(signed(shape.back_bits)),
+                "e_valid": Out(1),
+                "e": Out(signed(shape.e_bits)),
+                "heard_valid": In(1),
+                "heard": In(signed(shape.e_bits)),
+                "start_direct": In(1),
                 "learned": Out(1),
                 "quiet": Out(1),
                 "log2_eta": In(signed(ETA_BITS)),
@@ -74,6 +82,9 @@ class LayerCore(Component):
                 "host_read": Out(word),
                 "host_write": In(1),
                 "host_data": In(word),
+                "feedback_write": In(1),
+                "feedback_address": In(index_bits(max(1, shape.feedback_words))),
+                "feedback_data": In(2 * shape.lanes),
             }
         )
 
@@ -88,8 +99,26 @@ class LayerCore(Component):
             m.d.comb += self.answered.eq(synapses.z_valid & synapses.z_last)
         else:
             self._activate(m, synapses, errors)
+        if shape.hears_directly:
+            self._hear_directly(m, errors)
+        else:
+            m.d.comb += [errors.d_valid.eq(self.d_valid), errors.d.eq(self.d)]
         self._control(m, axons, synapses, errors)
         return m
+
+    def _hear_directly(self, m: Module, errors: ErrorNeurons) -> None:
+        m.submodules.direct = direct = DirectFeedback(self.shape)
+        m.d.comb += [
+            direct.clear.eq(self.start),
+            direct.e_valid.eq(self.heard_valid),
+            direct.e.eq(self.heard),
+            direct.start.eq(self.start_direct),
+            errors.d_valid.eq(direct.d_valid),
+            errors.d.eq(direct.d),
+            direct.write.eq(self.feedback_write),
+            direct.address.eq(self.feedback_address),
+            direct.data.eq(self.feedback_data),
+        ]
 
     def _connect(self, m: Module, axons: Axons, synapses: Synapses, errors: ErrorNeurons) -> None:
         tracker = self.error_tracker
@@ -109,8 +138,8 @@ class LayerCore(Component):
             synapses.bits.eq(self.bits),
             errors.word.eq(synapses.word),
             errors.any_word.eq(axons.any_word),
-            errors.d_valid.eq(self.d_valid),
-            errors.d.eq(self.d),
+            self.e_valid.eq(errors.e_valid),
+            self.e.eq(errors.e),
             errors.exponent.eq(tracker.exponent),
             tracker.hold.eq(self.hold),
             tracker.peak.eq(errors.d_peak),
@@ -124,7 +153,15 @@ class LayerCore(Component):
             *(getattr(self, name).eq(getattr(synapses, name)) for name in ("grant", "take", "host_read")),
             *(
                 getattr(synapses, name).eq(getattr(self, name))
-                for name in ("host", "host_address", "host_write", "host_data")
+                for name in (
+                    "host",
+                    "host_address",
+                    "host_write",
+                    "host_data",
+                    "feedback_write",
+                    "feedback_address",
+                    "feedback_data",
+                )
             ),
         ]
 
@@ -168,8 +205,11 @@ class LayerCore(Component):
                 m.d.comb += self.error_tracker.step.eq(1)
                 m.next = "DRAW" if shape.coincidence else "LEARN"
                 with m.If(errors.e_peak == 0):
-                    m.d.comb += self.quiet.eq(1)
-                    m.next = "IDLE"
+                    if shape.hears_directly:  # others may have an error still
+                        m.next = "FINISH"
+                    else:
+                        m.d.comb += self.quiet.eq(1)
+                        m.next = "IDLE"
             if shape.coincidence:
                 with m.State("DRAW"):
                     m.d.comb += axons.start_draw.eq(updates)

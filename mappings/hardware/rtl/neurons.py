@@ -113,6 +113,7 @@ class ErrorNeurons(Component):
     d_valid, d : error sums in the order of the neurons
     exponent : held by the tracker
     done : all codes are kept; d_peak, e_peak : of what was left after the masks
+    e_valid, e : the codes in the order of the neurons
     word, codes : reads a word of codes, one cycle later
     any_word, any : whether a word has a code other than 0, in the same cycle
     """
@@ -132,6 +133,8 @@ class ErrorNeurons(Component):
                 "done": Out(1),
                 "d_peak": Out(shape.d_bits - 1),
                 "e_peak": Out(shape.e_bits - 1),
+                "e_valid": Out(1),
+                "e": Out(signed(shape.e_bits)),
                 "word": In(index_bits(shape.words_a_row)),
                 "codes": Out(shape.lanes * shape.e_bits),
                 "any_word": In(index_bits(shape.words_a_row)),
@@ -155,8 +158,8 @@ class ErrorNeurons(Component):
             last.eq(Cat(self.d_valid & (place == shape.n_out - 1), last)),
             live.eq(Cat(active, live)),
         ]
-        e = Signal(signed(shape.e_bits))
-        m.d.comb += e.eq(Mux(live[-1], code.e, 0))
+        e = self.e
+        m.d.comb += [e.eq(Mux(live[-1], code.e, 0)), self.e_valid.eq(valid[-1])]
         with m.If(self.clear):
             m.d.sync += [self.d_peak.eq(0), self.e_peak.eq(0)]
         with m.Else():

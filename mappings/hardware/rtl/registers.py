@@ -17,6 +17,7 @@ class Region(IntEnum):
     LAYER = 1
     LOGITS = 2
     WEIGHTS = 3
+    FEEDBACK = 4  # fixed feedback weights, written only
 
 
 class Core(IntEnum):

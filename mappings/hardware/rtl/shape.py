@@ -28,7 +28,7 @@ SUPPORTS: dict[str, tuple[object, ...]] = {
     "shift": ("held",),
     "update": ("ternary", "coincidence"),
     "loss": LINEAR,
-    "feedback": ("transposed",),
+    "feedback": ("transposed", "random", "direct"),
     "gamma": (1,),
     "new_shift": (0,),
     "metaplasticity": (0,),
@@ -45,12 +45,14 @@ class LayerShape:
     ----------
     lanes : synapses a word, a divisor of the layer's outputs
     limits : worst cases of the structural model's parts, which give the widths
+    classes : outputs of the last layer
     """
 
     layer: Layer
     rules: Rules
     lanes: int
     limits: LayerLimits
+    classes: int
 
     @property
     def index(self) -> int:
@@ -75,7 +77,20 @@ class LayerShape:
 
     @property
     def sends_error(self) -> bool:
-        return self.index > 0
+        """Whether an error goes down through this layer's rows."""
+        return self.index > 0 and self.rules.feedback != "direct"
+
+    @property
+    def hears_directly(self) -> bool:
+        """Whether the last layer's error comes to this one through fixed weights of its own."""
+        return self.rules.feedback == "direct" and not self.layer.is_last
+
+    @property
+    def feedback_words(self) -> int:
+        """Words of fixed feedback weights, two bits a lane."""
+        if self.hears_directly:
+            return self.classes * self.words_a_row
+        return self.words if self.rules.feedback == "random" and self.sends_error else 0
 
     @property
     def coincidence(self) -> bool:
@@ -139,7 +154,13 @@ def shapes(network: Network, rules: Rules, lanes: int = LANES[0]) -> tuple[Layer
         raise SettingError(f"lanes={lanes}: want {', '.join(map(str, LANES))}")
     table = limits(network, rules, Widths())
     return tuple(
-        LayerShape(layer, rules, next(n for n in LANES if n <= lanes and layer.out_shape[0] % n == 0), each)
+        LayerShape(
+            layer,
+            rules,
+            next(n for n in LANES if n <= lanes and layer.out_shape[0] % n == 0),
+            each,
+            network.classes,
+        )
         for layer, each in zip(network.layers, table, strict=True)
     )
 

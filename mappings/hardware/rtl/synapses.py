@@ -19,6 +19,11 @@ WHOLE = 1 << 16
 """A step that is certain, in units of its probability."""
 
 
+def trit(bits: Value) -> tuple[Value, Value]:
+    """Whether two bits of a fixed weight mean +1, and whether -1."""
+    return bits == 1, bits == 3
+
+
 class Synapses(Component):
     """Stages of a word's visit: 1 address, 2 memory, 3 word, 4 product, 5 quotient, 6 new word.
 
@@ -33,7 +38,8 @@ class Synapses(Component):
     available, grant, take, bits : random bits
     end : the last word of the walk has been done
     host_address, host_read, host_write, host_data : the host's way to the memory while no walk goes on;
-        it reads three cycles later
+        it reads two cycles later
+    feedback_write, feedback_address, feedback_data : and to the fixed feedback weights, if there are any
     """
 
     def __init__(self, shape: LayerShape) -> None:
@@ -64,6 +70,9 @@ class Synapses(Component):
                 "host_read": Out(shape.lanes * shape.s_bits),
                 "host_write": In(1),
                 "host_data": In(shape.lanes * shape.s_bits),
+                "feedback_write": In(1),
+                "feedback_address": In(index_bits(shape.words)),
+                "feedback_data": In(2 * shape.lanes),
             }
         )
 
@@ -92,7 +101,7 @@ class Synapses(Component):
         V = [(s > shape.half, s < -shape.half) for s in lanes_S]
         self._sums(m, V, valid[2], at[2])
         if shape.sends_error:
-            self._error_sums(m, V, lanes_e, valid, at)
+            self._error_sums(m, self._fixed(m, at) or V, lanes_e, valid, at)
         new = self._update(m, S, lanes_e, valid, at)
         m.d.comb += [
             write.en.eq(self.host_write | (valid[5] & at[5].draws & ~self.draw)),
@@ -135,6 +144,23 @@ class Synapses(Component):
             self.z_last.eq(is_final & (left == 1)),
             self.z.eq(leaving[0]),
         ]
+
+    def _fixed(self, m: Module, at: list[Signal]) -> list[tuple[Value, Value]]:
+        """Fixed feedback weights of the word in stage 3; none where the error takes the visible ones."""
+        if not self.shape.feedback_words:
+            return []
+        lanes = self.shape.lanes
+        m.submodules.B = memory = Memory(shape=2 * lanes, depth=self.shape.words, init=[])
+        read, write = memory.read_port(), memory.write_port()
+        B = Signal(2 * lanes)
+        m.d.sync += B.eq(read.data)
+        m.d.comb += [
+            read.addr.eq(at[0].address),
+            write.en.eq(self.feedback_write),
+            write.addr.eq(self.feedback_address),
+            write.data.eq(self.feedback_data),
+        ]
+        return [trit(B.word_select(i, 2)) for i in range(lanes)]
 
     def _error_sums(
         self, m: Module, V: list[tuple[Value, Value]], e: list[Value], valid: Signal, at: list[Signal]

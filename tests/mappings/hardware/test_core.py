@@ -49,6 +49,17 @@ CASES = {
         (2, 2),
         [1],
     ),
+    "random feedback": ("8-6-5-3", "2888", False, {"feedback": "random"}, (2, 1), [2]),
+    "direct feedback": ("8-6-2-3", "2888", False, {"feedback": "direct"}, (2, 1), [2, Control((2, None, 1))]),
+    "direct feedback, coincidence": (
+        "6-4-3",
+        "2888",
+        True,
+        {"feedback": "direct", "update": "coincidence"},
+        (16, 4),
+        [3],
+    ),
+    "random feedback of one layer": ("6-3", "2888", False, {"feedback": "random"}, (16, 4), [3]),
     "a row of several blocks": ("3-48-2", "2888", False, {}, (16, 1), [3]),
 }
 

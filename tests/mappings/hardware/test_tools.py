@@ -41,7 +41,6 @@ def need_tools():
         ({"update": "wide"}, "update='wide': the rtl core has 'ternary' or 'coincidence' only"),
         ({"loss": "softmax"}, "loss='softmax': the rtl core has 'sse' or 'one-sided' only"),
         ({"pipelined": True}, "pipelined=True: the rtl core has False only"),
-        ({"feedback": "random"}, "feedback='random': the rtl core has 'transposed' only"),
         ({"gamma": 2}, "gamma=2: the rtl core has 1 only"),
         ({"new_shift": 1}, "new_shift=1: the rtl core has 0 only"),
         ({"metaplasticity": 3}, "metaplasticity=3: the rtl core has 0 only"),
