@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
@@ -12,7 +14,7 @@ from mappings.hardware.rtl.synapses import trit
 
 
 class DirectFeedback(Component):
-    """Sums of B^T e for the neurons of a hidden layer: the classes of a word, then its lanes one after another.
+    """Sums of B^T e for the neurons of a hidden layer: the classes of a word, then its lanes in turn.
 
     Ports
     -----
@@ -91,7 +93,7 @@ class DirectFeedback(Component):
                     m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += self.d_valid.eq(1)
-                m.d.sync += [lane.eq(lane + 1), *(a.eq(b) for a, b in zip(sums, sums[1:], strict=False))]
+                m.d.sync += [lane.eq(lane + 1), *(a.eq(b) for a, b in pairwise(sums))]
                 with m.If(lane == shape.lanes - 1):
                     m.d.sync += word.eq(word + 1)
                     m.next = "WORD"

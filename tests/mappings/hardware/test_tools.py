@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from mappings.hardware.rtl import tools
+from mappings.hardware.rtl.registers import IDENTITY_WORD, Core, LayerRegister, Region
 from mappings.hardware.rtl.shape import SUPPORTS, shapes
 from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules
 from wage_neuro.errors import EngineError, NetworkError, SettingError
@@ -280,3 +282,22 @@ def test_compiled_simulation(update, contest, strict, tmp_path):
     made_at = library(NeuroCore(made, 2), tmp_path).stat().st_mtime_ns
     assert library(NeuroCore(made, 2), tmp_path).stat().st_mtime_ns == made_at
     assert len(list(tmp_path.iterdir())) == 1
+
+
+# --- README ---
+
+
+def test_the_readme_has_every_address():
+    text = (Path(__file__).resolve().parents[3] / "mappings/hardware/README.md").read_text()
+    table = text[text.index("| region | address") : text.index("Over a serial line")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line]
+    regions = [row[0] for row in rows if row[0] and row[0][0].isdigit()]
+    assert regions == [f"{region.value} `{region.name}`" for region in Region]
+    places = {Region.CORE: Core, Region.LAYER: LayerRegister}
+    known = [member for members in places.values() for member in members]
+    assert [name for row in rows for name in re.findall(r"`([A-Z][A-Z_0-9]+)`", row[1])] == [
+        m.name for m in known
+    ]
+    numbers = [int(n) for row in rows for n in re.findall(r"\d+", row[1].split("`")[0]) if "`" in row[1]]
+    assert numbers == [m.value for m in known]
+    assert f"`{IDENTITY_WORD:#x}`" in table
