@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
@@ -24,7 +26,8 @@ LOSS_CYCLES = 3
 
 
 class NeuroCore(Component):
-    """Learns one sample at a time, strictly: each leaves before the next one enters.
+    """Learns one sample at a time: strictly, each leaves before the next one enters; or pipelined, where a
+    sample that is started is a time step.
 
     Ports
     -----
@@ -58,13 +61,14 @@ class NeuroCore(Component):
         turn = Signal(index_bits(len(self.layers)))
         self._share_random_bits(m, turn)
         bus = _Bus(m, self)
-        self._sample(m, bus, loss, turn)
+        sequence = self._pipeline if self.shapes[0].rules.pipelined else self._strict
+        sequence(m, bus, loss, turn)
         bus.connect(loss)
         return m
 
     def _stack(self, m: Module, loss: OutputError) -> None:
         """Activations go up from layer to layer, errors down."""
-        for below, above in zip(self.layers, self.layers[1:], strict=False):
+        for below, above in pairwise(self.layers):
             m.d.comb += [
                 above.spike_valid.eq(below.a_valid),
                 above.spike_index.eq(below.a_index),
@@ -72,10 +76,9 @@ class NeuroCore(Component):
                 below.d_valid.eq(above.back_valid),
                 below.d.eq(above.back),
             ]
-            m.d.sync += [above.start.eq(below.answered), below.start_direct.eq(above.learned)]
         last = self.layers[-1]
         for layer in self.layers[:-1]:
-            m.d.comb += [layer.heard_valid.eq(last.e_valid), layer.heard.eq(last.e)]
+            m.d.comb += [layer.direct_valid.eq(last.e_valid), layer.direct.eq(last.e)]
         m.d.comb += [
             loss.z_valid.eq(last.z_valid),
             loss.z_last.eq(last.z_last),
@@ -100,8 +103,12 @@ class NeuroCore(Component):
                     for name in ("request", "block", "purpose", "grant", "take")
                 ]
 
-    def _sample(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
+    def _strict(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
+        """A sample goes up and its error down, from layer to layer."""
         first, last = self.layers[0], self.layers[-1]
+        for below, above in pairwise(self.layers):
+            m.d.sync += [above.start.eq(below.answered), below.start_direct.eq(above.learned)]
+        m.d.comb += [loss.label.eq(bus.label), loss.sent_label.eq(bus.label)]
         wait = Signal(range(LOSS_CYCLES + 1))
         over = Signal()
         m.d.comb += over.eq(first.learned | Cat(layer.quiet for layer in self.layers).any())
@@ -136,13 +143,80 @@ class NeuroCore(Component):
                 m.d.comb += first.clear.eq(1)
                 m.next = "IDLE"
 
+    def _pipeline(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
+        """A time step of `wage_neuro.pipeline`: what has arrived goes up, then down, then the loss speaks.
+
+        Layers go one after another, the lowest first, so that no message is met in the step it is sent in.
+        """
+        L = len(self.layers)
+        # bit k: of the sample that entered k time steps ago
+        present, learns = Signal(2 * L + 1), Signal(2 * L + 1)
+        labels = [Signal(16, name=f"label{k}") for k in range(L + 1)]
+        with m.If(bus.start):
+            m.d.sync += [
+                present.eq(Cat(bus.enters, present)),
+                learns.eq(Cat(bus.enters & bus.learns, learns)),
+                *(a.eq(b) for a, b in zip(labels, [bus.label, *labels], strict=False)),
+            ]
+        m.d.comb += [loss.label.eq(labels[L - 1]), loss.sent_label.eq(labels[L])]
+        for i in range(L):  # samples that this layer learns before the lowest one does
+            with m.If(turn == i):
+                m.d.comb += bus.ahead.eq(sum(learns[k] for k in range(2 * L - i + 1, 2 * L + 1)))
+        m.d.comb += self.busy.eq(1)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.busy.eq(bus.wanted | bus.start)
+                with m.If(bus.start):
+                    m.next = "ADVANCE"
+            with m.State("ADVANCE"):
+                m.d.comb += [layer.advance.eq(present[i]) for i, layer in enumerate(self.layers)]
+                m.d.comb += [loss.advance.eq(1), loss.fills.eq(present[L - 1])]
+                m.next = "FORWARD0"
+            for i, layer in enumerate(self.layers):
+                after = f"FORWARD{i + 1}" if i < L - 1 else "DOWN0"
+                with m.State(f"FORWARD{i}"):
+                    m.d.comb += layer.start.eq(present[i])
+                    m.next = f"ANSWER{i}"
+                    with m.If(~present[i]):
+                        m.next = after
+                with m.State(f"ANSWER{i}"):
+                    with m.If(layer.answered):
+                        m.next = after
+            for i, layer in enumerate(self.layers):
+                after = f"DOWN{i + 1}" if i < L - 1 else "LOSS"
+                with m.State(f"DOWN{i}"):
+                    m.d.comb += [
+                        layer.learn.eq(learns[2 * L - i]),
+                        layer.skip.eq(present[2 * L - i] & ~learns[2 * L - i]),
+                    ]
+                    m.d.sync += turn.eq(i)
+                    m.next = f"LEARN{i}"
+                    with m.If(~learns[2 * L - i]):
+                        m.next = after
+                with m.State(f"LEARN{i}"):
+                    with m.If(layer.learned | layer.quiet):
+                        m.next = after
+            with m.State("LOSS"):
+                m.d.comb += loss.start.eq(learns[L])
+                m.next = "SPEAK"
+                with m.If(~learns[L]):
+                    m.next = "END"
+            with m.State("SPEAK"):
+                with m.If(self.layers[-1].heard):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += bus.count_step.eq(learns[2 * L])
+                m.next = "IDLE"
+
 
 class _Bus:
     """Registers of the host, and its way into the layers."""
 
     def __init__(self, m: Module, core: NeuroCore) -> None:
         self.m, self.core = m, core
-        self.wanted, self.start, self.learns, self.count_step = Signal(), Signal(), Signal(), Signal()
+        self.wanted, self.start, self.count_step = Signal(), Signal(), Signal()
+        self.learns, self.enters = Signal(), Signal()
+        self.ahead = Signal(8)
         self.label = Signal(16)
         self.address, self.data, self.valid = Signal(WORD), Signal(WORD), Signal()
         # an address on its way: memories of weights take it first, of logits second, registers last
@@ -191,9 +265,11 @@ class _Bus:
         m.d.comb += self.wanted.eq(self._wrote(Region.CORE, Core.SAMPLE))
         m.d.sync += self.start.eq(self.wanted)
         with m.If(self.wanted):
-            m.d.sync += [self.learns.eq(self.data[0]), self.label.eq(self.data[16:])]
+            m.d.sync += Cat(self.learns, self.enters).eq(self.data[:2])
+            m.d.sync += self.label.eq(self.data[16:])
         seed, step = Signal(64), Signal(64)
-        m.d.comb += [source.seed.eq(seed), source.step.eq(step)]
+        m.d.comb += source.seed.eq(seed)
+        m.d.sync += source.step.eq(step + self.ahead)
         with m.If(self.count_step):
             m.d.sync += step.eq(step + 1)
         halves = {

@@ -24,6 +24,7 @@ from wage_neuro.feedback import feedback_weights
 from wage_neuro.train import Held, State
 
 UNKNOWN = -1
+LEARNS, ENTERS = 1, 2  # bits of Core.SAMPLE
 _MASK = (1 << WORD) - 1
 
 
@@ -80,14 +81,50 @@ class Driver:
     # --- samples ---
 
     def answer(self, x: np.ndarray) -> np.ndarray:
-        """Return the (classes,) int64 logits of (n_in,) input codes."""
+        """Return the (classes,) int64 logits of (n_in,) input codes; not pipelined."""
         return self._sample(x, 0)
 
     def learn(self, x: np.ndarray, label: int) -> np.ndarray:
-        """Learn a sample, and return the logits it had before."""
-        return self._sample(x, 1 | int(label) << 16)
+        """Learn a sample, and return the logits it had before; not pipelined."""
+        return self._sample(x, LEARNS | int(label) << 16)
+
+    def learn_all(self, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Learn (n, n_in) samples, pipelined as one batch; returns their (n, classes) logits."""
+        if self.shapes[0].rules.pipelined:
+            return self._pipeline(x, labels, LEARNS)
+        return self._gathered([self.learn(a, label) for a, label in zip(x, labels.tolist(), strict=True)])
+
+    def answer_all(self, x: np.ndarray) -> np.ndarray:
+        """Return the (n, classes) logits of (n, n_in) samples."""
+        if self.shapes[0].rules.pipelined:
+            return self._pipeline(x, np.zeros(len(x), int), 0)
+        return self._gathered([self.answer(a) for a in x])
+
+    def _pipeline(self, x: np.ndarray, labels: np.ndarray, learns: int) -> np.ndarray:
+        """Let samples enter, one a time step, and then let the pipeline drain."""
+        L, found = len(self.shapes), []
+        nothing = np.zeros(self.shapes[0].n_in, np.int8)
+        for t in range(len(x) + 2 * L if len(x) else 0):
+            entering = t < len(x)
+            command = learns | ENTERS | int(labels[t]) << 16 if entering else 0
+            self._step(x[t] if entering else nothing, command)
+            if 0 <= t - (L - 1) < len(x):
+                found.append(self._read_logits())
+        self.samples += len(x)
+        return self._gathered(found)
+
+    def _gathered(self, logits: list[np.ndarray]) -> np.ndarray:
+        return np.array(logits, np.int64).reshape(-1, len(self.logit_addresses))
 
     def _sample(self, x: np.ndarray, command: int) -> np.ndarray:
+        self._step(x, command)
+        self.samples += 1
+        return self._read_logits()
+
+    def _read_logits(self) -> np.ndarray:
+        return self.bus.read(self.logit_addresses).view(np.int32).astype(np.int64)
+
+    def _step(self, x: np.ndarray, command: int) -> None:
         where = np.flatnonzero(x)
         words = np.empty(len(where) + 1, np.uint32)
         words[:-1] = where.astype(np.uint32) << 16 | x[where].astype(np.uint16)
@@ -97,8 +134,7 @@ class Driver:
         began = self.bus.cycles
         self.bus.write(addresses, words)
         self.bus.wait(self.patience)
-        self.samples, self.sample_cycles = self.samples + 1, self.sample_cycles + self.bus.cycles - began
-        return self.bus.read(self.logit_addresses).view(np.int32).astype(np.int64)
+        self.sample_cycles += self.bus.cycles - began
 
     # --- what a sample finds ---
 

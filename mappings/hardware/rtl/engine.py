@@ -107,14 +107,14 @@ class RtlEngine(Engine):
             self._control = control_of(control)
             self.driver.set_control(self._control)
         x = self.network.encode(images).reshape(len(images), -1)
-        return self._all([self.driver.learn(a, label) for a, label in zip(x, labels.tolist(), strict=True)])
+        batches = range(0, len(x), self.rules.batch)
+        logits = [
+            self.driver.learn_all(x[i:][: self.rules.batch], labels[i:][: self.rules.batch]) for i in batches
+        ]
+        return np.concatenate([np.empty((0, self.network.classes), np.int64), *logits])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        x = self.network.encode(images).reshape(len(images), -1)
-        return self._all([self.driver.answer(a) for a in x])
-
-    def _all(self, logits: list[np.ndarray]) -> np.ndarray:
-        return np.array(logits, np.int64).reshape(-1, self.network.classes)
+        return self.driver.answer_all(self.network.encode(images).reshape(len(images), -1))
 
     @property
     def state(self) -> State:

@@ -22,12 +22,15 @@ class LayerCore(Component):
     -----
     spike_valid, spike_index, spike, clear : as of Axons
     start, answered : begins and ends the way up
+    advance, learn, skip : pipelined, a sample arrived that goes up in this time step; begins the way down; a
+        sample leaves that is not learned
+    heard : the error has come whole
     a_valid, a_index, a : activation codes other than 0, spikes for the layer above; of a hidden layer
     z_valid, z_last, z : logits of the last layer
     d_valid, d : the error from above; the way down begins with its last value
     back_valid, back : the error for the layer below
     e_valid, e : of the last layer, its error codes; they come to those that hear them directly as
-    heard_valid, heard; start_direct : begins the way down of such a layer
+    direct_valid, direct; start_direct : begins the way down of such a layer
     learned : the way down is over; quiet : it ended here, as no error is left
     log2_eta, frozen, hold : registers of the host
     request, block, purpose, ready, available, grant, take, bits : random bits
@@ -48,6 +51,10 @@ class LayerCore(Component):
                 "spike": In(signed(shape.a_bits)),
                 "clear": In(1),
                 "start": In(1),
+                "advance": In(1),
+                "learn": In(1),
+                "skip": In(1),
+                "heard": Out(1),
                 "answered": Out(1),
                 "a_valid": Out(1),
                 "a_index": Out(index_bits(shape.n_out)),
@@ -61,8 +68,8 @@ class LayerCore(Component):
                 "back": Out(signed(shape.back_bits)),
                 "e_valid": Out(1),
                 "e": Out(signed(shape.e_bits)),
-                "heard_valid": In(1),
-                "heard": In(signed(shape.e_bits)),
+                "direct_valid": In(1),
+                "direct": In(signed(shape.e_bits)),
                 "start_direct": In(1),
                 "learned": Out(1),
                 "quiet": Out(1),
@@ -110,8 +117,8 @@ class LayerCore(Component):
         m.submodules.direct = direct = DirectFeedback(self.shape)
         m.d.comb += [
             direct.clear.eq(self.start),
-            direct.e_valid.eq(self.heard_valid),
-            direct.e.eq(self.heard),
+            direct.e_valid.eq(self.direct_valid),
+            direct.e.eq(self.direct),
             direct.start.eq(self.start_direct),
             errors.d_valid.eq(direct.d_valid),
             errors.d.eq(direct.d),
@@ -127,6 +134,8 @@ class LayerCore(Component):
             axons.spike_index.eq(self.spike_index),
             axons.spike.eq(self.spike),
             axons.clear.eq(self.clear),
+            axons.advance.eq(self.advance),
+            self.heard.eq(errors.done),
             axons.any.eq(errors.any),
             axons.token_take.eq(synapses.token_take),
             axons.ready.eq(self.ready),
@@ -175,6 +184,7 @@ class LayerCore(Component):
             errors.mask_index.eq(activation.index),
             errors.active.eq(activation.active),
             errors.saturated.eq(activation.saturated),
+            errors.masked.eq(activation.a_last),
             self.a_valid.eq(activation.a_valid & (activation.a != 0)),
             self.a_index.eq(activation.index),
             self.a.eq(activation.a),
@@ -188,14 +198,21 @@ class LayerCore(Component):
         if self.gradient_tracker is not None:
             learns &= self.gradient_tracker.exponent != UNKNOWN
         m.d.comb += axons.updates.eq(updates)
-        finish = Signal()
+        finish, leave = Signal(), Signal()
+        m.d.comb += [
+            leave.eq(finish | self.quiet | self.skip),
+            axons.leave.eq(leave),
+            errors.leave.eq(leave),
+            errors.clear.eq(leave if shape.rules.pipelined else self.start),
+        ]
+        heard = self.learn if shape.rules.pipelined else errors.done
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += updates.eq(learns)
                 with m.If(self.start):
-                    m.d.comb += [axons.start_forward.eq(1), errors.clear.eq(1)]
+                    m.d.comb += axons.start_forward.eq(1)
                     m.next = "FORWARD"
-                with m.Elif(errors.done):
+                with m.Elif(heard):
                     m.next = "HEARD"
             with m.State("FORWARD"):
                 m.d.comb += synapses.forward.eq(1)

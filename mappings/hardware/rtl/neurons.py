@@ -109,6 +109,7 @@ class ErrorNeurons(Component):
     Ports
     -----
     active, saturated, mask_index, mask_write : masks from the way up; not of the last layer
+    masked, leave : pipelined, a sample's masks are all there; its error has been used
     clear : forget the peaks of the sample before
     d_valid, d : error sums in the order of the neurons
     exponent : held by the tracker
@@ -126,6 +127,8 @@ class ErrorNeurons(Component):
                 "mask_index": In(index_bits(shape.n_out)),
                 "active": In(1),
                 "saturated": In(1),
+                "masked": In(1),
+                "leave": In(1),
                 "clear": In(1),
                 "d_valid": In(1),
                 "d": In(signed(shape.d_bits)),
@@ -175,13 +178,16 @@ class ErrorNeurons(Component):
         """Masks of the neuron whose error is next; the last layer has none."""
         if self.shape.layer.is_last:
             return Signal(init=1, name="always"), Signal(name="never")
-        m.submodules.masks = masks = Memory(shape=2, depth=self.shape.n_out, init=[])
+        came, used = Signal(self.shape.slot_bits), Signal(self.shape.slot_bits)
+        m.d.sync += [came.eq(came + self.masked), used.eq(used + self.leave)]
+        depth = 1 << len(following) + self.shape.slot_bits if self.shape.slot_bits else self.shape.n_out
+        m.submodules.masks = masks = Memory(shape=2, depth=depth, init=[])
         write, read = masks.write_port(), masks.read_port()
         m.d.comb += [
             write.en.eq(self.mask_write),
-            write.addr.eq(self.mask_index),
+            write.addr.eq(Cat(self.mask_index, came)),
             write.data.eq(Cat(self.active, self.saturated)),
-            read.addr.eq(following),
+            read.addr.eq(Cat(following, used)),
         ]
         return read.data[0], read.data[1]
 

@@ -25,7 +25,7 @@ class Core(IntEnum):
 
     IDENTITY = 0
     STATUS = 1  # 1 while a sample is under way
-    SAMPLE = 2  # starts one: bit 0 learns, bits 16 to 31 are its label
+    SAMPLE = 2  # starts one: bit 0 learns, bit 1 enters (pipelined), bits 16 to 31 its label
     SPIKE = 3  # an input other than 0: bits 0 to 15 its code, 16 to 31 its index, which grow
     SEED_LOW = 4
     SEED_HIGH = 5

@@ -23,8 +23,7 @@ EXPONENT_BITS = 7
 """Signed; -1 is unknown."""
 
 SUPPORTS: dict[str, tuple[object, ...]] = {
-    "batch": (1,),
-    "pipelined": (False,),
+    "pipelined": (False, True),
     "shift": ("held",),
     "update": ("ternary", "coincidence"),
     "loss": LINEAR,
@@ -34,7 +33,7 @@ SUPPORTS: dict[str, tuple[object, ...]] = {
     "metaplasticity": (0,),
     "consolidation": (0,),
 }
-"""Rules that the core has."""
+"""Rules that the core has; without `pipelined`, batch = 1."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class LayerShape:
     lanes : synapses a word, a divisor of the layer's outputs
     limits : worst cases of the structural model's parts, which give the widths
     classes : outputs of the last layer
+    depth : layers of the network
     """
 
     layer: Layer
@@ -53,6 +53,7 @@ class LayerShape:
     lanes: int
     limits: LayerLimits
     classes: int
+    depth: int
 
     @property
     def index(self) -> int:
@@ -74,6 +75,11 @@ class LayerShape:
     @property
     def words(self) -> int:
         return self.n_in * self.words_a_row
+
+    @property
+    def slot_bits(self) -> int:
+        """Of the number of a sample in flight: one arrives, the others' errors are to come."""
+        return (2 * (self.depth - self.index) + 1).bit_length() if self.rules.pipelined else 0
 
     @property
     def sends_error(self) -> bool:
@@ -160,6 +166,7 @@ def shapes(network: Network, rules: Rules, lanes: int = LANES[0]) -> tuple[Layer
             next(n for n in LANES if n <= lanes and layer.out_shape[0] % n == 0),
             each,
             network.classes,
+            len(network.layers),
         )
         for layer, each in zip(network.layers, table, strict=True)
     )
@@ -168,6 +175,10 @@ def shapes(network: Network, rules: Rules, lanes: int = LANES[0]) -> tuple[Layer
 def check(network: Network, rules: Rules) -> None:
     """Refuse by name what the core has not."""
     rules.require(WHO, **SUPPORTS)
+    if rules.pipelined:
+        rules.require(f"{WHO}, pipelined,", feedback=("transposed", "random"))
+    else:
+        rules.require(WHO, batch=(1,))
     network.require_quantized(WHO)
     if len(network.layers) > LAYERS_MAX:
         raise NetworkError(f"{len(network.layers)} layers: {WHO} has at most {LAYERS_MAX}")

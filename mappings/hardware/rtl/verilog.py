@@ -14,7 +14,6 @@ from mappings.hardware.rtl.driver import UNKNOWN, Bus, Driver, weight_words
 from mappings.hardware.rtl.registers import (
     IDENTITY_WORD,
     READ_CYCLES,
-    Core,
     LayerRegister,
     Region,
     address,
@@ -98,13 +97,22 @@ class Script(Bus):
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, int, int]] = []
+        self.open: list[int] = []
 
     def write(self, addresses: np.ndarray, words: np.ndarray) -> None:
         self.lines += [(WRITE, a, w) for a, w in zip(addresses.tolist(), words.tolist(), strict=True)]
 
     def read(self, addresses: np.ndarray) -> np.ndarray:
-        known = {address(Region.CORE, 0, Core.IDENTITY): IDENTITY_WORD}
-        return np.array([known.get(a, 0) for a in addresses.tolist()], np.uint32)
+        """Note that something is read; `fill` says what it should be."""
+        self.open += range(len(self.lines), len(self.lines) + len(addresses))
+        self.lines += [(EXPECT, a, IDENTITY_WORD) for a in addresses.tolist()]
+        return np.full(len(addresses), IDENTITY_WORD, np.uint32)
+
+    def fill(self, words: Iterable[int]) -> None:
+        """Say what was read since the last call, in order."""
+        for line, word in zip(self.open, words, strict=True):
+            self.lines[line] = (*self.lines[line][:2], word & _MASK)
+        self.open.clear()
 
     def wait(self, most: int) -> None:
         self.lines.append((WAIT, 0, most))
@@ -124,12 +132,14 @@ def script_of(
     """Let the numpy engine learn some samples; note all logits, and the whole state after them."""
     script = Script()
     driver = Driver(script, shapes)
+    script.fill([IDENTITY_WORD])
     driver.write_state(engine.state)
     driver.set_control(control)
-    for i, x in enumerate(engine.network.encode(images).reshape(len(images), -1)):
-        logits = engine.train(images[i : i + 1], labels[i : i + 1], control)[0]
-        driver.learn(x, int(labels[i]))
-        script.expect(zip(driver.logit_addresses.tolist(), logits.tolist(), strict=True))
+    x, batch = engine.network.encode(images).reshape(len(images), -1), engine.rules.batch
+    for i in range(0, len(x), batch):
+        part = slice(i, i + batch)
+        driver.learn_all(x[part], labels[part])
+        script.fill(engine.train(images[part], labels[part], control).reshape(-1).tolist())
     script.expect(_expected(shapes, engine.state))
     return script
 
