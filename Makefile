@@ -47,7 +47,7 @@ torch: $(VENV)/ready  ## add PyTorch's build for processors: the torch engine, p
 		"No build of $(TORCH) for processors was found for this Python." \
 		"The one for GPUs does as well: $(PYTHON) -m pip install '$(TORCH)'" >&2; exit 1; }
 
-rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr: the rtl engine and command, and their tests
+rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr, for the rtl command and its tests
 
 test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled simulation, Verilog, mutants
 	OMP_NUM_THREADS=1 .venv-rtl/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/hardware mappings/hardware

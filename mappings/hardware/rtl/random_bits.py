@@ -9,24 +9,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from wage_neuro.errors import SettingError
+from mappings.hardware.rtl.shape import pipes
 
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 ROUNDS = 10
-PIPES = {1: (1, True), 2: (1, False), 4: (2, False), 5: (5, True), 10: (5, False)}
-"""64 x 64 multipliers -> (round units in a ring, whether the two products of a round share a multiplier);
-a block takes 20 / multipliers cycles."""
 PRODUCT_CYCLES = 4
 DEPTH = 16
 """Blocks that were asked for and not yet taken."""
-
-
-def pipes(multipliers: int) -> tuple[int, bool]:
-    """Return the entry of PIPES, or raise SettingError."""
-    if multipliers not in PIPES:
-        raise SettingError(f"multipliers={multipliers}: want {', '.join(map(str, PIPES))}")
-    return PIPES[multipliers]
 
 
 class RandomBits(Component):

@@ -22,6 +22,10 @@ ETA_BITS = max(-LOG2_ETA_RANGE[0], LOG2_ETA_RANGE[1]).bit_length() + 1
 EXPONENT_BITS = 7
 """Signed; -1 is unknown."""
 
+PIPES = {1: (1, True), 2: (1, False), 4: (2, False), 5: (5, True), 10: (5, False)}
+"""64 x 64 multipliers -> (round units in a ring, whether the two products of a round share a multiplier);
+a block takes 20 / multipliers cycles."""
+
 SUPPORTS: dict[str, tuple[object, ...]] = {
     "pipelined": (False, True),
     "shift": ("held",),
@@ -191,3 +195,10 @@ def check(network: Network, rules: Rules) -> None:
             )
     if network.bits.k_W != 2:
         raise NetworkError(f"bits {network.bits}: {WHO} has ternary weights only, k_W=2")
+
+
+def pipes(multipliers: int) -> tuple[int, bool]:
+    """Return the entry of PIPES, or raise SettingError."""
+    if multipliers not in PIPES:
+        raise SettingError(f"multipliers={multipliers}: want {', '.join(map(str, PIPES))}")
+    return PIPES[multipliers]

@@ -12,8 +12,8 @@ from pathlib import Path
 from wage_neuro.errors import EngineError
 
 FOLDER = ".venv-rtl"
-"""Environment of `make venv-rtl`, in the folder that a command is run in or in that of the project."""
-INSTALL = "pip install 'wage-neuro[rtl]', or 'make venv-rtl' in a checkout"
+"""Environment of `make rtl`, in the folder that a command is run in or in that of the project."""
+INSTALL = "pip install 'wage-neuro[rtl]', or 'make rtl' in a checkout"
 
 
 def find(name: str) -> Path:

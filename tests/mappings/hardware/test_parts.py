@@ -13,8 +13,8 @@ from mappings.hardware.rtl import tracker
 from mappings.hardware.rtl.axons import token_layout
 from mappings.hardware.rtl.loss import OutputError
 from mappings.hardware.rtl.neurons import Activation, ErrorCode, ErrorNeurons
-from mappings.hardware.rtl.random_bits import PIPES, RandomBits, pipes
-from mappings.hardware.rtl.shape import shapes
+from mappings.hardware.rtl.random_bits import RandomBits
+from mappings.hardware.rtl.shape import PIPES, pipes, shapes
 from mappings.hardware.rtl.synapses import Synapses
 from processes.widths import ERROR_TRACKER, NEURONS
 from wage_neuro import Dense, Network, layers, neurocore, random_bits

@@ -100,9 +100,7 @@ def test_a_word_is_within_a_row(units, lanes, strict):
 
 
 def test_a_tool_that_is_not_installed():
-    message = (
-        r"^yowasp-none is not installed: pip install 'wage-neuro\[rtl\]', or 'make venv-rtl' in a checkout$"
-    )
+    message = r"^yowasp-none is not installed: pip install 'wage-neuro\[rtl\]', or 'make rtl' in a checkout$"
     with pytest.raises(EngineError, match=message):
         tools.find("yowasp-none")
 
@@ -138,7 +136,7 @@ def test_a_tool_that_fails(script, line, tmp_path):
 
 def test_devices_are_read_and_ordered():
     need_amaranth()
-    from mappings.hardware.rtl.placing import device_of, devices
+    from mappings.hardware.rtl.devices import device_of, devices
 
     assert list(devices()) == ["ice40up5k", "ecp5-25k", "ecp5-85k"]
     with pytest.raises(SettingError, match=r"^device 'ecp5-12k': want ice40up5k, ecp5-25k, ecp5-85k$"):
@@ -168,7 +166,8 @@ def test_devices_are_read_and_ordered():
 )
 def test_a_device_that_is_too_small(name, cells, message):
     need_amaranth()
-    from mappings.hardware.rtl.placing import check_room, device_of
+    from mappings.hardware.rtl.devices import device_of
+    from mappings.hardware.rtl.placing import check_room
 
     with pytest.raises(SettingError) as found:
         check_room(cells, device_of(name))
@@ -177,7 +176,8 @@ def test_a_device_that_is_too_small(name, cells, message):
 
 def test_what_the_router_reports():
     need_amaranth()
-    from mappings.hardware.rtl.placing import device_of, read_report
+    from mappings.hardware.rtl.devices import device_of
+    from mappings.hardware.rtl.placing import read_report
 
     report = {
         "fmax": {"$glbnet$clk": {"achieved": 61.237, "constraint": 60.0}},
