@@ -225,9 +225,9 @@ def _place(
     """Put a core behind a serial line onto a device."""
     from mappings.hardware.rtl import placing, tools
     from mappings.hardware.rtl.core import NeuroCore
-    from mappings.hardware.rtl.serial import SerialCore
+    from mappings.hardware.rtl.serial import Board
 
-    design = SerialCore(NeuroCore(made, multipliers), max(4, round(clock * 1e6 / BAUD)))
+    design = Board(NeuroCore(made, multipliers), max(4, round(clock * 1e6 / BAUD)))
     cells = placing.synthesize(design, device, folder)
     placing.check_room(cells, device)
     console.print(f"synthesized for {device.name}; placing and routing, which takes minutes to hours")

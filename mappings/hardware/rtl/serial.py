@@ -12,7 +12,7 @@ Other bytes between commands are passed over, so that a host gets in step by sen
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from mappings.hardware.rtl.core import NeuroCore
@@ -156,4 +156,29 @@ class SerialCore(Component):
                 m.d.comb += [sender.valid.eq(~core.busy), sender.byte.eq(Command.WAIT)]
                 with m.If(sender.valid & sender.ready):
                     m.next = "COMMAND"
+        return m
+
+
+class Board(Component):
+    """A core and its line as they go onto a device: with a clock, and no reset, as registers begin set.
+
+    Ports
+    -----
+    clk : the board's clock; rx, tx, busy : as of SerialCore
+    """
+
+    def __init__(self, core: NeuroCore, divisor: int) -> None:
+        self.serial = SerialCore(core, divisor)
+        super().__init__({"clk": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = sync = ClockDomain(reset_less=True)
+        m.submodules.serial = serial = self.serial
+        m.d.comb += [
+            sync.clk.eq(self.clk),
+            serial.rx.eq(self.rx),
+            self.tx.eq(serial.tx),
+            self.busy.eq(serial.busy),
+        ]
         return m

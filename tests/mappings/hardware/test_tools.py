@@ -239,6 +239,20 @@ def test_a_testbench_expects_what_the_oracle_gives(scripted, tmp_path):
     assert f"script [0:{len(script.lines)}]" in testbench.read_text()
 
 
+def test_what_goes_onto_a_device_has_a_clock_a_line_and_a_lamp(strict):
+    """An input that nobody drives, as a reset would be, may be anything on a board."""
+    need_amaranth()
+    from amaranth.back import rtlil
+
+    from mappings.hardware.rtl.core import NeuroCore
+    from mappings.hardware.rtl.serial import Board
+
+    text = rtlil.convert(Board(NeuroCore(shapes(NETWORK, strict())), 4), name="top", emit_src=False)
+    top = text[text.index("module \\top\n") :]
+    ports = re.findall(r"wire (?:width \d+ )?(input|output) \d+ +\\(\w+)", top[: top.index("\nend")])
+    assert sorted(ports) == [("input", "clk"), ("input", "rx"), ("output", "busy"), ("output", "tx")]
+
+
 @pytest.mark.slow
 def test_verilog_in_icarus(scripted, tmp_path):
     """A simulator that shares nothing with ours; and a testbench that sees a wrong word."""
