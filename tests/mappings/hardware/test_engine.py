@@ -120,6 +120,17 @@ def test_the_command_refuses(words, message, command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_command_simulates_whole_batches_of_a_pipelined_run(command, tmp_path, monkeypatch):
+    train = ("train", "--mode", "onchip", "--network", "2FC", "--data", "digits", "--engine", "numpy")
+    few = ("--pipelined", "--batch", 3, "--train-images", 12, "--epochs", 1, "--run", "small")
+    assert command(*train, *few)[0] == 0
+    monkeypatch.setattr("experiments.rtl._write_verilog", lambda *all: None)
+    simulate = ("--simulate", 2, "--simulator", "python", "--multipliers", 10, "--record", "record.json")
+    assert command("rtl", "small", *simulate)[0] == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["simulated samples"], record["difference"]) == (3, None)
+
+
 def test_without_yosys_the_command_says_how_to_get_it(command, monkeypatch, tmp_path):
     monkeypatch.setattr("mappings.hardware.rtl.tools.shutil.which", lambda *all, **more: None)
     message = command("rtl", "--network", "6-3")[0]

@@ -9,8 +9,11 @@ import pytest
 
 pytest.importorskip("amaranth", reason="the extra wage-neuro[rtl]")
 
+from amaranth.hdl import Module
+from amaranth.lib.wiring import Component, In, Out
+
 from mappings.hardware.rtl import tracker
-from mappings.hardware.rtl.axons import token_layout
+from mappings.hardware.rtl.axons import Axons, token_layout
 from mappings.hardware.rtl.loss import OutputError
 from mappings.hardware.rtl.neurons import Activation, ErrorCode, ErrorNeurons
 from mappings.hardware.rtl.random_bits import RandomBits
@@ -185,6 +188,101 @@ def test_error_neurons_mask_track_and_keep(lanes, cycles, strict):
             word = sum((int(code) & 255) << 8 * lane for lane, code in enumerate(codes))
             assert found["codes"][first + 1 + i] == word
             assert found["any"][first + i] == int(codes.any())
+
+
+# --- axons ---
+
+
+@pytest.mark.parametrize(
+    ("units", "lanes", "index"), [(32, 16, 0), (32, 16, 1), (16, 4, 0), (8, 8, 1), (3, 1, 0)]
+)
+def test_a_walk_visits_each_word_and_draws_only_where_something_can_move(units, lanes, index, cycles, strict):
+    """Words of an even number within their row have an error; the first and the last row have a spike."""
+    network = Network((Dense(5), Dense(units)) if index else (Dense(units), Dense(2)), (5,))
+    shape = shape_of(network, strict(), index, lanes)
+    layout, B = token_layout(shape), shape.words_a_row
+
+    class Walked(Component):
+        def __init__(self):
+            self.axons = Axons(shape)
+            inputs = (
+                "spike_valid",
+                "spike_index",
+                "spike",
+                "start_forward",
+                "start_learning",
+                "updates",
+                "ready",
+            )
+            super().__init__(
+                {name: In(self.axons.signature.members[name].shape) for name in inputs}
+                | {"token": Out(layout.size), "valid": Out(1), "request": Out(1), "block": Out(32)}
+            )
+            self.inputs = inputs
+
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.axons = axons = self.axons
+            m.d.comb += [getattr(axons, name).eq(getattr(self, name)) for name in self.inputs]
+            m.d.comb += [
+                axons.any.eq(~axons.any_word[0]),
+                axons.token_take.eq(axons.token_valid),
+                self.token.eq(axons.token),
+                self.valid.eq(axons.token_valid),
+                self.request.eq(axons.request),
+                self.block.eq(axons.block),
+            ]
+            return m
+
+    on = {"ready": 1, "updates": 1}
+    spikes = [{**on, "spike_valid": 1, "spike_index": i, "spike": a} for i, a in ((0, 7), (4, -9))]
+    walks = [
+        {**on, "start_forward": 1},
+        *[on] * (3 * B + 6),
+        {**on, "start_learning": 1},
+        *[on] * (6 * B + 9),
+    ]
+    found = cycles(Walked(), spikes + walks, ["token", "valid", "request", "block"])
+    fields = [
+        {
+            name: layout.from_bits(token)[name]
+            for name in ("address", "word", "a", "first", "last", "end", "draws")
+        }
+        for token, valid in zip(found["token"], found["valid"], strict=True)
+        if valid
+    ]
+    rows = range(5) if index else (0, 4)
+    spike = {0: 7, 4: -9}
+    forward = [
+        {
+            "address": i * B + w,
+            "word": w,
+            "a": spike[i],
+            "first": i == 0,
+            "last": i == 4,
+            "end": (i, w) == (4, B - 1),
+            "draws": 0,
+        }
+        for w in range(B)
+        for i in (0, 4)
+    ]
+    learning = [
+        {
+            "address": i * B + w,
+            "word": w,
+            "a": spike.get(i, 0),
+            "first": w == 0,
+            "last": w == B - 1,
+            "end": (i, w) == (4, B - 1),
+            "draws": i in spike and w % 2 == 0,
+        }
+        for i in rows
+        for w in range(B)
+    ]
+    assert fields == forward + learning
+    wanted = [t["address"] * shape.lanes // 16 for t in learning if t["draws"]]
+    blocks = [block for block, request in zip(found["block"], found["request"], strict=True) if request]
+    assert blocks == [block for block, _ in itertools.groupby(wanted)]
 
 
 # --- loss ---
