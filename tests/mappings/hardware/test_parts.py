@@ -216,7 +216,13 @@ def test_a_walk_visits_each_word_and_draws_only_where_something_can_move(units, 
             )
             super().__init__(
                 {name: In(self.axons.signature.members[name].shape) for name in inputs}
-                | {"token": Out(layout.size), "valid": Out(1), "request": Out(1), "block": Out(32)}
+                | {
+                    "token": Out(layout.size),
+                    "valid": Out(1),
+                    "request": Out(1),
+                    "block": Out(32),
+                    "a_peak": Out(7),
+                }
             )
             self.inputs = inputs
 
@@ -231,6 +237,7 @@ def test_a_walk_visits_each_word_and_draws_only_where_something_can_move(units, 
                 self.valid.eq(axons.token_valid),
                 self.request.eq(axons.request),
                 self.block.eq(axons.block),
+                self.a_peak.eq(axons.a_peak),
             ]
             return m
 
@@ -242,7 +249,8 @@ def test_a_walk_visits_each_word_and_draws_only_where_something_can_move(units, 
         {**on, "start_learning": 1},
         *[on] * (6 * B + 9),
     ]
-    found = cycles(Walked(), spikes + walks, ["token", "valid", "request", "block"])
+    found = cycles(Walked(), spikes + walks, ["token", "valid", "request", "block", "a_peak"])
+    assert found["a_peak"][-1] == 9
     fields = [
         {
             name: layout.from_bits(token)[name]
