@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,13 +120,20 @@ def rtl(
     pipes(multipliers)
     device = device_of(place) if place else None
     if record:
+        if not (simulate or place):
+            raise SettingError(f"record={record}: want --simulate or --place, nothing else is measured")
         run_folder.check_writable(record)
     _show(made)
-    report: dict[str, Any] = {
+    conditions: dict[str, Any] = {
         "network": subject.sizes,
+        "bits": str(subject.network.bits),
+        "rules": asdict(subject.rules),
+        "data": subject.run.config.data if subject.run else None,
+        "samples learned before": subject.state.step,
         "lanes": [s.lanes for s in made],
         "multipliers": multipliers,
     }
+    report: dict[str, Any] = {}
     try:
         if simulate:
             report |= _simulate(subject, lanes, multipliers, simulator, simulate)
@@ -138,9 +145,9 @@ def rtl(
     except ImportError as error:
         raise EngineError(f"rtl: {error}; it needs {ENGINES['rtl'][2]}") from None
     finally:
-        if record and len(report) > 3:
+        if record and report:
             command = "wage-neuro " + shlex.join(sys.argv[1:])
-            kept = {"command": command, **report, "versions": run_folder.versions()}
+            kept = {"command": command, **conditions, **report, "versions": run_folder.versions()}
             run_folder.write_text(record, json.dumps(kept, indent=1) + "\n")
     if report.get("difference"):
         raise typer.Exit(1)

@@ -110,6 +110,10 @@ def test_the_command_simulates_a_runs_next_samples(command, tmp_path, monkeypatc
             ("--network", "6-3", "--clock", 0),
             "simulate=0, clock=0: want 0 or more samples and a clock above 0",
         ),
+        (
+            ("--network", "6-3", "--record", "r.json"),
+            "record=r.json: want --simulate or --place, nothing else is measured",
+        ),
         (("--network", "6-3", "--lanes", 5), "lanes=5: want 16, 8, 4, 2, 1"),
         (("--network", "6-3", "--multipliers", 6), "multipliers=6: want 1, 2, 4, 5, 10"),
         (("--network", "6-3", "--place", "vu9p"), "device 'vu9p': want ice40up5k, ecp5-25k, ecp5-85k"),
