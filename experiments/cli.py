@@ -35,6 +35,7 @@ from experiments.engines import NAMES as ENGINES
 from experiments.engines import make_engine
 from experiments.findings import arranged
 from experiments.findings_command import results, show
+from experiments.rtl import rtl
 from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
 from experiments.transfer.command import transfer
 from wage_neuro import __version__, checkpoint
@@ -69,8 +70,8 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="`lava` and `brian2` simulate; `numpy`, `compiled` and `torch` give the same bits without one:"
-        " `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
+        help="`lava`, `brian2` and `rtl` simulate; `numpy`, `compiled` and `torch` give the same bits without"
+        " one: `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
     ),
 ]
 Device = Annotated[
@@ -487,6 +488,7 @@ export.register(app, console)
 app.command("continual")(continual)
 app.command("transfer")(transfer)
 app.command("results")(results)
+app.command("rtl")(rtl)
 
 
 @app.command("data")
