@@ -40,6 +40,7 @@ from experiments.engines import make_engine
 from experiments.entry import say_stopped
 from experiments.findings import arranged
 from experiments.findings_command import results, show
+from experiments.rtl import rtl
 from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
 from experiments.transfer.command import transfer
 from wage_neuro import __version__
@@ -74,8 +75,8 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="`lava` and `brian2` simulate; `numpy`, `compiled` and `torch` give the same bits without one:"
-        " `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
+        help="`lava`, `brian2` and `rtl` simulate; `numpy`, `compiled` and `torch` give the same bits without"
+        " one: `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
     ),
 ]
 Device = Annotated[
@@ -429,7 +430,7 @@ def measure_communication(
         record = communication.measure(config, every, engine, data_dir, report)
     picture = communication.write(output, {"command": "wage-neuro " + shlex.join(sys.argv[1:]), **record})
     for line in communication.summary(record):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     console.print(f"written to {output} and {picture}")
 
 
@@ -518,6 +519,7 @@ export.register(app, console)
 app.command("continual")(continual)
 app.command("transfer")(transfer)
 app.command("results")(results)
+app.command("rtl")(rtl)
 
 
 @app.command("data")
@@ -534,6 +536,17 @@ def data_sets(data_dir: DataDir = None) -> None:
         " keys images, labels or train_images, train_labels, test_images, test_labels; val_images, val_labels"
         " for --validation, and a bool `signed`. So can a folder with an .npy of each."
     )
+
+
+@app.command("engines")
+def engines() -> None:
+    """Say which engines are here, what they run on, and how fast each learns one small net."""
+    from experiments.engine_report import report
+
+    lines, table = report()
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    show_table(console, table)
 
 
 # --- a run on the terminal ---------------------------------------------------------------------------

@@ -20,6 +20,7 @@ ENGINES = {
     "torch": ("mappings.accelerator", "TorchEngine", 'PyTorch: pip install "wage-neuro[torch]"'),
     "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 ('make demo' sets it up)"),
     "brian2": ("mappings.brian2", "Brian2Engine", 'Brian2: pip install "wage-neuro[brian2]"'),
+    "rtl": ("mappings.hardware.rtl.engine", "RtlEngine", 'Amaranth: pip install "wage-neuro[rtl]"'),
 }
 """Module, class, and what it needs that may not be installed."""
 NAMES = tuple(ENGINES)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import datasets
+from experiments.figure import save
 from experiments.forms import Extra
 from wage_neuro import __version__, checkpoint
 from wage_neuro.checkpoint import Checkpoint
@@ -278,8 +279,7 @@ def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:
@@ -305,5 +305,4 @@ def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(True, alpha=0.25)
         axes.legend(frameon=False, fontsize=8, title="layer: last", title_fontsize=8)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ import numpy as np
 from experiments.campaign.commands import run_python
 from experiments.campaign.kills import Say
 from experiments.campaign.rows import Row, row
-from experiments.campaign.subjects import NEEDS
-from experiments.engines import make_engine
+from experiments.campaign.subjects import is_here
+from experiments.engines import NAMES, make_engine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state
 
 GROWTH_KIB = (
@@ -95,12 +94,7 @@ def wear(subject: str, cycles: int, folder: Path, say: Say) -> Row:
 
 def subjects() -> list[str]:
     """Engines that are here, built anew each time and held."""
-    here = [name for name in ("numpy", "compiled", "lava", "brian2", "torch") if _is_here(name)]
-    return [f"{name}, {kind}" for name in here for kind in ("built and closed", "held")]
-
-
-def _is_here(name: str) -> bool:
-    return name not in NEEDS or find_spec(NEEDS[name]) is not None
+    return [f"{name}, {kind}" for name in NAMES if is_here(name) for kind in ("built and closed", "held")]
 
 
 def main() -> None:

@@ -15,11 +15,12 @@ from experiments.campaign.commands import run
 from experiments.run_folder import CHECKPOINT
 from wage_neuro import checkpoint
 from wage_neuro.errors import DataError
+from wage_neuro.kernels.build import LIBRARY
 
 PASSING = {"seconds", "train_seconds", "versions", "command", "samples_per_s"}
 """What a record says of one machine and one day."""
 
-NEEDS = {"compiled": "numba", "lava": "lava", "brian2": "brian2", "torch": "torch"}
+MODULES = {"lava": "lava", "brian2": "brian2", "torch": "torch"}
 """Modules that an engine needs."""
 
 
@@ -115,7 +116,7 @@ def subjects() -> list[Subject]:
             (SMALL, ("brian2",)),
         )
         for engine in engines
-        if engine not in NEEDS or find_spec(NEEDS[engine])
+        if is_here(engine)
         for begun in (f"out/{CHECKPOINT}",)
     ]
     found.append(Subject("continual", CONTINUAL, records, "continual --resume out", "out/study.json"))
@@ -126,6 +127,13 @@ def subjects() -> list[Subject]:
         words = f"export out --to {form} --output exported"
         found.append(Subject(f"export, {form}", words, exported, given=(f"{SMALL} numpy",)))
     return found
+
+
+def is_here(engine: str) -> bool:
+    """Whether what an engine needs is installed, or built."""
+    if engine == "compiled":
+        return LIBRARY.exists()
+    return engine not in MODULES or find_spec(MODULES[engine]) is not None
 
 
 def _has(name: str) -> bool:

@@ -55,7 +55,7 @@ def test_any_small_network(data, assert_agree):
         channels = pick(1, 3, 4, 17, 32, 33)
         specs.append(Conv(channels, pick(1, 2, 3, 5), pick(1, 2, 3), pick("SAME", "VALID")))
         if data.draw(st.booleans()):
-            specs.append(MaxPool(pick(1, 2, 3), pick(None, 1, 2)))
+            specs.append(MaxPool(pick(1, 2, 3), pick(None, 1, 2), pick("VALID", "SAME")))
     specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 140), max_size=2)))]
     widths = "-".join(str(data.draw(st.one_of(st.just(k), st.integers(2, 16)))) for k in (2, 8, 8, 8))
     loss = pick("sse", "one-sided", "softmax")
