@@ -155,7 +155,7 @@ def nearest_tests(module: Path) -> list[Path]:
         users = {file for file in files if names & imports[file]}
         tests = [file for file in users if file.name.startswith("test_")]
         if tests:
-            return [module, *sorted(tests, key=lambda file: (module.stem not in file.stem, file))]
+            return [module, *sorted(tests, key=lambda file: (file.stem != f"test_{module.stem}", file))]
         seen |= wanted
         wanted = users - seen
     return [module]

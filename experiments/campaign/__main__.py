@@ -52,6 +52,7 @@ def work(parts: list[str], only: str, size: Size, seed: int, folder: Path, say: 
         *(
             ("disk errors", s.name, lambda at, s=s: disk.fail(s, size.errors, seed, at, say))
             for s in subjects()
+            if "--jobs" not in s.words  # its workers write, and their disk is whole
         ),
         *(("kills", s.name, lambda at, s=s: kills.kill(s, size.kills, seed, at, say)) for s in subjects()),
     ]

@@ -54,12 +54,12 @@ def row(part: str, subject: str, tried: int, faults: list[str], outcomes: Counte
 def write(path: Path, rows: Iterable[Row]) -> None:
     """Write rows to the record, in the place of those of the same subjects; it keeps the others."""
     found = {(one.part, one.subject): one for one in [*(read(path) if path.exists() else []), *rows]}
-    write_text(path, json.dumps([asdict(one) for one in found.values()], indent=1) + "\n")
+    write_text(path, json.dumps({"rows": [asdict(one) for one in found.values()]}, indent=1) + "\n")
 
 
 def read(path: Path) -> list[Row]:
     """Read a record."""
-    return [Row(**{**one, "faults": tuple(one["faults"])}) for one in json.loads(path.read_text())]
+    return [Row(**{**one, "faults": tuple(one["faults"])}) for one in json.loads(path.read_text())["rows"]]
 
 
 def campaign_table(folder: Path) -> str:
