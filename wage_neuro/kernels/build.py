@@ -104,18 +104,20 @@ def build(target: Path = LIBRARY, extra: list[str] | None = None) -> str:
     """Build the library unless it is there already; return one line that says what was done."""
     if target.exists() and not extra and version_of(target) == version():
         return f"compiled kernels {version()}: up to date"
-    reason = "no C++ compiler found (c++, g++, clang++ or the wheel ziglang)"
+    reasons = []
     for compiler in compilers():
         try:
             compile_library(compiler, target, extra or [])
         except (OSError, subprocess.CalledProcessError) as error:
             lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            reason = f"{' '.join(compiler)}: {next((line for line in lines if 'error' in line), lines[-1])}"
+            said = next((line for line in lines if "error" in line), lines[-1])
+            reasons.append(f"{' '.join(compiler)}: {said}")
             continue
         return (
             f"compiled kernels {version()}: {', '.join(instruction_sets())}, made with {' '.join(compiler)}"
         )
-    raise OSError(f"compiled kernels: {reason}; all works on numpy, more slowly")
+    reasons.append("no C++ compiler found (c++, g++, clang++ or the wheel ziglang)")
+    raise OSError(f"compiled kernels: {reasons[0]}; all works on numpy, more slowly")
 
 
 def main() -> int:
