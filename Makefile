@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants bench torch readme maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch rtl test-rtl readme maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -35,6 +35,9 @@ coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice (MUTANTS="--since COMMIT --at-most 20")
 	$(PYTHON) -m experiments.mutants $(MUTANTS)
 
+campaign: kernels  ## kill, fail disks, feed nonsense, wear out (CAMPAIGN="--form long" takes hours)
+	$(PYTHON) -m experiments.campaign $(CAMPAIGN)
+
 bench: kernels  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench
 
@@ -46,6 +49,11 @@ torch: $(VENV)/ready  ## add PyTorch's build for processors: the torch engine, p
 		tools/uv.sh pip install --quiet --python $(PYTHON) --torch-backend cpu $(TORCH) || { printf '%s\n' \
 		"No build of $(TORCH) for processors was found for this Python." \
 		"The one for GPUs does as well: $(PYTHON) -m pip install '$(TORCH)'" >&2; exit 1; }
+
+rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr, for the rtl command and its tests
+
+test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled simulation, Verilog, mutants
+	OMP_NUM_THREADS=1 .venv-rtl/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/hardware mappings/hardware
 
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.figures
@@ -79,3 +87,10 @@ $(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
 	@$(KERNELS)
 	@touch $@
 KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy
+
+.venv-rtl/ready: pyproject.toml
+	@echo "Setting up .venv-rtl: Yosys and nextpnr take some hundreds of megabytes"
+	@tools/venv.sh .venv-rtl $(PYTHONS) || { echo "rtl: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
+	@.venv-rtl/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout pytest-xdist
+	@.venv-rtl/bin/python $(INSTALL) --no-build-isolation --editable '.[rtl]'
+	@touch $@

@@ -148,17 +148,15 @@ def measure(
             workers.append(worker)
         times = [[worker() for worker in workers] for _ in range(rounds)]
         load = os.getloadavg()[0]
-        return [
-            Measured(
-                case.title,
-                worker.kind,
-                worker.about,
-                *(statistics.median(row[i][unit] for row in times) for unit in (0, 1)),
-                *(statistics.median(row[i][unit] / row[0][unit] for row in times) for unit in (0, 1)),
-                load,
+        found = []
+        for i, worker in enumerate(workers):
+            processor, wall = (statistics.median(row[i][unit] for row in times) for unit in (0, 1))
+            ratio, wall_ratio = (
+                statistics.median(row[i][unit] / row[0][unit] for row in times) for unit in (0, 1)
             )
-            for i, worker in enumerate(workers)
-        ]
+            about = worker.kind, worker.about
+            found.append(Measured(case.title, *about, processor, wall, ratio, wall_ratio, load))
+        return found
 
 
 def peak_gmacs(seconds: float = 0.5) -> float:

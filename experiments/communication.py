@@ -21,11 +21,10 @@ from experiments import run_folder
 from experiments.augment import Augment
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
-from experiments.training import Config, build_network, open_data
-from wage_neuro import checkpoint
+from experiments.figure import save
+from experiments.training import Config, build_network, kept_of, open_data, predict_all
 from wage_neuro.engine import Engine
-from wage_neuro.errors import CheckpointError, SettingError
-from wage_neuro.files import written_whole
+from wage_neuro.errors import SettingError
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules
@@ -148,11 +147,7 @@ def sent(step: int, updates: list[np.ndarray], bits: int) -> Sent:
 
 def config_of(run: Path) -> Config:
     """Settings of the run in a folder."""
-    saved = checkpoint.load(run / run_folder.CHECKPOINT)
-    try:
-        return Config.from_json(saved.extra["config"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{run}: its checkpoint is not of a training run ({error})") from None
+    return kept_of(run, run_folder.load(run)).config
 
 
 def measure(
@@ -200,7 +195,7 @@ def measure(
                 at = place + 1
             if at < steps:
                 train(order, epoch, at, steps)
-        error = float((engine.predict(data.test_images).argmax(axis=1) != data.test_labels).mean())
+        error = float((predict_all(engine, data.test_images).argmax(axis=1) != data.test_labels).mean())
     return {
         "config": config.to_json(),
         "engine": engine_name,
@@ -296,8 +291,7 @@ def draw(path: Path, record: dict[str, Any]) -> None:
     right.set(title="memory of the weights", ylim=(0, 1.2 * kib[0]))
     right.set_yticks([])
     right.spines[["top", "left", "right"]].set_visible(False)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def write(path: Path, record: dict[str, Any]) -> Path:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from wage_neuro.engine import Engine
-from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.errors import EngineError, SettingError, did_you_mean
 from wage_neuro.kernels.build import LIBRARY
 from wage_neuro.network import Network
 from wage_neuro.prototypes import PrototypeEngine, Prototypes
@@ -20,6 +20,7 @@ ENGINES = {
     "torch": ("mappings.accelerator", "TorchEngine", 'PyTorch: pip install "wage-neuro[torch]"'),
     "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 ('make demo' sets it up)"),
     "brian2": ("mappings.brian2", "Brian2Engine", 'Brian2: pip install "wage-neuro[brian2]"'),
+    "rtl": ("mappings.hardware.rtl.engine", "RtlEngine", 'Amaranth: pip install "wage-neuro[rtl]"'),
 }
 """Module, class, and what it needs that may not be installed."""
 NAMES = tuple(ENGINES)
@@ -54,7 +55,8 @@ def engine_class(name: str) -> Callable[..., Engine]:
         If what it needs is not installed.
     """
     if name not in ENGINES:
-        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        known = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
+        raise SettingError(f"engine {name!r}: want {known}{did_you_mean(name, NAMES)}")
     module, engine, needs = ENGINES[name]
     try:
         build: Callable[..., Engine] = getattr(import_module(module), engine)

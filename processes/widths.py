@@ -81,6 +81,15 @@ class Limit:
         """No data can exceed the width."""
         return self.worst <= self.high
 
+    @property
+    def needed(self) -> int:
+        """Bits that the worst case takes, where the width may be chosen.
+
+        >>> [Limit("neurons", "z_in", worst, bits=24).needed for worst in (127, 128)]
+        [8, 9]
+        """
+        return self.worst.bit_length() + self.signed
+
     def fit(self, x: np.ndarray) -> np.ndarray:
         """Saturate an unproven quantity, or raise BitWidthError in strict mode."""
         if self.proven:
@@ -162,6 +171,8 @@ def _layer_limits(
     bits, above = layer.bits, network.layers[layer.index + 1 :]
     error_in = above[0].d_bound if above else output_error_max(layer, former)
     spread = layer.spread_error_max
+    if rules.feedback == "direct" and not layer.is_last:
+        error_in = network.classes * bits.error_max
     post, G = spread, layer.g_bound(1)
     if rules.update == "coincidence":  # spikes of 1; overlapping windows may add some up
         post = spread // bits.error_max

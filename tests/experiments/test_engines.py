@@ -13,12 +13,17 @@ from wage_neuro.errors import EngineError, NetworkError, SettingError
 
 NETWORK = Network.parse("6FC-3FC", (8,))
 RULES = Rules(batch=8)
+ONE = Rules(batch=1, shift="held", update="ternary")
+RULES_OF = {"rtl": ONE}
+"""Of engines that have not the others'."""
 STATE = initial_state(NETWORK, seed=5)
 
 
 @pytest.fixture
 def need(need_kernels):
     def check(name):
+        if name == "rtl":
+            pytest.importorskip("amaranth", reason="the extra wage-neuro[rtl]")
         if name == "lava":
             pytest.importorskip("lava", reason="lava-nc is not installed")
         if name == "compiled":
@@ -34,8 +39,9 @@ def need(need_kernels):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_gives_its_engine(name, need):
     need(name)
-    with make_engine(name, NETWORK, RULES, STATE) as engine:
-        assert (engine.name, engine.network, engine.rules) == (name, NETWORK, RULES)
+    rules = RULES_OF.get(name, RULES)
+    with make_engine(name, NETWORK, rules, STATE) as engine:
+        assert (engine.name, engine.network, engine.rules) == (name, NETWORK, rules)
         assert engine.state.seed == 5
         assert engine.state.step == 0
 
@@ -43,17 +49,18 @@ def test_a_name_gives_its_engine(name, need):
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_all_go_on_from_the_same_state_to_the_same_state(name, assert_same_state, sparse_images, need):
     need(name)
-    images, labels = sparse_images(24, (8,), 3)
-    with make_engine("numpy", NETWORK, RULES, STATE) as engine:
+    rules = RULES_OF.get(name, RULES)
+    images, labels = sparse_images(24 if rules.batch > 1 else 8, (8,), 3)
+    with make_engine("numpy", NETWORK, rules, STATE) as engine:
         engine.train(images, labels, 2)
         middle = engine.state
     ends = []
     for each in ("numpy", name):
-        with make_engine(each, NETWORK, RULES, middle) as engine:
+        with make_engine(each, NETWORK, rules, middle) as engine:
             engine.train(images, labels, 0)
             ends.append((engine.state, engine.predict(images)))
     assert_same_state(ends[0][0], ends[1][0])
-    assert ends[0][0].step == 6
+    assert ends[0][0].step == 2 * len(images) // rules.batch
     assert np.array_equal(ends[0][1], ends[1][1])
 
 
@@ -82,7 +89,9 @@ def test_the_structural_model_has_no_softmax(need):
 
 @pytest.mark.parametrize("name", ["", "Lava", "brian", "numpy "])
 def test_an_unknown_name(name):
-    with pytest.raises(SettingError, match=f"^engine '{name}': want numpy, compiled, torch, lava or brian2$"):
+    with pytest.raises(
+        SettingError, match=f"^engine '{name}': want numpy, compiled, torch, lava, brian2 or rtl$"
+    ):
         make_engine(name, NETWORK, RULES, STATE)
 
 
@@ -115,6 +124,7 @@ def test_without_lava_the_error_says_what_it_needs(monkeypatch):
     [
         ("torch", "mappings.accelerator", "PyTorch"),
         ("brian2", "mappings.brian2", "Brian2"),
+        ("rtl", "mappings.hardware.rtl.engine", "Amaranth"),
     ],
 )
 def test_without_an_extra_the_error_says_what_it_needs(name, module, package, monkeypatch):

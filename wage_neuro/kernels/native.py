@@ -485,6 +485,8 @@ class NativeNet:
         return True
 
     def _error_arrives(self, layer: Layer, slot: int, step: int, detail: int) -> bool:
+        if layer.index in self._foreign:  # counts what it receives by itself
+            return True
         B = feedback_weights(layer, self.network.classes, self.rules, self.seed)
         assert B is not None
         activity.count_direct_feedback(self._watch.counts[layer.index], B, self._last_codes(slot))

@@ -1,0 +1,1 @@
+"""Hardware of our own: descriptions that open tools turn into a chip."""

@@ -1,0 +1,348 @@
+"""NeuroCore: the layers of a network, the random bits they share, and the host's bus."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib.wiring import Component, In, Out
+
+from mappings.hardware.rtl.layer import LayerCore
+from mappings.hardware.rtl.loss import OutputError
+from mappings.hardware.rtl.neurons import index_bits
+from mappings.hardware.rtl.random_bits import RandomBits
+from mappings.hardware.rtl.registers import (
+    IDENTITY_WORD,
+    WORD,
+    Core,
+    LayerRegister,
+    Region,
+    pieces,
+)
+from mappings.hardware.rtl.shape import EXPONENT_BITS, LayerShape
+
+LOSS_CYCLES = 3
+"""From the last logit until the margin is known."""
+
+
+class NeuroCore(Component):
+    """Learns one sample at a time: strictly, each leaves before the next one enters; or pipelined, where a
+    sample that is started is a time step.
+
+    Ports
+    -----
+    write, write_address, write_data : the host writes a word, in any cycle while `busy` is 0
+    read_address, read_data : and reads one, READ_CYCLES later
+    busy : a sample is under way
+    """
+
+    def __init__(self, shapes: tuple[LayerShape, ...], multipliers: int = 1) -> None:
+        self.shapes = shapes
+        self.layers = [LayerCore(shape) for shape in shapes]
+        self.random_bits = RandomBits(multipliers)
+        super().__init__(
+            {
+                "write": In(1),
+                "write_address": In(WORD),
+                "write_data": In(WORD),
+                "read_address": In(WORD),
+                "read_data": Out(WORD),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for i, layer in enumerate(self.layers):
+            m.submodules[f"layer{i}"] = layer
+        m.submodules.loss = loss = OutputError(self.shapes[-1])
+        m.submodules.random_bits = self.random_bits
+        self._stack(m, loss)
+        turn = Signal(index_bits(len(self.layers)))
+        self._share_random_bits(m, turn)
+        bus = _Bus(m, self)
+        sequence = self._pipeline if self.shapes[0].rules.pipelined else self._strict
+        sequence(m, bus, loss, turn)
+        bus.connect(loss)
+        return m
+
+    def _stack(self, m: Module, loss: OutputError) -> None:
+        """Activations go up from layer to layer, errors down."""
+        for below, above in pairwise(self.layers):
+            m.d.comb += [
+                above.spike_valid.eq(below.a_valid),
+                above.spike_index.eq(below.a_index),
+                above.spike.eq(below.a),
+                below.d_valid.eq(above.back_valid),
+                below.d.eq(above.back),
+            ]
+        last = self.layers[-1]
+        for layer in self.layers[:-1]:
+            m.d.comb += [layer.direct_valid.eq(last.e_valid), layer.direct.eq(last.e)]
+        m.d.comb += [
+            loss.z_valid.eq(last.z_valid),
+            loss.z_last.eq(last.z_last),
+            loss.z.eq(last.z),
+            last.d_valid.eq(loss.d_valid),
+            last.d.eq(loss.d),
+        ]
+
+    def _share_random_bits(self, m: Module, turn: Signal) -> None:
+        """One layer learns at a time."""
+        source = self.random_bits
+        m.d.comb += source.layer.eq(turn)
+        for i, layer in enumerate(self.layers):
+            m.d.comb += [
+                layer.ready.eq(source.ready),
+                layer.available.eq(source.available),
+                layer.bits.eq(source.bits),
+            ]
+            with m.If(turn == i):
+                m.d.comb += [
+                    getattr(source, name).eq(getattr(layer, name))
+                    for name in ("request", "block", "purpose", "grant", "take")
+                ]
+
+    def _strict(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
+        """A sample goes up and its error down, from layer to layer."""
+        first, last = self.layers[0], self.layers[-1]
+        for below, above in pairwise(self.layers):
+            m.d.sync += [above.start.eq(below.answered), below.start_direct.eq(above.learned)]
+        m.d.comb += [loss.label.eq(bus.label), loss.sent_label.eq(bus.label)]
+        wait = Signal(range(LOSS_CYCLES + 1))
+        over = Signal()
+        m.d.comb += over.eq(first.learned | Cat(layer.quiet for layer in self.layers).any())
+        for i, layer in enumerate(self.layers):
+            with m.If(layer.learned):
+                m.d.sync += turn.eq(max(0, i - 1))
+        m.d.comb += [layer.clear.eq(bus.start) for layer in self.layers[1:]]
+        m.d.comb += self.busy.eq(1)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.busy.eq(bus.wanted | bus.start)
+                m.d.sync += turn.eq(len(self.layers) - 1)
+                with m.If(bus.start):
+                    m.d.comb += first.start.eq(1)
+                    m.next = "ANSWER"
+            with m.State("ANSWER"):
+                m.d.sync += wait.eq(LOSS_CYCLES)
+                with m.If(last.answered):
+                    m.next = "END"
+                    with m.If(bus.learns):
+                        m.next = "LOSS"
+            with m.State("LOSS"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 0):
+                    m.d.comb += loss.start.eq(1)
+                    m.next = "LEARN"
+            with m.State("LEARN"):
+                with m.If(over):
+                    m.d.comb += bus.count_step.eq(1)
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += first.clear.eq(1)
+                m.next = "IDLE"
+
+    def _pipeline(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
+        """A time step of `wage_neuro.pipeline`: what has arrived goes up, then down, then the loss speaks.
+
+        Layers go one after another, the lowest first, so that no message is met in the step it is sent in.
+        """
+        L = len(self.layers)
+        # bit k: of the sample that entered k time steps ago
+        present, learns = Signal(2 * L + 1), Signal(2 * L + 1)
+        labels = [Signal(16, name=f"label{k}") for k in range(L + 1)]
+        with m.If(bus.start):
+            m.d.sync += [
+                present.eq(Cat(bus.enters, present)),
+                learns.eq(Cat(bus.enters & bus.learns, learns)),
+                *(a.eq(b) for a, b in zip(labels, [bus.label, *labels], strict=False)),
+            ]
+        m.d.comb += [loss.label.eq(labels[L - 1]), loss.sent_label.eq(labels[L])]
+        for i in range(L):  # samples that this layer learns before the lowest one does
+            with m.If(turn == i):
+                m.d.comb += bus.ahead.eq(sum(learns[k] for k in range(2 * L - i + 1, 2 * L + 1)))
+        m.d.comb += self.busy.eq(1)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.busy.eq(bus.wanted | bus.start)
+                with m.If(bus.start):
+                    m.next = "ADVANCE"
+            with m.State("ADVANCE"):
+                m.d.comb += [layer.advance.eq(present[i]) for i, layer in enumerate(self.layers)]
+                m.d.comb += [loss.advance.eq(1), loss.fills.eq(present[L - 1])]
+                m.next = "FORWARD0"
+            for i, layer in enumerate(self.layers):
+                after = f"FORWARD{i + 1}" if i < L - 1 else "DOWN0"
+                with m.State(f"FORWARD{i}"):
+                    m.d.comb += layer.start.eq(present[i])
+                    m.next = f"ANSWER{i}"
+                    with m.If(~present[i]):
+                        m.next = after
+                with m.State(f"ANSWER{i}"):
+                    with m.If(layer.answered):
+                        m.next = after
+            for i, layer in enumerate(self.layers):
+                after = f"DOWN{i + 1}" if i < L - 1 else "LOSS"
+                with m.State(f"DOWN{i}"):
+                    m.d.comb += [
+                        layer.learn.eq(learns[2 * L - i]),
+                        layer.skip.eq(present[2 * L - i] & ~learns[2 * L - i]),
+                    ]
+                    m.d.sync += turn.eq(i)
+                    m.next = f"LEARN{i}"
+                    with m.If(~learns[2 * L - i]):
+                        m.next = after
+                with m.State(f"LEARN{i}"):
+                    with m.If(layer.learned | layer.quiet):
+                        m.next = after
+            with m.State("LOSS"):
+                m.d.comb += loss.start.eq(learns[L])
+                m.next = "SPEAK"
+                with m.If(~learns[L]):
+                    m.next = "END"
+            with m.State("SPEAK"):
+                with m.If(self.layers[-1].heard):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += bus.count_step.eq(learns[2 * L])
+                m.next = "IDLE"
+
+
+class _Bus:
+    """Registers of the host, and its way into the layers."""
+
+    def __init__(self, m: Module, core: NeuroCore) -> None:
+        self.m, self.core = m, core
+        self.wanted, self.start, self.count_step = Signal(), Signal(), Signal()
+        self.learns, self.enters = Signal(), Signal()
+        self.ahead = Signal(8)
+        self.label = Signal(16)
+        self.address, self.data, self.valid = Signal(WORD), Signal(WORD), Signal()
+        # an address on its way: memories of weights take it first, of logits second, registers last
+        self.ways = [Signal(WORD, name=f"way{i}") for i in range(3)]
+        self.reading = self.ways[-1]
+        m.d.sync += [
+            self.valid.eq(core.write),
+            self.address.eq(core.write_address),
+            self.data.eq(core.write_data),
+            *(
+                way.eq(before)
+                for way, before in zip(self.ways, [core.read_address, *self.ways], strict=False)
+            ),
+        ]
+        self.answers: list[tuple[Value, Value]] = []  # (whether it is asked for, the word)
+
+    def connect(self, loss: OutputError) -> None:
+        """Decode what is written, and gather what may be read."""
+        self._core_registers()
+        for i, layer in enumerate(self.core.layers):
+            self._layer_registers(i, layer)
+            self._weights(i, layer)
+        m = self.m
+        m.d.comb += [loss.label.eq(self.label), loss.logit_index.eq(self.ways[1])]
+        self.answers.append((self.reading[28:] == Region.LOGITS, loss.logit))
+        for asked, word in self.answers:
+            with m.If(asked):
+                m.d.sync += self.core.read_data.eq(word)
+
+    def _wrote(self, region: Region, place: int, layer: int = 0) -> Value:
+        """Whether a register is written in this cycle."""
+        a = self.address
+        return self.valid & (a[28:] == region) & (a[24:28] == layer) & (a[:8] == place)
+
+    def _asks(self, region: Region, place: int, layer: int = 0) -> Value:
+        a = self.reading
+        return (a[28:] == region) & (a[24:28] == layer) & (a[:8] == place)
+
+    def _core_registers(self) -> None:
+        m, first, source = self.m, self.core.layers[0], self.core.random_bits
+        m.d.comb += [
+            first.spike_valid.eq(self._wrote(Region.CORE, Core.SPIKE)),
+            first.spike.eq(self.data[:16]),
+            first.spike_index.eq(self.data[16:]),
+        ]
+        m.d.comb += self.wanted.eq(self._wrote(Region.CORE, Core.SAMPLE))
+        m.d.sync += self.start.eq(self.wanted)
+        with m.If(self.wanted):
+            m.d.sync += Cat(self.learns, self.enters).eq(self.data[:2])
+            m.d.sync += self.label.eq(self.data[16:])
+        seed, step = Signal(64), Signal(64)
+        m.d.comb += source.seed.eq(seed)
+        m.d.sync += source.step.eq(step + self.ahead)
+        with m.If(self.count_step):
+            m.d.sync += step.eq(step + 1)
+        halves = {
+            Core.SEED_LOW: seed[:32],
+            Core.SEED_HIGH: seed[32:],
+            Core.STEP_LOW: step[:32],
+            Core.STEP_HIGH: step[32:],
+        }
+        for place, half in halves.items():
+            with m.If(self._wrote(Region.CORE, place)):
+                m.d.sync += half.eq(self.data)
+            self.answers.append((self._asks(Region.CORE, place), half))
+        self.answers.append((self._asks(Region.CORE, Core.IDENTITY), Signal(WORD, init=IDENTITY_WORD)))
+        self.answers.append((self._asks(Region.CORE, Core.STATUS), self.core.busy))
+
+    def _layer_registers(self, i: int, layer: LayerCore) -> None:
+        m = self.m
+        for place, port in (
+            (LayerRegister.LOG2_ETA, layer.log2_eta),
+            (LayerRegister.FROZEN, layer.frozen),
+            (LayerRegister.HOLD, layer.hold),
+        ):
+            kept = Signal.like(port, name=f"layer{i}_{place.name.lower()}")
+            m.d.comb += port.eq(kept)
+            with m.If(self._wrote(Region.LAYER, place, i)):
+                m.d.sync += kept.eq(self.data)
+            self.answers.append((self._asks(Region.LAYER, place, i), kept))
+        for tracker, exponent, below in (
+            (layer.error_tracker, LayerRegister.ERROR_EXPONENT, LayerRegister.ERROR_BELOW),
+            (layer.gradient_tracker, LayerRegister.GRADIENT_EXPONENT, LayerRegister.GRADIENT_BELOW),
+        ):
+            if tracker is None:
+                continue
+            given = Signal(EXPONENT_BITS, name=f"layer{i}_given_{exponent.name.lower()}")
+            with m.If(self._wrote(Region.LAYER, exponent, i)):
+                m.d.sync += given.eq(self.data)
+            m.d.comb += [
+                tracker.given_exponent.eq(given),
+                tracker.given_below.eq(self.data),
+                tracker.load.eq(self._wrote(Region.LAYER, below, i)),
+            ]
+            self.answers.append((self._asks(Region.LAYER, exponent, i), tracker.exponent))
+            self.answers.append((self._asks(Region.LAYER, below, i), tracker.below))
+
+    def _weights(self, i: int, layer: LayerCore) -> None:
+        """A word of weights is written with its last piece; the pieces before wait."""
+        m, word = self.m, Signal.like(layer.host_data, name=f"layer{i}_word")
+        count = pieces(len(word))
+        low = count.bit_length() - 1
+        mine = self.valid & (self.address[24:] == (Region.WEIGHTS << 4 | i))
+        for piece in range(-(-len(word) // WORD)):
+            here = self.address[:low] == piece if low else 1
+            with m.If(mine & here):
+                m.d.sync += word[WORD * piece : WORD * (piece + 1)].eq(self.data)
+        written = Signal(name=f"layer{i}_written")
+        where = Signal.like(layer.host_address, name=f"layer{i}_where")
+        last = -(-len(word) // WORD) - 1
+        m.d.sync += [
+            written.eq(mine & (self.address[:low] == last if low else 1)),
+            where.eq(self.address[low:24]),
+        ]
+        m.d.comb += [
+            layer.host.eq(~self.core.busy),
+            layer.host_write.eq(written),
+            layer.host_address.eq(Mux(written, where, self.ways[0][low:24])),
+            layer.host_data.eq(word),
+        ]
+        m.d.comb += [
+            layer.feedback_write.eq(self.valid & (self.address[24:] == (Region.FEEDBACK << 4 | i))),
+            layer.feedback_address.eq(self.address),
+            layer.feedback_data.eq(self.data),
+        ]
+        asked = self.reading[24:] == (Region.WEIGHTS << 4 | i)
+        read = Signal(count * WORD, name=f"layer{i}_read")
+        m.d.comb += read.eq(layer.host_read)
+        self.answers.append((asked, read.word_select(self.reading[:low], WORD) if low else read))

