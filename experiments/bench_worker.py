@@ -126,21 +126,27 @@ def torch_form(form: str, network: Network, batch: int, threads: int) -> tuple[d
     return {"name": f"{TORCH}{torch.__version__.split('+')[0]}, {form}"}, learn
 
 
-def processor_seconds() -> float:
-    """Processor time of this process and of all that it has started."""
-    children, ticks = {os.getpid()}, os.sysconf("SC_CLK_TCK")
-    seconds, stats = time.process_time(), {}
+def children_seconds() -> float:
+    """Processor time of all that this process has started, and that is still there."""
+    ticks, stats = os.sysconf("SC_CLK_TCK"), {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             stats[int(entry.parent.name)] = entry.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-    new = children
+    family, new = {os.getpid()}, {os.getpid()}
     while new:
-        new = {pid for pid, fields in stats.items() if int(fields[1]) in new} - children
-        children |= new
-        seconds += sum((int(stats[pid][11]) + int(stats[pid][12])) / ticks for pid in new)
-    return seconds
+        new = {pid for pid, fields in stats.items() if int(fields[1]) in new} - family
+        family |= new
+    return sum(int(stats[pid][k]) for pid in family - {os.getpid()} for k in (11, 12)) / ticks
+
+
+def timed(learn: Learn, count: int) -> tuple[float, float]:
+    """Seconds of wall and of processor time that learning so many samples takes."""
+    children, wall, processor = children_seconds(), time.perf_counter(), time.process_time()
+    learn(count)
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    return wall, processor + children_seconds() - children
 
 
 def main() -> None:
@@ -154,9 +160,7 @@ def main() -> None:
     learn(int(batch))
     print(json.dumps(about), flush=True)
     for line in sys.stdin:
-        wall, processor = time.perf_counter(), processor_seconds()
-        learn(int(line))
-        print(time.perf_counter() - wall, processor_seconds() - processor, flush=True)
+        print(*timed(learn, int(line)), flush=True)
 
 
 if __name__ == "__main__":

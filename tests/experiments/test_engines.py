@@ -90,7 +90,8 @@ def test_the_structural_model_has_no_softmax(need):
 @pytest.mark.parametrize("name", ["", "Lava", "brian", "numpy "])
 def test_an_unknown_name(name):
     with pytest.raises(
-        SettingError, match=f"^engine '{name}': want numpy, compiled, torch, lava, brian2 or rtl$"
+        SettingError,
+        match=f"^engine '{name}': want numpy, compiled, torch, lava, brian2 or rtl(; did you mean .*)?$",
     ):
         make_engine(name, NETWORK, RULES, STATE)
 

@@ -29,7 +29,13 @@ _FLAGS = [
     *("-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-fno-strict-aliasing"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-psabi"),
 ]
-_SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
+_SANITIZERS = [
+    "-O1",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+    "-g",
+]
 
 
 def version() -> str:
@@ -104,18 +110,20 @@ def build(target: Path = LIBRARY, extra: list[str] | None = None) -> str:
     """Build the library unless it is there already; return one line that says what was done."""
     if target.exists() and not extra and version_of(target) == version():
         return f"compiled kernels {version()}: up to date"
-    reason = "no C++ compiler found (c++, g++, clang++ or the wheel ziglang)"
+    reasons = []
     for compiler in compilers():
         try:
             compile_library(compiler, target, extra or [])
         except (OSError, subprocess.CalledProcessError) as error:
             lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            reason = f"{' '.join(compiler)}: {next((line for line in lines if 'error' in line), lines[-1])}"
+            said = next((line for line in lines if "error" in line), lines[-1])
+            reasons.append(f"{' '.join(compiler)}: {said}")
             continue
         return (
             f"compiled kernels {version()}: {', '.join(instruction_sets())}, made with {' '.join(compiler)}"
         )
-    raise OSError(f"compiled kernels: {reason}; all works on numpy, more slowly")
+    reasons.append("no C++ compiler found (c++, g++, clang++ or the wheel ziglang)")
+    raise OSError(f"compiled kernels: {reasons[0]}; all works on numpy, more slowly")
 
 
 def main() -> int:

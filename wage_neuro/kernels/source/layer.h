@@ -386,7 +386,7 @@ struct Mover {
   void step_bytes(i64 p, const i8 *moved, const i8 *negative) {
     alignas(64) i8 is[GROUP];
     i8 *S = (i8 *)layer.S.p + p, *V = (i8 *)layer.V.p + p;
-    const vs bound = (i8)layer.s.stored_max - vs{}, half = (i8)(1 << (layer.s.k_G - 3)) - vs{};
+    const vs bound = all((i8)layer.s.stored_max), half = all((i8)(1 << (layer.s.k_G - 3)));
     vs differ = {};
     for (int j = 0; j < GROUP; j += VB) {
       const vs s = load<vs>(S + j), down = load<vs>(negative + j);

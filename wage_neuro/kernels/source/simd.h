@@ -9,8 +9,10 @@
 #include "api.h"
 #if LEVEL
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"  // a false alarm inside GCC 12's own header
+#ifndef __clang__  // a false alarm inside GCC 12's own header
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 #endif
@@ -42,7 +44,10 @@ template <class V = vi> inline V load(const void *p) {
   return v;
 }
 template <class V> inline void store(void *p, V v) { memcpy(p, &v, sizeof v); }
-inline vi all(i32 x) { return x - vi{}; }
+inline vi all(i32 x) { return vi{} + x; }
+inline vw all(u16 x) { return vw{} + x; }
+inline vs all(i8 x) { return vs{} + x; }
+inline vq all(u64 x) { return vq{} + x; }
 inline vi vmin(vi a, vi b) { return a < b ? a : b; }
 inline vi vmax(vi a, vi b) { return a > b ? a : b; }
 
@@ -202,7 +207,7 @@ inline void carries(const u16 *q, const u16 *r, int n, i8 *moved) {
 
 // moved[j] = -1 where floor(m[j] * x * 2**-right * 2**left) + r[j] >= 2**16, of 128; m * x < 2**15, right < 16
 inline void outer_carries(const u16 *m, u16 x, int right, int left, const u16 *r, i8 *moved) {
-  const vw limit = (u16)(0xFFFF >> left) - vw{};  // a product above it is a whole step, whatever r is
+  const vw limit = all((u16)(0xFFFF >> left));  // a product above it is a whole step, whatever r is
   left = left < 15 ? left : 15;
 #if LEVEL == 3
   const __m128i count = _mm_cvtsi32_si128(right ? right : left);
@@ -262,7 +267,7 @@ inline vq xor3(vq a, vq b, u64 k) {
 #endif
 }
 inline void wide_product(vq x, u64 m, vq &high, vq &low) {
-  const vq ml = m - vq{}, mh = (m >> 32) - vq{}, L = 0xffffffffull - vq{};
+  const vq ml = all(m), mh = all(m >> 32), L = all((u64)0xffffffff);
   vq xh = x >> 32, ll = mul32(x, ml), lh = mul32(x, mh), hl = mul32(xh, ml), hh = mul32(xh, mh);
   vq t = hl + (ll >> 32), u = lh + (t & L);
   high = hh + (t >> 32) + (u >> 32);
@@ -300,7 +305,7 @@ template <int W> inline void philox(const Stream &key, const u64 *first, u64 *ou
   for (int l = 0; l < LANES; l++) count[l] = (u64)l + 1;
 #pragma GCC unroll 4
   for (int w = 0; w < W; w++)
-    a[w] = first[w] + count, b[w] = key.step - vq{}, c[w] = key.layer - vq{}, d[w] = vq{};
+    a[w] = first[w] + count, b[w] = all(key.step), c[w] = all(key.layer), d[w] = vq{};
   u64 k0 = key.seed, k1 = key.purpose;
 #pragma GCC unroll 10
   for (int r = 0; r < 10; r++) {
