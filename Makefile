@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants bench torch rtl test-rtl readme maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch rtl test-rtl readme maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -34,6 +34,9 @@ coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 
 mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice (MUTANTS="--since COMMIT --at-most 20")
 	$(PYTHON) -m experiments.mutants $(MUTANTS)
+
+campaign: kernels  ## kill, fail disks, feed nonsense, wear out (CAMPAIGN="--form long" takes hours)
+	$(PYTHON) -m experiments.campaign $(CAMPAIGN)
 
 bench: kernels  ## time the engines against each other and against float training
 	$(PYTHON) -m experiments.bench

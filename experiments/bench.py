@@ -28,6 +28,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from experiments.bench_kernels import CASES, Case, Measured, measure, peak_or_none, rows_of
+from experiments.bench_worker import FORMS, TORCH
 from experiments.command_line import show_table
 from experiments.engines import make_engine
 from experiments.run_folder import versions, write_text
@@ -50,6 +52,12 @@ SMALL: dict[str, tuple[str, int, dict[str, str]]] = {
 """Engines that learn one sample at a time, and samples that take each of them about half a second."""
 if find_spec("Cython") and (shutil.which("g++") or shutil.which("clang++")):
     SMALL["Brian2 engine, Cython code"] = ("brian2", 50, {"codegen": "cython"})
+
+NUMPY_CASES = (
+    Case("LeNet 32C5-MP2-64C5-MP2-512-10", "lenet", (28, 28, 1), BATCH, 0.6, None, "numpy"),
+    Case("MLP 784-256-10", "mlp", (28, 28, 1), BATCH, 0.8, None, "numpy"),
+)
+"""The numpy engine's bars, against PyTorch's plain form."""
 
 TORCH_WORKER = """
 import sys, time, torch
@@ -165,24 +173,50 @@ def images(batches: int) -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.uint8), rng.integers(0, 10, n)
 
 
-def numpy_against_float(name: str, torch_python: str | None, batches: int, pairs: int, bar: float) -> Row:
-    """Numpy engine against float training of the same net."""
-    network = Network.parse(name, (28, 28, 1), 10)
-    baseline = Torch(torch_python, name, os.cpu_count() or 1) if torch_python else Products(network)
-    x, y = images(batches)
-    engine = NumpyEngine(network, Rules(batch=BATCH))
-    ratio, ours, _ = pairwise(lambda: engine.train(x, y, 3), lambda: baseline(batches), pairs)
-    baseline.close()
-    title = {"lenet": "LeNet 32C5-MP2-64C5-MP2-512-10", "mlp": "MLP 784-256-10"}[name]
-    return Row(
-        f"numpy engine, {title}",
-        len(x) / ours,
-        "samples/s",
-        baseline.name,
-        ratio,
-        f">= {bar} x",
-        ratio >= bar,
-    )
+def numpy_against_float(case: Case, rounds: int, seconds: float, details: list[Measured]) -> list[Row]:
+    """Numpy engine against float training of the same net, by the clock on the wall, on all cores."""
+    threads = os.cpu_count() or 1
+    if find_spec("torch"):
+        found = measure(case, [f"{TORCH}eager"], rounds, seconds, say, threads)
+        details += found
+        ours, other = found
+        name = f"{other.about['name']}, {threads} threads; {ours.about['BLAS']}"
+        what = f"numpy engine, {case.title}"
+        met = other.wall_ratio >= case.eager
+        return [Row(what, 1e6 / ours.wall, "samples/s", name, other.wall_ratio, f">= {case.eager} x", met)]
+    network = Network.parse(case.network, case.shape, 10)
+    baseline, engine = Products(network), NumpyEngine(network, Rules(batch=BATCH))
+    x, y = images(4)
+    ratio, wall, _ = pairwise(lambda: engine.train(x, y, 3), lambda: baseline(4), rounds)
+    met = ratio >= case.eager
+    what = f"numpy engine, {case.title}"
+    return [Row(what, len(x) / wall, "samples/s", baseline.name, ratio, f">= {case.eager} x", met)]
+
+
+def kernels_against_float(case: Case, rounds: int, seconds: float, details: list[Measured]) -> list[Row]:
+    """An engine with the compiled kernels against every form of PyTorch, by processor time, on one thread."""
+    if not find_spec("torch"):
+        return []
+    forms = FORMS if case.best else ("eager",)
+    found = measure(case, [TORCH + form for form in forms], rounds, seconds, say)
+    details += found
+    return [
+        Row(
+            what,
+            1e6 / found[0].processor,
+            "samples/s",
+            other.about["name"],
+            ratio,
+            f">= {bar} x",
+            ratio >= bar,
+        )
+        for what, other, ratio, bar in rows_of(case, found, peak_or_none())
+    ]
+
+
+def say(line: str) -> None:
+    """Tell why something is not measured."""
+    print(line, file=sys.stderr)
 
 
 def lava_against_numpy(batches: int, pairs: int) -> list[Row]:
@@ -332,14 +366,24 @@ def _proportional_size(pid: int) -> int:
 # --- the table ---------------------------------------------------------------------------------------
 
 
-def run(quick: bool) -> list[Row]:
-    """Measure every row, saying what is measured meanwhile."""
+def run(quick: bool) -> tuple[list[Row], list[Measured]]:
+    """Measure every row, saying what is measured meanwhile; and the times behind those of the kernels."""
+    details: list[Measured] = []
+    rounds, seconds = (3, 0.3) if quick else (15, 1.0)
     torch_python = sys.executable if find_spec("torch") else None
     pairs = 3 if quick else 31  # half a minute a row: shorter than that, a neighbour decides
     repeats = 3 if quick else 7
     measures: dict[str, Callable[[], list[Row]]] = {
-        "numpy engine, LeNet": lambda: [numpy_against_float("lenet", torch_python, 4, pairs, 0.6)],
-        "numpy engine, MLP": lambda: [numpy_against_float("mlp", torch_python, 100, pairs, 0.8)],
+        **{
+            f"numpy engine, {case.title}": partial(numpy_against_float, case, rounds, seconds, details)
+            for case in NUMPY_CASES
+        },
+        **{
+            f"{case.engine} engine, {case.title}": partial(
+                kernels_against_float, case, rounds, seconds, details
+            )
+            for case in CASES
+        },
         "Lava engine, LeNet": lambda: lava_against_numpy(8, pairs),
         "Lava engine, one lane": lambda: [lava_one_lane(3, repeats)],
         "Lava engine, pipelined": lambda: [lava_pipelined(repeats)],
@@ -353,7 +397,7 @@ def run(quick: bool) -> list[Row]:
             progress.update(task, description=name)
             rows += measure()
             progress.advance(task)
-    return rows
+    return rows, details
 
 
 def show(rows: list[Row]) -> None:
@@ -383,10 +427,14 @@ def main() -> int:
     found = versions()
     console = Console(highlight=False)
     console.print(f"measuring on {found['machine']}; rows with PyTorch need it here (make torch)")
-    rows = run(options.quick)
+    rows, details = run(options.quick)
     show(rows)
     if not options.quick:
-        record = {"versions": found, "rows": [asdict(row) for row in rows]}
+        record = {
+            "versions": found,
+            "rows": [asdict(row) for row in rows],
+            "kernels": [asdict(each) for each in details],
+        }
         write_text(options.output, json.dumps(record, indent=1) + "\n")
     return 0 if all(row.met for row in rows) else 1
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.figure import save
 from mappings.cost import Cost
 from mappings.placement import RESOURCES, Placement, Population
-from wage_neuro.files import written_whole
 
 INK, PAPER, EMPTY, EDGE = "#1f2933", "#ffffff", "#f1f3f5", "#d5dae0"
 LIGHTNESS = {"forward": 0.50, "pool": 0.72, "error": 0.32}
@@ -33,8 +33,7 @@ def draw(path: Path, placement: Placement, cost: Cost, title: str, lines: list[s
     figure.text(0.025, 0.965, title, fontsize=size, fontweight="bold", color=INK, va="center")
     _draw_legend(figure.add_axes((0.665, 0.40, 0.325, 0.515)), placement, colours)
     figure.text(0.715, 0.36, "\n".join(lines), fontsize=9, color=INK, va="top", linespacing=1.5)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=100)
+    save(path, figure, dpi=100)
 
 
 def _colours(placement: Placement) -> list[tuple[float, float, float]]:

@@ -401,7 +401,7 @@ def measure_communication(
         record = communication.measure(config, every, engine, data_dir, report)
     picture = communication.write(output, {"command": "wage-neuro " + shlex.join(sys.argv[1:]), **record})
     for line in communication.summary(record):
-        console.print(line)
+        console.print(line, soft_wrap=True)
     console.print(f"written to {output} and {picture}")
 
 
@@ -504,6 +504,17 @@ def data_sets(data_dir: DataDir = None) -> None:
         "Any .npz with images (n, height, width[, channels]) uint8 and labels can be given too:"
         " keys images, labels or train_images, train_labels, test_images, test_labels."
     )
+
+
+@app.command("engines")
+def engines() -> None:
+    """Say which engines are here, what they run on, and how fast each learns one small net."""
+    from experiments.engine_report import report
+
+    lines, table = report()
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    show_table(console, table)
 
 
 # --- a run on the terminal ---------------------------------------------------------------------------

@@ -21,11 +21,11 @@ from experiments import run_folder
 from experiments.augment import Augment
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
+from experiments.figure import save
 from experiments.training import Config, build_network, open_data
 from wage_neuro import checkpoint
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
-from wage_neuro.files import written_whole
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules
@@ -296,8 +296,7 @@ def draw(path: Path, record: dict[str, Any]) -> None:
     right.set(title="memory of the weights", ylim=(0, 1.2 * kib[0]))
     right.set_yticks([])
     right.spines[["top", "left", "right"]].set_visible(False)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def write(path: Path, record: dict[str, Any]) -> Path:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.figure import save
 from experiments.names import learning
 from experiments.readme import groups, mean_and_spread
 from wage_neuro.errors import DataError
-from wage_neuro.files import written_whole
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -72,5 +72,4 @@ def draw(
     )
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False, fontsize="small", loc="lower right")
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)

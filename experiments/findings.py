@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.figure import save
 from experiments.presets import EXPERIMENTS
 from wage_neuro.errors import DataError
-from wage_neuro.files import written_whole
 
 Record = dict[str, Any]
 
@@ -168,8 +168,7 @@ def draw(path: Path, found: Found) -> None:
     _draw_curves(curves, found)
     for axes in compared:
         (_draw_boxes if found.experiment == "errors-bits" else _draw_bars)(axes, found)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def _draw_curves(axes: Any, found: Found) -> None:

@@ -140,10 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace, parts: list[str], until: float) -> int:
     run_folder.check_writable(given.output)
     record = json.loads(given.output.read_text()) if given.output.exists() else {}
-    record["versions"] = run_folder.versions()
 
     def keep(**found: Any) -> None:
-        record.update(found)
+        record.update(found, versions=run_folder.versions())
         run_folder.write_text(given.output, json.dumps(record, indent=1) + "\n")
 
     wrong = 0

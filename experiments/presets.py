@@ -246,7 +246,7 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
         If its folder holds another run.
     """
     if means.at_once > 1:
-        kernels.set_threads(cpus() // means.at_once)
+        kernels.set_threads(max(1, cpus() // means.at_once))
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
         if run.config != job.config:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.figure import save
 from wage_neuro import layers
 from wage_neuro.control import LayerControl
-from wage_neuro.files import written_whole
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
@@ -137,8 +137,7 @@ def draw(path: Path, activity: Activity, title: str) -> None:
     figure.colorbar(drawn[False], ax=axes, label="activation code", aspect=30, pad=0.01)
     figure.colorbar(drawn[True], ax=axes, label="error code", aspect=30, pad=0.02)
     figure.suptitle(title)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def _rows(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The README's tables, made from the committed records. `make readme` writes them and draws the pictures.
+"""The tables of the READMEs, made from the committed records; `make readme` writes them.
 
-A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, in one README of all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 
 from experiments.agreement import agreement_table
 from experiments.binary import binary_table
-from experiments.continual.table import continual_table
+from experiments.campaign.rows import campaign_table
+from experiments.continual import records as continual_records
+from experiments.continual.table import FLOAT, continual_table
 from experiments.findings import markdown
 from experiments.names import learning, short_name
 from experiments.training import Config
@@ -191,7 +193,71 @@ def chip_table(folder: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def gpu_table(folder: Path = RESULTS) -> str:
+    """Speed and agreement on a GPU, from the record of `python -m experiments.gpu`."""
+    record = json.loads((folder / "gpu.json").read_text())
+    lines = ["| training on a GPU | images a second |", "|---|---|"]
+    lines += [
+        f"| {row['network']}, batch {row['batch']} | {row['images_per_s']:,} |" for row in record["speed"]
+    ]
+    cells = record["agreement"]
+    wrong = sum(cell["difference"] is not None for cell in cells)
+    weights = sum(cell["seeds"] * cell["steps"] * cell["weights"] for cell in cells)
+    modes = len({cell["mode"] for cell in cells})
+    versions = record["versions"]
+    lines += [
+        "",
+        f"{versions['accelerator']}, PyTorch {versions['torch']}. Equal to the numpy engine in"
+        f" {len(cells) - wrong} of {len(cells)} pairs of network and mode ({modes} modes), these at full"
+        f" width among them: {weights:,} stored weights compared.",
+    ]
+    return "\n".join(lines)
+
+
+def headline_table(folder: Path = RESULTS) -> str:
+    """Five results and the published marks beside them."""
+    experiments = folder / "experiments"
+    lenet = [_record(path) for path in sorted((experiments / "mnist-lenet/paper").glob("2888-s*.json"))]
+    vgg = [_record(experiments / "cifar10-vgg/paper/2888-s0.json")]
+    onchip = [_record(path) for path in sorted((folder / "onchip").glob("mnist-2x512-shift-s*.json"))]
+    split = continual_records.read(folder / "continual/split-mnist-class-replay-2000.jsonl")
+    floats = FLOAT["split-mnist", "class", "replay", 2000]
+    gpu = _record(folder / "gpu.json")["speed"][-1]
+    rows = [
+        (
+            "CIFAR-10, the paper's VGG, 300 epochs",
+            vgg,
+            "93.22 (best epochs), 92.74 (the authors' log) | WAGE, simulated",
+        ),
+        ("MNIST, the paper's LeNet, 100 epochs", lenet, "99.60 | WAGE, simulated"),
+        (
+            "MNIST, 784-512-512-10, one sample at a time",
+            onchip,
+            "96.3 | backpropagation on Loihi, 400-400-10",
+        ),
+    ]
+    lines = ["| | last epoch | best epoch | seeds | published, % | by |", "|---|---|---|---|---|---|"]
+    for what, runs, published in rows:
+        last, best = (
+            mean_and_spread([run[key] for run in runs]) for key in ("accuracy_last", "accuracy_best")
+        )
+        lines.append(f"| {what} | **{last}** | {best} | {len(runs)} | {published} |")
+    lines += [
+        f"| SplitMNIST, class by class, one pass, 2,000 images kept | **{split.mean_and_spread('ACC')} %** |"
+        f" | {len(split.runs)} | {floats} | float replay, the same memory |",
+        f"| training the paper's VGG on a GPU | **{gpu['images_per_s']:,} images/s** | | | | |",
+    ]
+    return "\n".join(lines)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
+    "headline": headline_table,
+    "gpu": gpu_table,
     "results": results_table,
     "feedback": feedback_table,
     "chip": chip_table,
@@ -199,6 +265,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer_table,
     "binary": binary_table,
     "agreement": agreement_table,
+    "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
     "bench": bench_table,
@@ -211,12 +278,28 @@ def tables(folder: Path = RESULTS) -> dict[str, Callable[[Path], str]]:
     return {name: make for name, make in TABLES.items() if name != "experiments" or has_experiments}
 
 
-def with_tables(text: str, folder: Path = RESULTS) -> str:
-    """Return the README's text with every table made anew."""
+def pages() -> dict[Path, str]:
+    """Every README, and its text."""
+    paths = [README, *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md")]
+    return {
+        path: path.read_text() for path in sorted(paths) if not path.is_relative_to(ROOT / "tests/golden")
+    }
+
+
+def with_tables(texts: dict[Path, str], folder: Path = RESULTS) -> dict[Path, str]:
+    """Return the texts with every table made anew.
+
+    Raises
+    ------
+    ValueError
+        If a table has no place, or two.
+    """
+    found = dict(texts)
     for name, make in tables(folder).items():
+        pattern = re.compile(rf"<!-- begin {name} -->.*?<!-- end {name} -->", re.DOTALL)
+        places = [path for path, text in found.items() for _ in pattern.finditer(text)]
+        if len(places) != 1:
+            raise ValueError(f"READMEs: {len(places)} places for the table {name!r}, want 1")
         block = f"<!-- begin {name} -->\n{make(folder)}\n<!-- end {name} -->"
-        pattern = rf"<!-- begin {name} -->.*?<!-- end {name} -->"
-        text, count = re.subn(pattern, block.replace("\\", r"\\"), text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"README: {count} places for the table {name!r}, want 1")
-    return text
+        found[places[0]] = pattern.sub(block.replace("\\", r"\\"), found[places[0]])
+    return found

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from experiments.figure import save
 from wage_neuro import __version__
 from wage_neuro.errors import SettingError
 from wage_neuro.files import written_whole
@@ -147,8 +148,7 @@ def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:
@@ -174,5 +174,4 @@ def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(True, alpha=0.25)
         axes.legend(frameon=False, fontsize=8, title="layer: last", title_fontsize=8)
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.continual.records import Record
-from wage_neuro.files import written_whole
+from experiments.figure import save
 
 DIGITS_UP_TO = 12  # tasks; more leave no room for a number in each square
 
@@ -26,8 +26,7 @@ def draw(path: Path, record: Record, others: Sequence[Record] = ()) -> None:
     _draw_tasks(tasks, [record, *others])
     if anytime:
         _draw_anytime(anytime[0], probed, _ends(record))
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def _seeds(record: Record) -> str:

@@ -6,9 +6,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from experiments.figure import save
 from experiments.names import short_name
 from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
-from wage_neuro.files import written_whole
 
 LABELS = {"pretrained": "pretrained", "frozen": "pretrained, features frozen", "scratch": "from scratch"}
 
@@ -41,8 +41,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     axes.minorticks_off()
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False, loc="lower right")
-    with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=130)
+    save(path, figure)
 
 
 def transfer_table(folder: Path) -> str:

@@ -55,7 +55,7 @@ def test_any_small_network(data, assert_agree):
         channels = pick(1, 3, 4, 17, 32, 33)
         specs.append(Conv(channels, pick(1, 2, 3, 5), pick(1, 2, 3), pick("SAME", "VALID")))
         if data.draw(st.booleans()):
-            specs.append(MaxPool(pick(1, 2, 3), pick(None, 1, 2)))
+            specs.append(MaxPool(pick(1, 2, 3), pick(None, 1, 2), pick("VALID", "SAME")))
     specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 140), max_size=2)))]
     widths = "-".join(str(data.draw(st.one_of(st.just(k), st.integers(2, 16)))) for k in (2, 8, 8, 8))
     loss = pick("sse", "one-sided", "softmax")
@@ -243,9 +243,13 @@ def test_no_library_a_broken_one_or_that_of_another_source(tmp_path, monkeypatch
     again = r"`python -m wage_neuro\.kernels\.build` makes it"
     with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is not there; {again}, .*$"):
         native.load(tmp_path / "x.so")
-    (tmp_path / "x.so").write_bytes(build.LIBRARY.read_bytes()[:5000])
-    with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is broken \(.*\); {again}$"):
-        native.load(tmp_path / "x.so")
+    whole = build.LIBRARY.read_bytes()
+    flipped = bytearray(whole)
+    flipped[70_000] ^= 1
+    for content in (b"", whole[:5000], bytes(flipped)):
+        (tmp_path / "x.so").write_bytes(content)
+        with pytest.raises(EngineError, match=rf"^compiled kernels: x\.so is broken; {again} anew$"):
+            native.load(tmp_path / "x.so")
     found = build.version()
     monkeypatch.setattr(build, "version", lambda: "0123456789ab")
     with pytest.raises(EngineError, match=rf"version {found}: want 0123456789ab; {again} anew$"):

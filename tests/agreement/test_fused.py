@@ -64,13 +64,13 @@ def test_other_widths(bits, assert_agree):
     assert assert_agree(build, network, Rules(batch=8, stored_range="paper"), n=8, watched=False) > 0
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_any_small_network(data, assert_agree):
     pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
-    specs, side = [Conv(32, pick(1, 3, 5), pick(1, 2), pick("SAME", "VALID"))], pick(12, 13)
+    specs, side = [Conv(32, pick(1, 3, 5), pick(1, 2), pick("SAME", "VALID"))], pick(8, 9)
     if data.draw(st.booleans()):
-        specs.append(Conv(pick(32, 96), pick(2, 3), 1, pick("SAME", "VALID")))
+        specs.append(Conv(32, pick(2, 3), 1, pick("SAME", "VALID")))
     network = Network((*specs, Flatten(), Dense(32), Dense(pick(1, 10))), (side, side, pick(1, 3)))
     if data.draw(st.booleans()) and not any(n % 2 for n in network.layers[len(specs) - 1].z_shape[:2]):
         network = replace(

@@ -24,7 +24,7 @@ def engine(name, network, rules, state=None, **options):
     return make_engine(name, network, rules, state or initial_state(network), **options)
 
 
-@pytest.mark.parametrize("mode", ["paper", "random feedback", "one sample at a time"])
+@pytest.mark.parametrize("mode", ["paper", "random feedback", "direct feedback", "one sample at a time"])
 @pytest.mark.parametrize(("name", "needs"), [("lava", "lava"), ("torch", "torch"), ("compiled", "numpy")])
 def test_an_engine_that_knows_them_agrees(name, needs, mode, assert_agree):
     pytest.importorskip(needs)

@@ -6,24 +6,20 @@ import json
 import sys
 from dataclasses import replace
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from experiments import presets
 from experiments.datasets import files
-from experiments.engines import NAMES
+from experiments.engines import NAMES, make_engine
 from experiments.eta import EtaSchedule
 from experiments.findings import arranged
 from experiments.presets import EXPERIMENTS, PATTERNS, Means, Scale, do, do_all, jobs
 from experiments.training import Run
 from mappings.pattern import Pattern
-from wage_neuro import Bits, Network, Rules
-from wage_neuro.errors import DataError, SettingError
-
-NEEDS = {"lava": "lava", "compiled": "numba", "torch": "torch", "brian2": "brian2"}
-ENGINES = [name for name in NAMES if name not in NEEDS or find_spec(NEEDS[name])]
+from wage_neuro import Bits, Network, Rules, initial_state
+from wage_neuro.errors import DataError, EngineError, SettingError
 
 
 @pytest.fixture
@@ -168,8 +164,16 @@ def test_a_stop_ends_the_sweep(small_sweep, tmp_path, monkeypatch):
     assert [job.record() for job in work] == [None, None]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine",
+    [name if name in ("numpy", "lava") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+)
 def test_processes_give_the_same_bits(engine, small_sweep, tmp_path):
+    network = Network.parse("4FC", (4,), 2)
+    try:
+        make_engine(engine, network, Rules(batch=4), initial_state(network)).close()
+    except EngineError as error:
+        pytest.skip(str(error))
     one, two = (jobs(small_sweep, Scale(epochs=1), [0], tmp_path / name) for name in ("one", "two"))
     for work, means in ((one, Means()), (two, Means(engine, at_once=2))):
         assert do_all(work, means, lambda job, ended: None)

@@ -195,6 +195,7 @@ def test_one_past_its_width_ends_the_run(name, layer, part, var, largest, monkey
         CASES[name].learn(engine)
 
 
+@pytest.mark.slow  # a graph a row, as above: the same rows, and what `Limit.fit` does is tested alone
 @pytest.mark.parametrize(("name", "layer", "part", "var"), ROWS)
 def test_without_strict_it_saturates(name, layer, part, var, largest, oracle, monkeypatch):
     row, most = (layer, part, var), largest(name)[layer, part, var]

@@ -17,7 +17,7 @@ from lava.magma.core.learning.learning_rule import Loihi3FLearningRule
 from lava.proc.dense.process import LearningDense
 from lava.proc.io.source import RingBuffer
 
-from mappings.lava import Graph
+from mappings.lava_graph import Graph
 from mappings.loihi_rule import (
     NO_DECAY,
     STEPS_A_SAMPLE,

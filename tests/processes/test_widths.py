@@ -268,6 +268,19 @@ def test_what_is_declared_where_nothing_is_said():
     assert not limits(MLP, TERNARY, Widths())[0][FORWARD]["V"].strict
 
 
+def test_limits_are_neither_strict_nor_of_a_memory_unless_asked():
+    rules = Rules(1, "held", 77, "ternary")
+    assert limits(MIXED, rules, DISTINCT) == limits(MIXED, rules, DISTINCT, strict=False, former=False)
+    assert limits(MIXED, rules, DISTINCT) != limits(MIXED, rules, DISTINCT, former=True)
+    assert unproven(MLP, TERNARY, Widths(state=18)) != unproven(MLP, TERNARY, Widths(state=18), former=True)
+
+
+@pytest.mark.parametrize(("width", "bits"), [(1, 18), (2, 27)])
+def test_a_weight_of_two_places_is_shared(width, bits):
+    network = Network((Conv(1, 1), Flatten(), Dense(2)), (1, width, 1))
+    assert limits(network, TERNARY, DISTINCT)[0][FORWARD]["G"].bits == bits
+
+
 def test_direct_feedback_brings_the_last_layers_error():
     """However narrow the layer between, each class may add its largest error."""
     network = Network((Dense(6), Dense(2), Dense(5)), (4,))

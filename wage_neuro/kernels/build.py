@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def version() -> str:
     for path in sorted(SOURCE.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _seal(content: bytes, version: str) -> bytes:
+    return version.encode() + hashlib.sha256(content + version.encode()).digest()
+
+
+def version_of(library: Path) -> str | None:
+    """Version of a library, from the seal behind its end; None if any byte of it is not what was written."""
+    content, seal = library.read_bytes()[:-44], library.read_bytes()[-44:]
+    found = seal[:12].decode(errors="replace")
+    return found if seal == _seal(content, found) else None
 
 
 def instruction_sets() -> dict[str, tuple[int, list[str]]]:
@@ -68,20 +80,29 @@ def compile_library(compiler: list[str], target: Path, extra: list[str]) -> None
         subprocess.run([*compiler, *_FLAGS, *extra, *arguments], check=True, capture_output=True, text=True)
 
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
-        objects = []
-        source, shared = str(SOURCE / "native.cpp"), f"-DWAGE_SETS(X)={' '.join(f'X({s})' for s in sets)}"
-        for name, (level, flags) in sets.items():
-            objects.append(f"{folder}/{name}.o")
-            run("-c", source, f"-DLEVEL={level}", f"-DNAME={name}", *flags, "-o", objects[-1])
-        objects.append(f"{folder}/shared.o")
-        run("-c", source, "-DSHARED", shared, f'-DVERSION="{version()}"', "-o", objects[-1])
-        run("-shared", *objects, "-o", f"{folder}/libwage.so")
-        os.replace(f"{folder}/libwage.so", target)
+        shared = f"-DWAGE_SETS(X)={' '.join(f'X({s})' for s in sets)}", "-DSHARED"
+        parts = {
+            name: [f"-DLEVEL={level}", f"-DNAME={name}", *flags] for name, (level, flags) in sets.items()
+        }
+        parts["shared"] = [*shared]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(
+                pool.map(
+                    lambda part: run(
+                        "-c", str(SOURCE / "native.cpp"), *parts[part], "-o", f"{folder}/{part}.o"
+                    ),
+                    parts,
+                )
+            )
+        run("-shared", *(f"{folder}/{part}.o" for part in parts), "-o", f"{folder}/{target.name}")
+        with open(f"{folder}/{target.name}", "ab") as file:
+            file.write(_seal(Path(file.name).read_bytes(), version()))
+        os.replace(file.name, target)
 
 
 def build(target: Path = LIBRARY, extra: list[str] | None = None) -> str:
     """Build the library unless it is there already; return one line that says what was done."""
-    if target.exists() and not extra and version().encode() in target.read_bytes():
+    if target.exists() and not extra and version_of(target) == version():
         return f"compiled kernels {version()}: up to date"
     reason = "no C++ compiler found (c++, g++, clang++ or the wheel ziglang)"
     for compiler in compilers():

@@ -90,6 +90,7 @@ class _Api(ctypes.Structure):
         ("set", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
         ("train", ctypes.CFUNCTYPE(None, _pointer, ctypes.POINTER(_Call))),
         ("predict", ctypes.CFUNCTYPE(None, _pointer, _pointer, _i64, _pointer, _i64)),
+        ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
         ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
         ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _u64, _i64, _pointer)),
     )
@@ -111,19 +112,20 @@ def load(path: Path) -> ctypes.CDLL:
         raise EngineError(
             f"compiled kernels: {path.name} is not there; {again}, engine 'numpy' has the same bits"
         )
-    try:
-        library = ctypes.CDLL(str(path))
-        library.wage_version.restype = ctypes.c_char_p
-        library.wage_set.restype = ctypes.POINTER(_Api)
-        library.wage_set.argtypes = library.wage_machine_has.argtypes = (_i64,)
-        library.wage_machine_has.restype = _i64
-        found = library.wage_version().decode()
-    except (OSError, AttributeError) as error:
-        raise EngineError(f"compiled kernels: {path.name} is broken ({error}); {again}") from None
+    found = build.version_of(path)
+    if found is None:  # to load it could end this process
+        raise EngineError(f"compiled kernels: {path.name} is broken; {again} anew")
     if found != build.version():
         raise EngineError(
             f"compiled kernels: {path.name} is of version {found}: want {build.version()}; {again} anew"
         )
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise EngineError(f"compiled kernels: {error}; {again} anew") from None
+    library.wage_set.restype = ctypes.POINTER(_Api)
+    library.wage_set.argtypes = library.wage_machine_has.argtypes = (_i64,)
+    library.wage_machine_has.restype = _i64
     return library
 
 
@@ -165,6 +167,11 @@ def instruction_set() -> str:
 def is_here() -> bool:
     """Whether a library lies where it belongs; see `load` for whether it is of use."""
     return build.LIBRARY.exists()
+
+
+def peak(rounds: int) -> int:
+    """Make products of bytes as fast as one core can; return how many they were."""
+    return int(_sets()[instruction_set()][0].peak(rounds))
 
 
 def log2_round(x: int) -> int:
@@ -214,6 +221,8 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "n_out": n_out,
             "pool_size": layer.pool.size if layer.pool else 0,
             "pool_step": layer.pool.step if layer.pool else 0,
+            "pool_top": layer.pool_padding[0],
+            "pool_left": layer.pool_padding[2],
             "out_h": out_h,
             "out_w": out_w,
             "z_shift": layer.z_shift,
@@ -258,8 +267,7 @@ def _rules(rules: Rules) -> np.ndarray:
 
 def _is_known(layer: Layer) -> bool:
     """Whether the library computes layers of this kind."""
-    kinds = type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
-    return kinds and not any(layer.pool_padding)
+    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
 
 
 class NativeNet:
@@ -477,6 +485,8 @@ class NativeNet:
         return True
 
     def _error_arrives(self, layer: Layer, slot: int, step: int, detail: int) -> bool:
+        if layer.index in self._foreign:  # counts what it receives by itself
+            return True
         B = feedback_weights(layer, self.network.classes, self.rules, self.seed)
         assert B is not None
         activity.count_direct_feedback(self._watch.counts[layer.index], B, self._last_codes(slot))

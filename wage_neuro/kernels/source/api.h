@@ -13,7 +13,8 @@ typedef uint64_t u64;
 
 // One WAGE layer, as `wage_neuro.layers.Layer`; a dense layer is an image of one pixel. Bounds hold whatever the data.
 struct Spec {
-  i64 index, is_last, conv, in_h, in_w, in_c, kernel, stride, top, left, z_h, z_w, n_out, pool_size, pool_step, out_h,
+  i64 index, is_last, conv, in_h, in_w, in_c, kernel, stride, top, left, z_h, z_w, n_out, pool_size, pool_step, pool_top,
+      pool_left, out_h,
       out_w, z_shift, k_W, k_A, k_G, k_E, signed_in, log2_target, stored_max, step_max, spread_max, z_bound, d_bound,
       arriving_bound, g_bound, error_exponent, gradient_exponent, foreign;
 };
@@ -61,6 +62,7 @@ struct Api {
   void (*set)(void *, i64 layer, i64 slot, i64 what, i64 n, const i64 *in);
   void (*train)(void *, const Call *);
   void (*predict)(void *, const u8 *images, i64 n, i64 *logits, i64 watched);
+  i64 (*peak)(i64 rounds);
   i64 (*log2_round)(u64 x);
   void (*philox)(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words);
 };

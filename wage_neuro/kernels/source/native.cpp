@@ -199,7 +199,7 @@ struct Run {
     const bool direct = net.rules.feedback == DIRECT, counts = watched(step);
     Room &room = l.rooms[slot];
     if (direct && !l.s.is_last) {
-      if (counts) net.hook(ARRIVES, i, slot, (i64)step, 0);
+      if (counts && !l.s.foreign) net.hook(ARRIVES, i, slot, (i64)step, 0);
       if (!l.s.foreign) l.receive_direct(room, layer(L - 1), layer(L - 1).rooms[slot]);
     }
     if (l.s.foreign) return net.hook(FOREIGN_LEARN, i, slot, (i64)step, counts) || (direct && !l.s.is_last);
@@ -268,6 +268,16 @@ void predict(void *p, const u8 *images, i64 n, i64 *logits, i64 counts) {
     memcpy(logits + i * net.classes, run.layer(last).rooms[0].Z, (size_t)(part * net.classes) * 8);
   }
 }
+// Products of bytes in the widest tile, from the first cache; how many they were.
+i64 peak(i64 rounds) {
+  constexpr i64 groups = 64;
+  Buf<u8> codes, w;
+  Buf<i32> offsets, init, out;
+  codes.make(groups * 4 + TILE * 4), w.make(groups * 2 * VB), offsets.make(groups), init.make(NB), out.make(TILE * NB);
+  for (i64 t = 0; t < groups; t++) offsets[t] = (i32)(4 * t);
+  for (i64 i = 0; i < rounds; i++) tile<Byte, TILE, 4>(codes, offsets, groups, w, init, out, NB, 4);
+  return rounds * groups * TILE * NB * 4;
+}
 i64 rounded_log2(u64 x) { return log2_round(x); }
 void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words) {
   for (i64 g = 0; g < groups; g += GROUPS) {
@@ -288,5 +298,5 @@ void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i
 
 extern "C" const Api JOIN(wage_api_, NAME);
 extern "C" const Api JOIN(wage_api_, NAME) = {TEXT(NAME), VB,       create,   destroy, path, set_weights, get_weights, set_feedback,
-                                              set_held,   get_held, get,      set,     train, predict,     rounded_log2, philox_words};
+                                              set_held,   get_held, get,      set,     train, predict,     peak, rounded_log2, philox_words};
 #endif

@@ -102,7 +102,6 @@ extern "C" void wage_parallel(i64 tasks, i64 threads, void (*run)(void *, i64, i
 
 #define SHOWN extern "C" __attribute__((visibility("default")))
 
-// The build's version; its instruction sets, best first, null past the last one; whether this machine has one.
-SHOWN const char *wage_version() { return VERSION; }
+// Its instruction sets, best first, null past the last one; whether this machine has one.
 SHOWN const Api *wage_set(i64 i) { return i < (i64)(sizeof SETS / sizeof *SETS) ? SETS[i] : nullptr; }
 SHOWN i64 wage_machine_has(i64 i) { return machine_has(SETS[i]->name); }

@@ -20,8 +20,8 @@ namespace {
 constexpr int VB = LEVEL == 3 ? 64 : LEVEL ? 32 : 16;  // bytes of a vector
 constexpr int VL = VB / 4;                             // sums in it
 constexpr int NB = 2 * VL;                             // columns of a product's tile
-constexpr int TILE = LEVEL == 3 ? 14 : 6;              // its rows: as many as there are registers
-constexpr int GROWS = LEVEL == 3 ? 8 : 6;              // the same of a gradient's tile
+constexpr int TILE = LEVEL == 3 ? 14 : LEVEL == 2 ? 6 : 5;  // its rows: as many as there are registers
+constexpr int GROWS = LEVEL == 3 ? 8 : LEVEL == 2 ? 6 : 5;  // the same of a gradient's tile
 
 typedef i32 vi __attribute__((vector_size(VB)));
 typedef u32 vu __attribute__((vector_size(VB)));
@@ -29,6 +29,7 @@ typedef u8 vb __attribute__((vector_size(VL)));
 typedef i16 vh __attribute__((vector_size(2 * VL)));
 typedef i8 vs __attribute__((vector_size(VB)));
 typedef u16 vw __attribute__((vector_size(VB)));
+typedef i16 vx __attribute__((vector_size(VB)));
 typedef u64 vq __attribute__((vector_size(VB)));
 
 template <class T> inline T least(T a, T b) { return a < b ? a : b; }
@@ -128,12 +129,13 @@ struct Byte {
     return (vi)_mm512_dpbusd_epi32((__m512i)c, (__m512i)a, (__m512i)w);
 #elif LEVEL == 2
     return (vi)_mm256_dpbusd_avx_epi32((__m256i)c, (__m256i)a, (__m256i)w);
-#elif LEVEL == 1  // pairs are added in 16 bits: see `bytes_are_exact`
+#elif LEVEL == 1  // pairs are added in 16 bits, here and below: see `bytes_are_exact`
     __m256i pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)w);
     return c + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 #else
-    for (int j = 0; j < 4; j++) c += (a >> 8 * j & 255) * ((vi)((vu)w << (24 - 8 * j)) >> 24);
-    return c;
+    const vw x = (vw)a, y = (vw)w;
+    const vx pairs = (vx)(x & 255) * ((vx)(y << 8) >> 8) + (vx)(x >> 8) * ((vx)y >> 8);
+    return c + ((vi)((vu)pairs << 16) >> 16) + ((vi)pairs >> 16);
 #endif
   }
 };
@@ -158,7 +160,7 @@ struct Word {
 };
 
 // Whether no sum of a pair of byte products leaves 16 bits where those are added first.
-inline bool bytes_are_exact(const Spec &s) { return LEVEL != 1 || (s.k_W <= 7 && !s.signed_in); }
+inline bool bytes_are_exact(const Spec &s) { return LEVEL > 1 || (s.k_W <= 7 && !s.signed_in); }
 
 // --- rounding --------------------------------------------------------------------------------------
 

@@ -284,9 +284,11 @@ template <class M> struct TileLayer final : Layer {
   void forward_block(Room &room, Scratch &t, i64 image, i64 column) {
     const i64 size = most(s.pool_size, (i64)1), step = most(s.pool_step, (i64)1), columns = least<i64>(NB, N - column);
     const i64 out_h = conv ? s.out_h : 1, out_w = conv ? s.out_w : B;
+    const bool whole = !s.pool_top && !s.pool_left && (s.out_h - 1) * step + size <= s.z_h && (s.out_w - 1) * step + size <= s.z_w;
     i64 next = 0;  // row of Z to be computed
     for (i64 y = 0; y < out_h; y++) {
-      for (next = most(next, y * step); next < y * step + size; next++)
+      const i64 row = y * step - s.pool_top;
+      for (next = most(next, row); next < least(zH, row + size); next++)
         any_row<M>(room.a + image * image_bytes + next * st * y_bytes, zW, ahead.offsets, ahead.groups, ahead.block(column),
                    ahead.init + column, t.z + next % size * zW * NB, NB, x_bytes);
       const i64 first = (image * out_h + y) * out_w;
@@ -296,7 +298,7 @@ template <class M> struct TileLayer final : Layer {
         continue;
       }
       if (net.codes_fit_bytes)
-        size == 2 ? activate<u8, 2>(room, t, y, first, column) : size == 1 ? activate<u8, 1>(room, t, y, first, column) : activate<u8, 0>(room, t, y, first, column);
+        size == 2 && whole ? activate<u8, 2>(room, t, y, first, column) : size == 1 ? activate<u8, 1>(room, t, y, first, column) : activate<u8, 0>(room, t, y, first, column);
       else
         activate<i16, 0>(room, t, y, first, column);
       above->put(rooms_above(room), first, out_w, t.codes, NB, column, columns);
@@ -310,19 +312,22 @@ template <class M> struct TileLayer final : Layer {
     const int shift = (int)s.z_shift;
     const vi ceiling = all(top << shift);
     T *codes = (T *)t.codes.p;
+    const i64 y0 = y * step - s.pool_top, v0 = SIZE ? 0 : most<i64>(0, -y0), v1 = SIZE ? SIZE : least(size, zH - y0);
     for (i64 x = 0; x < out_w; x++)
-      for (int v = 0; v < 2; v++) {
-        const i32 *z = t.z + x * step * NB + v * VL;
-        vi best = load(z + y * step % size * zW * NB), winner = {};
-        for (i64 place = 1; place < size * size; place++) {
-          vi other = load(z + ((y * step + place / size) % size * zW + place % size) * NB), larger = other > best;
-          best = larger ? other : best, winner = larger ? all((i32)place) : winner;
-        }
-        const i64 at = (first + x) * Np + column + v * VL;
+      for (int half = 0; half < 2; half++) {
+        const i64 x0 = x * step - s.pool_left, u0 = SIZE ? 0 : most<i64>(0, -x0), u1 = SIZE ? SIZE : least(size, zW - x0);
+        const i32 *z = t.z + x0 * NB + half * VL;
+        vi best = load(z + ((y0 + v0) % size * zW + u0) * NB), winner = all((i32)(v0 * size + u0));
+        for (i64 v = v0; v < v1; v++)
+          for (i64 u = u0 + (v == v0); u < u1; u++) {
+            vi other = load(z + ((y0 + v) % size * zW + u) * NB), larger = other > best;
+            best = larger ? other : best, winner = larger ? all((i32)(v * size + u)) : winner;
+          }
+        const i64 at = (first + x) * Np + column + half * VL;
         store_bytes(room.gate + at, -(best > 0) - (best > ceiling));
         if (SIZE != 1) store_bytes(room.win + at, winner);
         best = round_shift(vmin(vmax(best, vi{}), ceiling), shift);
-        store_codes(codes + x * NB + v * VL, best);
+        store_codes(codes + x * NB + half * VL, best);
       }
   }
 
@@ -394,17 +399,20 @@ template <class M> struct TileLayer final : Layer {
     typedef u8 places __attribute__((vector_size(NB)));
     const i64 size = s.pool_size, step = s.pool_step, width = Np, row = zW * Np;
     const bool apart = step >= size, whole = step == size && s.out_h * size == zH && s.out_w * size == zW;
+    const bool inside = !s.pool_top && !s.pool_left && (s.out_h - 1) * step + size <= zH && (s.out_w - 1) * step + size <= zW;
     if (!whole) memset(t.spread, 0, (size_t)(zH * row) * sizeof(W));
     const u8 *win = room.win + b * pos * width;
     for (i64 y = 0; y < s.out_h; y++)
       for (i64 x = 0; x < s.out_w; x++) {
-        W *corner = t.spread + y * step * row + x * step * width;
+        const i64 y0 = y * step - s.pool_top, x0 = x * step - s.pool_left;
+        W *corner = t.spread + y0 * row + x0 * width;
         for (i64 o = 0; o < width; o += NB, E += NB, win += NB) {
           const codes e = load<codes>(E);
           const places chosen = load<places>(win);
           u8 place = 0;
           for (i64 v = 0; v < size; v++)
             for (i64 u = 0; u < size; u++, place++) {
+              if (!inside && (y0 + v < 0 || y0 + v >= zH || x0 + u < 0 || x0 + u >= zW)) continue;
               W *to = corner + v * row + u * width + o;
               codes part = __builtin_convertvector(chosen == place, codes) & e;
               store(to, apart ? part : part + load<codes>(to));

@@ -62,11 +62,13 @@ struct WideLayer : Layer {
       for (i64 x = 0; x < s.out_w; x++) {
         const i64 first = b * pos + y * s.out_w + x;
         for (i64 o = 0; o < N; o++) {
-          i64 best = Z[(y * step * s.z_w + x * step) * N + o], winner = 0;
-          for (i64 place = 1; place < size * size; place++) {
-            i64 z = Z[((y * step + place / size) * s.z_w + x * step + place % size) * N + o];
-            if (z > best) best = z, winner = place;
-          }
+          const i64 y0 = y * step - s.pool_top, x0 = x * step - s.pool_left;
+          i64 best = INT64_MIN, winner = 0;
+          for (i64 v = most<i64>(0, -y0); v < least(size, s.z_h - y0); v++)
+            for (i64 u = most<i64>(0, -x0); u < least(size, s.z_w - x0); u++) {
+              i64 z = Z[((y0 + v) * s.z_w + x0 + u) * N + o];
+              if (z > best) best = z, winner = v * size + u;
+            }
           room.gate[first * Np + o] = (u8)((best > 0) + (best > ceiling));
           room.win[first * Np + o] = (u8)winner;
           best = round_shift_one(most<i64>(0, least(ceiling, best)), (int)s.z_shift);
@@ -83,7 +85,7 @@ struct WideLayer : Layer {
         const i64 at = (b * pos + i) * Np + o, e = E[at];
         if (!e) continue;
         const i64 winner = s.pool_size ? room.win[at] : 0;
-        f((i / s.out_w * step + winner / size) * s.z_w + i % s.out_w * step + winner % size, e, o);
+        f((i / s.out_w * step - s.pool_top + winner / size) * s.z_w + i % s.out_w * step - s.pool_left + winner % size, e, o);
       }
   }
   void backward(Room &room, Room *down, const u8 *a, const u8 *post, bool learns) override {

@@ -1,0 +1,107 @@
+"""`wage-neuro` on a disk that fails: `python -m experiments.campaign.broken_disk N ERROR FILE WORDS...`.
+
+Counts what asks the disk to change something in the current folder (open, write, fsync, replace, mkdir) and
+fails from the N-th such operation on, or at it alone where N ends in `!`. The count goes to FILE.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WRITING = set("wax+")
+
+
+class BrokenDisk:
+    """Counts operations and fails the wanted ones."""
+
+    def __init__(self, at: int, once: bool, error: int) -> None:
+        self.home = os.getcwd()
+        self.at, self.once, self.error, self.count = at, once, error, 0
+
+    def ask(self, path: Any) -> None:
+        """Count an operation on a path or descriptor of ours; raise OSError if it is one that fails."""
+        if not self._is_ours(path):
+            return
+        self.count += 1
+        if self.count == self.at or (self.count > self.at and not self.once):
+            raise OSError(self.error, os.strerror(self.error), path if isinstance(path, str) else None)
+
+    def _is_ours(self, path: Any) -> bool:
+        try:
+            real = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.fspath(path)
+        except (OSError, TypeError):
+            return False
+        return os.path.join(self.home, os.fsdecode(real)).startswith(self.home + os.sep)
+
+    def guard(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Ask before a call whose first argument is the path."""
+
+        @functools.wraps(call)
+        def guarded(path: Any, *args: Any, **options: Any) -> Any:
+            self.ask(path)
+            return call(path, *args, **options)
+
+        return guarded
+
+    def open(self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:
+        """`open` whose files fail as the disk does, when their buffers are written."""
+        if not WRITING & set(mode) or not self._is_ours(file):
+            return OPEN(file, mode, buffering, *args, **options)
+        self.ask(file)
+        raw = _File(self, file, mode.replace("b", "").replace("t", ""))
+        binary = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+        return binary if "b" in mode else io.TextIOWrapper(binary, *args, **options)
+
+    def os_open(self, path: Any, flags: int, *args: Any, **options: Any) -> int:
+        """`os.open`, asking where it may write."""
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            self.ask(path)
+        return OS_OPEN(path, flags, *args, **options)
+
+    def install(self) -> None:
+        """Put them in the place of Python's own."""
+        builtins.open = io.open = self.open  # type: ignore[assignment,unused-ignore]
+        os.open = self.os_open
+        for name in ("write", "fsync", "replace", "rename", "mkdir", "truncate", "ftruncate"):
+            setattr(os, name, self.guard(getattr(os, name)))
+
+
+OPEN, OS_OPEN = builtins.open, os.open
+
+
+class _File(io.FileIO):
+    def __init__(self, disk: BrokenDisk, file: Any, mode: str) -> None:
+        super().__init__(file, mode)
+        self.disk = disk
+
+    def write(self, data: Any) -> int:
+        self.disk.ask(self.fileno())
+        return super().write(data)
+
+
+def main() -> None:
+    """Run the command, and write the count whatever becomes of it."""
+    at, error, file, *words = sys.argv[1:]
+    disk = BrokenDisk(int(at.rstrip("!")), at.endswith("!"), getattr(errno, error))
+    sys.argv = ["wage-neuro", *words]
+    from experiments import cli
+
+    disk.install()
+    try:
+        cli.main()
+    finally:
+        with OPEN(file, "w") as out:
+            out.write(str(disk.count))
+
+
+if __name__ == "__main__":
+    Path.cwd()
+    main()

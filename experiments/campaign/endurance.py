@@ -1,0 +1,117 @@
+"""Do one thing again and again in one process, and see whether anything of it stays."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from experiments.campaign.commands import run_python
+from experiments.campaign.kills import Say
+from experiments.campaign.rows import Row, row
+from experiments.campaign.subjects import is_here
+from experiments.engines import NAMES, make_engine
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state
+
+GROWTH_KIB = (
+    64.0  # a cycle may keep, in memory of its own or shared: a list that a library keeps, no array of ours
+)
+NETWORK = Network((Conv(8, 3), MaxPool(2), Flatten(), Dense(64), Dense(10)), (16, 16, 1))
+RULES = Rules(batch=32)
+
+
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """(64, 16, 16, 1) uint8 and (64,) labels."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (64, 16, 16, 1)).astype(np.uint8), rng.integers(0, 10, 64)
+
+
+def built_and_closed(engine: str) -> Callable[[], None]:
+    """Build an engine, learn, answer, close it."""
+    state, (x, y) = initial_state(NETWORK, 0), images()
+
+    def cycle() -> None:
+        with make_engine(engine, NETWORK, RULES, state) as machine:
+            machine.train(x, y, 3)
+            machine.predict(x)
+
+    return cycle
+
+
+def held(engine: str) -> Callable[[], None]:
+    """Learn and answer in one engine that lives on."""
+    machine, (x, y) = make_engine(engine, NETWORK, RULES, initial_state(NETWORK, 0)), images()
+
+    def cycle() -> None:
+        machine.train(x, y, 3)
+        machine.predict(x)
+
+    return cycle
+
+
+def taken() -> dict[str, float]:
+    """What this process holds now."""
+    gc.collect()
+    memory = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {
+        "KiB": float(memory["RssAnon"].split()[0]) + float(memory["RssShmem"].split()[0]),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "children": len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()),
+    }
+
+
+def wear(subject: str, cycles: int, folder: Path, say: Say) -> Row:
+    """Let a process of its own go through the cycles; the first half warms up, the second may not grow."""
+    output = folder / "taken.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run").mkdir()
+    ended = run_python(
+        ["-m", "experiments.campaign.endurance", subject, str(cycles), str(output)], folder / "run"
+    )
+    faults = ended.faults((0,))
+    if not faults:
+        before, after = json.loads(output.read_text())
+        kept = (after["KiB"] - before["KiB"]) / (cycles - cycles // 2)
+        if kept > GROWTH_KIB:
+            faults.append(f"a cycle keeps {kept:,.0f} KiB")
+        faults += [
+            f"{after[name]:.0f} {name} after {cycles} cycles, {before[name]:.0f} after half of them"
+            for name in ("descriptors", "threads", "children")
+            if after[name] > before[name]
+        ]
+    for fault in faults:
+        say(f"{subject}: {fault}")
+    return row("endurance", subject, cycles, faults, Counter())
+
+
+def subjects() -> list[str]:
+    """Engines that are here, built anew each time and held."""
+    return [f"{name}, {kind}" for name in NAMES if is_here(name) for kind in ("built and closed", "held")]
+
+
+def main() -> None:
+    """Go through the cycles in this process; what it holds at half time and at the end goes to a file."""
+    subject, cycles, output = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    engine, kind = subject.split(", ")
+    cycle = held(engine) if kind == "held" else built_and_closed(engine)
+    found = []
+    for half in (cycles // 2, cycles - cycles // 2):
+        for _ in range(half):
+            cycle()
+        found.append(taken())
+    output.write_text(json.dumps(found))
+    if kind == "held":
+        del cycle
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main()
