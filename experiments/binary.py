@@ -42,7 +42,7 @@ def measure(run: Run, images: int, report: Callable[[int], None] = lambda done: 
         raise EngineError(f'{error}; binary spikes need Brian2: pip install "wage-neuro[brian2]"') from None
     report(0)
     network, state = run.network, run.saved.state
-    x, labels = run.data.test_images[:images], run.data.test_labels[:images]
+    x, labels = np.asarray(run.data.test_images[:images]), run.data.test_labels[:images]
     serial = BitSerial(network, state, min(SLOTS, images))
     expected = predict(network, state, network.encode(x))
     logits, trains = _in_parts(serial.answer, x, report)

@@ -28,7 +28,6 @@ from mappings.cost import Activity, Cost, count_activity, published_of
 from mappings.limits import Limit, broken, broken_by_parts, no_room
 from mappings.memory_cost import NOTES, WHERE, MemoryCost
 from mappings.placement import RESOURCES, DoesNotFit, Placement, Use, place
-from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
@@ -280,7 +279,7 @@ class Subject:
         place = run
         if run.is_dir() and not (run / run_folder.CHECKPOINT).exists():
             place = min(run.glob("seed-*"), default=run)
-        saved = checkpoint.load(place / run_folder.CHECKPOINT if run.is_dir() else run)
+        saved = run_folder.load(place)
         if "stream" not in saved.extra:
             config = saved.extra.get("config", {})
             found = load_for(saved, data or config.get("data", "digits"), data_dir)
@@ -307,7 +306,7 @@ class Subject:
         part = "train" if training else "test"
         if self.data:
             x, y = (getattr(self.data, f"{part}_{what}")[:n] for what in ("images", "labels"))
-            x = middle(x, self.data.window) if self.data.window else x
+            x = np.asarray(middle(x, self.data.window) if self.data.window else x)
             return x, y, f"{len(x)} {part} images of {self.data.name}"
         assert self.stream
         each = -(-n // len(self.stream.tasks))

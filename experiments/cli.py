@@ -6,8 +6,9 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -15,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from experiments import binary, chip_map, communication, datasets, export, presets, raster, run_folder
@@ -24,7 +25,10 @@ from experiments.command_line import (
     STOPPED,
     DataDir,
     Validation,
+    as_typed,
     bar,
+    busy,
+    counter,
     on_command_line,
     refuse_other_settings,
     show_table,
@@ -33,13 +37,14 @@ from experiments.continual.command import continual
 from experiments.curves import draw, read_record
 from experiments.engines import NAMES as ENGINES
 from experiments.engines import make_engine
+from experiments.entry import say_stopped
 from experiments.findings import arranged
 from experiments.findings_command import results, show
 from experiments.rtl import rtl
 from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
 from experiments.transfer.command import transfer
-from wage_neuro import __version__, checkpoint
-from wage_neuro.errors import SettingError, WageError
+from wage_neuro import __version__
+from wage_neuro.errors import DoubtWarning, SettingError, WageError
 from wage_neuro.network import PRESETS
 from wage_neuro.rules import Rules
 
@@ -106,7 +111,10 @@ def train(
         ),
     ] = "lenet",
     data: Annotated[
-        str, typer.Option(help=f"{', '.join(datasets.NAMES)}, or an `.npz` of images and labels.")
+        str,
+        typer.Option(
+            help=f"{', '.join(datasets.NAMES)}, or an `.npz` or a folder of `.npy` with images and labels."
+        ),
     ] = "mnist",
     engine: EngineName = "lava",
     epochs: Annotated[
@@ -186,6 +194,15 @@ def train(
     train_images: Annotated[
         int | None, typer.Option(help="Use the first N training images only.", show_default=False)
     ] = None,
+    signed: Annotated[
+        bool | None,
+        typer.Option(
+            "--signed/--unsigned",
+            help="Grey levels are read as -1..1, or as 0..1.  [default: as is best for the data set; an"
+            " `.npz` says it, or is signed where it has three colours]",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     run: Annotated[
         Path | None,
@@ -213,7 +230,8 @@ def train(
     """Train a network; checkpoint, metrics and learning curve go to a run folder."""
     if resume:
         refuse_other_settings(context, _FREE_IN_RESUME)
-        training = Run.resume(resume, epochs, data_dir)
+        with busy(console, f"reading the run {resume} and its data"):
+            training = Run.resume(resume, epochs, data_dir)
     else:
         given = {
             "batch": batch, "shift": shift, "update": update, "loss": loss, "margin": margin, "eta": eta,
@@ -243,8 +261,11 @@ def train(
             train_images,
             augment,
             rules,
+            signed,
         )
-        training = Run.start(config, _folder_of(config, run), data_dir)
+        folder = run or context.with_resource(run_folder.new_folder(_default_folder(config)))
+        with busy(console, f"reading {data}"):
+            training = Run.start(config, folder, data_dir)
     _train(training, engine, record, watch=watch, lanes=lanes, model=model, device=device)
 
 
@@ -261,7 +282,8 @@ def demo(
     console.print(
         "A ternary network learns handwritten digits inside the Lava simulator, with integers alone.\n"
     )
-    _train(Run.start(config, _folder_of(config, None)), engine, hints=True)
+    with run_folder.new_folder(_default_folder(config)) as folder:
+        _train(Run.start(config, folder), engine, hints=True)
 
 
 @app.command()
@@ -277,11 +299,17 @@ def evaluate(
     data_dir: DataDir = None,
 ) -> None:
     """Measure a trained network on test images, class by class."""
-    saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
+    saved = run_folder.load(run)
     name = data or saved.extra.get("config", {}).get("data", "digits")
-    images = load_for(saved, name, data_dir)
-    with make_engine(engine, saved.network, saved.rules, saved.state, lanes=lanes, device=device) as machine:
-        logits = predict_all(machine, images.test_images)
+    with busy(console, f"reading {name}"):
+        images = load_for(saved, name, data_dir)
+    with ExitStack() as held:
+        with busy(console, f"starting engine {engine}"):
+            machine = held.enter_context(
+                make_engine(engine, saved.network, saved.rules, saved.state, lanes=lanes, device=device)
+            )
+        report = held.enter_context(counter(console, "image", len(images.test_labels)))
+        logits = predict_all(machine, images.test_images, report)
     saved.network.check_labels(images.test_labels, len(logits))
     answers = logits.argmax(axis=1)
     table = Table(
@@ -290,7 +318,7 @@ def evaluate(
         "right",
         "accuracy",
         "most often taken for",
-        title=f"{saved.network} on {name}, test images",
+        title=f"{saved.network} on {name}, test images of {images.source}",
     )
     for label in range(images.classes):
         mine = answers[images.test_labels == label]
@@ -316,7 +344,8 @@ def curves(
     """Draw the accuracy of several runs against the samples they have seen."""
     records = [read_record(run) for run in runs]
     run_folder.check_writable(output)
-    draw(output, records, mark, mark_label)
+    with busy(console, f"drawing {output}"):
+        draw(output, records, mark, mark_label)
     console.print(f"drawn to {output}")
 
 
@@ -397,7 +426,7 @@ def measure_communication(
     config = replace(config, epochs=min(epochs or config.epochs, config.epochs))
     for path in (output, output.with_suffix(".png")):
         run_folder.check_writable(path)
-    with _counter("step") as report:
+    with counter(console, "step") as report:
         record = communication.measure(config, every, engine, data_dir, report)
     picture = communication.write(output, {"command": "wage-neuro " + shlex.join(sys.argv[1:]), **record})
     for line in communication.summary(record):
@@ -419,8 +448,9 @@ def compare(
 ) -> None:
     """Let several engines go on with a run, and name the first bit in which they differ."""
     names = engines.split(",")
-    run_to_continue = Run.resume(run, data_dir=data_dir)
-    with _counter("step", steps) as report:
+    with busy(console, f"reading the run {run} and its data"):
+        run_to_continue = Run.resume(run, data_dir=data_dir)
+    with counter(console, "step", steps) as report:
         difference = comparison.compare(run_to_continue, names, steps, report)
     if difference:
         console.print(f"first difference: {difference}", style="red")
@@ -445,7 +475,8 @@ def raster_plot(
     activity = raster.record(saved.network, saved.state, saved.rules, images[sample], int(labels[sample]))
     where = f"{Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
     title = f"{str(saved.network).removeprefix('F-')}: {where}"
-    raster.draw(output, activity, title)
+    with busy(console, f"drawing {output}"):
+        raster.draw(output, activity, title)
     console.print(f"drawn to {output}")
 
 
@@ -462,7 +493,7 @@ def binary_spikes(
     if record:
         run_folder.check_writable(record)
     trained = Run.resume(run, data_dir=data_dir)
-    with _counter("image", images) as report:
+    with counter(console, "image", images) as report:
         found = binary.measure(trained, images, report)
     table = Table("spikes", "latency (time steps)", "spikes an image", "accuracy")
     for row in found["rows"]:
@@ -502,7 +533,8 @@ def data_sets(data_dir: DataDir = None) -> None:
         console.print(f"  source   {row.source}\n  licence  {row.licence}\n")
     console.print(
         "Any .npz with images (n, height, width[, channels]) uint8 and labels can be given too:"
-        " keys images, labels or train_images, train_labels, test_images, test_labels."
+        " keys images, labels or train_images, train_labels, test_images, test_labels; val_images, val_labels"
+        " for --validation, and a bool `signed`. So can a folder with an .npy of each."
     )
 
 
@@ -537,9 +569,9 @@ def _words(context: typer.Context, options: dict[str, Any]) -> list[str]:
     return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
-def _folder_of(config: Config, given: Path | None) -> Path:
+def _default_folder(config: Config) -> Path:
     name = f"{Path(config.data).stem}-{config.network}"[:NAME_LENGTH]
-    return given or run_folder.free(Path("runs") / f"{name}-s{config.seed}")
+    return Path("runs") / f"{name}-s{config.seed}"
 
 
 def _train(
@@ -550,41 +582,47 @@ def _train(
     hints: bool = False,
     **options: int | str | None,
 ) -> None:
-    config, folder = training.config, training.folder
+    config, folder, was_finished = training.config, training.folder, training.finished
     shown = shlex.quote(str(folder))
     if record:
         run_folder.check_writable(record)
-    with training.engine(engine_name, **options) as engine:
-        for line in getattr(engine, "unproven", ()):
-            console.print(f"saturates: {line}", soft_wrap=True)
-        engine.watch(watch)  # an engine that cannot says so before there is a folder
-        run_folder.prepare(folder, new=training.is_new)
+    with ExitStack() as held:
+        with ExitStack() as built:
+            with busy(console, f"starting engine {engine_name}"):
+                engine = built.enter_context(training.engine(engine_name, **options))
+            for line in getattr(engine, "unproven", ()):
+                console.print(f"saturates: {line}", soft_wrap=True)
+            engine.watch(watch)  # an engine that cannot says so before there is a folder
+            held.enter_context(training.lock)
+            run_folder.prepare(folder, new=training.is_new)
+            console.print(f"{_title(training, engine_name)}\nrun folder {shown}")
+            began = time.monotonic()
+            fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
+            if not was_finished:
+                with bar(console, "epoch {task.fields[epoch]}", *fields) as progress:
+                    training.fit(engine, _display(progress, training), watch)
+        if not training.finished:
+            console.print(
+                f"stopped in epoch {training.progress.epoch + 1};"
+                f" go on with: wage-neuro train --resume {shown}"
+            )
+            raise typer.Exit(STOPPED)
+        for line in training.unchanged:
+            console.print(f"warning: {line}", style="yellow")
+        command = "wage-neuro " + shlex.join(sys.argv[1:])
+        for path in (folder / "record.json", record):
+            if path:
+                training.write_record(path, engine_name, command)
+    if was_finished:
         console.print(
-            f"{training.network}  {training.network.n_weights:,} weights, bits {training.network.bits},"
-            f" engine {engine_name}\n{config.data}: {len(training.data.train_labels):,} training and"
-            f" {len(training.data.test_labels):,} {config.held_out} images"
-            f" {training.data.train_images.shape[1:]}\n"
-            f"run folder {shown}"
+            f"this run is finished, it has its {config.epochs} epochs; go on with: wage-neuro train --resume"
+            f" {shown} --epochs {config.epochs + 1}"
         )
-        began = time.monotonic()
-        fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
-        with bar(console, "epoch {task.fields[epoch]}", *fields) as progress:
-            training.fit(engine, _display(progress, training), watch)
-    if not training.finished:
+    else:
         console.print(
-            f"stopped in epoch {training.progress.epoch + 1}; go on with: wage-neuro train --resume {shown}"
+            f"trained in {time.monotonic() - began:.1f} s; checkpoint.npz, metrics.jsonl, curve.png and"
+            f" record.json are in {shown}"
         )
-        raise typer.Exit(STOPPED)
-    for line in training.unchanged:
-        console.print(f"warning: {line}", style="yellow")
-    command = "wage-neuro " + shlex.join(sys.argv[1:])
-    for path in (folder / "record.json", record):
-        if path:
-            training.write_record(path, engine_name, command)
-    console.print(
-        f"trained in {time.monotonic() - began:.1f} s; checkpoint.npz, metrics.jsonl, curve.png and"
-        f" record.json are in {shown}"
-    )
     if hints:
         console.print(
             f"what next:\n  wage-neuro evaluate {shown}\n"
@@ -595,22 +633,14 @@ def _train(
     console.print(f"{config.held_out} accuracy {100 * training.progress.curve[-1]['accuracy']:.2f} %")
 
 
-@contextmanager
-def _counter(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A bar, shown from the first report on: the number done and, if not known before, of how many."""
-    count = TextColumn(what + " {task.completed}/{task.total}")
-    progress = Progress(count, BarColumn(), TimeRemainingColumn(compact=True), console=console)
-    task = progress.add_task("", total=total)
-
-    def report(done: int, of: int | None = total) -> None:
-        progress.start()
-        progress.update(task, completed=done, total=of)
-
-    try:
-        yield report
-    finally:
-        if progress.live.is_started:
-            progress.stop()
+def _title(training: Run, engine_name: str) -> str:
+    """The network, and the data with the place that it was read from."""
+    network, data = training.network, training.data
+    return (
+        f"{network}  {network.n_weights:,} weights, bits {network.bits}, engine {engine_name}\n"
+        f"{training.config.data}: {len(data.train_labels):,} training and {len(data.test_labels):,}"
+        f" {training.config.held_out} images {data.train_images.shape[1:]}, from {data.source}"
+    )
 
 
 def _display(progress: Progress, training: Run) -> Callable[[Report], None]:
@@ -647,20 +677,46 @@ def _options(
     pass
 
 
-def _fail(message: str) -> NoReturn:
-    line = " ".join(message.splitlines())
+def _tell(message: str, kind: str = "") -> None:
+    line = kind + as_typed(" ".join(message.splitlines()), sys.argv[1:])
     Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"wage-neuro: {line}")
+
+
+def _fail(message: str) -> NoReturn:
+    _tell(message)
     sys.exit(1)
+
+
+def _tell_doubts() -> None:
+    """Make one line of each DoubtWarning."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        if issubclass(category, DoubtWarning):
+            _tell(str(message), "warning: ")
+        else:
+            others(message, category, *more, **named)
+
+    warnings.simplefilter("always", DoubtWarning)
+    warnings.showwarning = show
 
 
 def main() -> NoReturn:
     """Run the command; an error of ours is one line and exit code 1."""
     try:
-        app(standalone_mode=True)
+        with warnings.catch_warnings():
+            _tell_doubts()
+            app(standalone_mode=True)
     except WageError as error:
         _fail(str(error))
+    except MemoryError as error:
+        _fail(f"not enough memory ({str(error) or 'none left'}); want a smaller network, batch or data set")
     except OSError as error:  # a full disk, say
         _fail(f"{error.filename or 'files'}: {error.strerror or error}")
+    except SystemExit as ended:
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            say_stopped()
+        raise
     sys.exit(0)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +17,13 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from experiments.entry import STOPPED
 from wage_neuro.errors import SettingError
 
-STOPPED = 130
-"""Exit code of a run that Ctrl-C ended, as shells have it."""
+__all__ = ["STOPPED"]
+
+PATIENCE_S = 1.5
+"""Seconds that something may take without a word."""
 
 DataDir = Annotated[
     Path | None,
@@ -53,6 +61,59 @@ def bar(console: Console, before: str, *after: str) -> Progress:
         TimeRemainingColumn(compact=True),
         console=console,
     )
+
+
+@contextmanager
+def busy(console: Console, what: str) -> Iterator[None]:
+    """Say what is being done if it takes longer than a moment."""
+    # an alarm and no thread: Lava's graphs fork
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    handler = signal.signal(signal.SIGALRM, lambda *_: console.print(f"{what} ..."))
+    began, (left, again) = time.monotonic(), signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:  # somebody else's
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, left - (time.monotonic() - began)), again)
+
+
+@contextmanager
+def counter(console: Console, what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar, shown from the first report on: the number done and, if not known before, of how many."""
+    count = TextColumn(what + " {task.completed}/{task.total}")
+    progress = Progress(count, BarColumn(), TimeRemainingColumn(compact=True), console=console)
+    task = progress.add_task("", total=total)
+
+    def report(done: int, of: int | None = total) -> None:
+        progress.start()
+        progress.update(task, completed=done, total=of)
+
+    try:
+        yield report
+    finally:
+        if progress.live.is_started:
+            progress.stop()
+
+
+def as_typed(message: str, words: Sequence[str]) -> str:
+    """A message with the options as the user typed them, in place of the settings that they are.
+
+    >>> as_typed("eta=3 with shift='held': want a power of two", ["train", "--eta", "3"])
+    "--eta 3 with shift='held': want a power of two"
+    >>> as_typed("engine 'numpi': want numpy", ["train", "--engine=numpi"])
+    "--engine 'numpi': want numpy"
+    """
+    for option in {
+        word.partition("=")[0] for word in words if re.fullmatch(r"--[a-z][a-z-]*(=.*)?", word, re.S)
+    }:
+        name = option[2:].replace("-", "_")
+        message = re.sub(rf"(?<![\w.-]){name}=", f"{option} ", message)
+        message = re.sub(rf"^{name}(?= ['\"\d-])", option, message)
+    return message
 
 
 def show_table(console: Console, table: Table) -> None:

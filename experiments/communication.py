@@ -22,10 +22,9 @@ from experiments.augment import Augment
 from experiments.engines import make_engine
 from experiments.eta import EtaSchedule
 from experiments.figure import save
-from experiments.training import Config, build_network, open_data
-from wage_neuro import checkpoint
+from experiments.training import Config, build_network, kept_of, open_data, predict_all
 from wage_neuro.engine import Engine
-from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.errors import SettingError
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules
@@ -148,11 +147,7 @@ def sent(step: int, updates: list[np.ndarray], bits: int) -> Sent:
 
 def config_of(run: Path) -> Config:
     """Settings of the run in a folder."""
-    saved = checkpoint.load(run / run_folder.CHECKPOINT)
-    try:
-        return Config.from_json(saved.extra["config"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{run}: its checkpoint is not of a training run ({error})") from None
+    return kept_of(run, run_folder.load(run)).config
 
 
 def measure(
@@ -200,7 +195,7 @@ def measure(
                 at = place + 1
             if at < steps:
                 train(order, epoch, at, steps)
-        error = float((engine.predict(data.test_images).argmax(axis=1) != data.test_labels).mean())
+        error = float((predict_all(engine, data.test_images).argmax(axis=1) != data.test_labels).mean())
     return {
         "config": config.to_json(),
         "engine": engine_name,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.figure import save
+from experiments.forms import TrainingRecord
 from experiments.names import learning
 from experiments.readme import groups, mean_and_spread
 from wage_neuro.errors import DataError
+from wage_neuro.rules import Rules
+from wage_neuro.typed import checked, read_json, reading
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -24,13 +27,11 @@ def read_record(path: Path) -> dict[str, Any]:
         If there is none, or it is no record of a training run.
     """
     file = path / "record.json" if path.is_dir() else path
-    try:
-        record = json.loads(file.read_text())
-        _ = record["curve"][0]["accuracy"], record["config"]["rules"], record["network"]
-    except OSError as error:
-        raise DataError(f"{file}: cannot read it ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{file}: no record of a training run ({error})") from None
+    record = read_json(file, TrainingRecord, "record of a training run", DataError)
+    if not record["curve"]:
+        raise DataError(f"{file}: no record of a training run (its curve has no epochs)")
+    with reading(file, "record of a training run", DataError):
+        checked(Rules, {**asdict(Rules()), **record["config"]["rules"]}, "config.rules")
     return record
 
 

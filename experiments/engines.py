@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from wage_neuro.engine import Engine
-from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.errors import EngineError, SettingError, did_you_mean
 from wage_neuro.kernels.build import LIBRARY
 from wage_neuro.network import Network
 from wage_neuro.prototypes import PrototypeEngine, Prototypes
@@ -55,7 +55,8 @@ def engine_class(name: str) -> Callable[..., Engine]:
         If what it needs is not installed.
     """
     if name not in ENGINES:
-        raise SettingError(f"engine {name!r}: want {', '.join(NAMES[:-1])} or {NAMES[-1]}")
+        known = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
+        raise SettingError(f"engine {name!r}: want {known}{did_you_mean(name, NAMES)}")
     module, engine, needs = ENGINES[name]
     try:
         build: Callable[..., Engine] = getattr(import_module(module), engine)

@@ -10,15 +10,23 @@ from wage_neuro.control import LOG2_ETA_RANGE
 from wage_neuro.errors import SettingError
 
 
+def short_fraction(text: str) -> Fraction | None:
+    """Value of a number such as 8, 0.5, 1e-3 or 1/8; None of any other text, or of one too long to compute.
+
+    >>> short_fraction("3/8"), short_fraction("1e999999999")
+    (Fraction(3, 8), None)
+    """
+    number = r"\d{1,6}(\.\d{1,20})?(e[-+]?\d\d?)?|\d{1,6}/0*[1-9]\d{0,5}"
+    return Fraction(text) if re.fullmatch(number, text.strip(), re.ASCII) else None
+
+
 def log2_of(text: str) -> int:
     """Exponent of a power of two written as 8, 1, 0.5 or 1/8.
 
     >>> log2_of("8"), log2_of("1/8"), log2_of("0.5")
     (3, -3, -1)
     """
-    number = r"\d{1,6}(\.\d{1,20})?(e[-+]?\d\d?)?|\d{1,6}/0*[1-9]\d{0,5}"
-    short = re.fullmatch(number, text.strip(), re.ASCII)
-    value = Fraction(text) if short else 0
+    value = short_fraction(text) or Fraction(0)
     low, high = LOG2_ETA_RANGE
     for exponent in range(low, high + 1):
         if value == Fraction(2) ** exponent:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.command_line import DataDir, Record, show_table
+from experiments.command_line import DataDir, Record, busy, show_table
 from experiments.training import load_for
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
@@ -88,7 +88,7 @@ def kind_of(path: Path) -> str:
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
     if head == _HDF5:
-        return "netx" if _holds_layers(path) else "nir"
+        return _kind_of_hdf5(path)
     if head.startswith(b"\x89WAGE"):
         return "packed"
     if head.lstrip().startswith(b"{"):
@@ -96,19 +96,17 @@ def kind_of(path: Path) -> str:
     raise CheckpointError(f"{path}: not a file of {', '.join(FORMATS)}")
 
 
-def _holds_layers(path: Path) -> bool:
-    import h5py
+def _kind_of_hdf5(path: Path) -> str:
+    from mappings import hdf5
+    from mappings.inference import reading
 
-    try:
-        with h5py.File(path, "r") as file:
-            return "layer" in file
-    except OSError as error:
-        raise CheckpointError(f"{path}: truncated or damaged HDF5 ({' '.join(str(error).split())})") from None
+    with reading(path, "HDF5 file"):
+        return hdf5.check(path)
 
 
 def load_run(run: Path) -> Checkpoint:
     """Load the checkpoint of a run's folder, or a checkpoint file."""
-    return checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
+    return run_folder.load(run)
 
 
 # --- the round trip ----------------------------------------------------------------------------------
@@ -172,7 +170,8 @@ def register(app: typer.Typer, console: Console) -> None:
         """Write a trained network for other tools: NIR, lava-dl's netx, packed weights, learning program."""
         form, saved = format_of(to), load_run(run)
         run_folder.check_writable(output)
-        form.write(output, saved)
+        with busy(console, f"writing {output}"):
+            form.write(output, saved)
         console.print(
             f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
             f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"
@@ -185,8 +184,9 @@ def register(app: typer.Typer, console: Console) -> None:
         output: Annotated[Path, typer.Option(help="The checkpoint, such as `imported.npz`; must be new.")],
     ) -> None:
         """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
-        kind = kind_of(file)
-        saved = format_of(kind).read(file)
+        with busy(console, f"reading {file}"):
+            kind = kind_of(file)
+            saved = format_of(kind).read(file)
         if output.exists():
             raise SettingError(f"{output}: is there already")
         run_folder.check_writable(output)
@@ -209,8 +209,9 @@ def register(app: typer.Typer, console: Console) -> None:
         for run in runs:
             saved = load_run(run)
             data = saved.extra.get("config", {}).get("data", "digits")
-            images = load_for(saved, data, data_dir).test_images
-            rows = round_trip(saved, images)
+            with busy(console, f"writing and reading {run} in every format"):
+                images = np.asarray(load_for(saved, data, data_dir).test_images)
+                rows = round_trip(saved, images)
             results.append(
                 {
                     "network": str(saved.network),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from experiments.figure import save
+from experiments.forms import ExperimentRecord
 from experiments.presets import EXPERIMENTS
 from wage_neuro.errors import DataError
+from wage_neuro.typed import read_json
 
 Record = dict[str, Any]
 
@@ -45,28 +46,15 @@ def read(folder: Path) -> tuple[list[Record], list[str]]:
     found, warnings = [], []
     for path in sorted(folder.rglob("*.json")):
         try:
-            record = json.loads(path.read_text())
-            _check(record)
-        except KeyError as error:
-            warnings.append(f"{path}: skipped, it has no {error}")
-        except (OSError, ValueError, TypeError) as error:
-            warnings.append(f"{path}: skipped, no record of an experiment ({error})")
+            record = read_json(path, ExperimentRecord, "record of an experiment", DataError)
+            if not record["curve"]:
+                raise DataError(f"{path}: its curve has no epochs")
+        except DataError as error:
+            text = str(error).removeprefix(f"{path}: ")
+            warnings.append(f"{path}: skipped, {text}")
         else:
             found.append(record)
     return found, warnings
-
-
-def _check(record: Record) -> None:
-    """Raise unless it has all that tables and pictures need."""
-    if not isinstance(record, dict) or not isinstance(record["curve"], list) or not record["curve"]:
-        raise TypeError("want an object with a curve")
-    names = [record[name] for name in ("experiment", "setting", "scale", "network", "measured_on")]
-    if not all(isinstance(name, str) for name in (*names, record["config"]["data"])):
-        raise TypeError(f"names {names}")
-    errors = [row["error"] for row in record["curve"]]
-    for value in (*errors, record["accuracy_last"], record["accuracy_best"], record["config"]["seed"]):
-        if not isinstance(value, int | float):
-            raise TypeError(f"want a number: {value!r}")
 
 
 @dataclass(frozen=True)

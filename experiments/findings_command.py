@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments.command_line import show_table
+from experiments.command_line import busy, show_table
 from experiments.findings import Found, arranged, draw, read
 from experiments.readme import RESULTS
 from experiments.run_folder import check_writable
@@ -54,5 +54,6 @@ def results(
         show(experiment)
         path = target / experiment.file_name
         check_writable(path)
-        draw(path, experiment)
+        with busy(console, f"drawing {path}"):
+            draw(path, experiment)
         console.print(f"drawn to {path}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from experiments.datasets import Dataset
 from experiments.engines import ENGINES
@@ -15,7 +15,9 @@ from wage_neuro.checkpoint import read_arrays, write_arrays
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, EngineError, WageError
 from wage_neuro.network import Network
+from wage_neuro.room import check_weights
 from wage_neuro.rules import Rules
+from wage_neuro.typed import Count, checked
 
 FORMAT = "float-1"
 
@@ -36,6 +38,18 @@ def float_torch(pattern: str) -> Any:
         return import_module("mappings.float_torch")
     except ImportError as error:
         raise EngineError(f"pattern {pattern!r}: {error}; it needs {ENGINES['torch'][2]}") from None
+
+
+class _Header(TypedDict):
+    network: str
+    input_shape: tuple[Annotated[int, (1, 2**31)], ...]
+    bits: str
+    signed_input: bool
+    pattern: str
+    rules: Rules
+    seed: Count
+    step: Count
+    extra: dict[str, Any]
 
 
 class FloatRun(Run):
@@ -61,22 +75,19 @@ class FloatRun(Run):
     def _load(path: Path) -> Any:
         header, arrays = read_arrays(path, FORMAT)
         try:
+            head = checked(_Header, header)
             network = Network.parse(
-                header["network"],
-                tuple(header["input_shape"]),
-                bits=header["bits"],
-                signed_input=header["signed_input"],
+                head["network"], head["input_shape"], bits=head["bits"], signed_input=head["signed_input"]
             )
-            module, pattern = float_torch(header["pattern"]), Pattern.parse(header["pattern"])
-            wanted = module.initial_float_state(network, pattern, header["seed"]).arrays
+            check_weights(network)
+            module, pattern = float_torch(head["pattern"]), Pattern.parse(head["pattern"])
+            wanted = module.initial_float_state(network, pattern, head["seed"]).arrays
             if {n: (a.shape, a.dtype) for n, a in arrays.items()} != {
                 n: (a.shape, a.dtype) for n, a in wanted.items()
             }:
-                raise CheckpointError(f"arrays {sorted(arrays)}: want those of {header['pattern']}")
-            if type(header["step"]) is not int or header["step"] < 0:
-                raise CheckpointError(f"step {header['step']!r}: want a whole number >= 0")
-            state = module.FloatState(arrays, header["seed"], header["step"])
-            return FloatCheckpoint(network, Rules(**header["rules"]), state, header["extra"])
+                raise CheckpointError(f"arrays {sorted(arrays)}: want those of {head['pattern']}")
+            state = module.FloatState(arrays, head["seed"], head["step"])
+            return FloatCheckpoint(network, head["rules"], state, head["extra"])
         except EngineError:
             raise
         except (KeyError, TypeError, ValueError, WageError) as error:

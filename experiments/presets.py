@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import run_folder
+from experiments.eta import short_fraction
 from experiments.float_run import FloatRun, float_torch
+from experiments.forms import TrainingRecord
 from experiments.training import Config, Report, Run
 from experiments.workers import cpus, side_by_side
 from mappings.pattern import Pattern
@@ -28,6 +30,7 @@ from wage_neuro.errors import SettingError
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules
+from wage_neuro.typed import read_json
 
 RECORD = "record.json"
 
@@ -122,15 +125,15 @@ class Scale:
     @classmethod
     def parse(cls, text: str) -> Scale:
         """Read 'epochs=30,width=1/4,images=10000', or some of these; '' is the paper's size."""
-        read: dict[str, Callable[[str], Any]] = {"epochs": int, "width": Fraction, "images": int}
+        read: dict[str, Callable[[str], Any]] = {"epochs": int, "width": short_fraction, "images": int}
         found: dict[str, Any] = {}
         for part in filter(None, re.split(r"[,\s]+", text)):
             name, _, value = part.partition("=")
             try:
                 found[name] = read[name](value)
-                if found[name] <= 0:
+                if not found[name] or found[name] <= 0:
                     raise ValueError
-            except (KeyError, ValueError, ZeroDivisionError):
+            except (KeyError, ValueError):
                 raise SettingError(
                     f"scale {part!r}: want epochs=N, width=SHARE such as 1/4, or images=N"
                 ) from None
@@ -187,7 +190,8 @@ class Job:
         path = self.folder / RECORD
         if not path.exists():
             return None
-        return {**json.loads(path.read_text()), **self.names}  # it may be a copy of another's, the same run
+        record = read_json(path, TrainingRecord, "record of a training run")
+        return {**record, **self.names}  # it may be a copy of another's, the same run
 
     def record_path(self, folder: Path) -> Path:
         """Where its record is kept among others: FOLDER/EXPERIMENT/SCALE/SETTING-sSEED.json."""
@@ -256,7 +260,7 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
     record = job.folder / RECORD
     if run.finished and record.exists():
         return True
-    with run.engine(means.engine, device=means.device) as machine:
+    with run.engine(means.engine, device=means.device) as machine, run.lock:
         run_folder.prepare(job.folder, new=run.is_new)
         run.fit(machine, partial(look, run))
     if run.finished:

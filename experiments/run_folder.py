@@ -5,23 +5,90 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from experiments import datasets
 from experiments.figure import save
-from wage_neuro import __version__
-from wage_neuro.errors import SettingError
-from wage_neuro.files import written_whole
+from experiments.forms import Extra
+from wage_neuro import __version__, checkpoint
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.files import lock, sweep, written_whole
+from wage_neuro.typed import checked, reading
 
 CHECKPOINT = "checkpoint.npz"
+LOCK = ".lock"
+
+
+class Lock:
+    """One writer a folder: a context that others are kept out of, entered again by who is in it.
+
+    The folder is made if need be. The lock ends with its process, however that ends; its file names it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._entered, self._descriptor = folder, 0, -1
+
+    def __enter__(self) -> Lock:
+        """Take it.
+
+        Raises
+        ------
+        SettingError
+            If another run is in the folder, or it cannot be written.
+        """
+        if not self._entered:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._take(self.folder / LOCK)
+            except OSError as error:
+                raise _unwritable(self.folder, error) from None
+        self._entered += 1
+        return self
+
+    def _take(self, path: Path) -> None:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not lock(descriptor):
+                owner = (
+                    " ".join(os.read(descriptor, 300).decode(errors="replace").split()) or "another process"
+                )
+                os.close(descriptor)
+                raise SettingError(
+                    f"run folder {self.folder}: in use by {owner}; wait, or take another folder"
+                )
+            # its owner may have removed it in between
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    break
+            os.close(descriptor)
+        command = textwrap.shorten(shlex.join(sys.argv), 200, placeholder=" ...")
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()} ({command})\n".encode()[:300])
+        self._descriptor = descriptor
+
+    def __exit__(self, *_: object) -> None:
+        self._entered -= 1
+        if not self._entered:
+            with suppress(FileNotFoundError):
+                (self.folder / LOCK).unlink()
+            os.close(self._descriptor)
+
+
+def _unwritable(folder: Path, error: OSError) -> SettingError:
+    return SettingError(f"run folder {folder}: cannot write there ({error.strerror})")
 
 
 def prepare(folder: Path, new: bool) -> None:
-    """Make sure that a run can write into its folder, before it starts.
+    """Make sure that a run can write into its folder, before it starts; remove what killed writes left there.
 
     Raises
     ------
@@ -34,9 +101,10 @@ def prepare(folder: Path, new: bool) -> None:
                 f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
             )
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         _try_to_write(folder)
     except OSError as error:
-        raise SettingError(f"run folder {folder}: cannot write there ({error.strerror})") from None
+        raise _unwritable(folder, error) from None
 
 
 def check_writable(path: Path) -> None:
@@ -44,9 +112,48 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise SettingError(f"{path}: is a folder; want a file")
+        sweep(path.parent, path.name)
         _try_to_write(path.parent)
     except OSError as error:
         raise SettingError(f"{path}: cannot write there ({error.strerror})") from None
+
+
+def checkpoint_of(run: Path, resume: bool = False) -> Path:
+    """The checkpoint of a run's folder, or, but to resume from, the file that `run` is itself.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none; the line says what is there in its place.
+    """
+    if run.is_file() and resume:
+        raise CheckpointError(f"{run}: a file; want the folder that it is in, {shlex.quote(str(run.parent))}")
+    if run.is_file():
+        return run
+    if (run / CHECKPOINT).exists():
+        return run / CHECKPOINT
+    if not run.exists() and datasets.is_name(str(run)):
+        raise CheckpointError(f"{run}: no such checkpoint; it is a data set, want the folder of a run")
+    runs = sorted(str(path.parent) for path in run.glob(f"*/{CHECKPOINT}"))[:3] if run.is_dir() else []
+    path = run / CHECKPOINT if run.is_dir() else run
+    raise CheckpointError(
+        f"{path}: no such checkpoint" + (f"; want one of {', '.join(runs)}" if runs else "")
+    )
+
+
+def load(run: Path) -> Checkpoint:
+    """Load the checkpoint of a run's folder, or a checkpoint file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, it is damaged, or what it says of its run cannot be.
+    """
+    path = checkpoint_of(run)
+    saved = checkpoint.load(path)
+    with reading(path, "checkpoint"):
+        checked(Extra, saved.extra)
+    return saved
 
 
 def _try_to_write(folder: Path) -> None:
@@ -55,13 +162,37 @@ def _try_to_write(folder: Path) -> None:
     (folder / ".writable").unlink()
 
 
-def free(folder: Path) -> Path:
-    """Return the folder, or the first of FOLDER-2, FOLDER-3 ... that does not exist yet."""
-    candidate, number = folder, 1
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make the folder, or the first of FOLDER-2, FOLDER-3 ... that is not there; nobody else gets the same.
+
+    It is removed again if the block leaves nothing in it.
+
+    Raises
+    ------
+    SettingError
+        If it cannot be made.
+    """
+    made, number = folder, 1
+    above = None if folder.parent.exists() else folder.parent
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                made.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+                made = folder.with_name(f"{folder.name}-{number}")
+    except OSError as error:
+        raise _unwritable(made, error) from None
+    try:
+        yield made
+    finally:
+        with suppress(OSError):  # it is not empty
+            made.rmdir()
+            if above:
+                above.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ from experiments import datasets
 from experiments.datasets import Dataset
 from wage_neuro.errors import SettingError
 from wage_neuro.random_bits import STREAM, check_seed, words
+from wage_neuro.room import check_room
 
 SCENARIOS = ("task", "domain", "class")
 PERMUTED_TASKS = ROTATED_TASKS = 10
@@ -125,6 +126,8 @@ class Stream:
         for name in ("passes", "step"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)}: want 1 or more")
+        samples = self.passes * sum(len(task.train) for task in self.tasks)
+        check_room(f"passes={self.passes}: the order of {samples:,} samples", 24 * samples, SettingError)
         for name, size in self._parts:
             if self.step > size:
                 raise SettingError(f"step={self.step}: want 1..{size}, {name} has no more images")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
@@ -17,23 +19,29 @@ from experiments import datasets, run_folder
 from experiments.augment import Augment
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
-from experiments.eta import EtaSchedule
+from experiments.eta import EtaSchedule, short_fraction
+from experiments.forms import Epoch, Number
 from experiments.stopping import stops_on_signals
 from experiments.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
-from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.errors import CheckpointError, DoubtWarning, SettingError
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
+from wage_neuro.room import check_learning
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.train import initial_state
+from wage_neuro.typed import Count, built, checked, reading
 
 SAVE_EVERY_S = 60.0
+_NEWER = frozenset({"signed"})
+"""Settings that runs of before have none of."""
 KEEP_AT_MOST = (
     20  # epochs that are shorter than writing takes are not all written: a 20th of the time goes there
 )
 REPORT_EVERY_S = 0.5
+AT_ONCE_BYTES = 1 << 23  # of images that are made ready together
 PREDICT_AT_ONCE = 10_000
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
@@ -42,7 +50,8 @@ TOP5_CLASSES = 10  # with more, the error among the five best answers is measure
 class Config:
     """What a training run is. Everything but `epochs` decides the bits, so a resumed run must keep it.
 
-    `validation` images are taken from the end of the training set and stand in for the test set.
+    `validation` images are taken from the end of the training set, or are the data's own, and stand in for
+    the test set. `signed` says how grey levels are read, -1..1 or 0..1; None is the data's own way.
     """
 
     data: str = "digits"
@@ -55,6 +64,7 @@ class Config:
     train_images: int | None = None
     augment: str = "none"
     rules: Rules = Rules()  # noqa: RUF009 - frozen
+    signed: bool | None = None
 
     def __post_init__(self) -> None:
         EtaSchedule.parse(self.eta)
@@ -63,14 +73,16 @@ class Config:
             raise SettingError(f"epochs={self.epochs}: want 1 or more")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("signed", None)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
         known = {f.name for f in fields(cls)}
-        if set(values) != known:
-            raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
-        return cls(**{**values, "rules": Rules(**values["rules"])})
+        if not known - _NEWER <= set(values) <= known:
+            raise CheckpointError(
+                f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}"
+            )
+        return built(cls, values, "config")
 
     @property
     def held_out(self) -> str:
@@ -84,10 +96,8 @@ def margin_of(text: str) -> int:
     >>> margin_of("3/8"), margin_of("0.5"), margin_of("0")
     (3, 4, 0)
     """
-    try:
-        eighths = Fraction(text) * MARGIN_UNITS
-    except (ValueError, ZeroDivisionError):
-        eighths = Fraction(-1)
+    share = short_fraction(text)
+    eighths = Fraction(-1) if share is None else share * MARGIN_UNITS
     if eighths.denominator != 1 or not 0 <= eighths <= MARGIN_UNITS:
         raise SettingError(f"margin={text}: want a share of the target in eighths, such as 3/8 (0 .. 1)")
     return int(eighths)
@@ -97,17 +107,59 @@ def margin_of(text: str) -> int:
 class Progress:
     """Where a run stands; the place in the data is all it takes to go on."""
 
-    epoch: int = 0
-    batch: int = 0
-    wrong: int = 0  # this epoch, before each update
-    squared_error: int = 0  # this epoch, in squared units of Z
-    seconds: float = 0.0
-    curve: list[dict[str, Any]] = field(default_factory=list)  # metrics, a row an epoch
+    epoch: Count = 0
+    batch: Count = 0
+    wrong: Count = 0  # this epoch, before each update
+    squared_error: Annotated[int, (0, 2**256)] = 0  # this epoch, in squared units of Z
+    seconds: Number = 0.0
+    curve: Annotated[list[dict[str, Any]], list[Epoch]] = field(default_factory=list)  # metrics
 
     def __post_init__(self) -> None:
-        for name in ("epoch", "batch", "wrong", "squared_error"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
-                raise TypeError(f"{name}={getattr(self, name)!r}")
+        if len(self.curve) != self.epoch:
+            raise CheckpointError(f"progress.epoch={self.epoch}: its curve has {len(self.curve)} rows")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the checkpoint of a training run holds beside the network."""
+
+    config: Config
+    progress: Progress
+    data_sha256: str
+
+
+def kept_of(run: Path, saved: Checkpoint) -> Kept:
+    """Read it.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint is of something else, or a field of it cannot be.
+    """
+    if "stream" in saved.extra:
+        raise CheckpointError(
+            f"{run}: of a continual run, not of a training run; want the folder of training"
+        )
+    for name in ("config", "progress"):
+        if name not in saved.extra:
+            raise CheckpointError(f"{run}: its checkpoint is not of a training run (no {name} in it)")
+    with reading(run, "checkpoint of a training run"):
+        extra = checked(_Extra, saved.extra)
+        config = Config.from_json(extra["config"])
+        if config.seed != saved.state.seed:
+            raise CheckpointError(f"config.seed={config.seed}: its weights are of seed {saved.state.seed}")
+        progress = built(Progress, extra["progress"], "progress")
+        for row in progress.curve:
+            for what, values in row.get("activity", {}).items():
+                if not isinstance(values, list) or len(values) != len(saved.network.layers):
+                    raise CheckpointError(f"progress.curve: {what} not of {len(saved.network.layers)} layers")
+        return Kept(config, progress, extra["data_sha256"])
+
+
+class _Extra(TypedDict):
+    config: dict[str, Any]
+    progress: dict[str, Any]
+    data_sha256: str
 
 
 @dataclass(frozen=True)
@@ -141,14 +193,42 @@ def open_data(config: Config, data_dir: Path | None = None) -> Dataset:
         data = data.split(config.validation)
     if config.train_images is not None:
         data = data.subset(config.train_images, None)
+    if config.signed is not None:
+        data = replace(data, signed=config.signed)
     window = Augment.parse(config.augment).window
     return data.windowed(window) if window else data
 
 
-def predict_all(engine: Engine, images: np.ndarray) -> np.ndarray:
-    """Logits of images, which may be in files: as many at once as fit in memory."""
-    parts = [slice(i, i + PREDICT_AT_ONCE) for i in range(0, max(1, len(images)), PREDICT_AT_ONCE)]
-    return np.concatenate([engine.predict(np.asarray(images[part])) for part in parts])
+def doubt_of(network: str, classes: int) -> None:
+    """Warn of a network whose last hidden layer is as wide as the output layer that is added to it."""
+    last = network.split("-")[-1]
+    if "-" in network and last in (f"{classes}FC", f"{classes}"):
+        warnings.warn(
+            f"network {network!r}: ends with {last} as wide as the {classes} classes, and the output layer is"
+            f" added after it; want {network.rpartition('-')[0]!r}",
+            DoubtWarning,
+            stacklevel=3,
+        )
+
+
+def predict_all(
+    engine: Engine, images: np.ndarray, report: Callable[[int], None] | None = None
+) -> np.ndarray:
+    """Logits of images, which may be in files: as many at once as fit in memory.
+
+    `report` gets the number that is done; then a part takes about REPORT_EVERY_S.
+    """
+    done, size = 0, PREDICT_AT_ONCE if report is None else 1
+    parts: list[np.ndarray] = []
+    while done < len(images) or not parts:
+        began = time.monotonic()
+        parts.append(engine.predict(np.asarray(images[done : done + size])))
+        done = min(done + size, len(images))
+        if report:
+            report(done)
+            share = REPORT_EVERY_S / max(time.monotonic() - began, 1e-6)
+            size = max(1, min(4 * size, int(size * share), PREDICT_AT_ONCE))
+    return np.concatenate(parts)
 
 
 def load_for(saved: Checkpoint, name: str, data_dir: Path | None = None) -> Dataset:
@@ -196,6 +276,7 @@ class Run:
             raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
         self.is_new = False
         self.stop_wanted = False
+        self.lock = run_folder.Lock(folder)
         self._ordered: tuple[int, np.ndarray] = -1, np.empty(0)
         self._kept_at, self._keep_seconds = 0.0, 0.0
 
@@ -203,6 +284,9 @@ class Run:
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
         """Begin a run in an empty folder."""
         data = open_data(config, data_dir)
+        doubt_of(config.network, data.classes)
+        if not datasets.is_name(config.data):  # so that it stays so, whatever the file says later
+            config = replace(config, signed=data.signed)
         run = cls(folder, config, data, cls._fresh(config, data), Progress())
         run.is_new = True
         return run
@@ -210,19 +294,17 @@ class Run:
     @classmethod
     def resume(cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None) -> Run:
         """Go on with the run in a folder, to the same bits as if it had never stopped."""
-        saved = cls._load(folder / run_folder.CHECKPOINT)
-        try:
-            more = {} if epochs is None else {"epochs": epochs}
-            config = Config.from_json({**saved.extra["config"], **more})
-            progress, data_sum = Progress(**saved.extra["progress"]), saved.extra["data_sha256"]
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder}: its checkpoint is not of a training run ({error})") from None
+        saved = cls._load(run_folder.checkpoint_of(folder, resume=True))
+        kept = kept_of(folder, saved)
+        config = kept.config if epochs is None else replace(kept.config, epochs=epochs)
+        if config.signed is None and not datasets.is_name(config.data):  # of before it was kept
+            config = replace(config, signed=saved.network.signed_input)
         data = open_data(config, data_dir)
-        if data.checksum != data_sum:
+        if data.checksum != kept.data_sha256:
             raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
         if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
-        return cls(folder, config, data, saved, progress)
+        return cls(folder, config, data, saved, kept.progress)
 
     # what a run of real numbers does in its own way, see `experiments.float_run`
 
@@ -249,6 +331,7 @@ class Run:
 
     def engine(self, name: str, **options: int | str | None) -> Engine:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
+        check_learning(self.network, self.config.rules.samples_an_update)
         return make_engine(name, self.network, self.config.rules, self.saved.state, **options)
 
     # --- the loop ---
@@ -268,7 +351,7 @@ class Run:
         self._kept_at = began
         engine.watch(watch)
         size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
-        with stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
+        with self.lock, stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
             coming = ahead.submit(self._prepare, progress.epoch, progress.batch, size)
             while not self.finished and not self.stop_wanted:
                 images, labels, batches = coming.result()
@@ -299,7 +382,9 @@ class Run:
 
     def _prepare(self, epoch: int, first: int, batches: int) -> tuple[np.ndarray, np.ndarray, int]:
         """Images and labels from batch `first` on, of at most so many batches, and of how many."""
-        batches, batch = min(batches, self.batches - first), self.config.rules.batch
+        batch = self.config.rules.batch
+        most = AT_ONCE_BYTES // (batch * math.prod(self.data.train_images.shape[1:]))
+        batches = min(batches, self.batches - first, max(1, most))
         places = slice(first * batch, (first + batches) * batch)
         index = self._order(epoch)[places]
         images = self.augment.apply(self.data.train_images[index], self.config.seed, epoch, places)
@@ -402,7 +487,8 @@ class Run:
             "data_sha256": self._data_sum,
         }
         self.saved = replace(self.saved, state=engine.state, extra=extra)
-        self._store(self.folder / run_folder.CHECKPOINT, self.saved)
+        with self.lock:
+            self._store(self.folder / run_folder.CHECKPOINT, self.saved)
         self._kept_at = time.monotonic()
 
     @property

@@ -21,6 +21,7 @@ from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError, NetworkError, WageError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
+from wage_neuro.room import check_weights
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Dense
 from wage_neuro.train import Held, State, visible_weights
@@ -121,9 +122,11 @@ def describe(network: Network) -> dict[str, Any]:
 def network_of(header: dict[str, Any]) -> Network:
     """Build the network that `describe` described."""
     shape = tuple(header["input_shape"])
-    return Network.parse(
+    network = Network.parse(
         header["network"], shape, bits=header["bits"], signed_input=bool(header["signed_input"])
     )
+    check_weights(network)
+    return network
 
 
 def check_format(version: object) -> None:

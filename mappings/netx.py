@@ -29,6 +29,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from mappings import hdf5
 from mappings.inference import (
     Inference,
     channels_first,
@@ -177,9 +178,14 @@ def write(path: Path, inference: Inference) -> None:
 
 def read(path: Path) -> Inference:
     """Read a netx file; CheckpointError if it is missing, damaged, newer or not of wage-neuro."""
-    with reading(path, "netx file"), h5py.File(path, "r") as file:
-        if "wage_neuro" not in file.attrs:
-            raise CheckpointError("a netx file that wage-neuro did not write: no attribute 'wage_neuro'")
+    with reading(path, "netx file"):
+        if hdf5.check(path) != "netx":
+            raise CheckpointError("a NIR file, not a netx file")
+        return _read(path)
+
+
+def _read(path: Path) -> Inference:
+    with h5py.File(path, "r") as file:
         names: list[str] = []
         file.visit(names.append)
         tree = {name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)}

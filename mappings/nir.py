@@ -26,6 +26,7 @@ from pathlib import Path
 import nir
 import numpy as np
 
+from mappings import hdf5
 from mappings.inference import (
     Inference,
     channels_first,
@@ -183,4 +184,6 @@ def write(path: Path, inference: Inference) -> None:
 def read(path: Path) -> Inference:
     """Read a NIR file; CheckpointError if it is missing, damaged, newer or not of wage-neuro."""
     with reading(path, "NIR file"):
+        if hdf5.check(path) != "nir":
+            raise CheckpointError("a netx file, not a NIR file")
         return from_nir(nir.read(path))

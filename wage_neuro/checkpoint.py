@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import json
-import tokenize
-import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from wage_neuro.arrays import DAMAGE, ArrayFile
 from wage_neuro.bits import code_dtype
 from wage_neuro.errors import CheckpointError, WageError
 from wage_neuro.files import written_whole
+from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.random_bits import check_seed
+from wage_neuro.room import in_words
 from wage_neuro.rules import Rules
 from wage_neuro.train import Held, State
+from wage_neuro.typed import Count, built
 
 FORMAT = 1
-DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)  # what numpy, zip and JSON raise on damaged bytes
+EXPONENTS = 63  # of numbers in 64 bits
+HEADER_MAX = 1 << 28  # bytes
 
 
 @dataclass(frozen=True)
@@ -79,32 +69,52 @@ def load(path: Path | str) -> Checkpoint:
     CheckpointError
         If it is missing, truncated, damaged, of a newer format, or its weights cannot be the network's.
     """
-    header, arrays = read_arrays(Path(path), FORMAT)
+    path = Path(path)
+    with _opened(path, FORMAT) as (values, file):
+        try:
+            header = built(_Header, values)
+            network = Network.parse(
+                header.network, header.input_shape, bits=header.bits, signed_input=header.signed_input
+            )
+            _check_forms(network, header.rules, file)
+        except WageError as error:
+            raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+        arrays = {name: file.read(name) for name in file.forms if name != "header"}
     try:
-        return _read(header, arrays)
-    except (KeyError, TypeError, ValueError, WageError) as error:
+        return _built(network, header, arrays)
+    except WageError as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
 
 
 def read_arrays(path: Path, wanted: int | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read the header and the arrays of a file of the format `wanted`; errors as of `load`."""
+    with _opened(path, wanted) as (header, file):
+        return header, {name: file.read(name) for name in file.forms if name != "header"}
+
+
+@contextmanager
+def _opened(path: Path, wanted: int | str) -> Iterator[tuple[dict[str, Any], ArrayFile]]:
+    """Header and open file of a checkpoint of the format `wanted`."""
     try:
-        # np.load leaves the file open when it opened it itself and then finds it damaged
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            header = json.loads(bytes(file["header"]))
-            arrays = {name: file[name] for name in file.files if name != "header"}
+        with ArrayFile.open(path) as file:
+            if "header" not in file.forms:
+                names = ", ".join(file.forms)[:200] or "nothing"
+                raise CheckpointError(f"{path}: not a wage-neuro checkpoint, it holds {names}")
+            if file.forms["header"].size > HEADER_MAX:
+                size = in_words(file.forms["header"].size)
+                raise CheckpointError(f"{path}: header of {size}: want {in_words(HEADER_MAX)} at most")
+            header = json.loads(bytes(file.read("header")))
+            if not isinstance(header, dict):
+                raise CheckpointError(f"{path}: damaged checkpoint (its header is no object)")
+            if header.get("format") != wanted:
+                found = repr(header.get("format"))[:60]
+                raise CheckpointError(f"{path}: checkpoint format {found}; this version reads {wanted!r}")
+            yield header, file
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except DAMAGE as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{path}: not a whole wage-neuro checkpoint ({text})") from None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: damaged checkpoint (its header is no object)")
-    if header.get("format") != wanted:
-        raise CheckpointError(
-            f"{path}: checkpoint format {header.get('format')}; this version reads {wanted}"
-        )
-    return header, arrays
 
 
 def write_arrays(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -114,59 +124,71 @@ def write_arrays(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarra
         np.savez_compressed(file, **everything)
 
 
-def _read(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
-    network = Network.parse(
-        header["network"],
-        tuple(header["input_shape"]),
-        bits=header["bits"],
-        signed_input=header["signed_input"],
-    )
-    rules = Rules(**header["rules"])
-    S = tuple(arrays[f"S{i}"] for i in range(sum(name.startswith("S") for name in arrays)))
-    _check_weights(network, rules, S)
-    importance = None
-    if len(arrays) > len(S):
-        importance = tuple(arrays[f"importance{i}"] for i in range(len(S)))
-        _check_importance(network, rules, importance)
-    step, seed = header["step"], check_seed(header["seed"])
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise CheckpointError(f"step {step!r}: want a whole number >= 0")
-    if not len(header["error_held"]) == len(header["gradient_held"]) == len(S):
-        raise CheckpointError(f"{len(header['error_held'])} held exponents: want {len(S)}")
-    state = State(
-        S,
-        tuple(_read_held(held) for held in header["error_held"]),
-        tuple(_read_held(held) for held in header["gradient_held"]),
-        seed,
-        step,
-        importance,
-    )
-    return Checkpoint(network, rules, state, header["extra"])
+@dataclass(frozen=True)
+class _Header:
+    """What a checkpoint says in JSON."""
+
+    format: int
+    network: str
+    input_shape: tuple[Annotated[int, (1, 2**31)], ...]
+    bits: str
+    signed_input: bool
+    rules: Rules
+    seed: Annotated[int, (0, 2**64 - 1)]
+    step: Count
+    error_held: tuple[Held, ...]
+    gradient_held: tuple[Held, ...]
+    extra: dict[str, Any]
 
 
-def _read_held(values: dict[str, Any]) -> Held:
-    held = Held(**values)
-    if type(held.exponent) not in (int, type(None)) or type(held.below) is not int:
-        raise CheckpointError(f"held exponent {values}: want whole numbers")
-    return held
-
-
-def _check_weights(network: Network, rules: Rules, S: tuple[np.ndarray, ...]) -> None:
-    shapes, wanted = [s.shape for s in S], [layer.weight_shape for layer in network.layers]
+def _check_forms(network: Network, rules: Rules, file: ArrayFile) -> None:
+    """Shapes and types of all arrays are the network's: so they take no more than it does."""
+    found = {name: form for name, form in file.forms.items() if name.startswith("S")}
+    shapes = [found[f"S{i}"].shape if f"S{i}" in found else None for i in range(len(found))]
+    wanted = [layer.weight_shape for layer in network.layers]
     if shapes != wanted:
         raise CheckpointError(f"weights of shapes {shapes}: want {wanted}")
-    for i, (s, layer) in enumerate(zip(S, network.layers, strict=True)):
-        bound, dtype = layer.bits.stored_max(rules.stored_range), code_dtype(layer.bits.k_G)
-        if s.dtype != dtype or np.abs(s.astype(np.int32)).max() > bound:
-            raise CheckpointError(f"weights of layer {i}: want {np.dtype(dtype)} in -{bound}..{bound}")
-
-
-def _check_importance(network: Network, rules: Rules, importance: tuple[np.ndarray, ...]) -> None:
-    if not rules.consolidation:
+    others = {name: form for name, form in file.forms.items() if name != "header" and name not in found}
+    strange = others.keys() - {f"importance{layer.index}" for layer in network.layers}
+    if strange:
+        raise CheckpointError(
+            f"an array {min(strange)[:60]!r}: want weights and importance of each layer alone"
+        )
+    if others and not rules.consolidation:
         raise CheckpointError("synapses of importance, where the rules keep none")
-    for layer, held in zip(network.layers, importance, strict=True):
-        wanted = (2, *layer.weight_shape)
-        if held.shape != wanted or held.dtype != np.uint16 or held[0].max() > rules.consolidation:
-            raise CheckpointError(
-                f"importance of layer {layer.index}: want uint16 {wanted}, bits in 0..{rules.consolidation}"
-            )
+    if others and len(others) != len(wanted):
+        raise CheckpointError(f"{', '.join(others)} alone: want importance of {len(wanted)} layers")
+    for layer in network.layers:
+        dtype, bound = np.dtype(code_dtype(layer.bits.k_G)), layer.bits.stored_max(rules.stored_range)
+        if found[f"S{layer.index}"].dtype != dtype:
+            raise CheckpointError(f"weights of layer {layer.index}: want {dtype} in -{bound}..{bound}")
+        held = others.get(f"importance{layer.index}")
+        shape = (2, *layer.weight_shape)
+        if held and (held.shape != shape or held.dtype != np.uint16):
+            raise CheckpointError(_importance(layer, rules))
+
+
+def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> Checkpoint:
+    rules, layers = header.rules, network.layers
+    S = tuple(arrays[f"S{layer.index}"] for layer in layers)
+    for s, layer in zip(S, layers, strict=True):
+        bound = layer.bits.stored_max(rules.stored_range)
+        if np.abs(s.astype(np.int32)).max() > bound:
+            dtype = np.dtype(code_dtype(layer.bits.k_G))
+            raise CheckpointError(f"weights of layer {layer.index}: want {dtype} in -{bound}..{bound}")
+    importance = tuple(arrays[name] for i in range(len(S)) if (name := f"importance{i}") in arrays)
+    for held, layer in zip(importance, layers, strict=False):
+        if held[0].max() > rules.consolidation:
+            raise CheckpointError(_importance(layer, rules))
+    if not len(header.error_held) == len(header.gradient_held) == len(S):
+        raise CheckpointError(f"{len(header.error_held)} held exponents: want {len(S)}")
+    for held_exponent in (*header.error_held, *header.gradient_held):
+        if not 0 <= (held_exponent.exponent or 0) < EXPONENTS or held_exponent.below < 0:
+            raise CheckpointError(f"held exponent {held_exponent}: want 0..{EXPONENTS - 1}, below 0 or more")
+    state = State(S, header.error_held, header.gradient_held, header.seed, header.step, importance or None)
+    return Checkpoint(network, rules, state, header.extra)
+
+
+def _importance(layer: Layer, rules: Rules) -> str:
+    shape = (2, *layer.weight_shape)
+    return f"importance of layer {layer.index}: want uint16 {shape}, bits in 0..{rules.consolidation}"

@@ -4,6 +4,11 @@ A message is one line and names the value that was refused. The command line pri
 it as it is and ends with exit code 1.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
 
 class WageError(Exception):
     """Base of every error that wage-neuro raises on purpose."""
@@ -31,3 +36,22 @@ class CheckpointError(WageError):
 
 class EngineError(WageError):
     """An engine that failed while it ran, or that cannot run what was asked of it."""
+
+
+class DoubtWarning(UserWarning):
+    """Something that can be done, and that was probably meant otherwise. A message is one line."""
+
+
+def did_you_mean(text: str, known: Iterable[str], called: Mapping[str, str] | None = None) -> str:
+    """What was probably meant, to be put behind a message, or nothing.
+
+    called : names that others give to what is known here
+
+    >>> did_you_mean("mnsit", ["mnist", "svhn"]), did_you_mean("ewc", ["replay"], {"ewc": "consolidation"})
+    ('; did you mean mnist?', '; did you mean consolidation?')
+    """
+    called = called or {}
+    names = [*known, *called]
+    alike = 0.6 if len(text) > 2 else 1.0
+    near = difflib.get_close_matches(text.lower()[:100], names, n=1, cutoff=alike)
+    return f"; did you mean {called.get(near[0], near[0])}?" if near else ""

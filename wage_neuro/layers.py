@@ -11,6 +11,7 @@ Source: arXiv:1802.04680, equations 2 to 12; order of operations as in the autho
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,16 +70,16 @@ class Layer:
 
     @cached_property
     def fan_in(self) -> int:
-        return int(np.prod(self.weight_shape[:-1]))
+        return math.prod(self.weight_shape[:-1])
 
     @cached_property
     def n_weights(self) -> int:
-        return int(np.prod(self.weight_shape))
+        return math.prod(self.weight_shape)
 
     @cached_property
     def positions(self) -> int:
         """Places at which a sample uses each weight: 1 for a dense layer."""
-        return int(np.prod(self.z_shape[:-1]))
+        return math.prod(self.z_shape[:-1])
 
     @cached_property
     def scale_shift(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from wage_neuro.bits import UNQUANTIZED, Bits, code_dtype
-from wage_neuro.errors import DataError, NetworkError
+from wage_neuro.errors import DataError, NetworkError, did_you_mean
 from wage_neuro.layers import Layer
 from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
 
@@ -26,15 +27,15 @@ ImageNet net for images of 224x224, and the same for 56x56 with a first layer of
 
 _TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
     (
-        re.compile(r"(\d+)C(\d+)(?:S(\d+))?(V?)"),
+        re.compile(r"(\d{1,9})C(\d{1,9})(?:S(\d{1,9}))?(V?)"),
         lambda m: Conv(int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME"),
     ),
     (
-        re.compile(r"MP(\d+)(?:S(\d+))?(P?)"),
+        re.compile(r"MP(\d{1,9})(?:S(\d{1,9}))?(P?)"),
         lambda m: MaxPool(int(m[1]), int(m[2]) if m[2] else None, "SAME" if m[3] else "VALID"),
     ),
-    (re.compile(r"(\d+)FCU"), lambda m: Dense(int(m[1]), quantized=False)),
-    (re.compile(r"(\d+)(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
+    (re.compile(r"(\d{1,9})FCU"), lambda m: Dense(int(m[1]), quantized=False)),
+    (re.compile(r"(\d{1,9})(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
     (re.compile(r"F"), lambda m: Flatten()),
 )
 
@@ -193,7 +194,7 @@ def _read_token(token: str, text: str) -> Spec:
             return build(match)
     raise NetworkError(
         f"network {text!r}: cannot read {token!r}; want {', '.join(PRESETS)}"
-        " or tokens such as 32C5, MP2, 512FC joined by '-'"
+        f" or tokens such as 32C5, MP2, 512FC joined by '-'{did_you_mean(text, PRESETS)}"
     )
 
 
@@ -212,7 +213,7 @@ def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -
     for place, spec in enumerate(specs):
         after = specs[place + 1] if place + 1 < len(specs) else None
         if isinstance(spec, Flatten):
-            shape = (int(np.prod(shape)),)
+            shape = (math.prod(shape),)
         elif isinstance(spec, MaxPool):
             if place == 0 or not isinstance(specs[place - 1], Conv):
                 raise NetworkError(f"layer {place} {spec}: a MaxPool must follow a Conv")

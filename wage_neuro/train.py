@@ -15,6 +15,7 @@ from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
+from wage_neuro.room import check_weights
 from wage_neuro.rules import Rules
 
 PREDICT_PART = 512  # samples a part of a prediction: bounds its memory
@@ -110,8 +111,15 @@ def consolidated(network: Network, state: State, samples: int, rules: Rules) -> 
 
 
 def initial_state(network: Network, seed: int = 0) -> State:
-    """Draw the initial weights of every layer; the same seed gives the same bits everywhere."""
+    """Draw the initial weights of every layer; the same seed gives the same bits everywhere.
+
+    Raises
+    ------
+    NetworkError
+        If there is no room for them.
+    """
     seed = check_seed(seed)
+    check_weights(network)
     held = (Held(),) * len(network.layers)
     return State(tuple(layers.initial_weights(layer, seed) for layer in network.layers), held, held, seed)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import typer
 from rich.console import Console
@@ -27,6 +28,7 @@ from experiments.command_line import (
     Update,
     Validation,
     bar,
+    busy,
     refuse_other_settings,
 )
 from experiments.continual import demo, pictures, records
@@ -36,6 +38,7 @@ from experiments.streams import SCENARIOS
 from experiments.training import margin_of
 from mappings.chip import Chip
 from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.typed import read_json, reading
 
 STUDY = "study.json"
 RECORD = "record.jsonl"
@@ -191,13 +194,16 @@ def continual(
             boundaries=boundaries, task_images=task_images, test_images=test_images,
         )  # fmt: skip
         numbers = list(range(first_seed, first_seed + seeds))
-        folder = run or run_folder.free(Path("runs") / f"{Path(stream).stem}-{scenario}-{method}")
-    _run_all(console, config, numbers, folder, engine, data_dir, new=not resume)
+        name = f"{Path(stream).stem}-{scenario}-{method}"
+        folder = run or context.with_resource(run_folder.new_folder(Path("runs") / name))
+    with ExitStack() as held:
+        _run_all(console, config, numbers, folder, engine, data_dir, not resume, held)
     path = folder / RECORD
     if record:
         run_folder.write_text(record, path.read_text())
     whole = records.read(path)
-    pictures.draw(folder / "continual.png", whole, others)
+    with busy(console, "drawing continual.png"):
+        pictures.draw(folder / "continual.png", whole, others)
     _print(console, whole, folder)
     if cost:
         map_command(folder, cost, data_dir=data_dir)
@@ -211,15 +217,27 @@ def _run_all(
     engine_name: str,
     data_dir: Path | None,
     new: bool,
+    held: ExitStack,
 ) -> None:
+    """Run what is left; the folder stays `held` from the first engine on."""
     rows: list[dict[str, Any]] = []
+    lock = run_folder.Lock(folder)
     for seed in seeds:
         place = folder / f"seed-{seed}"
-        if (place / run_folder.CHECKPOINT).exists() and not new:
-            learner = Run.resume(place, data_dir)
-        else:
-            learner = Run.start(replace(config, seed=seed), place, data_dir)
-        with learner.engine(engine_name) as engine:
+        with busy(console, f"reading {config.stream}"):
+            if (place / run_folder.CHECKPOINT).exists() and not new:
+                learner = Run.resume(place, data_dir)
+            else:
+                learner = Run.start(replace(config, seed=seed), place, data_dir)
+        with ExitStack() as built:
+            with busy(console, f"starting engine {engine_name}"):
+                engine = built.enter_context(learner.engine(engine_name))
+            held.enter_context(lock)
+            if new and seed == seeds[0] and (folder / STUDY).exists():
+                raise SettingError(
+                    f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
+                )
+            held.enter_context(learner.lock)
             run_folder.prepare(place, new=learner.is_new)
             if new and seed == seeds[0]:
                 _write_study(folder, config, seeds)
@@ -266,13 +284,14 @@ def _write_study(folder: Path, config: Config, seeds: list[int]) -> None:
     run_folder.write_text(folder / STUDY, json.dumps({"config": asdict(config), "seeds": seeds}) + "\n")
 
 
+class _Study(TypedDict):
+    config: dict[str, Any]
+    seeds: list[Annotated[int, (0, 2**64 - 1)]]
+
+
 def _read_study(folder: Path) -> tuple[Config, list[int]]:
-    try:
-        study = json.loads((folder / STUDY).read_text())
-        return Config.from_json(study["config"]), [int(seed) for seed in study["seeds"]]
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder / STUDY}: no continual runs to go on with ({error.strerror})"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / STUDY}: damaged ({error})") from None
+    if folder.is_file():
+        raise CheckpointError(f"{folder}: a file; want the folder that it is in, {folder.parent}")
+    study = read_json(folder / STUDY, _Study, "study of continual runs")
+    with reading(folder / STUDY, "study of continual runs"):
+        return Config.from_json(study["config"]), study["seeds"]

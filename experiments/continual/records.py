@@ -7,15 +7,21 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from experiments.continual import metrics
+from experiments.forms import STREAM_ROWS
 from experiments.run_folder import write_text
 from wage_neuro.errors import DataError
+from wage_neuro.typed import checked, read_rows, reading
 
 Row = dict[str, Any]
+
+
+class _Row(TypedDict):
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -87,17 +93,20 @@ def read(path: Path) -> Record:
         If there is none, or it is no record of continual runs.
     """
     file = path / "record.jsonl" if path.is_dir() else path
-    try:
-        return record_of([json.loads(line) for line in file.read_text().splitlines()])
-    except OSError as error:
-        raise DataError(f"{file}: cannot read it ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{file}: no record of continual runs ({error})") from None
+    rows = read_rows(file, _Row, "record of continual runs", DataError)
+    with reading(file, "record of continual runs", DataError):
+        for i, row in enumerate(rows, start=1):
+            if row["kind"] not in STREAM_ROWS:
+                raise ValueError(f"line {i}.kind={row['kind']!r}: want {', '.join(STREAM_ROWS)}")
+            checked(STREAM_ROWS[row["kind"]], row, f"line {i}")
+        return record_of(rows)
 
 
 def record_of(rows: Sequence[Row]) -> Record:
-    """Gather the rows of every seed."""
+    """Gather the rows of every seed; ValueError if they are not as many as the runs say."""
     runs = [row for row in rows if row["kind"] == "run"]
+    if not runs or not runs[0]["tasks"]:
+        raise ValueError("no run in it, or one without tasks")
     T, seeds = len(runs[0]["tasks"]), len(runs)
     R = [r["accuracy"] for r in rows if r["kind"] == "accuracy" and r["trained"] is not None]
     probes = [row for row in rows if row["kind"] == "probe"]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Annotated, Any, TypedDict, TypeGuard, cast
 
 import numpy as np
 
@@ -18,16 +18,19 @@ from experiments.augment import Augment
 from experiments.continual import metrics
 from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from experiments.eta import EtaSchedule
+from experiments.forms import Measured, Number, Probe
 from experiments.stopping import stops_on_signals
 from experiments.streams import Stream, Task, tasks_of
+from experiments.training import doubt_of
 from experiments.unchanged import unchanged
 from wage_neuro import checkpoint
 from wage_neuro.activity import FIELDS, Activity
+from wage_neuro.arrays import DAMAGE, ArrayFile
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
 from wage_neuro.engine import ConsolidatingEngine, Engine, RecallingEngine, ReplayingEngine
-from wage_neuro.errors import CheckpointError, EngineError, SettingError
+from wage_neuro.errors import CheckpointError, EngineError, SettingError, did_you_mean
 from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
@@ -35,6 +38,7 @@ from wage_neuro.network import Network
 from wage_neuro.prototypes import Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
+from wage_neuro.typed import Count, built, checked, reading
 
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
@@ -94,6 +98,15 @@ METHODS = {
         "synapses that moved much in a task move less after it; needs task boundaries", consolidation=7
     ),
 }
+CALLED = {
+    **dict.fromkeys(("ewc", "online-ewc", "si", "synaptic-intelligence", "mas", "lwf"), "consolidation"),
+    **dict.fromkeys(("er", "experience-replay", "rehearsal", "gem", "agem"), "replay"),
+    **dict.fromkeys(("der", "der++", "dark-experience-replay"), "replay-logits"),
+    **dict.fromkeys(("finetune", "fine-tuning", "sgd", "none"), "naive"),
+    **dict.fromkeys(("icarl", "ncm", "nearest-mean"), "prototypes"),
+    **dict.fromkeys(("offline", "multitask", "iid"), "joint"),
+}
+"""What the literature calls them, or what is nearest to it here."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,8 @@ class Config:
                 f"augment={self.augment!r} with {self.stream!r}: its pixels have no neighbours"
             )
         if self.method not in METHODS:
-            raise SettingError(f"method {self.method!r}: want {', '.join(METHODS)}")
+            instead = did_you_mean(self.method, METHODS, CALLED)
+            raise SettingError(f"method {self.method!r}: want {', '.join(METHODS)}{instead}")
         if METHODS[self.method].keeps and self.memory < 1:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: want room for 1 or more")
         if not METHODS[self.method].keeps and self.memory:
@@ -179,8 +193,10 @@ class Config:
         if (
             not {"stream", "seed"} <= set(values) <= known
         ):  # a setting that is newer than the run is not there
-            raise CheckpointError(f"run settings {sorted(values)}: want {sorted(known)}")
-        return cls(**values)
+            raise CheckpointError(
+                f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}"
+            )
+        return built(cls, values, "config")
 
     @property
     def rules(self) -> Rules:
@@ -224,12 +240,18 @@ class Progress:
     seconds : of learning
     """
 
-    place: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    probes: list[dict[str, Any]] = field(default_factory=list)
-    counted: int = 0
-    counts: list[list[int]] = field(default_factory=list)
-    seconds: float = 0.0
+    place: Count = 0
+    rows: Annotated[list[dict[str, Any]], list[Measured]] = field(default_factory=list)
+    probes: Annotated[list[dict[str, Any]], list[Probe]] = field(default_factory=list)
+    counted: Count = 0
+    counts: list[list[Count]] = field(default_factory=list)
+    seconds: Number = 0.0
+
+
+class _Extra(TypedDict):
+    stream: dict[str, Any]
+    progress: Progress
+    data_sha256: list[str]
 
 
 @dataclass(frozen=True)
@@ -264,12 +286,14 @@ class Run:
                 config.memory, shape, self.stream.outputs, config.seed, self.method.keeps_logits
             )
         self.is_new, self.stop_wanted = True, False
+        self.lock = run_folder.Lock(folder)
 
     @classmethod
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
         """Begin a run in an empty folder."""
         tasks = open_tasks(config, data_dir)
         network = network_of(config, tasks)
+        doubt_of(config.network, network.classes)
         return cls(
             folder, config, tasks, Checkpoint(network, config.rules, initial_state(network, config.seed))
         )
@@ -283,28 +307,45 @@ class Run:
         CheckpointError
             If there is none, it is damaged, or its data has changed.
         """
-        saved = checkpoint.load(folder / run_folder.CHECKPOINT)
-        try:
-            config, progress = Config.from_json(saved.extra["stream"]), Progress(**saved.extra["progress"])
-            checksums = saved.extra["data_sha256"]
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder}: its checkpoint is not of a continual run ({error})") from None
-        tasks = open_tasks(config, data_dir)
-        if checksums_of(tasks) != checksums:
+        saved = checkpoint.load(run_folder.checkpoint_of(folder, resume=True))
+        if "stream" not in saved.extra:
+            raise CheckpointError(f"{folder}: its checkpoint is not of a continual run (no stream in it)")
+        with reading(folder, "checkpoint of a continual run"):
+            extra = checked(_Extra, saved.extra)
+            config = Config.from_json(extra["stream"])
+            if config.seed != saved.state.seed:
+                raise CheckpointError(f"stream.seed={config.seed}: its weights are of {saved.state.seed}")
+        tasks, progress = open_tasks(config, data_dir), extra["progress"]
+        if checksums_of(tasks) != extra["data_sha256"]:
             raise CheckpointError(f"{folder}: the data of {config.stream!r} has changed since this run began")
-        if network_of(config, tasks) != saved.network or config.rules != saved.rules:
+        signed = saved.network.signed_input if ".npz" in config.stream else None  # by colours, since then
+        if network_of(config, tasks, signed) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
         run = cls(folder, config, tasks, saved)
-        if progress.counts and len(progress.counts[0]) != len(FIELDS):
-            raise CheckpointError(
-                f"{folder}: counts of {len(progress.counts[0])} kinds; this version has {len(FIELDS)}"
-            )
-        if not 0 <= progress.place <= len(run.stream):
-            raise CheckpointError(f"{folder}: damaged, place {progress.place} of {len(run.stream)}")
+        with reading(folder, "checkpoint of a continual run"):
+            run.check(progress)
         run.progress, run.is_new = progress, False
         if run.memory:
             run.memory = _read_memory(folder / _memory_name(progress.place), run.memory, progress.place)
         return run
+
+    def check(self, progress: Progress) -> None:
+        """Raise CheckpointError unless this run can be as far as `progress` says, with what was measured."""
+        place, ends = progress.place, self.stream.ends
+        if place > len(self.stream):
+            raise CheckpointError(f"progress.place={place}: its stream has {len(self.stream)} samples")
+        wanted = {
+            "rows": (len(self.tasks) * (1 + sum(end <= place for end in ends)), bool(place)),
+            "probes": (sum(at <= place for at in self._probe_places), True),
+            "counts": (len(self.network.layers), bool(progress.counts)),
+        }
+        for name, (number, needed) in wanted.items():
+            found = len(getattr(progress, name))
+            if found != number and (needed or found):
+                raise CheckpointError(f"progress.{name}: {found} of them; want {number} at place {place}")
+        for row in progress.counts:
+            if len(row) != len(FIELDS):
+                raise CheckpointError(f"counts of {len(row)} kinds; this version has {len(FIELDS)}")
 
     def engine(self, name: str) -> Engine:
         """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
@@ -339,7 +380,7 @@ class Run:
         if not progress.rows:
             self._measure(engine, None)
         engine.watch(self._watch_every)
-        with stops_on_signals(self):
+        with self.lock, stops_on_signals(self):
             while not self.finished and not self.stop_wanted:
                 following = next(place for place in self.stops if place > progress.place)
                 self.learn_to(engine, min(following, progress.place + self._part))
@@ -498,12 +539,13 @@ class Run:
             self.memory = engine.prototypes  # type: ignore[attr-defined]
         if _replays(engine):
             self.memory = engine.read_memory()
-        if self.memory:
-            _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
-        checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
-        for old in self.folder.glob(_memory_name("*")):
-            if old.name != _memory_name(self.progress.place):
-                old.unlink()
+        with self.lock:
+            if self.memory:
+                _write_memory(self.folder / _memory_name(self.progress.place), self.memory)
+            checkpoint.save(self.folder / run_folder.CHECKPOINT, self.saved)
+            for old in self.folder.glob(_memory_name("*")):
+                if old.name != _memory_name(self.progress.place):
+                    old.unlink()
 
     def record(self, engine_name: str) -> list[dict[str, Any]]:
         """What is kept of a finished run: a row of what it was and came to, then one a measurement."""
@@ -589,10 +631,11 @@ def stream_of(config: Config, tasks: tuple[Task, ...]) -> Stream:
     return Stream(tasks, config.scenario, config.seed, config.passes, config.step, mixed)
 
 
-def network_of(config: Config, tasks: tuple[Task, ...]) -> Network:
-    """Build the network of a run for the images of its stream."""
+def network_of(config: Config, tasks: tuple[Task, ...], signed: bool | None = None) -> Network:
+    """Build the network of a run for the images of its stream; `signed` as they were read before, or None."""
     data, outputs = tasks[0].data, stream_of(config, tasks).outputs
-    return Network.parse(config.network, data.train_images.shape[1:], outputs, config.bits, data.signed)
+    signed = data.signed if signed is None else signed
+    return Network.parse(config.network, data.train_images.shape[1:], outputs, config.bits, signed)
 
 
 def checksums_of(tasks: tuple[Task, ...]) -> list[str]:
@@ -612,12 +655,13 @@ def _write_memory(path: Path, memory: Kept) -> None:
 
 def _read_memory(path: Path, empty: Kept, seen: int) -> Kept:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in empty.arrays}
-    except checkpoint.DAMAGE as error:
+        with ArrayFile.open(path) as file:
+            for name, wanted in empty.arrays.items():
+                form = file.forms[name]
+                if form.shape != wanted.shape or form.dtype != wanted.dtype:
+                    found = f"{form.dtype} {form.shape}"
+                    raise CheckpointError(f"{path}: {name} {found}: want {wanted.dtype} {wanted.shape}")
+            arrays: dict[str, Any] = {name: file.read(name) for name in empty.arrays}
+    except DAMAGE as error:
         raise CheckpointError(f"{path}: not a whole memory ({error})") from None
-    for name, wanted in empty.arrays.items():
-        if arrays[name].shape != wanted.shape or arrays[name].dtype != wanted.dtype:
-            found = f"{arrays[name].dtype} {arrays[name].shape}"
-            raise CheckpointError(f"{path}: {name} {found}: want {wanted.dtype} {wanted.shape}")
     return replace(empty, **arrays, seen=seen)

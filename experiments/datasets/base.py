@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,25 @@ def _span(values: np.ndarray) -> str:
     return " with NaN" if np.isnan(low) else f" in {low}..{high}"
 
 
+def pick(images: Any, key: np.ndarray) -> Any:
+    """Some images by index or mask; those in files stay there.
+
+    >>> pick(np.arange(6), np.array([4, 1])).tolist()
+    [4, 1]
+    """
+    return images[key] if isinstance(images, np.ndarray) else images.take(key)
+
+
+def _as_array(values: Any, most: int) -> Any:
+    """Lists of whole numbers in 0..most as the array that they would be."""
+    if not isinstance(values, list | tuple):
+        return values
+    found = np.asarray(values)
+    if found.dtype.kind in "iu" and found.size and found.min() >= 0 and found.max() <= most:
+        return found.astype(np.uint8 if most < 256 else np.int64)
+    return found
+
+
 def middle(images: np.ndarray, side: int) -> np.ndarray:
     """Middle square of each image, (n, side, side, channels).
 
@@ -75,9 +95,14 @@ def every_fifth(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.delete(np.arange(len(labels)), test), test
 
 
-def _content(array: Any) -> bytes | memoryview:
-    """Bytes of an array, or what photographs in files have in their place."""
-    return np.ascontiguousarray(array).data if isinstance(array, np.ndarray) else array.checksum
+def _content(array: Any) -> Iterator[bytes | memoryview]:
+    """Bytes of an array, part by part, or what photographs in files have in their place."""
+    if isinstance(array, np.ndarray):
+        yield np.ascontiguousarray(array).data
+    elif hasattr(array, "in_parts"):
+        yield from (np.ascontiguousarray(part).data for part in array.in_parts())
+    else:
+        yield array.checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +112,8 @@ class Dataset:
     Parameters
     ----------
     train_images, test_images : (n, height, width, channels) uint8
-        Grey levels or colours 0..255; they may be read-only views of the file.
+        Grey levels or colours 0..255; they may be read-only views of the file, or stay in it (`stored`).
+        Lists are taken as the arrays that they would be, here and for labels.
     train_labels, test_labels : (n,) int64
         0..classes - 1.
     signed : bool
@@ -95,6 +121,9 @@ class Dataset:
     names : of the classes, where they are known
     window : int, optional
         Side of the square that a network sees of each image; test images are cut to it. See `windowed`.
+    source : where the data was read from
+    val_images, val_labels : optional
+        A part of their own for validation, see `split`.
 
     Raises
     ------
@@ -115,8 +144,17 @@ class Dataset:
     signed: bool
     names: tuple[str, ...] = field(default=(), repr=False)
     window: int | None = field(default=None, repr=False)
+    source: str = field(default="", repr=False)
+    val_images: np.ndarray | None = field(default=None, repr=False)
+    val_labels: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        for part in ("train", "test", "val"):
+            for what, most in (("images", 255), ("labels", 2**62)):
+                name = f"{part}_{what}"
+                object.__setattr__(self, name, _as_array(getattr(self, name), most))
+        if self.val_images is not None and self.val_labels is not None:
+            check_pair(f"{self.name} val", self.val_images, self.val_labels, self.classes)
         check_pair(f"{self.name} train", self.train_images, self.train_labels, self.classes)
         check_pair(f"{self.name} test", self.test_images, self.test_labels, self.classes)
         train, test = self.train_images.shape[1:], self.test_images.shape[1:]
@@ -155,7 +193,8 @@ class Dataset:
         return replace(self, test_images=middle(self.test_images, side), window=side)
 
     def split(self, validation: int) -> Dataset:
-        """Put the last `validation` training images in the place of the test set.
+        """Put images for validation in the place of the test set: the last training images, which then do not
+        train, or the first ones of the data's own validation part, where it has one.
 
         Raises
         ------
@@ -168,6 +207,13 @@ class Dataset:
         >>> part.train_labels.tolist(), part.test_labels.tolist()
         ([0, 1, 2], [3, 4])
         """
+        if self.val_images is not None and self.val_labels is not None:
+            n = len(self.val_labels)
+            if not 0 < validation <= n:
+                raise DataError(f"validation={validation}: want 1..{n}, the validation images of {self.name}")
+            return replace(
+                self, test_images=self.val_images[:validation], test_labels=self.val_labels[:validation]
+            )
         n = len(self.train_labels)
         if not 0 < validation < n:
             raise DataError(f"validation={validation}: want 1..{n - 1}, {self.name} has {n} training images")
@@ -190,7 +236,9 @@ class Dataset:
         """
         for part, wanted, labels in (("train", train, self.train_labels), ("test", test, self.test_labels)):
             if wanted is not None and not 1 <= wanted <= len(labels):
-                raise DataError(f"{part}={wanted}: want 1..{len(labels)}, the {part} images of {self.name}")
+                raise DataError(
+                    f"{part}_images={wanted}: want 1..{len(labels)}, the {part} images of {self.name}"
+                )
         return replace(
             self,
             train_images=self.train_images[:train],
@@ -214,12 +262,13 @@ class Dataset:
         )
         return Dataset(
             f"{self.name}:{first}-{last}",
-            self.train_images[train],
+            pick(self.train_images, train),
             self.train_labels[train] - first,
-            self.test_images[test],
+            pick(self.test_images, test),
             self.test_labels[test] - first,
             last - first + 1,
             self.signed,
+            source=self.source,
         )
 
     @property
@@ -235,5 +284,6 @@ class Dataset:
         ):
             for array in (images, labels.astype("<i8", copy=False)):
                 digest.update(str(array.shape).encode())
-                digest.update(_content(array))
+                for part in _content(array):
+                    digest.update(part)
         return digest.hexdigest()

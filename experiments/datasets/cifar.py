@@ -73,9 +73,16 @@ def _batches(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield name, file.read()
 
 
-def _dtype(code: Any, align: int = 0, copy: int = 0) -> np.dtype:
-    """numpy.dtype as the batches call it; numpy 2.4 deprecates the whole numbers they pass for bools."""
-    return np.dtype(code, bool(align), bool(copy))
+class _Dtype:
+    """numpy.dtype as the batches call it; numpy 2.4 deprecates the whole numbers they pass for bools.
+
+    It has no attribute that a pickle could change.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, code: Any, align: int = 0, copy: int = 0) -> np.dtype:
+        return np.dtype(code, bool(align), bool(copy))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -87,7 +94,7 @@ class _Unpickler(pickle.Unpickler):
         ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): _dtype,
+        ("numpy", "dtype"): _Dtype(),
     }
 
     def __init__(self, data: bytes, where: str) -> None:

@@ -35,5 +35,6 @@ def read() -> Dataset:
     labels = bunch.target.astype(np.int64)
     train, test = every_fifth(labels)
     return Dataset(
-        "digits", images[train], labels[train], images[test], labels[test], classes=10, signed=False
-    )
+        "digits", images[train], labels[train], images[test], labels[test], classes=10, signed=False,
+        source="scikit-learn",
+    )  # fmt: skip

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from wage_neuro.errors import DataError
+from wage_neuro.errors import DataError, DoubtWarning
 
 VARIABLE = "WAGE_NEURO_DATA"
 
@@ -144,7 +145,10 @@ def brief(error: Exception) -> str:
 def check_md5(where: str, found: str, wanted: str | None) -> None:
     """Raise a DataError when an md5 is not the published one; wanted=None knows none."""
     if wanted is not None and found != wanted:
-        raise DataError(f"{where}: md5 {found}: want {wanted}; remove the file and get it again")
+        raise DataError(
+            f"{where}: md5 {found}: want {wanted}; remove the file and get it again: it is damaged, or of"
+            " another data set whose files have the same names (one of your own goes into an .npz)"
+        )
 
 
 def md5_of(data: bytes) -> str:
@@ -193,6 +197,13 @@ def find(source: Source, data_dir: Path | None = None) -> list[Path | None]:
     ]
 
 
+def moved(path: Path, data_dir: Path | None = None) -> Path:
+    """The path, or where a file of its name is now; the path itself where none is."""
+    if path.exists():
+        return path
+    return next((place / path.name for place in places(data_dir) if (place / path.name).is_file()), path)
+
+
 def get(name: str, data_dir: Path | None = None, download: bool = True) -> list[Path]:
     """Paths of the files of a data set, found or downloaded, each with the md5 that was published.
 
@@ -205,12 +216,20 @@ def get(name: str, data_dir: Path | None = None, download: bool = True) -> list[
 
     source = SOURCES[name]
     paths = []
-    for names, found in zip(source.files, find(source, data_dir), strict=True):
+    there = find(source, data_dir)
+    found_here = [path.is_relative_to(data_dir) for path in there if path] if data_dir else [True]
+    if found_here and not any(found_here):
+        forms = ", ".join(" or ".join(names) for names in source.files)
+        line = f"data_dir={data_dir}: no {name} in it, want {forms}; read from {there[0]}"
+        warnings.warn(line, DoubtWarning, stacklevel=2)
+    for names, found in zip(source.files, there, strict=True):
         path = found or _download(name, names[-1], download)
         wanted = source.md5.get(path.name)
         if wanted and path.is_file():
             with reading(path, "file"):
-                check_md5(f"{path} ({name})", pooch.file_hash(str(path), alg="md5"), wanted)
+                check_md5(
+                    f"{path}: not the published file of {name}", pooch.file_hash(str(path), alg="md5"), wanted
+                )
         paths.append(path)
     return paths
 

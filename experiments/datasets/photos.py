@@ -51,9 +51,11 @@ class Photos:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: slice | np.ndarray) -> Photos | np.ndarray:
+    def __getitem__(self, key: int | slice | np.ndarray) -> Photos | np.ndarray:
         if isinstance(key, slice):
             return Photos(self.paths[key], self.side, self.window)
+        if not isinstance(key, np.ndarray):
+            return self._decode(self.paths[key])
         paths = [self.paths[i] for i in np.arange(len(self))[key]]
         images = np.empty((len(paths), *self.shape[1:]), np.uint8)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -63,6 +65,10 @@ class Photos:
 
     def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
         return cast(np.ndarray, self[np.arange(len(self))])
+
+    def take(self, key: np.ndarray) -> Photos:
+        """Some of the images, in the order of an index or mask; none is decoded."""
+        return Photos([self.paths[i] for i in np.arange(len(self))[key]], self.side, self.window)
 
     def middle(self, side: int) -> Photos:
         """The middle square of each image."""

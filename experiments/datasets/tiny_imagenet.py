@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.datasets.base import Dataset, check_pair
 from experiments.datasets.files import reading
+from wage_neuro.arrays import ArrayFile
 from wage_neuro.errors import DataError
 
 SIDE = 64
@@ -27,11 +28,11 @@ def read(path: Path) -> Dataset:
     DataError
         If the file is missing or damaged, or of another form.
     """
-    with reading(path, ".npz file"), path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-        missing = [key for key in FORM if key not in file.files]
+    with reading(path, ".npz file"), ArrayFile.open(path) as file:
+        missing = [key for key in FORM if key not in file.forms]
         if missing:
             raise DataError(f"{path}: no {', '.join(missing)} in it: want {', '.join(FORM)}")
-        arrays = {key: file[key] for key in FORM}
+        arrays = {key: file.read(key, DataError) for key in FORM}
     names = tuple(str(name) for name in arrays["names"])
     train, test = (_part(path, part, arrays, len(names)) for part in ("train", "val"))
     return Dataset("tiny-imagenet-20", *train, *test, classes=len(names), signed=True, names=names)

@@ -23,6 +23,7 @@ from experiments.command_line import (
     Update,
     Validation,
     bar,
+    busy,
     refuse_other_settings,
     show_table,
 )
@@ -87,7 +88,8 @@ def transfer(
         run_folder.check_writable(record)
     if resume:
         refuse_other_settings(context, _FREE_IN_RESUME)
-        study = Study.resume(resume, data_dir)
+        with busy(console, f"reading the study {resume} and its data"):
+            study = Study.resume(resume, data_dir)
     else:
         if trained is None or data is None:
             missing = (
@@ -99,13 +101,16 @@ def transfer(
             validation,
         )  # fmt: skip
         name = f"transfer-{trained.stem}-{Path(data).stem.replace(':', '-')}"
-        study = Study.start(trained, config, run or run_folder.free(Path("runs") / name), engine, data_dir)
+        folder = run or context.with_resource(run_folder.new_folder(Path("runs") / name))
+        with busy(console, f"reading {data}"):
+            study = Study.start(trained, config, folder, engine, data_dir)
     if not _run(console, study, engine):
         console.print(f"stopped; go on with: wage-neuro transfer --resume {shlex.quote(str(study.folder))}")
         raise typer.Exit(STOPPED)
     if record:
         run_folder.write_text(record, (study.folder / RECORD).read_text())
-    pictures.draw(study.folder / PICTURE, study.rows)
+    with busy(console, f"drawing {PICTURE}"):
+        pictures.draw(study.folder / PICTURE, study.rows)
     show_table(console, _table(study))
     for row in study.rows[1:]:
         for line in row.get("unchanged", ()):

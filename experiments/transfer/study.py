@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from experiments import datasets, run_folder
 from experiments.continual.study import eta_of
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
+from experiments.forms import TransferHead, TransferRow
 from experiments.stopping import stops_on_signals
+from experiments.training import predict_all
 from experiments.unchanged import unchanged
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
@@ -32,6 +34,7 @@ from wage_neuro.random_bits import STREAM, permutation, words
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Dense
 from wage_neuro.train import State, initial_state
+from wage_neuro.typed import checked, read_rows, reading
 
 RECORD = "record.jsonl"
 LEARNERS = {
@@ -106,7 +109,7 @@ class Source:
     @classmethod
     def read(cls, run: Path) -> Source:
         """Read a run folder or a checkpoint file."""
-        return cls.of(checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run))
+        return cls.of(run_folder.load(run))
 
     @classmethod
     def of(cls, saved: Checkpoint) -> Source:
@@ -183,6 +186,7 @@ class Study:
         self.folder, self.config, self.source, self.data, self.rows = folder, config, source, data, rows
         self.network = source.fitted_to(data)
         self.stop_wanted = False
+        self.lock = run_folder.Lock(folder)
         for shot in config.shots:
             draw_examples(data.train_labels, shot, config.seed)
 
@@ -191,16 +195,17 @@ class Study:
         cls, run: Path, config: Config, folder: Path, engine: str, data_dir: Path | None = None
     ) -> Study:
         """Begin a study of the network in `run`, which is copied to the folder for when it goes on."""
-        saved = checkpoint.load(run / run_folder.CHECKPOINT if run.is_dir() else run)
+        saved = run_folder.load(run)
         study = cls(folder, config, Source.of(saved), _load(config, data_dir), [])
         study.rows.append(study.head(engine))
-        if (folder / RECORD).exists():
-            raise SettingError(
-                f"run folder {folder}: it holds a study already; --resume {folder} goes on with it"
-            )
-        run_folder.prepare(folder, new=True)
-        checkpoint.save(folder / run_folder.CHECKPOINT, saved)
-        study.write()
+        with study.lock:
+            if (folder / RECORD).exists():
+                raise SettingError(
+                    f"run folder {folder}: it holds a study already; --resume {folder} goes on with it"
+                )
+            run_folder.prepare(folder, new=True)
+            checkpoint.save(folder / run_folder.CHECKPOINT, saved)
+            study.write()
         return study
 
     @classmethod
@@ -213,11 +218,6 @@ class Study:
             If there is none, it is damaged, or its data has changed.
         """
         rows = read(folder / RECORD, CheckpointError)
-        known = {f.name for f in fields(Config)}
-        if set(rows[0]["config"]) != known:
-            raise CheckpointError(
-                f"{folder / RECORD}: settings {sorted(rows[0]['config'])}: want {sorted(known)}"
-            )
         config = Config(**rows[0]["config"])
         data = _load(config, data_dir)
         if data.checksum != rows[0]["data_sha256"]:
@@ -247,7 +247,7 @@ class Study:
 
         Ctrl-C and SIGTERM end it; the cell in hand is begun anew when it goes on.
         """
-        with stops_on_signals(self):
+        with self.lock, stops_on_signals(self):
             for cell in self.left:
                 row = self._learn(cell, engine, report)
                 if row is None:
@@ -275,7 +275,7 @@ class Study:
                     machine.train(data.train_images[part], data.train_labels[part], control)
                     seen += len(part)
                     report(cell, seen)
-            answers = machine.predict(data.test_images).argmax(axis=1)
+            answers = predict_all(machine, data.test_images).argmax(axis=1)
             same = unchanged(self.network, rules, begin, machine.state, control)
         return {
             "kind": "result",
@@ -322,16 +322,14 @@ def read(path: Path, problem: type[DataError] | type[CheckpointError] = DataErro
     DataError, or what `problem` names
         If there is none, or it is damaged.
     """
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        if rows[0]["kind"] != "transfer" or not all(
-            {"examples", "learner", "seed", "accuracy"} <= row.keys() for row in rows[1:]
-        ):
-            raise ValueError("its rows are of another form")
-    except OSError as error:
-        raise problem(f"{path}: no transfer study to read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise problem(f"{path}: damaged ({error})") from None
+    rows = read_rows(path, dict, "transfer study", problem)
+    with reading(path, "transfer study", problem):
+        if not rows or rows[0].get("kind") != "transfer":
+            raise ValueError("its first row is not of a transfer study")
+        head = checked(TransferHead, rows[0], "line 1")
+        checked(Config, head["config"], "line 1.config")
+        for i, row in enumerate(rows[1:], start=2):
+            checked(TransferRow, row, f"line {i}")
     return rows
 
 

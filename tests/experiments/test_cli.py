@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import cli, datasets
+from experiments import cli, command_line, datasets, run_folder
 from experiments.training import Config, Run
 from wage_neuro import Rules, __version__, checkpoint
+from wage_neuro.errors import SettingError
 
 try:
     import lava  # noqa: F401
@@ -43,7 +44,7 @@ def test_version_and_help(wage_neuro):
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
         " validation train-images data-dir run resume record loss margin mode pipelined model device feedback"
-        " augment watch gamma",
+        " augment watch gamma signed",
         "evaluate": "data engine lanes device data-dir",
         "demo": "epochs engine seed",
         "data": "data-dir",
@@ -244,51 +245,57 @@ def refused(wage_neuro, tmp_path):
 
 
 BAD_SETTINGS = {
-    "--eta 3": "eta=3: want a power of two",
-    "--eta much": "eta=much: want a power of two",
-    "--eta 8,4@5,2@3": "eta '8,4@5,2@3': want .* epochs that grow",
-    "--engine loihi": "engine 'loihi': want numpy, compiled, torch, lava or brian2",
-    "--data imagenette": "data 'imagenette': want digits, mnist",
+    "--eta 3": "--eta 3: want a power of two",
+    "--eta much": "--eta much: want a power of two",
+    "--eta 8,4@5,2@3": "--eta '8,4@5,2@3': want .* epochs that grow",
+    "--engine loihi": "--engine 'loihi': want numpy, compiled, torch, lava or brian2",
+    "--data imagenette": "--data 'imagenette': want digits, mnist",
     "--data missing.npz": r"missing\.npz: no such file",
-    "--data-dir nowhere --data mnist": "data_dir=nowhere: no such folder",
-    "--network 32C5-what": "network '32C5-what': cannot read 'what'",
+    "--data-dir nowhere --data mnist": "--data-dir nowhere: no such folder",
+    "--network 32C5-what": "--network '32C5-what': cannot read 'what'",
     "--network 8C9V": r"layer 0 8C9V: kernel 9 is larger than its input \(8, 8, 1\)",
     "--network MP2": "layer 0 MP2: a MaxPool must follow a Conv",
     "--network 0FC": "0FC|units=0",
     "--bits 1888": "k_W=1: want a whole number in 2..16",
-    "--bits 17": "bits '17': want four widths",
+    "--bits 17": "--bits '17': want four widths",
     "--bits 2-17-8-8": "k_A=17: want a whole number in 2..16",
-    "--bits many": "bits 'many': want four widths",
-    "--lanes 5 --engine lava": "lanes=5: want a divisor of the batch, 32",
-    "--lanes 0 --engine lava": "lanes=0: want a divisor of the batch, 32",
-    "--lanes 8": "lanes=8: only the lava engine",
-    "--device cuda": "device=cuda: only the torch engine",
-    "--lanes 8 --engine lava": "lanes=8 with shift='batch': .* lanes must be 32",
-    "--batch 0": "batch=0: want a whole number >= 1",
-    "--batch 1438": "batch=1438: there are only 1437 training images",
-    "--train-images 31": "batch=32: there are only 31 training images",
-    "--shift sometimes": "shift='sometimes': want batch or held",
-    "--hold 0": "hold=0: want a whole number >= 1",
-    "--update narrow": "update='narrow': want wide or ternary",
-    "--stored-range mine": "stored_range='mine': want authors or paper",
-    "--epochs 0": "epochs=0: want 1 or more",
-    "--epochs -1": "epochs=-1: want 1 or more",
-    "--seed -1": "seed -1: want a whole number in 0..",
-    "--validation 1437": "validation=1437: want 1..1436",
-    "--validation -1": "validation=-1: want 1..1436",
-    "--train-images 0": "train=0: want 1..1437",
-    "--mode chip": "mode 'chip': want batch or onchip",
-    "--loss hinge": "loss='hinge': want sse or one-sided",
-    "--margin 0.4": r"margin=0\.4: want a share of the target in eighths",
-    "--gamma 3": r"gamma=3: want 1, 2, 4, 8, 16, 32, 64, 128",
-    "--gamma 2 --engine brian2": r"gamma=2: engine 'brian2' has 1 only",
-    "--update coincidence": "batch=32 with update='coincidence': spikes meet one sample at a time",
+    "--bits many": "--bits 'many': want four widths",
+    "--lanes 5 --engine lava": "--lanes 5: want a divisor of the batch, 32",
+    "--lanes 0 --engine lava": "--lanes 0: want a divisor of the batch, 32",
+    "--lanes 8": "--lanes 8: only the lava engine",
+    "--device cuda": "--device cuda: only the torch engine",
+    "--lanes 8 --engine lava": "--lanes 8 with shift='batch': .* lanes must be 32",
+    "--batch 0": "--batch 0: want a whole number >= 1",
+    "--batch 1438": "--batch 1438: there are only 1437 training images",
+    "--train-images 31": "--batch 32: there are only 31 training images",
+    "--shift sometimes": "--shift 'sometimes': want batch or held",
+    "--hold 0": "--hold 0: want a whole number >= 1",
+    "--update narrow": "--update 'narrow': want wide or ternary",
+    "--stored-range mine": "--stored-range 'mine': want authors or paper",
+    "--epochs 0": "--epochs 0: want 1 or more",
+    "--epochs -1": "--epochs -1: want 1 or more",
+    "--seed -1": "--seed -1: want a whole number in 0..",
+    "--validation 1437": "--validation 1437: want 1..1436",
+    "--validation -1": "--validation -1: want 1..1436",
+    "--train-images 0": "--train-images 0: want 1..1437",
+    "--mode chip": "--mode 'chip': want batch or onchip",
+    "--loss hinge": "--loss 'hinge': want sse or one-sided",
+    "--margin 0.4": r"--margin 0\.4: want a share of the target in eighths",
+    "--gamma 3": r"--gamma 3: want 1, 2, 4, 8, 16, 32, 64, 128",
+    "--gamma 2 --engine brian2": r"--gamma 2: engine 'brian2' has 1 only",
+    "--update coincidence": "--batch 32 with --update 'coincidence': spikes meet one sample at a time",
     "--pipelined": "shift='batch' with pipelined: want 'held'",
-    "--mode onchip --pipelined --lanes 4 --engine lava": "lanes=4 with pipelined: .* lanes must be 1",
-    "--model chip --engine lava": "model='chip': want behavioural or structural",
-    "--model structural": "model=structural: only the lava engine has models",
-    "--model structural --engine lava": "batch=32: the structural model has batch=1 or pipelined only",
-    "--batch 9999999 --bits 16-16-16-16": "batch=9999999",
+    "--mode onchip --pipelined --lanes 4 --engine lava": "--lanes 4 with pipelined: .* lanes must be 1",
+    "--model chip --engine lava": "--model 'chip': want behavioural or structural",
+    "--model structural": "--model structural: only the lava engine has models",
+    "--model structural --engine lava": "--batch 32: the structural model has --batch 1 or pipelined only",
+    "--margin 1e999999999": "--margin 1e999999999: want a share of the target in eighths",
+    "--network 300000FC-300000FC": r"90,0\d\d,\d00,000 weights: takes 2\.7 TiB of memory; .* are free",
+    "--network 99999999999999999999FC": "cannot read '99999999999999999999FC'",
+    "--network lenet5": "--network 'lenet5': .*; did you mean lenet?",
+    "--engine numpi": "--engine 'numpi': want .*; did you mean numpy?",
+    "--data mnsit": "--data 'mnsit': want .*; did you mean mnist?",
+    "--batch 9999999 --bits 16-16-16-16": "--batch 9999999",
 }
 
 
@@ -446,9 +453,9 @@ def test_a_resumed_run_takes_no_other_settings(words, refused, finished):
 
 
 def test_a_resumed_run_takes_no_other_lanes_than_its_shift_allows(refused, finished):
-    refused("lanes=8: only the lava", "train", "--resume", finished, "--engine", "numpy", "--lanes", 8)
-    refused("engine 'gpu'", "train", "--resume", finished, "--engine", "gpu")
-    refused("epochs=0: want 1 or more", "train", "--resume", finished, "--epochs", 0)
+    refused("--lanes 8: only the lava", "train", "--resume", finished, "--engine", "numpy", "--lanes", 8)
+    refused("--engine 'gpu'", "train", "--resume", finished, "--engine", "gpu")
+    refused("--epochs 0: want 1 or more", "train", "--resume", finished, "--epochs", 0)
 
 
 RESUME = ("train", "--engine", "numpy", "--resume")
@@ -606,3 +613,192 @@ def test_a_resumed_run_keeps_its_settings(wage_neuro):
     ended = wage_neuro("train", "--resume", "nowhere", "--eta", "2")
     line = "wage-neuro: --eta with --resume: a resumed run keeps its settings; only --epochs may grow\n"
     assert (ended.code, ended.err) == (1, line)
+
+
+# --- words -------------------------------------------------------------------------------------------
+
+
+def test_what_is_given_in_the_place_of_a_run(refused, finished, tmp_path, sparse_images):
+    images, labels = sparse_images(60, (8, 8), 3)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    refused(
+        "^wage-neuro: mnist: no such checkpoint; it is a data set, want the folder of a run$",
+        "evaluate",
+        "mnist",
+    )
+    refused(r"mine\.npz: not a wage-neuro checkpoint, it holds images, labels$", "evaluate", "mine.npz")
+    refused(r"^wage-neuro: mine\.npz: a file; want the folder that it is in, \.$", *RESUME, "mine.npz")
+    file = "done/checkpoint.npz"
+    refused(f"^wage-neuro: {file}: a file; want the folder that it is in, done$", *RESUME, file)
+    refused(r"^wage-neuro: checkpoint\.npz: no such checkpoint; want one of done$", *RESUME, ".")
+    refused("digits: no such checkpoint; it is a data set", *RESUME, "digits")
+
+
+def test_a_finished_run_says_that_it_is(wage_neuro, finished, tmp_path):
+    before = checkpoint.load(finished / "checkpoint.npz")
+    ended = wage_neuro(*RESUME, "done", "--record", "table.json")
+    epochs = before.extra["config"]["epochs"]
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[-2] == (
+        f"this run is finished, it has its {epochs} epochs; go on with: wage-neuro train --resume done"
+        f" --epochs {epochs + 1}"
+    )
+    assert re.fullmatch(ACCURACY.replace("test", "(?:test|validation)"), ended.last)
+    assert json.loads((tmp_path / "table.json").read_text())["curve"] == before.extra["progress"]["curve"]
+
+
+def test_data_that_may_mean_something_else_is_one_line_of_warning(wage_neuro, tmp_path, sparse_images):
+    images, labels = sparse_images(80, (6, 7), 3)
+    np.savez(tmp_path / "mine.npz", images=images // 32, labels=labels + 1)
+    ended = wage_neuro("train", *QUICK, "--data", "mine.npz", "--run", "out", "--network", "16FC-4FC")
+    lines = ended.err.splitlines()
+    assert ended.code == 0
+    assert len(lines) == 3
+    assert all(line.startswith("wage-neuro: warning: ") for line in lines)
+    assert "warning: mine.npz: largest grey level 7 of 255: scale the images" in lines[0]
+    assert "warning: mine.npz: labels 1..3: no image has label 0" in lines[1]
+    assert lines[2] == (
+        "wage-neuro: warning: --network '16FC-4FC': ends with 4FC as wide as the 4 classes, and the output"
+        " layer is added after it; want '16FC'"
+    )
+    assert "mine.npz: 64 training and 16 test images (6, 7, 1), from mine.npz" in ended.out
+
+
+@pytest.mark.parametrize(("option", "signed"), [("--signed", True), ("--unsigned", False), (None, True)])
+def test_the_sign_of_the_input_is_kept(option, signed, wage_neuro, tmp_path, sparse_images):
+    images, labels = sparse_images(80, (6, 7, 3), 3)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    words = ("train", *QUICK, "--data", "mine.npz", "--run", "out", *([option] if option else []))
+    assert wage_neuro(*words).code == 0
+    saved = checkpoint.load(tmp_path / "out" / "checkpoint.npz")
+    assert (saved.network.signed_input, saved.extra["config"]["signed"]) == (signed, signed)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels, signed=not signed)
+    assert wage_neuro("train", "--resume", "out", "--epochs", 2, "--engine", "numpy").code == 0
+    assert checkpoint.load(tmp_path / "out" / "checkpoint.npz").network == saved.network
+
+
+def test_a_run_of_before_the_sign_was_kept_goes_on(wage_neuro, tmp_path, sparse_images, helpers):
+    images, labels = sparse_images(80, (6, 7, 3), 3)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    assert wage_neuro("train", *QUICK, "--data", "mine.npz", "--run", "out", "--unsigned").code == 0
+    helpers.tamper(tmp_path / "out" / "checkpoint.npz", lambda h: h["extra"]["config"].__delitem__("signed"))
+    assert wage_neuro("train", "--resume", "out", "--epochs", 2, "--engine", "numpy").code == 0
+    saved = checkpoint.load(tmp_path / "out" / "checkpoint.npz")
+    assert (saved.network.signed_input, saved.state.step) == (False, 4)
+
+
+def test_no_memory_left_is_one_line(wage_neuro, monkeypatch):
+    def no_memory(*_, **__):
+        return np.empty(1 << 62, np.uint8)
+
+    monkeypatch.setattr(cli.Run, "start", no_memory)
+    ended = wage_neuro("train", *QUICK, "--run", "out")
+    assert ended.code == 1
+    assert re.fullmatch(
+        r"wage-neuro: not enough memory \(Unable to allocate 4.00 EiB .*\); want .*\n", ended.err
+    )
+
+
+def test_what_takes_longer_than_a_moment_says_so(wage_neuro, monkeypatch):
+    def slow(*_, **__):
+        time.sleep(0.3)
+        raise SettingError("no")
+
+    monkeypatch.setattr(command_line, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(cli.Run, "start", slow)
+    ended = wage_neuro("train", *QUICK, "--run", "out")
+    assert (ended.out, ended.err) == ("reading digits ...\n", "wage-neuro: no\n")
+
+
+def test_two_runs_that_start_together_have_a_folder_each(tmp_path):
+    words = [sys.executable, "-m", "experiments.cli", "train", *map(str, QUICK), "--seed"]
+    runs = [
+        subprocess.Popen(
+            [*words, "5", "--eta", eta], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for eta in ("8", "1")
+    ]  # fmt: skip
+    for run in runs:
+        assert (run.communicate(timeout=120)[1], run.returncode) == ("", 0)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/record.json")]
+    assert sorted(record["config"]["eta"] for record in records) == ["1", "8"]
+
+
+def test_a_run_in_use_is_refused_by_its_owner_s_name(refused, finished):
+    with run_folder.Lock(finished):
+        refused(
+            f"run folder done: in use by process {os.getpid()} on .*; wait, or",
+            *RESUME,
+            "done",
+            "--epochs",
+            9,
+        )
+
+
+def test_a_run_goes_on_with_its_data_where_they_are_now(wage_neuro, refused, tmp_path, sparse_images):
+    images, labels = sparse_images(80, (6, 7), 3)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    ended = wage_neuro("train", *QUICK, "--data", "mine.npz", "--run", "out")
+    for name, content in (("same", images), ("other", images[::-1])):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "mine.npz", images=content, labels=labels)
+    (tmp_path / "mine.npz").unlink()
+    line = (
+        r"^wage-neuro: mine\.npz: no such file; want its path, or the folder that it is in now as --data-di"
+    )
+    refused(line, *RESUME, "out", "--epochs", 2)
+    refused("the data 'mine.npz' has changed since", *RESUME, "out", "--epochs", 2, "--data-dir", "other")
+    assert wage_neuro("evaluate", "out", "--data-dir", "same").last == ended.last
+    ended = wage_neuro(*RESUME, "out", "--epochs", 2, "--data-dir", "same")
+    assert (ended.code, ended.err) == (0, "")
+    assert "images (6, 7, 1), from same/mine.npz" in ended.out
+
+
+# --- Ctrl-C before there is a run --------------------------------------------------------------------
+
+ENTRY = "import sys; from experiments import entry; sys.argv = ['wage-neuro', *sys.argv[1:]]; entry.main()"
+
+
+def interrupted(tmp_path, words, prepare, times):
+    """How a command ends that gets Ctrl-C `times` times from within, at a place that `prepare` picks."""
+    code = (
+        f"import os, signal; kill = lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range({times})]\n"
+    )
+    code += f"signal.signal(signal.SIGINT, signal.default_int_handler)\n{prepare}\n{ENTRY}"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+IMPORTING = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}: kill()
+sys.meta_path.insert(0, Finder())
+"""
+READING = """
+from experiments import datasets
+def load(*_, **__):
+    try: kill()
+    finally:
+        if {again}: kill()
+datasets.load = load
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("name", ["experiments.cli", "numpy", "rich.table", "experiments.transfer.command"])
+def test_ctrl_c_during_imports_ends_in_one_line(name, times, tmp_path):
+    ended = interrupted(tmp_path, ("train", *QUICK), IMPORTING.format(name=name), times)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (cli.STOPPED, "", "wage-neuro: stopped\n")
+
+
+@pytest.mark.parametrize(("times", "again"), [(1, False), (2, False), (1, True)])
+def test_ctrl_c_before_a_run_begins_ends_in_one_line(times, again, tmp_path):
+    ended = interrupted(tmp_path, ("train", *QUICK), READING.format(again=again), times)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (cli.STOPPED, "", "wage-neuro: stopped\n")
+    if (times, again) == (1, False):
+        assert not (tmp_path / "runs").exists()

@@ -133,5 +133,5 @@ def test_a_checkpoint_of_something_else(helpers, tmp_path):
     run = Run.start(helpers.small(), tmp_path)
     helpers.fit(run)
     helpers.tamper(tmp_path / "checkpoint.npz", lambda header: header["extra"].update(config=None))
-    with pytest.raises(CheckpointError, match=r"its checkpoint is not of a training run"):
+    with pytest.raises(CheckpointError, match=r"damaged checkpoint: config=None: want an object"):
         communication.config_of(tmp_path)

@@ -11,7 +11,8 @@ import pytest
 from experiments.continual import metrics, pictures, records
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
-from wage_neuro.errors import CheckpointError, DataError, EngineError
+from wage_neuro import checkpoint
+from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.train import initial_state
 
 SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
@@ -298,37 +299,43 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
     [
         ((), "no stream: want one, such as split-mnist, or --resume FOLDER"),
         (("mnist",), "stream 'mnist': want split-DATA"),
-        (("split-digits", "--memory", 0), "memory=0 with method 'replay': want room for 1 or more"),
-        (("split-digits", "--method", "naive", "--memory", 5), "memory=5 with method 'naive': it keeps no"),
+        (("split-digits", "--memory", 0), "--memory 0 with method 'replay': want room for 1 or more"),
+        (("split-digits", "--method", "naive", "--memory", 5), "--memory 5 with method 'naive': it keeps no"),
         (("split-digits", "--method", "magic"), "method 'magic': want naive, joint, replay"),
-        (("split-digits", "--tasks", 11), "tasks=11: digits has 10 classes"),
+        (("split-digits", "--tasks", 11), "--tasks 11: digits has 10 classes"),
         (("split-digits:8-12",), "classes 8-12: digits has classes 0-9"),
         (("split-digits", "--eta", "8, 2@500"), "want a whole percentage of the stream"),
-        (("split-digits", "--seeds", 0), "seeds=0: want 1 or more"),
-        (("split-digits", "--probes", -1), "probes=-1: want 0 or more"),
-        (("permuted-digits", "--task-images", 0), "task_images=0: want 1..1437, task permuted 0 has no more"),
-        (("split-digits", "--test-images", 999), "test_images=999: want 1.."),
-        (("split-digits", "--step", 10, "--task-images", 9), "step=10: want 1..9, task 0 1 has no more"),
-        (("split-digits", "--step", 2000, "--method", "joint"), "step=2000: want 1..1437, the stream has no"),
+        (("split-digits", "--seeds", 0), "--seeds 0: want 1 or more"),
+        (("split-digits", "--probes", -1), "--probes -1: want 0 or more"),
+        (
+            ("permuted-digits", "--task-images", 0),
+            "--task-images 0: want 1..1437, task permuted 0 has no more",
+        ),
+        (("split-digits", "--test-images", 999), "--test-images 999: want 1.."),
+        (("split-digits", "--step", 10, "--task-images", 9), "--step 10: want 1..9, task 0 1 has no more"),
+        (
+            ("split-digits", "--step", 2000, "--method", "joint"),
+            "--step 2000: want 1..1437, the stream has",
+        ),
         (
             ("split-digits", "--method", "consolidation", "--no-boundaries"),
             "consolidation=7 on a stream without task boundaries: it acts where a task ends, so want",
         ),
         (
             ("split-digits", "--method", "consolidation", "--consolidation", 0),
-            "consolidation=0 with method 'consolidation': want 1 bit or more",
+            "--consolidation 0 with method 'consolidation': want 1 bit or more",
         ),
-        (("split-digits", "--consolidation", 16), "consolidation=16: want bits, 0..15"),
-        (("split-digits", "--metaplasticity", 17), "metaplasticity=17: want bits, 0..16"),
+        (("split-digits", "--consolidation", 16), "--consolidation 16: want bits, 0..15"),
+        (("split-digits", "--metaplasticity", 17), "--metaplasticity 17: want bits, 0..16"),
         (
             ("split-digits", "--method", "joint", "--boundaries"),
             "boundaries with method 'joint': its tasks come",
         ),
-        (("split-digits", "--tasks", 0), "tasks=0: want 1 or more"),
-        (("digits-to-digits", "--tasks", 3), "tasks=3: a stream of 2 data sets has 2"),
+        (("split-digits", "--tasks", 0), "--tasks 0: want 1 or more"),
+        (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
-        (("split-digits", "--augment", "window7"), "augment='window7': a stream's tasks show whole images"),
-        (("--resume", "nowhere"), "nowhere/study.json: no continual runs to go on with"),
+        (("split-digits", "--augment", "window7"), "--augment 'window7': a stream's tasks show whole images"),
+        (("--resume", "nowhere"), "nowhere/study.json: no study of continual runs to read"),
     ],
 )
 def test_bad_words_end_with_one_line(wage_neuro, tmp_path, words, message):
@@ -410,7 +417,29 @@ def test_pictures_with_and_without_probes(tmp_path):
 def test_a_file_that_is_no_record(tmp_path, text):
     path = tmp_path / "x.jsonl"
     path.write_text(text)
-    with pytest.raises(DataError, match="no record of continual runs"):
+    with pytest.raises(DataError, match="damaged record of continual runs"):
         records.read(path)
-    with pytest.raises(DataError, match="cannot read it"):
+    with pytest.raises(DataError, match="no record of continual runs to read"):
         records.read(tmp_path / "missing.jsonl")
+
+
+def test_two_runs_of_one_folder_leave_a_whole_one(tmp_path, monkeypatch):
+    """A save writes the memory, then the checkpoint; another run's save in between is refused."""
+    config = Config("split-digits", memory=20, network="8FC", probes=0, task_images=30, test_images=5)
+    runs = [Run.start(config, tmp_path) for _ in range(2)]
+    engines = [run.engine("numpy") for run in runs]
+    for run, engine, place in zip(runs, engines, (20, 10), strict=True):
+        run._measure(engine, None)
+        engine.watch(run._watch_every)
+        run.learn_to(engine, place)
+    save = checkpoint.save
+
+    def between(path, saved):
+        monkeypatch.setattr(checkpoint, "save", save)
+        with pytest.raises(SettingError, match="in use by process"):
+            runs[1].save(engines[1])
+        save(path, saved)
+
+    monkeypatch.setattr(checkpoint, "save", between)
+    runs[0].save(engines[0])
+    assert Run.resume(tmp_path).progress.place == 20

@@ -24,9 +24,9 @@ def test_a_picture_of_records(wage_neuro, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no record of a training run"),
-        ("[]", "no record of a training run"),
-        (json.dumps({"curve": []}), "no record of a training run"),
+        ("{", "damaged record of a training run"),
+        ("[]", "damaged record of a training run"),
+        (json.dumps({"curve": []}), "damaged record of a training run"),
     ],
 )
 def test_what_is_no_record(text, message, tmp_path):
@@ -39,5 +39,5 @@ def test_a_run_without_a_record(wage_neuro, tmp_path):
     ended = wage_neuro("curves", tmp_path / "none", "--output", tmp_path / "c.png")
     assert ended.code == 1
     assert ended.err.startswith("wage-neuro: ")
-    assert "cannot read it" in ended.err
+    assert "no record of a training run to read" in ended.err
     assert not list(tmp_path.iterdir())

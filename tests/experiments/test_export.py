@@ -138,7 +138,7 @@ def test_import_refuses_other_files(run, wage_neuro, tmp_path):
         ("text", "text: not a file of nir, netx, packed, program"),
         ("empty", "empty: not a file of nir, netx, packed, program"),
         ("object.json", "object.json: not a wage-neuro learning program"),
-        ("other.h5", "other.h5: not a whole NIR file"),
+        ("other.h5", "other.h5: a NIR graph that wage-neuro did not write: no metadata"),
         (run / "checkpoint.npz", f"{run / 'checkpoint.npz'}: not a file of nir, netx, packed, program"),
     ):
         refused = wage_neuro("import", name, "--output", "c.npz")

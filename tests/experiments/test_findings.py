@@ -89,16 +89,16 @@ def spoil(name, value=None):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "skipped, no record of an experiment"),
-        ("[]", "want an object with a curve"),
-        ("\x00", "skipped, no record of an experiment"),
-        (spoil("experiment"), "skipped, it has no 'experiment'"),
-        (spoil("curve"), "skipped, it has no 'curve'"),
-        (spoil("curve", []), "want an object with a curve"),
-        (spoil("curve", [{"accuracy": 1}]), "skipped, it has no 'error'"),
-        (spoil("accuracy_last", "0.9"), "want a number: '0.9'"),
-        (spoil("config", {"data": "mnist"}), "skipped, it has no 'seed'"),
-        (spoil("setting", 7), "names .* 7,"),
+        ("{", "skipped, damaged record of an experiment"),
+        ("[]", r"an experiment: \[\]: want an object"),
+        ("\x00", "skipped, damaged record of an experiment"),
+        (spoil("experiment"), "an experiment: experiment: is missing"),
+        (spoil("curve"), "an experiment: curve: is missing"),
+        (spoil("curve", []), "skipped, its curve has no epochs"),
+        (spoil("curve", [{"accuracy": 1}]), r"curve\[0\]\.error: is missing"),
+        (spoil("accuracy_last", "0.9"), r"accuracy_last='0\.9': want a number"),
+        (spoil("config", {"data": "mnist"}), r"config\.seed: is missing"),
+        (spoil("setting", 7), "setting=7: want a text"),
     ],
 )
 def test_what_is_no_record_is_skipped_and_the_others_are_read(text, message, folder):

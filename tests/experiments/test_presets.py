@@ -221,3 +221,11 @@ def test_patterns_without_pytorch_are_refused_at_once(monkeypatch, wage_neuro):
     assert ended.err.startswith("wage-neuro: pattern '28f8': ")
     assert ended.err.endswith('it needs PyTorch: pip install "wage-neuro[torch]"\n')
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["width=1e99999999", "width=1/0", "epochs=1e9", "images=0", "width=-1", "size=2", "epochs="]
+)
+def test_a_scale_that_is_none(text):
+    with pytest.raises(SettingError, match=f"^scale '{text}': want epochs=N, width=SHARE such as 1/4, or im"):
+        Scale.parse(text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import stat
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from experiments import run_folder
 from wage_neuro.errors import SettingError
 from wage_neuro.files import written_whole
 
+ROOT = Path(run_folder.__file__).resolve().parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -50,13 +53,95 @@ def test_a_folder_that_cannot_be_written(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_free_counts_up(tmp_path):
+def test_a_new_folder_is_nobody_else_s(tmp_path):
     names = []
     for _ in range(3):
-        folder = run_folder.free(tmp_path / "runs" / "x")
-        folder.mkdir(parents=True)
-        names.append(folder.name)
+        with run_folder.new_folder(tmp_path / "runs" / "x") as folder:
+            (folder / "checkpoint.npz").touch()
+            names.append(folder.name)
     assert names == ["x", "x-2", "x-3"]
+
+
+def test_a_new_folder_that_stays_empty_is_taken_away(tmp_path):
+    made = run_folder.new_folder(tmp_path / "runs" / "x")
+    assert made.__enter__().is_dir()
+    assert not made.__exit__(ValueError, ValueError("no"), None)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs").mkdir()
+    with run_folder.new_folder(tmp_path / "runs" / "x"):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"], "it was there before"
+
+
+def test_a_new_folder_where_none_can_be(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(SettingError, match=r"^run folder .*/file/x: cannot write there \(.+\)$"),
+        run_folder.new_folder(tmp_path / "file" / "x"),
+    ):
+        pass
+
+
+def test_a_locked_folder_names_its_owner_and_is_free_after(tmp_path):
+    one, other = run_folder.Lock(tmp_path), run_folder.Lock(tmp_path)
+    with one, one:
+        owner = rf"process {os.getpid()} on \S+ \(.+\)"
+        for _ in range(2):
+            with (
+                pytest.raises(SettingError, match=rf"^run folder {tmp_path}: in use by {owner}; wait, or"),
+                other,
+            ):
+                pass
+    assert list(tmp_path.iterdir()) == []
+    with other, pytest.raises(SettingError, match="in use"), one:
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from experiments.run_folder import Lock\n"
+        "with Lock(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(
+        words, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"in\n"
+        with (
+            pytest.raises(SettingError, match=f"in use by process {owner.pid} on "),
+            run_folder.Lock(tmp_path),
+        ):
+            pass
+        owner.kill()
+    assert [path.name for path in tmp_path.iterdir()] == [run_folder.LOCK]
+    with run_folder.Lock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_its_owner_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """The file that was opened may be gone when it is locked: then it keeps nobody out."""
+    one, other, take = run_folder.Lock(tmp_path), run_folder.Lock(tmp_path), run_folder.lock
+
+    def late(descriptor):
+        if one._entered:
+            one.__exit__()
+        return take(descriptor)
+
+    one.__enter__()
+    monkeypatch.setattr(run_folder, "lock", late)
+    with other, pytest.raises(SettingError, match="in use by"), one:
+        pass
+
+
+def test_prepare_sweeps_what_a_killed_write_left(tmp_path):
+    (tmp_path / ".checkpoint.npz.0123abcd.part").write_bytes(b"half")
+    run_folder.prepare(tmp_path, new=False)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".table.json.0123abcd.part").write_bytes(b"half")
+    run_folder.check_writable(tmp_path / "table.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_metrics_are_a_json_row_an_epoch(tmp_path):
@@ -95,7 +180,6 @@ def test_a_file_is_whole_or_as_before(tmp_path):
         file.writelines([b"half", None])
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_versions_name_what_computes():

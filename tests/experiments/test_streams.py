@@ -158,16 +158,17 @@ def test_bad_streams(words, message):
         tasks_of(**words)
 
 
+@pytest.mark.filterwarnings("ignore:.* of the labels 0..3 occur")
 def test_data_that_does_not_fit(tmp_path):
     with pytest.raises(DataError, match="want digits"):
         tasks_of("split-nothing")
     path = tmp_path / "holes.npz"
     labels = np.array([0, 0, 3, 3] * 5)
-    np.savez(path, images=np.zeros((20, 8, 8), np.uint8), labels=labels)
+    np.savez(path, images=np.full((20, 8, 8), 255, np.uint8), labels=labels)
     with pytest.raises(SettingError, match=r"task 1: no training images of .* have its classes"):
         tasks_of(f"split-{path}", tasks=4)
     small = tmp_path / "small.npz"
-    np.savez(small, images=np.zeros((20, 4, 4), np.uint8), labels=labels % 2)
+    np.savez(small, images=np.full((20, 4, 4), 255, np.uint8), labels=labels % 2)
     with pytest.raises(SettingError, match=r"digits has images of \(8, 8, 1\), .* of \(4, 4, 1\)"):
         tasks_of(f"digits-to-{small}")
 
@@ -176,3 +177,9 @@ def test_data_that_does_not_fit(tmp_path):
 def test_a_stream_without_samples(field):
     with pytest.raises(SettingError, match=f"{field}=0: want 1 or more"):
         Stream(tasks_of("split-digits"), "class", **{field: 0})
+
+
+def test_more_passes_than_there_is_memory_for():
+    tasks = tasks_of("split-digits")
+    with pytest.raises(SettingError, match=r"^passes=1000000000000: the order of .* samples: takes \S+ PiB"):
+        Stream(tasks, "class", passes=10**12)

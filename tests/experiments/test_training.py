@@ -374,8 +374,8 @@ def test_settings_survive_json(helpers):
         ({"rules": Rules(batch=401)}, SettingError, "batch=401: there are only 400 training images"),
         ({"validation": 1437}, DataError, "validation=1437: want 1..1436"),
         ({"validation": -1}, DataError, "validation=-1: want 1..1436"),
-        ({"train_images": 0}, DataError, "train=0: want 1..1437"),
-        ({"train_images": 1438}, DataError, "train=1438: want 1..1437"),
+        ({"train_images": 0}, DataError, "train_images=0: want 1..1437"),
+        ({"train_images": 1438}, DataError, "train_images=1438: want 1..1437"),
     ],
 )
 def test_settings_that_cannot_be(changes, error, message, tmp_path, helpers):
@@ -411,7 +411,7 @@ def _one_array(file):
         (_cut, "not a whole wage-neuro checkpoint"),
         (lambda file: file.write_bytes(b""), "not a whole wage-neuro checkpoint"),
         (lambda file: file.write_text("text"), "not a whole wage-neuro checkpoint"),
-        (lambda file: np.savez(file, images=np.zeros(3)), "not a whole wage-neuro checkpoint"),
+        (lambda file: np.savez(file, images=np.zeros(3)), "not a wage-neuro checkpoint, it holds images"),
         (_one_array, "not a whole wage-neuro checkpoint"),
     ],
     ids=["missing", "cut", "empty", "text", "other npz", "npy"],
@@ -472,7 +472,7 @@ def _put(*path, value):
             "the data 'digits' has changed since this run began",
         ),
         (_put("extra", "data_sha256", value="0" * 64), "the data 'digits' has changed"),
-        (_put("extra", "progress", value={"mood": "good"}), "not of a training run"),
+        (_put("extra", "progress", value={"mood": "good"}), "progress.mood='good': want epoch, batch"),
         (_put("extra", "progress", "batch", value=BATCHES + 1), "damaged|not of a training run|batch"),
         (_put("extra", "progress", "epoch", value="two"), "damaged|not of a training run|epoch"),
         (_put("step", value=-1), "damaged checkpoint"),
@@ -549,3 +549,16 @@ def test_the_picture_of_the_activity(tmp_path):
     rows = [{"epoch": 0}, *({"epoch": epoch, "activity": fields} for epoch in (1, 2))]
     run_folder.draw_activity(tmp_path / "activity.png", "a title", rows, ["8FC", "10FC"])
     assert (tmp_path / "activity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_runs_of_one_folder_do_not_write_at_once(tmp_path, helpers):
+    one, other = (Run.start(helpers.small(helpers.batch_shift), tmp_path) for _ in range(2))
+    with one.engine("numpy") as engine, other.engine("numpy") as second:
+
+        def meanwhile(seen) -> None:
+            for write in (other.fit, other.save):
+                with pytest.raises(SettingError, match=f"in use by process {os.getpid()} on"):
+                    write(second)
+
+        one.fit(engine, meanwhile)
+    assert Run.resume(tmp_path).progress == one.progress

@@ -156,9 +156,9 @@ def test_command_stops_resumes_and_makes_the_table(wage_neuro, trained, tmp_path
         (("RUN", "--data", "digits:8-12"), "classes 8-12: digits has classes 0-9"),
         (("RUN", "--data", "digits", "--examples", "0"), "examples '0': want numbers of 1 or more, or all"),
         (("RUN", "--data", "digits", "--examples", "5, 900"), "examples 900: a class has 1"),
-        (("RUN", "--data", "digits", "--seeds", 0), "seeds=0: want 1 or more"),
+        (("RUN", "--data", "digits", "--seeds", 0), "--seeds 0: want 1 or more"),
         (("RUN", "--data", "digits", "--eta", "8, 2@7"), "want a whole percentage"),
-        (("RUN", "--data", "digits", "--margin", "2"), "margin=2: want a share"),
+        (("RUN", "--data", "digits", "--margin", "2"), "--margin 2: want a share"),
         (
             ("RUN", "--data", "wide.npz"),
             "images of 9 x 8 x 1, unsigned; this network learned images of 8 x 8 x 1",
@@ -168,7 +168,7 @@ def test_command_stops_resumes_and_makes_the_table(wage_neuro, trained, tmp_path
     ],
 )
 def test_bad_words_end_with_one_line(wage_neuro, trained, tmp_path, words, message):
-    np.savez(tmp_path / "wide.npz", images=np.ones((40, 9, 8, 1), np.uint8), labels=np.arange(40) % 4)
+    np.savez(tmp_path / "wide.npz", images=np.full((40, 9, 8, 1), 255, np.uint8), labels=np.arange(40) % 4)
     words = [trained / "16FC" if word == "RUN" else word for word in words]
     ended = wage_neuro("transfer", *words)
     assert (ended.code, len(ended.err.splitlines())) == (1, 1)
@@ -186,7 +186,7 @@ def test_studies_that_cannot_go_on(trained, tmp_path):
         (text[:50], "damaged"),
         ("", "damaged"),
         ("7\n", "damaged"),
-        (text.replace('"passes"', '"passages"'), "settings"),
+        (text.replace('"passes"', '"passages"'), r"line 1\.config\.passages=3: want data, "),
         (text.replace('"data_sha256": "', '"data_sha256": "0'), "has changed since"),
     ):
         (folder / "record.jsonl").write_text(damage)

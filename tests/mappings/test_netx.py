@@ -263,8 +263,8 @@ DAMAGE = {
     "another bias": (lambda p: edit(p, "layer/1/bias", 0, 3), "layer/1/bias: not that of 3C3-F-6FC-4FC$"),
     "no padding": (lambda p: without(p, "layer/1/padding"), "layer/1/padding: in one of this file and"),
     "no layer": (lambda p: without(p, "layer/3"), "not a whole netx file"),
-    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-2000]), "not a whole netx file"),
-    "text": (lambda p: p.write_text("net?"), "not a whole netx file"),
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-2000]), "truncated or damaged HDF5 \\("),
+    "text": (lambda p: p.write_text("net?"), "truncated or damaged HDF5 \\("),
     "missing": (lambda p: p.unlink(), "no such file$"),
 }
 

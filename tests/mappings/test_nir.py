@@ -249,8 +249,8 @@ DAMAGE = {
         "not a whole NIR",
     ),
     "no node": (lambda p: without(p, "node/nodes/layer1"), "not a whole NIR file"),
-    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-3000]), "not a whole NIR file"),
-    "text": (lambda p: p.write_text("nir?"), "not a whole NIR file"),
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-3000]), "truncated or damaged HDF5 \\("),
+    "text": (lambda p: p.write_text("nir?"), "truncated or damaged HDF5 \\("),
     "missing": (lambda p: p.unlink(), "no such file$"),
 }
 

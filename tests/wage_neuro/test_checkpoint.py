@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state, train_step
+from wage_neuro import (
+    Bits,
+    Conv,
+    Dense,
+    Flatten,
+    MaxPool,
+    Network,
+    Rules,
+    arrays,
+    checkpoint,
+    initial_state,
+    train_step,
+)
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import FORMAT, Checkpoint, load, save
-from wage_neuro.errors import CheckpointError
+from wage_neuro.errors import CheckpointError, NetworkError
 from wage_neuro.train import Held, State, consolidated
 
 WIDTH, FEW = st.integers(2, 16), st.integers(1, 4)
@@ -208,7 +221,9 @@ def test_no_pickle_is_run(saved, name):
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, None, "1"])
 def test_other_format(saved, version):
     rewrite(saved, lambda header: {**header, "format": version})
-    with pytest.raises(CheckpointError, match=rf"checkpoint format {version}; this version reads {FORMAT}$"):
+    with pytest.raises(
+        CheckpointError, match=rf"checkpoint format {version!r}; this version reads {FORMAT}$"
+    ):
         load(saved)
 
 
@@ -225,12 +240,15 @@ def test_other_format(saved, version):
             "weights of shapes [(3, 3, 1, 2), (8, 2)]: want [(3, 3, 1, 2), (8, 3)]",
         ),
         ({"S1": None}, "weights of shapes [(3, 3, 1, 2)]: want [(3, 3, 1, 2), (8, 3)]"),
-        ({"S0": None}, "'S0'"),
+        ({"S0": None}, "weights of shapes [None]: want [(3, 3, 1, 2), (8, 3)]"),
         (
             {"S2": np.zeros(3, np.int8)},
             "weights of shapes [(3, 3, 1, 2), (8, 3), (3,)]: want [(3, 3, 1, 2), (8, 3)]",
         ),
-        ({"other": np.zeros(3, np.int8)}, "'importance0'"),
+        (
+            {"other": np.zeros(3, np.int8)},
+            "an array 'other': want weights and importance of each layer alone",
+        ),
     ],
 )
 def test_weights_that_the_network_cannot_have(saved, changes, message):
@@ -247,11 +265,22 @@ def test_weights_that_the_network_cannot_have(saved, changes, message):
         ("network", "2C3-MP2-F", "last layer F: want a Dense"),
         ("bits", "1888", "k_W=1: want"),
         ("input_shape", [4, 4], "input shape (4, 4): want"),
-        ("input_shape", None, "NoneType"),
+        ("input_shape", None, "input_shape=None: want a list"),
         ("rules", {"batch": 0}, "batch=0: want"),
-        ("rules", {"momentum": 1}, "momentum"),
-        ("error_held", [{"exponent": 1, "above": 2}] * 2, "above"),
-        ("error_held", 3, "int"),
+        ("rules", {"momentum": 1}, "rules.momentum=1: want batch, "),
+        ("rules", {"pipelined": 1}, "rules.pipelined=1: want true or false"),
+        (
+            "error_held",
+            [{"exponent": 1, "above": 2}] * 2,
+            "error_held[0].above=2: want exponent, below alone",
+        ),
+        ("error_held", [{"exponent": 63}] * 2, "exponent=63, below=0): want 0..62"),
+        ("gradient_held", [{"below": -1}] * 2, "below=-1): want 0..62, below 0 or more"),
+        ("error_held", 3, "error_held=3: want a list"),
+        ("seed", True, "seed=True: want a whole number"),
+        ("step", -1, "step=-1: want 0.."),
+        ("signed_input", "no", "signed_input='no': want true or false"),
+        ("extra", [], "extra=[]: want an object"),
     ],
 )
 def test_damaged_header(saved, field, value, message):
@@ -278,7 +307,7 @@ FIELDS = [
 @pytest.mark.parametrize("field", FIELDS)
 def test_missing_field(saved, field):
     rewrite(saved, lambda header: {k: v for k, v in header.items() if k != field})
-    with pytest.raises(CheckpointError, match=rf"damaged checkpoint \('{field}'\)$"):
+    with pytest.raises(CheckpointError, match=rf"damaged checkpoint \({field}: is missing\)$"):
         load(saved)
 
 
@@ -385,7 +414,7 @@ def test_a_checkpoint_of_before_there_was_importance_still_loads(tmp_path, asser
         ),
         ({"importance0": np.zeros((2, 5, 4), np.int16)}, r"importance of layer 0: want uint16"),
         ({"importance0": np.full((2, 5, 4), 7, np.uint16)}, r"bits in 0\.\.6"),
-        ({"importance1": None}, "importance1"),
+        ({"importance1": None}, "importance0 alone: want importance of 2 layers"),
     ],
 )
 def test_importance_that_cannot_be_is_refused(tmp_path, change, message):
@@ -395,3 +424,54 @@ def test_importance_that_cannot_be_is_refused(tmp_path, change, message):
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(CheckpointError, match=message):
         load(path)
+
+
+# --- what would take too much memory -----------------------------------------------------------------
+
+
+def test_a_file_that_declares_more_than_its_network_is_refused_unread(saved, monkeypatch):
+    """6 MB of a zip that unpack to 6 GiB, and an array whose head says more than there is."""
+    with zipfile.ZipFile(saved, "a", zipfile.ZIP_DEFLATED) as file, file.open("S2.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(
+            member, {"shape": (1 << 24,), "fortran_order": False, "descr": "|i1"}
+        )
+        member.write(bytes(1 << 24))
+    monkeypatch.setattr(arrays.np.lib.format, "read_array", lambda *_, **__: pytest.fail("it was read"))
+    monkeypatch.setattr(checkpoint, "ArrayFile", JsonAlone)
+    with pytest.raises(
+        CheckpointError, match=r"weights of shapes \[.*\(16777216,\)\]: want \[\(3, 3, 1, 2\), "
+    ):
+        load(saved)
+
+
+class JsonAlone(arrays.ArrayFile):
+    """Reads the header without the function that reads arrays."""
+
+    def read(self, name, problem=CheckpointError):
+        assert name == "header"
+        return np.frombuffer(b"".join(self.parts(name)), np.uint8)
+
+
+def test_a_head_that_says_more_than_the_file_has(saved):
+    with zipfile.ZipFile(saved) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head, {"shape": (1 << 20, 46 << 20), "fortran_order": False, "descr": "|i1"}
+    )
+    members["S1.npy"] = head.getvalue() + bytes(24)
+    with zipfile.ZipFile(saved, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    with pytest.raises(CheckpointError, match="of 50577534877696 bytes: the file has 24"):
+        load(saved)
+
+
+def test_a_network_that_no_memory_holds_is_refused_with_the_number():
+    net = Network.parse("300000FC-300000FC", (8, 8, 1), 10)
+    with pytest.raises(
+        NetworkError, match=r"90,022,200,000 weights: takes 2\.7 TiB of memory; \S+ \S+ are free$"
+    ):
+        initial_state(net)
+    with pytest.raises(NetworkError, match=r"takes .* EiB of memory"):
+        initial_state(Network.parse("999999999FC-999999999FC", (8, 8, 1), 10))

@@ -187,7 +187,7 @@ def test_text_that_cannot_be_read(text):
     token = "" if text.startswith("-") else next(t for t in text.split("-") if t not in ("8C3", "2FC"))
     message = (
         f"network {text!r}: cannot read {token!r}; want lenet, mlp, vgg, alexnet, alexnet-56"
-        " or tokens such as 32C5, MP2, 512FC joined by '-'"
+        " or tokens such as 32C5, MP2, 512FC joined by '-'" + "; did you mean lenet?" * (text == "lenet5")
     )
     with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
         Network.parse(text, IMAGE)

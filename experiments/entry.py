@@ -1,0 +1,55 @@
+"""The command `wage-neuro` before anything else is imported: Ctrl-C ends it in one line at any moment.
+
+Once, it ends the command in good order, or a run after the samples in hand (`experiments.stopping`). Twice,
+or before there is anything to be put in order, it ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+STOPPED = 130
+"""Exit code of what Ctrl-C ended, as shells have it."""
+
+_said = False
+
+
+def say_stopped() -> None:
+    """Print that it was stopped, the first time."""
+    global _said
+    if not _said:
+        _said = True
+        os.write(2, b"wage-neuro: stopped\n")
+
+
+def _at_once(number: int, frame: object) -> None:
+    say_stopped()
+    os._exit(STOPPED)
+
+
+def _once(number: int, frame: object) -> None:
+    signal.signal(signal.SIGINT, _at_once)
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Import the command and run it."""
+    heard = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )  # a shell's background job hears nothing
+    if heard:
+        signal.signal(signal.SIGINT, _at_once)
+    from experiments import cli
+
+    if heard:
+        signal.signal(signal.SIGINT, _once)
+    try:
+        cli.main()
+    except KeyboardInterrupt:
+        say_stopped()
+        sys.exit(STOPPED)
+    finally:
+        if heard:
+            signal.signal(signal.SIGINT, _at_once)
