@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch rtl test-rtl readme maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch rtl test-rtl readme maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -54,6 +54,12 @@ rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr, for 
 
 test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled simulation, Verilog, mutants
 	OMP_NUM_THREADS=1 .venv-rtl/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/hardware mappings/hardware
+
+test-torch: torch  ## run the tests of what needs PyTorch alone
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL) $(TORCH_TESTS)
+
+TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/mappings/test_float_torch.py \
+	tests/experiments/test_float_run.py tests/experiments/test_gpu.py mappings/accelerator.py mappings/float_torch.py
 
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.figures
