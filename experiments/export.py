@@ -17,6 +17,7 @@ from rich.table import Table
 from experiments import run_folder
 from experiments.command_line import DataDir, Record, busy, show_table
 from experiments.training import load_for
+from mappings.inference import Inference
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import (
@@ -29,7 +30,9 @@ from wage_neuro.errors import (
 )
 from wage_neuro.train import predict
 
-FORMATS = ("nir", "netx", "packed", "program")
+ONNX = {"onnx": "integer", "onnx-qlinear": "qlinear", "qonnx": "qonnx"}
+"""Forms of `mappings.onnx_graph`, by the format's name."""
+FORMATS = ("nir", "netx", "packed", "program", *ONNX)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -56,8 +59,13 @@ def format_of(name: str) -> Format:
             from mappings import learning_program
 
             return Format(learning_program.write, learning_program.read)
-        from mappings.inference import Inference
+        if name in ONNX:
+            from mappings import onnx_graph
 
+            return Format(
+                lambda path, saved: onnx_graph.write(path, Inference.of(saved), ONNX[name]),
+                lambda path: onnx_graph.read(path).checkpoint(),
+            )
         if name == "nir":
             from mappings import nir as module
         elif name == "netx":
@@ -93,6 +101,8 @@ def kind_of(path: Path) -> str:
         return "packed"
     if head.lstrip().startswith(b"{"):
         return "program"
+    if head.startswith(b"\x08\x08\x12\x0awage"):  # protobuf: IR version 8, and the producer's name
+        return _onnx_kind(path)
     raise CheckpointError(f"{path}: not a file of {', '.join(FORMATS)}")
 
 
@@ -102,6 +112,15 @@ def _kind_of_hdf5(path: Path) -> str:
 
     with reading(path, "HDF5 file"):
         return hdf5.check(path)
+
+
+def _onnx_kind(path: Path) -> str:
+    try:
+        from mappings import onnx_graph
+    except ImportError as error:
+        raise EngineError(f"{path}: a file of ONNX: {error}") from None
+    form = onnx_graph.form_of(path)
+    return next(name for name, its in ONNX.items() if its == form)
 
 
 def load_run(run: Path) -> Checkpoint:
@@ -126,7 +145,7 @@ def round_trip(saved: Checkpoint, images: np.ndarray) -> list[dict[str, Any]]:
             path = Path(folder) / name
             try:
                 format_of(name).write(path, saved)
-            except (BitWidthError, NetworkError) as error:
+            except (BitWidthError, EngineError, NetworkError) as error:
                 rows.append({"format": name, "refused": str(error)})
                 continue
             back = format_of(kind_of(path)).read(path)
@@ -161,13 +180,14 @@ def register(app: typer.Typer, console: Console) -> None:
         to: Annotated[
             str,
             typer.Option(
-                help="`nir`, `netx` (lava-dl) or `packed` (two bits a weight), to answer with;"
+                help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
+                " `qonnx`, to answer with;"
                 " `program` (JSON), to go on learning with."
             ),
         ],
         output: Annotated[Path, typer.Option(help="The file.")],
     ) -> None:
-        """Write a trained network for other tools: NIR, lava-dl's netx, packed weights, learning program."""
+        """Write a trained network for other tools: NIR, ONNX, netx, packed weights, learning program."""
         form, saved = format_of(to), load_run(run)
         run_folder.check_writable(output)
         with busy(console, f"writing {output}"):
@@ -240,13 +260,15 @@ def _table(result: dict[str, Any]) -> Table:
         "logits that differ",
         title=f"{result['network']} on {result['images']:,} test images of {result['data']}",
     )
+    reasons: list[str] = []
     for row in result["formats"]:
         if "refused" in row:
             table.add_row(row["format"], "refused")
-            table.caption = f"{row['format']}: {row['refused']}"
+            reasons.append(f"{row['format']}: {row['refused']}")
         else:
             table.add_row(
                 row["format"], f"{row['bytes']:,}", f"{row['float32_ratio']} x as much",
                 str(row["classes_that_differ"]), str(row["logits_that_differ"]),
             )  # fmt: skip
+    table.caption = "\n".join(reasons)
     return table
