@@ -33,6 +33,8 @@ from wage_neuro.train import predict
 ONNX = {"onnx": "integer", "onnx-qlinear": "qlinear", "qonnx": "qonnx"}
 """Forms of `mappings.onnx_graph`, by the format's name."""
 FORMATS = ("nir", "netx", "packed", "program", *ONNX)
+ONE_WAY = ("c",)
+"""What is written and not read back."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -73,7 +75,7 @@ def format_of(name: str) -> Format:
         elif name == "packed":
             from mappings import packed as module  # type: ignore[no-redef]
         else:
-            raise SettingError(f"format {name!r}: want {', '.join(FORMATS)}")
+            raise SettingError(f"format {name!r}: want {', '.join(FORMATS + ONE_WAY)}")
     except ImportError as error:
         raise EngineError(f"format {name!r}: {error}") from None
     return Format(
@@ -182,12 +184,21 @@ def register(app: typer.Typer, console: Console) -> None:
             typer.Option(
                 help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
                 " `qonnx`, to answer with;"
-                " `program` (JSON), to go on learning with."
+                " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
             ),
         ],
-        output: Annotated[Path, typer.Option(help="The file.")],
+        output: Annotated[Path, typer.Option(help="The file; of `c` such as net.c, net.h comes beside it.")],
+        learn: Annotated[bool, typer.Option(help="C that goes on learning on the chip.")] = False,
+        ram: Annotated[int | None, typer.Option(help="Bytes of RAM that the microcontroller has.")] = None,
+        flash: Annotated[int | None, typer.Option(help="Bytes of flash that it has.")] = None,
     ) -> None:
         """Write a trained network for other tools: NIR, ONNX, netx, packed weights, learning program."""
+        if to == "c":
+            write_c(output, load_run(run), console, learn, ram, flash)
+            return
+        for name, value in (("learn", learn), ("ram", ram), ("flash", flash)):
+            if value not in (False, None):
+                raise SettingError(f"--{name} with --to {to}: want --to c")
         form, saved = format_of(to), load_run(run)
         run_folder.check_writable(output)
         with busy(console, f"writing {output}"):
@@ -249,6 +260,21 @@ def register(app: typer.Typer, console: Console) -> None:
         differ = sum(row.get("logits_that_differ", 0) for result in results for row in result["formats"])
         if differ:
             raise WageError(f"{differ} logits differ after a round trip")
+
+
+def write_c(
+    output: Path, saved: Checkpoint, console: Console, learn: bool, ram: int | None, flash: int | None
+) -> None:
+    """Write C source and say what it takes."""
+    from mappings import c_source
+
+    run_folder.check_writable(output)
+    source = c_source.write(output, saved, learn, ram, flash)
+    console.print(
+        f"{saved.network}, {saved.network.n_weights:,} weights, written to {output} and"
+        f" {output.with_suffix('.h').name}\n{source.constant_bytes:,} bytes of flash beside the code,"
+        f" {source.ram_bytes:,} bytes of RAM beside the stack"
+    )
 
 
 def _table(result: dict[str, Any]) -> Table:

@@ -2,8 +2,8 @@
 
 Inference reads its weights, two bits each, from flash; they lie as in `mappings.packed`. With `learn` the
 file holds the stored weights too and learns one sample at a time as the numpy engine does with batch = 1: the
-same logits, stored weights, held exponents and random bits. All buffers are fixed; their bytes stand in the header
-and are checked when it is compiled. The texts are `c/net.c` and `c/net.h`, where `@name@` is filled in and
+same logits, stored weights, held exponents and random bits. All buffers are fixed; their bytes stand in the
+header and are checked when it is compiled. The texts are `c/net.c` and `c/net.h`, where `@name@` is filled in and
 what stands between `/*@learn*/` and `/*learn@*/` is kept or left out.
 """
 

@@ -188,7 +188,7 @@ static void output_error(const int32_t *z, uint32_t label)
     }
     if (@PREFIX@_CLASSES > 1)
         lead -= other;
-    if (MARGIN && lead * @margin_units@ >= (int64_t)MARGIN * target)
+    if (MARGIN > 0 && lead * @margin_units@ >= (int64_t)MARGIN * target)
         for (j = 0; j < @PREFIX@_CLASSES; j++)
             ram.d[j] = 0;
 }
@@ -297,11 +297,11 @@ static void update(uint32_t number, const int8_t *a, int32_t log2_eta)
             uint32_t q = quotient(magnitude(g), 16 + log2_eta - m);
             if (q == 0)
                 continue;
-            if (drawn != at / 16) {
-                drawn = at / 16;
-                random_block(number, drawn, word);
+            if (q < UINT32_C(0x10000)) { /* a whole step is one whatever is drawn */
+                if (drawn != at / 16)
+                    random_block(number, drawn = at / 16, word);
+                q = (q + (uint32_t)(word[at / 4 % 4] >> 16 * (at % 4) & 0xffff)) >> 16;
             }
-            q = (q + (uint32_t)(word[at / 4 % 4] >> 16 * (at % 4) & 0xffff)) >> 16;
             if (q != 0 && g > 0 && stored[at] > -STORED_MAX)
                 stored[at]--;
             if (q != 0 && g < 0 && stored[at] < STORED_MAX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 
 import h5py
 import numpy as np
@@ -111,7 +112,7 @@ def test_import_leaves_a_checkpoint_alone(run, wage_neuro, tmp_path):
 def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
     pooled = uninterrupted["batch"].folder
     for words, line in (
-        ((run, "--to", "onyx", "--output", "f"), f"format 'onyx': want {ALL}"),
+        ((run, "--to", "onyx", "--output", "f"), f"format 'onyx': want {ALL}, c"),
         (("none", "--to", "nir", "--output", "f"), "none: no such checkpoint"),
         ((run, "--to", "nir", "--output", tmp_path), f"{tmp_path}: is a folder; want a file"),
         ((run, "--to", "nir", "--output", "no/f"), "no/f: cannot write there (No such file or directory)"),
@@ -122,6 +123,26 @@ def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
         assert refused.err.startswith(f"wage-neuro: {line}")
         assert refused.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_c_source_is_written_with_its_bytes(run, wage_neuro, tmp_path):
+    done = wage_neuro("export", run, "--to", "c", "--output", "net.c")
+    assert done.code == 0
+    assert done.last.endswith("bytes of RAM beside the stack")
+    ram = re.search(r"RAM_BYTES (\d+)", (tmp_path / "net.h").read_text())[1]
+    assert f"beside the code, {int(ram):,} bytes of RAM" in done.out
+    for words, line in (
+        (("--to", "c", "--output", "n.c", "--learn"), "layer 0 6C3S2: C source learns dense layers only"),
+        (("--to", "c", "--output", "n.c", "--ram", 100), "100 bytes of RAM: 6C3S2-F-24FC-10FC needs "),
+        (("--to", "c", "--output", "n"), "n: want a name that ends in .c"),
+        (("--to", "packed", "--output", "n", "--learn"), "--learn with --to packed: want --to c"),
+        (("--to", "packed", "--output", "n", "--ram", 9), "--ram with --to packed: want --to c"),
+    ):
+        refused = wage_neuro("export", run, *words)
+        assert refused.code == 1
+        assert refused.err.startswith(f"wage-neuro: {line}")
+        assert refused.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.c", "net.h"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
