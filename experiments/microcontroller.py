@@ -1,7 +1,8 @@
 """C that learns on a Cortex-M, cross-compiled and run in qemu: `python -m experiments.microcontroller`.
 
 Every logit, stored weight and held exponent is compared with the numpy engine's. qemu counts instructions,
-not cycles: it has no model of a core's pipeline, caches or flash. Wants arm-none-eabi-gcc and qemu-system-arm.
+not cycles: it has no model of a core's pipeline, caches or flash. Wants arm-none-eabi-gcc and
+qemu-system-arm.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from wage_neuro.train import Held, State, train_step
 BOARDS = {"cortex-m4": "mps2-an386", "cortex-m7": "mps2-an500"}
 TOOLS = ("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm")
 FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O2", "-mthumb", "-ffreestanding", "-nostdlib"]
-QEMU = ["-display", "none", "-monitor", "none", "-serial", "none", "-icount", "shift=0"]
-QEMU += ["-chardev", "stdio,id=told", "-semihosting-config", "enable=on,chardev=told"]
+QEMU = [
+    *("-display", "none", "-monitor", "none", "-serial", "none"),
+    *("-icount", "shift=0"),  # an instruction a nanosecond
+    *("-chardev", "stdio,id=told", "-semihosting-config", "enable=on,chardev=told"),
+]
 CALIBRATION = 2_000_000  # instructions of the loop in cortex_m.c
 CHIP = Rules(batch=1, update="ternary", shift="held", loss="one-sided", margin=4)
 
@@ -78,7 +82,10 @@ def measure(saved: Checkpoint, x: np.ndarray, labels: np.ndarray, log2_eta: int,
     if int(data) + int(bss) != source.ram_bytes:
         raise WageError(f"{data} + {bss} bytes of RAM: the header says {source.ram_bytes}")
     return {
-        "network": str(saved.network),
+        "units": [
+            int(np.prod(saved.network.input_shape)),
+            *(n.weight_shape[1] for n in saved.network.layers),
+        ],
         "cpu": cpu,
         "samples": len(x),
         "flash_bytes": int(text) + int(data),
@@ -106,6 +113,25 @@ def compare(
     stored = np.concatenate([S.reshape(-1) for S in state.S])
     _check_equal("stored weights", np.frombuffer(end[8 + 16 * L :], np.int8)[: network.n_weights], stored)
     return state
+
+
+def microcontroller_table(folder: Path) -> str:
+    """Bytes and instructions of every network and core of the record."""
+    record = json.loads((folder / "microcontroller.json").read_text())
+    lines = [
+        "| network | core | flash | RAM without stack | instructions to predict | to learn a sample |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        lines.append(
+            f"| {'-'.join(map(str, row['units']))}, {row['data']} | {row['cpu']} | {row['flash_bytes']:,}"
+            f" | {row['ram_bytes']:,} | {row['instructions_to_predict']:,}"
+            f" | {row['instructions_to_learn']:,} |"
+        )
+    first = record["rows"][0]["samples"]
+    return "\n".join(
+        [*lines, "", f"The first {first} training samples, from new weights, in {record['tools'][1]}."]
+    )
 
 
 def _pair(held: Held) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
 from experiments.continual.table import FLOAT, continual_table
 from experiments.findings import markdown
+from experiments.microcontroller import microcontroller_table
 from experiments.names import learning, short_name
 from experiments.training import Config
 from experiments.transfer.pictures import transfer_table
@@ -265,6 +266,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "transfer": transfer_table,
     "binary": binary_table,
     "agreement": agreement_table,
+    "microcontroller": microcontroller_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,

@@ -3,8 +3,8 @@
 Inference reads its weights, two bits each, from flash; they lie as in `mappings.packed`. With `learn` the
 file holds the stored weights too and learns one sample at a time as the numpy engine does with batch = 1: the
 same logits, stored weights, held exponents and random bits. All buffers are fixed; their bytes stand in the
-header and are checked when it is compiled. The texts are `c/net.c` and `c/net.h`, where `@name@` is filled in and
-what stands between `/*@learn*/` and `/*learn@*/` is kept or left out.
+header and are checked when it is compiled. The texts are `c/net.c` and `c/net.h`, where `@name@` is filled
+in and what stands between `/*@learn*/` and `/*learn@*/` is kept or left out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def to_c(saved: Checkpoint, prefix: str = "net", learn: bool = False) -> Source:
         template = re.sub(rf"/\*@{kept}\*/|/\*{kept}@\*/", "", template)
         return re.sub(r"@(\w+)@", lambda m: str(facts[m[1]]), template)
 
-    return Source(text("net.c"), text("net.h"), int(facts["constant_bytes"]), int(facts["ram_bytes"]))
+    return Source(text("net.c"), text("net.h"), facts["constant_bytes"], facts["ram_bytes"])
 
 
 def _check(saved: Checkpoint, learn: bool) -> None:
@@ -113,7 +114,7 @@ def _check(saved: Checkpoint, learn: bool) -> None:
         saved.rules.require("C source that learns", **RULES)
 
 
-def _facts(saved: Checkpoint, inference: Inference, prefix: str, learn: bool) -> dict[str, object]:
+def _facts(saved: Checkpoint, inference: Inference, prefix: str, learn: bool) -> dict[str, Any]:
     network = saved.network
     layers, packed = network.layers, [pack(V) for V in inference.V]
     sizes = [layer.n_weights for layer in layers] if learn else [len(part) for part in packed]
@@ -149,7 +150,7 @@ def _facts(saved: Checkpoint, inference: Inference, prefix: str, learn: bool) ->
     }
 
 
-def _learning_facts(saved: Checkpoint) -> dict[str, object]:
+def _learning_facts(saved: Checkpoint) -> dict[str, Any]:
     network, rules, state = saved.network, saved.rules, saved.state
     bits = network.bits
     return {

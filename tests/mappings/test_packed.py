@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import struct
+import subprocess
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +52,48 @@ def with_header(content: bytes, **changes: object) -> bytes:
 @pytest.fixture
 def content(trained) -> bytes:
     return packed.to_packed(Inference.of(trained(TERNARY)))
+
+
+PAGE = Path(packed.__file__).with_name("PACKED.md")
+C_COMPILER = shutil.which("gcc") or shutil.which("clang")
+
+
+def page(language: str) -> str:
+    """The block of the page in one language."""
+    return re.search(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+
+
+@pytest.mark.skipif(not C_COMPILER, reason="no C compiler here: gcc or clang")
+def test_the_c_reader_of_the_page(trained, tmp_path):
+    inference = Inference.of(trained(TERNARY))
+    packed.write(tmp_path / "net", inference)
+    content = (tmp_path / "net").read_bytes()
+    (tmp_path / "reader.c").write_text(page("c"))
+    command = [C_COMPILER, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "reader.c", "-o", "reader"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+
+    def read(content: bytes) -> tuple[int, list[int]]:
+        sizes = [str(V.size) for V in inference.V]
+        done = subprocess.run([tmp_path / "reader", *sizes], input=content, capture_output=True, timeout=60)
+        return done.returncode, [int(word) for word in done.stdout.split()]
+
+    assert read(content) == (0, [int(w) for V in inference.V for w in V.reshape(-1)])
+    for wrong in (
+        content[:-1], content[1:], b"", content[:40], turn(content)[:-4] + content[-4:],
+        content[:8] + b"\3" + content[9:], forge(content, start_of_weights(content), 0b10),
+        forge(content, 13, 0xFF), forge(content, 15, 0xFF),
+    ):  # fmt: skip
+        code, weights = read(wrong)
+        assert (code, weights) == (1, [])
+
+
+def test_the_bytes_of_the_page():
+    """The page's dump is what is written today."""
+    network = Network.parse("3FC-2FC", (2,))
+    V = (np.array([[1, 0, -1], [1, -1, 0]], np.int8), np.array([[0, 1], [-1, 1], [1, 0]], np.int8))
+    content = packed.to_packed(Inference(network, V))
+    rows = [line[6:54].strip() for line in page("text").splitlines()]
+    assert bytes.fromhex("".join(rows)) == content
 
 
 @settings(deadline=None, derandomize=True, database=None)
