@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -62,8 +63,7 @@ def format_of(name: str) -> Format:
 
             return Format(learning_program.write, learning_program.read)
         if name in ONNX:
-            from mappings import onnx_graph
-
+            onnx_graph = _onnx_graph()
             return Format(
                 lambda path, saved: onnx_graph.write(path, Inference.of(saved), ONNX[name]),
                 lambda path: onnx_graph.read(path).checkpoint(),
@@ -82,6 +82,15 @@ def format_of(name: str) -> Format:
         lambda path, saved: module.write(path, Inference.of(saved)),
         lambda path: module.read(path).checkpoint(),
     )
+
+
+def _onnx_graph() -> ModuleType:
+    # onnx first: pytest's collection of doctests leaves a module half imported where onnx is missing
+    import onnx  # noqa: F401
+
+    from mappings import onnx_graph
+
+    return onnx_graph
 
 
 def kind_of(path: Path) -> str:
@@ -118,7 +127,7 @@ def _kind_of_hdf5(path: Path) -> str:
 
 def _onnx_kind(path: Path) -> str:
     try:
-        from mappings import onnx_graph
+        onnx_graph = _onnx_graph()
     except ImportError as error:
         raise EngineError(f"{path}: a file of ONNX: {error}") from None
     form = onnx_graph.form_of(path)
