@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wage_neuro import Network, Rules, initial_state, predict
+from experiments import datasets
+from wage_neuro import Network, NumpyEngine, Rules, initial_state, predict
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError, WageError
 
@@ -64,6 +65,24 @@ def check_equal(form, run, network, saved, images):
     found = run(model, codes_of(network, x))
     assert found.dtype == np.int32
     assert np.array_equal(found, predict(network, saved.state, x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", INTEGER_FORMS)
+@pytest.mark.parametrize("text", ["512FC", "lenet"])
+def test_ten_thousand_digits(text, form):
+    """MNIST's test images in onnxruntime, after a few batches of training."""
+    data = datasets.load("mnist")
+    network = Network.parse(text, data.input_shape, data.classes)
+    with NumpyEngine(network, Rules()) as engine:
+        engine.train(data.train_images[:1280], data.train_labels[:1280], 3)
+        state = engine.state
+    x = network.encode(data.test_images)
+    assert len(x) == 10_000
+    found = in_onnxruntime(
+        onnx_graph.to_onnx(Inference.of(Checkpoint(network, Rules(), state)), form), codes_of(network, x)
+    )
+    assert np.array_equal(found, predict(network, state, x))
 
 
 @pytest.mark.parametrize("form", INTEGER_FORMS)
