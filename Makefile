@@ -80,6 +80,7 @@ $(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
 		"    your system's packages (Debian and Ubuntu: python3-venv)" \
 		"    uv python install $(firstword $(PYTHONS))" \
 		"    pyenv install $(firstword $(PYTHONS))" >&2; exit 1; }
+	@$(PYTHON) -m pip uninstall -qq --yes lava-nc 2>/dev/null  # or pip complains that the rest is too new for it
 	@$(PYTHON) $(INSTALL) --require-hashes -r requirements.txt
 	@$(PYTHON) $(INSTALL) --require-hashes --no-deps --ignore-requires-python -r requirements-lava.txt
 	@$(PYTHON) $(INSTALL) --no-deps --no-build-isolation --editable .

@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.run_folder import check_writable, versions, write_text
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import SettingError, WageError
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = Path("experiments/results/mutants.json")
@@ -155,7 +155,7 @@ def nearest_tests(module: Path) -> list[Path]:
         users = {file for file in files if names & imports[file]}
         tests = [file for file in users if file.name.startswith("test_")]
         if tests:
-            return [module, *sorted(tests, key=lambda file: (module.stem not in file.stem, file))]
+            return [module, *sorted(tests, key=lambda file: (file.stem != f"test_{module.stem}", file))]
         seen |= wanted
         wanted = users - seen
     return [module]
@@ -317,4 +317,7 @@ def _sums(found: dict[Path, Score]) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except WageError as error:
+        sys.exit(f"mutants: {error}")

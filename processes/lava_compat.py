@@ -102,7 +102,7 @@ class _Loader(SourceFileLoader):
         MENDS[module.__name__](super().exec_module, module)
 
 
-class _Finder(MetaPathFinder):
+class _LavaFinder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -114,8 +114,9 @@ class _Finder(MetaPathFinder):
 
 def mend() -> None:
     """Mend each of the modules when it is imported, or now where it was imported before. Once is enough."""
-    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    # by name, as this file may have been executed twice: Lava and pytest do so
+    if any(type(finder).__name__ == _LavaFinder.__name__ for finder in sys.meta_path):
         return
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _LavaFinder())
     for name in MENDS.keys() & sys.modules.keys():
         MENDS[name](lambda module: None, sys.modules[name])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,9 +14,9 @@ from rich.console import Console
 from experiments import campaign
 from experiments.campaign import disk, endurance, fuzz, kills
 from experiments.campaign.formats import formats
-from experiments.campaign.rows import RESULT, Row, record_of
+from experiments.campaign.rows import RESULT, Row, write
 from experiments.campaign.subjects import subjects
-from experiments.run_folder import check_writable, versions, write_text
+from experiments.run_folder import check_writable, versions
 
 PARTS = ("fuzz", "endurance", "disk errors", "kills")
 
@@ -53,6 +52,7 @@ def work(parts: list[str], only: str, size: Size, seed: int, folder: Path, say: 
         *(
             ("disk errors", s.name, lambda at, s=s: disk.fail(s, size.errors, seed, at, say))
             for s in subjects()
+            if "--jobs" not in s.words  # its workers write, and their disk is whole
         ),
         *(("kills", s.name, lambda at, s=s: kills.kill(s, size.kills, seed, at, say)) for s in subjects()),
     ]
@@ -76,12 +76,13 @@ def main() -> int:
     if not set(parts) <= set(PARTS):
         parser.error(f"--parts {options.parts}: want some of {','.join(PARTS)}")
     check_writable(options.output)
+    commit = versions()["commit"]
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with tempfile.TemporaryDirectory() as thrown:
         folder = options.keep or Path(thrown)
-        rows = list(work(parts, options.only, SIZES[options.form], options.seed, folder, console.print))
-    text = json.dumps(record_of(rows, options.form, options.seed, versions()), indent=1)
-    write_text(options.output, text + "\n")
+        found = work(parts, options.only, SIZES[options.form], options.seed, folder, console.print)
+        rows = [replace(one, seed=options.seed, commit=commit) for one in found]
+    write(options.output, rows)
     wrong, tried = sum(one.wrong for one in rows), sum(one.tried for one in rows)
     console.print(f"{tried:,} tried, {wrong:,} wrong; written to {options.output}")
     return int(wrong > 0)

@@ -39,7 +39,9 @@ class BrokenDisk:
             real = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.fspath(path)
         except (OSError, TypeError):
             return False
-        return os.path.join(self.home, os.fsdecode(real)).startswith(self.home + os.sep)
+        # a pipe's descriptor leads to `pipe:[7]`
+        where = os.fsdecode(real) if isinstance(path, int) else os.path.join(self.home, os.fsdecode(real))
+        return where.startswith(self.home + os.sep)
 
     def guard(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """Ask before a call whose first argument is the path."""
@@ -51,14 +53,24 @@ class BrokenDisk:
 
         return guarded
 
-    def open(self, file: Any, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> Any:
+    def open(
+        self,
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        *texts: Any,
+        closefd: bool = True,
+        **options: Any,
+    ) -> Any:
         """`open` whose files fail as the disk does, when their buffers are written."""
         if not WRITING & set(mode) or not self._is_ours(file):
-            return OPEN(file, mode, buffering, *args, **options)
+            return OPEN(file, mode, buffering, *texts, closefd=closefd, **options)  # type: ignore[call-overload]
         self.ask(file)
-        raw = _File(self, file, mode.replace("b", "").replace("t", ""))
+        raw = _File(self, file, mode.replace("b", "").replace("t", ""), closefd)
+        if buffering == 0:
+            return raw
         binary = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-        return binary if "b" in mode else io.TextIOWrapper(binary, *args, **options)
+        return binary if "b" in mode else io.TextIOWrapper(binary, *texts, **options)
 
     def os_open(self, path: Any, flags: int, *args: Any, **options: Any) -> int:
         """`os.open`, asking where it may write."""
@@ -78,8 +90,8 @@ OPEN, OS_OPEN = builtins.open, os.open
 
 
 class _File(io.FileIO):
-    def __init__(self, disk: BrokenDisk, file: Any, mode: str) -> None:
-        super().__init__(file, mode)
+    def __init__(self, disk: BrokenDisk, file: Any, mode: str, closefd: bool) -> None:
+        super().__init__(file, mode, closefd)
         self.disk = disk
 
     def write(self, data: Any) -> int:

@@ -72,7 +72,7 @@ class Kill:
     def codes(self) -> tuple[int, ...]:
         """Exit codes that the main process may have after it; 0 where it was done before."""
         if self.to == "a child":
-            return (0, 1, STOPPED)
+            return (0, 1, STOPPED, -self.signal)  # the main process where it has none
         return (0, -self.signal) if self.signal == signal.SIGKILL else (0, STOPPED, -self.signal)
 
 
@@ -144,7 +144,7 @@ def _killed(main: subprocess.Popen[bytes], kill: Kill) -> set[Path]:
             os.killpg(main.pid, kill.signal)
         elif kill.to == "a child" and children:
             os.kill(children[int(kill.after * 1000) % len(children)], kill.signal)
-        elif kill.to == "the main process" and main.poll() is None:
+        elif main.poll() is None:
             main.send_signal(kill.signal)
     except ProcessLookupError:
         pass  # it was quicker

@@ -18,7 +18,8 @@ NEVER = "999999999"
 
 def fail(subject: Subject, errors: int, seed: int, folder: Path, say: Say) -> Row:
     """Inject so many errors into runs of a subject, each at an operation of its own."""
-    whole, counted = subject.prepare(folder / "whole"), folder / "count"
+    given, counted = subject.prepare(folder / "given"), folder / "count"
+    whole = Path(shutil.copytree(given, folder / "whole"))
     ended = _run(subject.words.split(), whole, NEVER, ERRORS[0], counted)
     faults, outcomes = ended.faults((0,)), Counter[str]()
     if faults:
@@ -27,7 +28,7 @@ def fail(subject: Subject, errors: int, seed: int, folder: Path, say: Say) -> Ro
     for trial in range(errors):
         rng = random.Random(f"{seed} {subject.name} {trial}")
         at, error = f"{rng.randint(1, operations)}{rng.choice(['', '!'])}", rng.choice(ERRORS)
-        place = subject.prepare(folder / str(trial) / "run")
+        place = Path(shutil.copytree(given, folder / str(trial) / "run"))
         ended = _run(subject.words.split(), place, at, error, folder / str(trial) / "count")
         found = [*ended.faults((0, 1)), *finish(subject, place, wanted)]
         outcomes["refused in one line" if ended.code else "done all the same"] += 1

@@ -18,7 +18,8 @@ Say = Callable[[str], None]
 
 def kill(subject: Subject, kills: int, seed: int, folder: Path, say: Say) -> Row:
     """Kill a subject so many times: each run of it up to three times before it may end."""
-    whole = subject.prepare(folder / "whole")
+    given = subject.prepare(folder / "given")
+    whole = Path(shutil.copytree(given, folder / "whole"))
     ended = run(subject.words.split(), whole)
     faults, outcomes = ended.faults((0,)), Counter[str]()
     if faults:
@@ -27,7 +28,8 @@ def kill(subject: Subject, kills: int, seed: int, folder: Path, say: Say) -> Row
     while done < kills:
         rng = random.Random(f"{seed} {subject.name} {trial}")
         times = min(rng.randint(1, 3), kills - done)
-        found = _trial(subject, rng, times, ended.seconds, wanted, folder / str(trial), outcomes)
+        place = Path(shutil.copytree(given, folder / str(trial) / "run"))
+        found = _trial(subject, rng, times, ended.seconds, wanted, place, outcomes)
         faults += [f"seed {seed}, trial {trial}: {fault}" for fault in found]
         for fault in found:
             say(f"{subject.name}: {fault}")
@@ -41,10 +43,10 @@ def _trial(
     times: int,
     seconds: float,
     wanted: dict[str, Any],
-    folder: Path,
+    place: Path,
     outcomes: Counter[str],
 ) -> list[str]:
-    place, found = subject.prepare(folder / "run"), []
+    found = []
     for _ in range(times):
         blow = draw_kill(rng, seconds)
         ended = run(subject.next_words(place), place, blow)
@@ -52,7 +54,7 @@ def _trial(
         outcomes[_how(ended, blow)] += 1
     found += finish(subject, place, wanted)
     if not found:
-        shutil.rmtree(folder)
+        shutil.rmtree(place.parent)
     return found
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from experiments.run_folder import write_text
 
 RESULT = Path("experiments/results/campaign.json")
 KEPT = 20  # faults that a row of the record names
@@ -23,7 +25,8 @@ class Row:
     tried : kills, errors, inputs or cycles
     wrong : how many of them ended as they should not
     outcomes : how often each way to end well was seen
-    faults : one line each, with the seed that brings it back; the first KEPT
+    faults : one line each, with what brings it back; the first KEPT
+    seed, commit : that it was drawn by and run at
     """
 
     part: str
@@ -32,6 +35,8 @@ class Row:
     wrong: int
     outcomes: dict[str, int]
     faults: tuple[str, ...] = ()
+    seed: int = 0
+    commit: str = ""
 
 
 def row(part: str, subject: str, tried: int, faults: list[str], outcomes: Counter[str]) -> Row:
@@ -46,15 +51,20 @@ def row(part: str, subject: str, tried: int, faults: list[str], outcomes: Counte
     )
 
 
-def record_of(rows: list[Row], form: str, seed: int, versions: dict[str, str]) -> dict[str, Any]:
-    """What is written to the record."""
-    return {"form": form, "seed": seed, "versions": versions, "rows": [asdict(one) for one in rows]}
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows to the record, in the place of those of the same subjects; it keeps the others."""
+    found = {(one.part, one.subject): one for one in [*(read(path) if path.exists() else []), *rows]}
+    write_text(path, json.dumps({"rows": [asdict(one) for one in found.values()]}, indent=1) + "\n")
+
+
+def read(path: Path) -> list[Row]:
+    """Read a record."""
+    return [Row(**{**one, "faults": tuple(one["faults"])}) for one in json.loads(path.read_text())["rows"]]
 
 
 def campaign_table(folder: Path) -> str:
     """Parts and subjects: how many were tried, how many ended wrong."""
-    record = json.loads((folder / RESULT.name).read_text())
-    rows = [Row(**{**one, "faults": tuple(one["faults"])}) for one in record["rows"]]
+    rows = read(folder / RESULT.name)
     lines = ["| what | tried | wrong | subjects |", "|---|---|---|---|"]
     for part in dict.fromkeys(one.part for one in rows):
         mine = [one for one in rows if one.part == part]
@@ -64,10 +74,5 @@ def campaign_table(folder: Path) -> str:
         )
         tried, wrong = sum(one.tried for one in mine), sum(one.wrong for one in mine)
         lines.append(f"| {part} | {tried:,} | {f'**{wrong:,}**' if wrong else 0} | {subjects} |")
-    found = record["versions"]
-    lines += [
-        "",
-        f"The {record['form']} form, seed {record['seed']}, commit {found['commit']},"
-        f" Python {found['python']}, numpy {found['numpy']}.",
-    ]
-    return "\n".join(lines)
+    seeds, commits = (sorted({str(getattr(one, name)) for one in rows}) for name in ("seed", "commit"))
+    return "\n".join([*lines, "", f"Seed {', '.join(seeds)}; commit {', '.join(commits)}."])

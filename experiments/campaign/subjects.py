@@ -106,18 +106,17 @@ SWEEP = "experiment mnist-lenet --scale epochs=2,width=1/16,images=256 --seeds 2
 
 def subjects() -> list[Subject]:
     """Every subject whose engine and data are here."""
+    trainings = (
+        ("train", TRAIN, ("numpy", "torch", "lava")),
+        ("train", SMALL, ("brian2",)),
+        ("train on chip", ONCHIP, ("compiled", "lava")),
+    )
+    begun = f"out/{CHECKPOINT}"
     found = [
-        Subject(
-            f"train, {engine}", f"{words} {engine}", trained, f"train --resume out --engine {engine}", begun
-        )
-        for words, engines in (
-            (TRAIN, ("numpy", "torch", "lava")),
-            (ONCHIP, ("compiled", "lava")),
-            (SMALL, ("brian2",)),
-        )
-        for engine in engines
-        if is_here(engine)
-        for begun in (f"out/{CHECKPOINT}",)
+        Subject(f"{what}, {e}", f"{words} {e}", trained, f"train --resume out --engine {e}", begun)
+        for what, words, engines in trainings
+        for e in engines
+        if is_here(e)
     ]
     found.append(Subject("continual", CONTINUAL, records, "continual --resume out", "out/study.json"))
     if _has("mnist"):

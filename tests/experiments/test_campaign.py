@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,8 @@ def counting(monkeypatch, tmp_path) -> Callable[[str], Subject]:
     return make
 
 
-def test_a_command_that_goes_on_survives_every_kill(counting, tmp_path):
+def test_a_command_that_goes_on_survives_every_kill(counting, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "WAYS", commands.WAYS[:-1])  # Python itself answers a SIGINT in many lines
     found = kills.kill(counting(), 4, 0, tmp_path / "a", SILENT)
     assert (found.tried, found.wrong, found.faults) == (4, 0, ())
     assert sum(found.outcomes.values()) == 4
@@ -227,12 +229,12 @@ def reader(text: str) -> str:
     [
         ("b", "KeyError: 'b'"),
         ("c", "the process ended (7)"),
-        ("d", "no end within 1 s"),
+        ("d", "no end within 3 s"),
         ("e", "MemoryError: "),
     ],
 )
 def test_every_kind_of_fault_is_found(letter, fault, tmp_path, monkeypatch):
-    monkeypatch.setattr(fuzz, "LIMIT_S", 1.0)
+    monkeypatch.setattr(fuzz, "LIMIT_S", 3.0 if letter == "d" else 60.0)
     monkeypatch.setattr(fuzz, "draw_text", lambda whole, rng: rng.choice(["a", "a", "x", letter]))
     found = fuzz.feed(Format("mine", texts("a"), reader, is_text=True), 12, 0, tmp_path / "f", SILENT)
     drawn = [random.Random(f"0 mine {i}").choice(["a", "a", "x", letter]) for i in range(12)]
@@ -297,14 +299,18 @@ def test_the_table_counts_what_the_record_holds(tmp_path):
         rows.Row(part="kills", subject="sweep", tried=20, wrong=1, outcomes={}, faults=("it hangs",)),
         rows.Row(part="fuzz", subject="bits", tried=5, wrong=0, outcomes={}),
     ]
-    found = {"commit": "abc", "python": "3.13", "numpy": "2"}
-    (tmp_path / "campaign.json").write_text(json.dumps(rows.record_of(made, "long", 3, found)))
+    rows.write(tmp_path / "campaign.json", [replace(one, seed=3, commit="abc") for one in made])
     table = rows.campaign_table(tmp_path).splitlines()
     assert table[2:4] == [
         "| kills | 1,020 | **1** | train 1,000; sweep 20 (**1 wrong**) |",
         "| fuzz | 5 | 0 | bits 5 |",
     ]
-    assert table[-1] == "The long form, seed 3, commit abc, Python 3.13, numpy 2."
+    assert table[-1] == "Seed 3; commit abc."
+    again = rows.row("kills", "sweep", 40, [], rows.Counter())
+    rows.write(tmp_path / "campaign.json", [replace(again, seed=4, commit="def")])
+    table = rows.campaign_table(tmp_path).splitlines()
+    assert table[2] == "| kills | 1,040 | 0 | train 1,000; sweep 40 |"
+    assert table[-1] == "Seed 3, 4; commit abc, def."
 
 
 def test_a_row_keeps_the_first_faults_and_counts_them_all():

@@ -152,7 +152,7 @@ def test_mending_twice_is_mending_once():
     before = list(sys.meta_path)
     lava_compat.mend()
     assert sys.meta_path == before
-    assert sum(type(finder).__name__ == "_Finder" for finder in before) == 1
+    assert sum(type(finder).__name__ == "_LavaFinder" for finder in before) == 1
 
 
 START = """
