@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wage_neuro.errors import SettingError
 from wage_neuro.kernels import numpy_kernels as kernels
 
 SMALL = st.integers(1, 4)
@@ -135,3 +136,27 @@ def test_scratch_is_per_thread():
     thread.start()
     thread.join()
     assert not np.shares_memory(mine, theirs[0])
+
+
+@pytest.mark.parametrize("count", [0, -1, 1025, 2.0, "two", True, None])
+def test_threads_out_of_range(count):
+    with pytest.raises(SettingError, match=rf"^threads={count}: want a whole number in 1\.\.1024$"):
+        kernels.set_threads(count)
+
+
+@pytest.mark.parametrize("named", ["0", "1025", "-3", "two", "1.5"])
+def test_a_wrong_number_of_threads_in_the_environment(named, set_threads, monkeypatch):
+    monkeypatch.setenv("WAGE_NEURO_THREADS", named)
+    monkeypatch.setattr(kernels._WORKERS, "count", None)
+    with pytest.raises(
+        SettingError, match=rf"^WAGE_NEURO_THREADS={named}: want a whole number in 1\.\.1024$"
+    ):
+        kernels.thread_count()
+
+
+def test_threads_of_the_environment(set_threads, monkeypatch):
+    monkeypatch.setattr(kernels._WORKERS, "count", None)
+    monkeypatch.setenv("WAGE_NEURO_THREADS", "3")
+    assert kernels.thread_count() == 3
+    set_threads(2)
+    assert kernels.thread_count() == 2
