@@ -116,7 +116,7 @@ def draw(path: Path, activity: Activity, title: str) -> None:
         rows = _rows(volley.values)
         low, high = tops[volley.is_error]
         drawn[volley.is_error] = axes.imshow(
-            np.ma.masked_equal(rows[:, None], 0),
+            np.ma.masked_equal(rows[:, None].astype(float), 0),
             extent=(volley.step - 0.42, volley.step + 0.42, volley.band - 0.42, volley.band + 0.42),
             origin="lower",
             aspect="auto",

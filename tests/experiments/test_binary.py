@@ -64,7 +64,7 @@ def test_without_lava_brian2_answers_alone(folder, wage_neuro, monkeypatch):
 def test_too_many_images(folder, wage_neuro, images):
     ended = wage_neuro("binary", folder, "--images", images)
     assert ended.code == 1
-    assert ended.err.startswith(f"wage-neuro: images={images}: want 1..")
+    assert ended.err.startswith(f"wage-neuro: --images {images}: want 1..")
     assert ended.out == ""
 
 

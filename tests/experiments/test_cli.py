@@ -248,7 +248,7 @@ BAD_SETTINGS = {
     "--eta 3": "--eta 3: want a power of two",
     "--eta much": "--eta much: want a power of two",
     "--eta 8,4@5,2@3": "--eta '8,4@5,2@3': want .* epochs that grow",
-    "--engine loihi": "--engine 'loihi': want numpy, compiled, torch, lava or brian2",
+    "--engine loihi": "--engine 'loihi': want numpy, compiled, torch, lava, brian2 or rtl",
     "--data imagenette": "--data 'imagenette': want digits, mnist",
     "--data missing.npz": r"missing\.npz: no such file",
     "--data-dir nowhere --data mnist": "--data-dir nowhere: no such folder",

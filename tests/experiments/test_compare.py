@@ -131,7 +131,7 @@ def test_the_command_ends_with_1_on_a_difference(folder, wage_neuro, monkeypatch
     [
         (("--engines", "numpy"), "--engines 'numpy': want two or more, each once"),
         (("--engines", "numpy,numpy"), "--engines 'numpy,numpy': want two or more, each once"),
-        (("--engines", "numpy,nest"), "engine 'nest': want numpy, compiled, torch, lava or brian2"),
+        (("--engines", "numpy,nest"), "engine 'nest': want numpy, compiled, torch, lava, brian2 or rtl"),
         (("--engines", "numpy,lava", "--steps", 0), "--steps 0: want a whole number >= 1"),
     ],
 )

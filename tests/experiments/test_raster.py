@@ -119,5 +119,5 @@ def test_the_command(folder, wage_neuro, tmp_path):
 def test_a_sample_that_does_not_exist(folder, wage_neuro, sample, tmp_path):
     ended = wage_neuro("raster", folder, "--sample", sample, "--output", tmp_path / "none.png")
     assert ended.code == 1
-    assert ended.err.startswith(f"wage-neuro: sample={sample}: want 0..")
+    assert ended.err.startswith(f"wage-neuro: --sample {sample}: want 0..")
     assert not (tmp_path / "none.png").exists()
