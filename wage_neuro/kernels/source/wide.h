@@ -11,7 +11,7 @@ struct WideLayer : Layer {
 
   WideLayer(Net &n, const Spec &spec) : Layer(n, spec), places(s.z_h * s.z_w), inputs(s.in_h * s.in_w * s.in_c) {
     v8 = e8 = false;
-    Z.make(places * N), G.make(weights), D.make(inputs);
+    Z.make(places * N), G.make(weights + GROUP), D.make(inputs);
     make_weights();
   }
   const char *path() const override { return "events, sums of 64 bits"; }
