@@ -53,3 +53,7 @@ def main() -> None:
     finally:
         if heard:
             signal.signal(signal.SIGINT, _at_once)
+
+
+if __name__ == "__main__":
+    main()

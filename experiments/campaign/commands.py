@@ -94,7 +94,7 @@ def draw_kill(rng: random.Random, seconds: float) -> Kill:
 
 def run(words: Sequence[str], folder: Path, kill: Kill | None = None) -> Ended:
     """Run `wage-neuro WORDS` in a folder, kill it as told, and look at what is left."""
-    return run_python(["-m", "experiments.cli", *words], folder, kill)
+    return run_python(["-m", "experiments.entry", *words], folder, kill)
 
 
 def run_python(words: Sequence[str], folder: Path, kill: Kill | None = None) -> Ended:

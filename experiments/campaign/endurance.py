@@ -19,26 +19,31 @@ from experiments.campaign.rows import Row, row
 from experiments.campaign.subjects import is_here
 from experiments.engines import NAMES, make_engine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state
+from wage_neuro.engine import Engine
 
 GROWTH_KIB = (
     64.0  # a cycle may keep, in memory of its own or shared: a list that a library keeps, no array of ours
 )
 NETWORK = Network((Conv(8, 3), MaxPool(2), Flatten(), Dense(64), Dense(10)), (16, 16, 1))
 RULES = Rules(batch=32)
+OWN = {"rtl": (Network((Dense(8), Dense(4)), (12,)), Rules(batch=1, shift="held", update="ternary"))}
+"""Network and rules of an engine that cannot have the others'."""
 
 
-def images() -> tuple[np.ndarray, np.ndarray]:
-    """(64, 16, 16, 1) uint8 and (64,) labels."""
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (64, 16, 16, 1)).astype(np.uint8), rng.integers(0, 10, 64)
+def _made(engine: str) -> tuple[Callable[[], Engine], np.ndarray, np.ndarray]:
+    """How to build an engine, and 64 images and labels for it."""
+    network, rules = OWN.get(engine, (NETWORK, RULES))
+    rng, state = np.random.default_rng(0), initial_state(network, 0)
+    images = rng.integers(0, 256, (64, *network.input_shape)).astype(np.uint8)
+    return lambda: make_engine(engine, network, rules, state), images, rng.integers(0, network.classes, 64)
 
 
 def built_and_closed(engine: str) -> Callable[[], None]:
     """Build an engine, learn, answer, close it."""
-    state, (x, y) = initial_state(NETWORK, 0), images()
+    build, x, y = _made(engine)
 
     def cycle() -> None:
-        with make_engine(engine, NETWORK, RULES, state) as machine:
+        with build() as machine:
             machine.train(x, y, 3)
             machine.predict(x)
 
@@ -47,7 +52,8 @@ def built_and_closed(engine: str) -> Callable[[], None]:
 
 def held(engine: str) -> Callable[[], None]:
     """Learn and answer in one engine that lives on."""
-    machine, (x, y) = make_engine(engine, NETWORK, RULES, initial_state(NETWORK, 0)), images()
+    build, x, y = _made(engine)
+    machine = build()
 
     def cycle() -> None:
         machine.train(x, y, 3)

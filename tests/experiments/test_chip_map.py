@@ -305,7 +305,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, message, wage_neuro, tm
 def test_images_of_another_form(run, wage_neuro, tmp_path):
     np.savez(tmp_path / "wide.npz", images=np.zeros((9, 9, 9, 1), np.uint8), labels=np.arange(9) % 3)
     ended = wage_neuro("map", run, "--data", "wide.npz", "--output", "out")
-    doubt, error = ended.err.splitlines()  # all images are black
+    _, error = ended.err.splitlines()  # all images are black
     assert ended.code == 1
     assert "this network takes" in error
     assert not list((tmp_path / "out").glob("*"))
