@@ -26,16 +26,16 @@ GROWTH_KIB = (
 )
 NETWORK = Network((Conv(8, 3), MaxPool(2), Flatten(), Dense(64), Dense(10)), (16, 16, 1))
 RULES = Rules(batch=32)
-OWN = {"rtl": (Network((Dense(8), Dense(4)), (12,)), Rules(batch=1, shift="held", update="ternary"))}
-"""Network and rules of an engine that cannot have the others'."""
+OWN = {"rtl": (Network((Dense(4), Dense(2)), (6,)), Rules(batch=1, shift="held", update="ternary"), 2)}
+"""Network, rules and images of an engine that cannot have the others', or not in the time."""
 
 
 def _made(engine: str) -> tuple[Callable[[], Engine], np.ndarray, np.ndarray]:
-    """How to build an engine, and 64 images and labels for it."""
-    network, rules = OWN.get(engine, (NETWORK, RULES))
+    """How to build an engine, and images and labels for it."""
+    network, rules, n = OWN.get(engine, (NETWORK, RULES, 64))
     rng, state = np.random.default_rng(0), initial_state(network, 0)
-    images = rng.integers(0, 256, (64, *network.input_shape)).astype(np.uint8)
-    return lambda: make_engine(engine, network, rules, state), images, rng.integers(0, network.classes, 64)
+    images = rng.integers(0, 256, (n, *network.input_shape)).astype(np.uint8)
+    return lambda: make_engine(engine, network, rules, state), images, rng.integers(0, network.classes, n)
 
 
 def built_and_closed(engine: str) -> Callable[[], None]:
