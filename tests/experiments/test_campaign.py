@@ -122,8 +122,10 @@ SCRIPT = """
 import os, sys, time
 from experiments.run_folder import write_text
 from pathlib import Path
+from wage_neuro.files import sweep
 
 def main():
+    sweep(Path())
     done = int(Path("state").read_text()) if os.path.exists("state") else 0
     for step in range(done, 5):
         time.sleep(0.02)
