@@ -94,12 +94,12 @@ def finished(helpers, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.update(format="float-2"), "checkpoint format float-2; this version reads float-1$"),
+        (lambda h: h.update(format="float-2"), "checkpoint format 'float-2'; this version reads 'float-1'$"),
         (lambda h: h.update(pattern="28xx"), "damaged checkpoint .*pattern '28xx': want"),
         (lambda h: h.update(pattern="vanilla"), "damaged checkpoint .*want those of vanilla"),
         (lambda h: h.update(network="F-6FC-10FC"), "damaged checkpoint .*want those of 28ff"),
-        (lambda h: h.__delitem__("seed"), "damaged checkpoint .'seed'"),
-        (lambda h: h.update(step=-1), "damaged checkpoint .step -1: want a whole number >= 0"),
+        (lambda h: h.__delitem__("seed"), "damaged checkpoint .seed: is missing"),
+        (lambda h: h.update(step=-1), "damaged checkpoint .step=-1: want 0"),
     ],
 )
 def test_a_damaged_checkpoint(change, message, finished, helpers):
@@ -110,5 +110,5 @@ def test_a_damaged_checkpoint(change, message, finished, helpers):
 
 def test_the_integers_command_says_what_it_is(finished, wage_neuro):
     ended = wage_neuro("evaluate", finished)
-    assert ended.err.endswith("checkpoint format float-1; this version reads 1\n")
+    assert ended.err.endswith("checkpoint format 'float-1'; this version reads 1\n")
     assert json.loads((finished / "metrics.jsonl").read_text())["accuracy"] > 0
