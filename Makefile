@@ -33,13 +33,13 @@ coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage report
 
 mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice (MUTANTS="--since COMMIT --at-most 20")
-	$(PYTHON) -m experiments.mutants $(MUTANTS)
+	$(PYTHON) -m experiments.benchmarks.mutants $(MUTANTS)
 
 campaign: kernels  ## kill, fail disks, feed nonsense, wear out (CAMPAIGN="--form long" takes hours)
 	$(PYTHON) -m experiments.campaign $(CAMPAIGN)
 
 bench: kernels  ## time the engines against each other and against float training
-	$(PYTHON) -m experiments.bench
+	$(PYTHON) -m experiments.benchmarks.bench
 
 # PyPI's torch for Linux on x86-64 brings CUDA's libraries with it, some gigabytes. `+cpu` names the build for
 # processors and nothing else; uv knows where PyTorch itself keeps it.
@@ -58,14 +58,14 @@ test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled 
 test-torch: torch  ## run the tests of what needs PyTorch alone
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL) $(TORCH_TESTS)
 
-TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/mappings/test_float_torch.py \
-	tests/experiments/test_float_run.py tests/experiments/test_gpu.py mappings/accelerator.py mappings/float_torch.py
+TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/mappings/engines/test_torch_floats.py \
+	tests/experiments/studies/test_float_run.py tests/experiments/benchmarks/test_gpu.py mappings/engines/torch/engine.py mappings/engines/torch/floats.py
 
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
-	$(PYTHON) -m experiments.figures
+	$(PYTHON) -m experiments.records.figures
 
 maps: kernels  ## train the networks of the chip reports, and map them anew
-	$(PYTHON) -m experiments.maps
+	$(PYTHON) -m experiments.studies.maps
 
 pins:  ## write requirements*.txt anew from pyproject.toml
 	tools/uv.sh pip compile $(PINS) --universal --extra brian2 --extra export --extra lava --group dev \

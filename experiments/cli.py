@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from experiments import binary, chip_map, communication, datasets, export, presets, raster, run_folder
-from experiments import compare as comparison
-from experiments.command_line import (
+from experiments import datasets
+from experiments.commands import chip_map, export, presets, raster
+from experiments.commands.command_line import (
     STOPPED,
     DataDir,
     Validation,
@@ -33,15 +33,18 @@ from experiments.command_line import (
     refuse_other_settings,
     show_table,
 )
+from experiments.commands.findings import results, show
+from experiments.commands.rtl import rtl
 from experiments.continual.command import continual
-from experiments.curves import draw, read_record
 from experiments.engines import NAMES as ENGINES
 from experiments.engines import make_engine
 from experiments.entry import say_stopped
-from experiments.findings import arranged
-from experiments.findings_command import results, show
-from experiments.rtl import rtl
-from experiments.training import Config, Report, Run, load_for, margin_of, predict_all
+from experiments.records.curves import draw, read_record
+from experiments.records.findings import arranged
+from experiments.runs import compare as comparison
+from experiments.runs import run_folder
+from experiments.runs.training import Config, Report, Run, load_for, margin_of, predict_all
+from experiments.studies import binary, communication
 from experiments.transfer.command import transfer
 from wage_neuro import __version__
 from wage_neuro.errors import DoubtWarning, SettingError, WageError
@@ -541,7 +544,7 @@ def data_sets(data_dir: DataDir = None) -> None:
 @app.command("engines")
 def engines() -> None:
     """Say which engines are here, what they run on, and how fast each learns one small net."""
-    from experiments.engine_report import report
+    from experiments.commands.engine_report import report
 
     lines, table = report()
     for line in lines:

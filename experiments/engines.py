@@ -16,10 +16,10 @@ from wage_neuro.train import State
 
 ENGINES = {
     "numpy": ("wage_neuro.engine", "NumpyEngine", "numpy"),
-    "compiled": ("mappings.compiled", "CompiledEngine", "the compiled kernels"),
-    "torch": ("mappings.accelerator", "TorchEngine", 'PyTorch: pip install "wage-neuro[torch]"'),
-    "lava": ("mappings.lava", "LavaEngine", "lava-nc 0.10.0 ('make demo' sets it up)"),
-    "brian2": ("mappings.brian2", "Brian2Engine", 'Brian2: pip install "wage-neuro[brian2]"'),
+    "compiled": ("mappings.engines.compiled", "CompiledEngine", "the compiled kernels"),
+    "torch": ("mappings.engines.torch.engine", "TorchEngine", 'PyTorch: pip install "wage-neuro[torch]"'),
+    "lava": ("mappings.engines.lava.engine", "LavaEngine", "lava-nc 0.10.0 ('make demo' sets it up)"),
+    "brian2": ("mappings.engines.brian2.engine", "Brian2Engine", 'Brian2: pip install "wage-neuro[brian2]"'),
     "rtl": ("mappings.hardware.rtl.engine", "RtlEngine", 'Amaranth: pip install "wage-neuro[rtl]"'),
 }
 """Module, class, and what it needs that may not be installed."""
@@ -94,7 +94,7 @@ def make_prototype_engine(
     """Build what holds prototypes in the place of the last layer, in numpy or, called 'lava', in Lava."""
     if name == "lava":
         try:
-            from mappings.lava_prototypes import LavaPrototypeEngine
+            from mappings.engines.lava.prototypes import LavaPrototypeEngine
         except ImportError as error:
             raise EngineError(f"engine {name!r}: {error}; it needs {ENGINES[name][2]}") from None
         return LavaPrototypeEngine(network, rules, state, prototypes)

@@ -1,7 +1,7 @@
 """The command `wage-neuro` before anything else is imported: Ctrl-C ends it in one line at any moment.
 
-Once, it ends the command in good order, or a run after the samples in hand (`experiments.stopping`). Twice,
-or before there is anything to be put in order, it ends at once.
+Once, it ends the command in good order, or a run after the samples in hand (`experiments.runs.stopping`).
+Twice, or before there is anything to be put in order, it ends at once.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from experiments.campaign import disk, endurance, fuzz, kills
 from experiments.campaign.formats import formats
 from experiments.campaign.rows import RESULT, Row, write
 from experiments.campaign.subjects import subjects
-from experiments.run_folder import check_writable, versions
+from experiments.runs.run_folder import check_writable, versions
 
 PARTS = ("fuzz", "endurance", "disk errors", "kills")
 

@@ -16,17 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from experiments.augment import Augment
+from experiments.commands.presets import Scale
 from experiments.continual import records as continual_records
-from experiments.curves import read_record
 from experiments.datasets import cifar, idx, npz, svhn
-from experiments.eta import EtaSchedule
-from experiments.presets import Scale
-from experiments.readme import RESULTS
-from experiments.training import margin_of
-from mappings import learning_program, packed
-from mappings.chip import Chip
-from mappings.inference import Inference
+from experiments.datasets.augment import Augment
+from experiments.records.curves import read_record
+from experiments.records.readme import RESULTS
+from experiments.runs.eta import EtaSchedule
+from experiments.runs.training import margin_of
+from mappings.chips import chip
+from mappings.chips.chip import Chip
+from mappings.formats import packed
+from mappings.formats import program as learning_program
+from mappings.formats.inference import Inference
 from mappings.pattern import Pattern
 from wage_neuro import Network, NumpyEngine, Rules, checkpoint
 from wage_neuro.bits import Bits
@@ -120,11 +122,7 @@ def _svhn(folder: Path) -> list[bytes]:
 
 
 def _chips(folder: Path) -> list[bytes]:
-    import mappings.chip
-
-    return [
-        path.read_bytes() for path in sorted((Path(mappings.chip.__file__).parent / "chips").glob("*.toml"))
-    ]
+    return [path.read_bytes() for path in sorted(Path(chip.__file__).parent.glob("*.toml"))]
 
 
 def _continual(folder: Path) -> list[bytes]:
@@ -148,13 +146,13 @@ def _state(saved: Checkpoint) -> Any:
 
 def _optional() -> Iterable[Format]:
     if find_spec("h5py"):
-        from mappings import netx
+        from mappings.formats import netx
 
         yield Format(
             "netx", _written(lambda path: netx.write(path, Inference.of(_saved()))), netx.read, _answers
         )
         if find_spec("nir"):
-            from mappings import nir
+            from mappings.formats import nir
 
             yield Format(
                 "nir", _written(lambda path: nir.write(path, Inference.of(_saved()))), nir.read, _answers

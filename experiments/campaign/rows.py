@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from experiments.run_folder import write_text
+from experiments.runs.run_folder import write_text
 
 RESULT = Path("experiments/results/campaign.json")
 KEPT = 20  # faults that a row of the record names

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments import datasets
 from experiments.campaign.commands import run
-from experiments.run_folder import CHECKPOINT
+from experiments.runs.run_folder import CHECKPOINT
 from wage_neuro import checkpoint
 from wage_neuro.errors import DataError
 from wage_neuro.kernels.build import LIBRARY

@@ -14,9 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from experiments import run_folder
-from experiments.chip_map import map_command
-from experiments.command_line import (
+from experiments.commands.chip_map import map_command
+from experiments.commands.command_line import (
     STOPPED,
     DataDir,
     Eta,
@@ -32,11 +31,12 @@ from experiments.command_line import (
     refuse_other_settings,
 )
 from experiments.continual import demo, pictures, records
+from experiments.continual.streams import SCENARIOS
 from experiments.continual.study import METHODS, Config, Report, Run
 from experiments.engines import FASTEST
-from experiments.streams import SCENARIOS
-from experiments.training import margin_of
-from mappings.chip import Chip
+from experiments.runs import run_folder
+from experiments.runs.training import margin_of
+from mappings.chips.chip import Chip
 from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.typed import read_json, reading
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.continual.records import Record
-from experiments.figure import save
+from experiments.records.figure import save
 
 DIGITS_UP_TO = 12  # tasks; more leave no room for a number in each square
 

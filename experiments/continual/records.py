@@ -12,8 +12,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from experiments.continual import metrics
-from experiments.forms import STREAM_ROWS
-from experiments.run_folder import write_text
+from experiments.runs.forms import STREAM_ROWS
+from experiments.runs.run_folder import write_text
 from wage_neuro.errors import DataError
 from wage_neuro.typed import checked, read_rows, reading
 

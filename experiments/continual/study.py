@@ -13,16 +13,16 @@ from typing import Annotated, Any, TypedDict, TypeGuard, cast
 
 import numpy as np
 
-from experiments import run_folder
-from experiments.augment import Augment
 from experiments.continual import metrics
+from experiments.continual.streams import Stream, Task, tasks_of
+from experiments.datasets.augment import Augment
 from experiments.engines import holds_memory, make_engine, make_prototype_engine
-from experiments.eta import EtaSchedule
-from experiments.forms import Measured, Number, Probe
-from experiments.stopping import stops_on_signals
-from experiments.streams import Stream, Task, tasks_of
-from experiments.training import doubt_of
-from experiments.unchanged import unchanged
+from experiments.runs import run_folder
+from experiments.runs.eta import EtaSchedule
+from experiments.runs.forms import Measured, Number, Probe
+from experiments.runs.stopping import stops_on_signals
+from experiments.runs.training import doubt_of
+from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint
 from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.arrays import DAMAGE, ArrayFile
@@ -115,7 +115,7 @@ class Config:
 
     Attributes
     ----------
-    stream, scenario, tasks : see `experiments.streams.tasks_of`
+    stream, scenario, tasks : see `experiments.continual.streams.tasks_of`
     method : one of METHODS
     memory : samples that a method that recalls keeps; 0 for the others
     eta : step size, and when in the stream it changes: "8, 2@80%"

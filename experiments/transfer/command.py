@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments import run_folder
-from experiments.command_line import (
+from experiments.commands.command_line import (
     STOPPED,
     DataDir,
     Eta,
@@ -28,7 +27,8 @@ from experiments.command_line import (
     show_table,
 )
 from experiments.engines import FASTEST
-from experiments.training import margin_of
+from experiments.runs import run_folder
+from experiments.runs.training import margin_of
 from experiments.transfer import pictures
 from experiments.transfer.study import LEARNERS, RECORD, Cell, Config, Study, accuracies
 from wage_neuro.errors import SettingError

@@ -6,8 +6,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from experiments.figure import save
-from experiments.names import short_name
+from experiments.records.figure import save
+from experiments.records.names import short_name
 from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
 
 LABELS = {"pretrained": "pretrained", "frozen": "pretrained, features frozen", "scratch": "from scratch"}

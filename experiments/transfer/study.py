@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments import datasets, run_folder
+from experiments import datasets
 from experiments.continual.study import eta_of
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
-from experiments.forms import TransferHead, TransferRow
-from experiments.stopping import stops_on_signals
-from experiments.training import predict_all
-from experiments.unchanged import unchanged
+from experiments.runs import run_folder
+from experiments.runs.forms import TransferHead, TransferRow
+from experiments.runs.stopping import stops_on_signals
+from experiments.runs.training import predict_all
+from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control

@@ -1,4 +1,4 @@
-"""One comparison for every engine. The tables that the tests go over are those of `experiments.agreement`."""
+"""One comparison for every engine. Its tables are those of `experiments.benchmarks.agreement`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from experiments.agreement import other_control
+from experiments.benchmarks.agreement import other_control
 from wage_neuro import Dense, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.engine import RecallingEngine
 from wage_neuro.layers import UNKNOWN

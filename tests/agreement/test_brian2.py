@@ -17,10 +17,10 @@ pytest.importorskip("brian2", reason="brian2 is an optional extra")
 import brian2 as b2
 
 from experiments import datasets
-from experiments.agreement import MODES, NETWORKS, is_slow, modes_of
-from experiments.training import Config, Run
-from mappings import brian2 as mapping
-from mappings.brian2 import Brian2Engine
+from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow, modes_of
+from experiments.runs.training import Config, Run
+from mappings.engines.brian2 import engine as mapping
+from mappings.engines.brian2.engine import Brian2Engine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.errors import DataError, EngineError, SettingError
 
@@ -214,7 +214,8 @@ def test_cython_gives_the_same_bits(layers, mode, same_training, tmp_path):
 def test_leaves_preferences_and_files_as_they_were(tmp_path):
     code = (
         "import brian2 as b2; before = b2.prefs.as_file\n"
-        "import numpy as np; from wage_neuro import *; from mappings.brian2 import Brian2Engine\n"
+        "import numpy as np; from wage_neuro import *\n"
+        "from mappings.engines.brian2.engine import Brian2Engine\n"
         "with Brian2Engine(Network((Dense(3),), (4,)), Rules(batch=4)) as engine:\n"
         "    engine.train(np.ones((4, 4), np.uint8), np.zeros(4, int), 0)\n"
         "print(before == b2.prefs.as_file, float(np.asarray(b2.defaultclock.t_)), float(b2.defaultclock.dt_))"
@@ -222,7 +223,7 @@ def test_leaves_preferences_and_files_as_they_were(tmp_path):
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()
     temporary.mkdir()
-    root = str(Path(mapping.__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env={

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from experiments.agreement import MODES, NETWORKS, modes_of
-from mappings.compiled import CompiledEngine
+from experiments.benchmarks.agreement import MODES, NETWORKS, modes_of
+from mappings.engines.compiled import CompiledEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.errors import DataError, EngineError, NetworkError, SettingError
 from wage_neuro.fixed_point import log2_round

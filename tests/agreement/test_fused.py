@@ -21,12 +21,12 @@ if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
 pytest.importorskip("triton", reason="PyTorch for CUDA brings it")
 
-from experiments.agreement import MODES
-from experiments.gpu import BYTES
-from mappings import accelerator
-from mappings import accelerator_fused as fused
-from mappings import accelerator_triton as kernels
-from mappings.accelerator import TorchEngine
+from experiments.benchmarks.agreement import MODES
+from experiments.benchmarks.gpu import BYTES
+from mappings.engines.torch import engine as accelerator
+from mappings.engines.torch import fused
+from mappings.engines.torch import triton_kernels as kernels
+from mappings.engines.torch.engine import TorchEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.bits import Bits
 from wage_neuro.fixed_point import log2_round

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from experiments.agreement import MODES, NETWORKS, is_slow
-from experiments.training import Config, Run
-from mappings.lava import LavaEngine
+from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow
+from experiments.runs.training import Config, Run
+from mappings.engines.lava.engine import LavaEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, State
 from wage_neuro.rules import MARGIN_UNITS
 from wage_neuro.train import Held

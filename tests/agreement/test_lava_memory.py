@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from mappings.lava import LavaEngine
+from mappings.engines.lava.engine import LavaEngine
 from processes.widths import Widths
 from wage_neuro import Control, Dense, Flatten, Network, NumpyEngine, Rules, State
 from wage_neuro.errors import EngineError, SettingError

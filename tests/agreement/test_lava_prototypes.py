@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from mappings.lava_prototypes import LavaPrototypeEngine
+from mappings.engines.lava.prototypes import LavaPrototypeEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state
 from wage_neuro.prototypes import PART, PrototypeEngine, Prototypes
 

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from experiments.agreement import MODES
+from experiments.benchmarks.agreement import MODES
 from experiments.engines import make_engine
-from mappings.chip import Chip
-from mappings.placement import Use, place
+from mappings.chips.chip import Chip
+from mappings.chips.placement import Use, place
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, initial_state
 from wage_neuro.errors import NetworkError
 from wage_neuro.kernels import native
@@ -35,7 +35,7 @@ def test_an_engine_that_knows_them_agrees(name, needs, mode, assert_agree):
 
 def test_the_structural_model_agrees(assert_agree):
     pytest.importorskip("lava")
-    from experiments.agreement import OVERLAP
+    from experiments.benchmarks.agreement import OVERLAP
 
     build = partial(engine, "lava", model="structural", widths=OVERLAP)
     assert assert_agree(build, PADDED, MODES["one sample at a time"], n=24) > 0
@@ -49,8 +49,9 @@ def test_brian2_refuses_them():
 
 def test_formats_refuse_them(tmp_path):
     pytest.importorskip("nir")
-    from mappings import learning_program, nir
-    from mappings.inference import Inference
+    from mappings.formats import nir
+    from mappings.formats import program as learning_program
+    from mappings.formats.inference import Inference
     from wage_neuro.checkpoint import Checkpoint
 
     saved = Checkpoint(PADDED, MODES["paper"], initial_state(PADDED))

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from experiments import datasets
-from experiments.agreement import MODES, NETWORKS, OVERLAP, RECORDED
-from mappings.lava import LavaEngine
+from experiments.benchmarks.agreement import MODES, NETWORKS, OVERLAP, RECORDED
+from mappings.engines.lava.engine import LavaEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 
 ONE_BY_ONE = ("one sample at a time", "coincidence", "pipelined", "pipelined coincidence")

@@ -17,10 +17,10 @@ pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 
 import torch
 
-from experiments.agreement import MODES, NETWORKS, modes_of
-from mappings import accelerator
-from mappings import accelerator_kernels as kernels
-from mappings.accelerator import RandomBits, TorchEngine, find_device
+from experiments.benchmarks.agreement import MODES, NETWORKS, modes_of
+from mappings.engines.torch import engine as accelerator
+from mappings.engines.torch import kernels
+from mappings.engines.torch.engine import RandomBits, TorchEngine, find_device
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state, softmax
 from wage_neuro.bits import Bits
 from wage_neuro.errors import DataError, EngineError, SettingError

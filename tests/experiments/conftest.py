@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from experiments import cli
-from experiments.training import Config, Run
+from experiments.runs.training import Config, Run
 from wage_neuro.rules import Rules
 
 BATCH_SHIFT, HELD_SHIFT = Rules(batch=32), Rules(batch=32, shift="held", hold=48)

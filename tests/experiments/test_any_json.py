@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import chip_map, communication, findings, run_folder
+from experiments.commands import chip_map
 from experiments.continual import command as continual
 from experiments.continual import pictures, records, study
 from experiments.continual.study import Config as StreamConfig
-from experiments.curves import draw, read_record
-from experiments.training import Config, Run
+from experiments.records import findings
+from experiments.records.curves import draw, read_record
+from experiments.runs import run_folder
+from experiments.runs.training import Config, Run
+from experiments.studies import communication
 from experiments.transfer import study as transfer
 from wage_neuro import Rules
 from wage_neuro.errors import CheckpointError, DataError, WageError

@@ -20,7 +20,7 @@ from experiments.campaign.broken_disk import BrokenDisk
 from experiments.campaign.commands import Kill, draw_kill, run_python
 from experiments.campaign.formats import Format, formats, texts
 from experiments.campaign.subjects import Subject
-from experiments.readme import RESULTS
+from experiments.records.readme import RESULTS
 from wage_neuro.errors import DataError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -120,7 +120,7 @@ def test_a_seed_draws_the_same_kill():
 
 SCRIPT = """
 import os, sys, time
-from experiments.run_folder import write_text
+from experiments.runs.run_folder import write_text
 from pathlib import Path
 from wage_neuro.files import sweep
 

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import cli, command_line, datasets, run_folder
-from experiments.training import Config, Run
+from experiments import cli, datasets
+from experiments.commands import command_line
+from experiments.runs import run_folder
+from experiments.runs.training import Config, Run
 from wage_neuro import Rules, __version__, checkpoint
 from wage_neuro.errors import SettingError
 

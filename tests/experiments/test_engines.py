@@ -114,7 +114,7 @@ def test_a_device_belongs_to_torch(name):
 
 
 def test_without_lava_the_error_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mappings.lava", None)
+    monkeypatch.setitem(sys.modules, "mappings.engines.lava.engine", None)
     with pytest.raises(EngineError, match=r"^engine 'lava': .*; it needs lava-nc 0\.10\.0 \('make demo'"):
         make_engine("lava", NETWORK, RULES, STATE)
     make_engine("numpy", NETWORK, RULES, STATE).close()
@@ -123,8 +123,8 @@ def test_without_lava_the_error_says_what_it_needs(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "module", "package"),
     [
-        ("torch", "mappings.accelerator", "PyTorch"),
-        ("brian2", "mappings.brian2", "Brian2"),
+        ("torch", "mappings.engines.torch.engine", "PyTorch"),
+        ("brian2", "mappings.engines.brian2.engine", "Brian2"),
         ("rtl", "mappings.hardware.rtl.engine", "Amaranth"),
     ],
 )

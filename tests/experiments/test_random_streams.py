@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.augment import Augment
-from experiments.streams import Stream, tasks_of
+from experiments.continual.streams import Stream, tasks_of
+from experiments.datasets.augment import Augment
 from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules, initial_state, layers, random_bits
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.layers import Kept

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import datasets
-from experiments.readme import transfer_table
-from experiments.training import Config as Training
-from experiments.training import Run
+from experiments.records.readme import transfer_table
+from experiments.runs.training import Config as Training
+from experiments.runs.training import Run
 from experiments.transfer import pictures, study
 from experiments.transfer.study import Config, Source, Study, draw_examples
 from wage_neuro import checkpoint

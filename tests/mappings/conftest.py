@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mappings.inference import Inference
+from mappings.formats.inference import Inference
 from wage_neuro import Network, NumpyEngine, Rules
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError

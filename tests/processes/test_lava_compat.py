@@ -143,7 +143,9 @@ def test_whatever_is_imported_first_it_is_mended_without_a_word(first):
 
 
 def test_the_house_stands_without_lava():
-    code = "import sys; sys.modules['lava'] = None; import processes.widths, mappings.nir; print('yes')"
+    code = (
+        "import sys; sys.modules['lava'] = None; import processes.widths, mappings.formats.nir; print('yes')"
+    )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "yes\n", "")
 
@@ -160,7 +162,7 @@ import multiprocessing, sys
 chosen = sys.argv[1] if sys.argv[1:] else None
 if chosen:
     multiprocessing.set_start_method(chosen)
-import mappings.lava
+import mappings.engines.lava.engine
 import lava.magma.runtime.message_infrastructure.multiprocessing
 assert multiprocessing.get_start_method(allow_none=True) == chosen
 multiprocessing.set_start_method("spawn", force=bool(chosen))

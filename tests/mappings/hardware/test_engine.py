@@ -77,14 +77,14 @@ def test_the_command_simulates_a_runs_next_samples(command, tmp_path, monkeypatc
     train = ("train", "--mode", "onchip", "--network", "4FC", "--data", "digits", "--engine", "numpy")
     assert command(*train, "--epochs", 1, "--train-images", 30, "--run", "small")[0] == 0
     core = ("rtl", "small", "--simulator", "python", "--multipliers", 10, "--record", "record.json")
-    monkeypatch.setattr("experiments.rtl._write_verilog", lambda *all: None)
+    monkeypatch.setattr("experiments.commands.rtl._write_verilog", lambda *all: None)
     assert command(*core, "--simulate", 2)[0] == 0
     record = json.loads((tmp_path / "record.json").read_text())
     assert (record["network"], record["lanes"], record["simulated samples"]) == ("64-4-10", [4, 2], 2)
     assert record["difference"] is None
     assert record["simulated cycles a sample"] > 64
     monkeypatch.setattr(
-        "experiments.rtl.NumpyEngine",
+        "experiments.commands.rtl.NumpyEngine",
         lambda network, rules, state: NumpyEngine(network, rules, seed=state.seed + 1),
     )
     code, output = command(*core, "--simulate", 1)
@@ -128,7 +128,7 @@ def test_the_command_simulates_whole_batches_of_a_pipelined_run(command, tmp_pat
     train = ("train", "--mode", "onchip", "--network", "2FC", "--data", "digits", "--engine", "numpy")
     few = ("--pipelined", "--batch", 3, "--train-images", 12, "--epochs", 1, "--run", "small")
     assert command(*train, *few)[0] == 0
-    monkeypatch.setattr("experiments.rtl._write_verilog", lambda *all: None)
+    monkeypatch.setattr("experiments.commands.rtl._write_verilog", lambda *all: None)
     simulate = ("--simulate", 2, "--simulator", "python", "--multipliers", 10, "--record", "record.json")
     assert command("rtl", "small", *simulate)[0] == 0
     record = json.loads((tmp_path / "record.json").read_text())

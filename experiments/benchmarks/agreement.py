@@ -1,0 +1,321 @@
+"""Agreement of the engines with the oracle, bit by bit: networks x modes x engines.
+
+    python -m experiments.benchmarks.agreement
+
+goes on with its record where it was stopped. An engine that is not installed is left out; run the command
+again in an environment that has it, and its column is added to the same record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.engines import engine_class, make_engine
+from experiments.runs import run_folder
+from experiments.runs.compare import Batch, first_difference
+from processes.widths import Widths
+from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro.engine import Engine
+from wage_neuro.errors import EngineError, WageError
+
+RESULT = Path("experiments/results/agreement.json")
+
+NETWORKS = {
+    "dense": Network((Dense(24), Dense(5)), (30,)),
+    "one layer": Network((Dense(5),), (30,)),
+    "wide rows": Network((Dense(600), Dense(37), Dense(5)), (30,)),
+    "dense on images": Network((Flatten(), Dense(5)), (6, 5, 2)),
+    "conv SAME": Network((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
+    "conv VALID, stride 2": Network((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
+    "conv, pooling": Network(
+        (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)), (12, 12, 1)
+    ),
+}
+MODES = {
+    "paper": Rules(batch=16),
+    "paper's range, ternary": Rules(batch=16, update="ternary", stored_range="paper"),
+    "held": Rules(batch=16, shift="held", hold=40),
+    "held, ternary": Rules(batch=16, shift="held", hold=40, update="ternary"),
+    "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
+    "softmax": Rules(batch=16, loss="softmax", margin=2),
+    "lower upper boundary": Rules(batch=16, shift="held", hold=40, gamma=8),
+    "random feedback": Rules(batch=16, feedback="random"),
+    "direct feedback": Rules(batch=16, shift="held", feedback="direct"),
+    "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
+    "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),
+    "new beside recalled": Rules(batch=16, shift="held", hold=40, new_shift=1),
+    "metaplastic": Rules(batch=1, shift="held", update="ternary", metaplasticity=5),
+    "consolidating": Rules(batch=4, shift="held", update="ternary", consolidation=4, metaplasticity=1),
+    "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),
+    "pipelined": Rules(batch=12, shift="held", hold=30, update="ternary", pipelined=True),
+    "pipelined coincidence": Rules(batch=16, shift="held", update="coincidence", pipelined=True),
+    "pipelined, random feedback": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, feedback="random"
+    ),
+    "pipelined, direct feedback": Rules(
+        batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
+    ),
+}
+"""The tests of every engine go over these tables too (tests/agreement)."""
+
+_PIPELINED = {mode for mode, rules in MODES.items() if rules.pipelined}
+_HOLDING = {"metaplastic", "consolidating"}
+REFUSED: dict[str, set[str]] = {
+    "brian2": {
+        "softmax",
+        "lower upper boundary",
+        "new and recalled in turn",
+        "new beside recalled",
+        *_HOLDING,
+    },
+    "torch": _HOLDING | _PIPELINED,
+}
+"""Modes that an engine refuses."""
+
+
+def modes_of(engine: str) -> list[str]:
+    """Modes that an engine has, and agrees in.
+
+    >>> len(modes_of("lava")) == len(MODES)
+    True
+    """
+    return [mode for mode in MODES if mode not in REFUSED.get(engine, ())]
+
+
+RECORDED = ("dense", "conv VALID, stride 2", "conv, pooling")
+
+
+def is_slow(network: str, mode: str) -> bool:
+    """Whether the simulators' tests leave this pair to `pytest -m slow`: the recorded networks contain it.
+
+    >>> is_slow("dense", "held"), is_slow("one layer", "held"), is_slow("one layer", "paper")
+    (False, True, False)
+    """
+    return network not in RECORDED and mode not in ("paper", "coincidence")
+
+
+OVERLAP = Widths(error=9, post=10)  # overlapping windows add up to four errors at one place
+COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "compiled": ("compiled", {}),
+    "lava": ("lava", {}),
+    "lava structural": ("lava", {"model": "structural", "widths": OVERLAP}),
+    "brian2": ("brian2", {}),
+    "torch": ("torch", {}),
+}
+"""Engines with their options."""
+
+Build = Callable[[Network, Rules, int], Engine]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one engine gave in one mode of one network, against the numpy engine.
+
+    Attributes
+    ----------
+    seeds, steps : runs, and batches that each of them learned
+    weights : stored weights of the network, all of which were compared after each step
+    changed : weights that learning changed, in the run that changed fewest
+    difference : the first bit that differs, or None
+    refused : the engine's own reason not to build this, or None
+    """
+
+    network: str
+    mode: str
+    engine: str
+    seeds: int
+    steps: int
+    weights: int
+    changed: int
+    difference: str | None = None
+    refused: str | None = None
+
+
+def other_control(network: Network) -> Control:
+    """Every layer with its own step size and hold; the middle one, which errors still pass, is frozen."""
+    L = len(network.layers)
+    etas = tuple(None if i == L // 2 > 0 else i % 2 for i in range(L))
+    return Control(etas, hold=tuple(range(20, 20 + L)))
+
+
+def batches(network: Network, rules: Rules, steps: int, seed: int) -> Iterator[Batch]:
+    """Images as sparse as digits are; the second half of them is learned with another control."""
+    rng = np.random.default_rng(seed)
+    for step in range(steps):
+        shape = (rules.batch, *network.input_shape)
+        images = (rng.integers(0, 256, shape) * (rng.random(shape) < 0.3)).astype(np.uint8)
+        control = 3 if step < steps // 2 else other_control(network)
+        yield images, rng.integers(0, network.classes, rules.batch), control
+
+
+def cell(network: str, mode: str, engine: str, build: Build, seeds: int) -> Cell:
+    """Let an engine and the numpy engine learn the same, with several seeds, comparing after each step."""
+    net, rules = NETWORKS[network], MODES[mode]
+    steps, changed = max(6, 48 // rules.batch), list[int]()
+
+    def found(**what: Any) -> Cell:
+        return Cell(network, mode, engine, seeds, steps, net.n_weights, min(changed, default=0), **what)
+
+    for seed in range(seeds):
+        oracle = NumpyEngine(net, rules, seed=seed)
+        begin = oracle.state
+        with ExitStack() as stack:
+            try:
+                other = stack.enter_context(build(net, rules, seed))
+            except WageError as error:
+                return found(refused=str(error))
+            engines = {"numpy": oracle, engine: other}
+            difference = first_difference(engines, batches(net, rules, steps, seed))
+        if difference:
+            return found(difference=f"seed {seed}, {difference}")
+        changed.append(sum(int((a != b).sum()) for a, b in zip(begin.S, oracle.state.S, strict=True)))
+    return found()
+
+
+def build_column(column: str) -> Build:
+    """How to build the engine of a column."""
+    name, options = COLUMNS[column]
+    return lambda network, rules, seed: make_engine(
+        name, network, rules, NumpyEngine(network, rules, seed=seed).state, **options
+    )
+
+
+def work(output: Path, columns: list[str], seeds: int, show: Callable[[str, int, int], None]) -> list[Cell]:
+    """Fill in what the record lacks; it is written after every cell.
+
+    show : called with what is compared next, how many cells are done, and how many there are
+    """
+    record: dict[str, Any] = {"versions": {}, "cells": []}
+    if output.exists():
+        record = json.loads(output.read_text())
+    cells = {place(c): c for c in (Cell(**found) for found in record["cells"])}
+    every = [(network, mode, column) for column in columns for network in RECORDED for mode in MODES]
+    for number, (network, mode, column) in enumerate(every):
+        show(f"{column}, {network}, {mode}", number, len(every))
+        known = cells.get((network, mode, column))
+        if known and known.seeds == seeds:
+            continue
+        cells[network, mode, column] = cell(network, mode, column, build_column(column), seeds)
+        record["versions"][column] = run_folder.versions()
+        rows = ",\n".join(json.dumps(asdict(c)) for c in cells.values())
+        versions = json.dumps(record["versions"], indent=1)
+        run_folder.write_text(output, f'{{"versions": {versions},\n"cells": [\n{rows}\n]}}\n')
+    show("", len(every), len(every))
+    return list(cells.values())
+
+
+def place(c: Cell) -> tuple[str, str, str]:
+    """Where a cell stands."""
+    return c.network, c.mode, c.engine
+
+
+def agreement_table(folder: Path) -> str:
+    """Modes and networks against engines: = where every bit is equal; reasons below."""
+    cells = [Cell(**found) for found in json.loads((folder / RESULT.name).read_text())["cells"]]
+    by_place = {place(c): c for c in cells}
+    columns = [column for column in COLUMNS if any(c.engine == column for c in cells)]
+    notes: list[str] = []
+    lines = ["| mode | network | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
+    for mode in MODES:
+        rows: dict[tuple[str, ...], list[str]] = {}  # networks with the same outcomes share a row
+        for network in RECORDED:
+            outcomes = tuple(_outcome(by_place.get((network, mode, column))) for column in columns)
+            rows.setdefault(outcomes, []).append(network)
+        for networks in rows.values():
+            shown = [_with_note(by_place.get((networks[0], mode, column)), notes) for column in columns]
+            names = "all" if len(networks) == len(RECORDED) else "; ".join(networks)
+            lines.append(f"| {mode} | {names} | " + " | ".join(shown) + " |")
+    equal = [c for c in cells if not c.difference and not c.refused]
+    shapes = "; ".join(f"{name} is {NETWORKS[name]}" for name in RECORDED)
+    lines += [
+        "",
+        f"=: equal to the numpy engine with {min(c.seeds for c in cells)} seeds over"
+        f" {min(c.steps for c in cells)} to {max(c.steps for c in cells)} steps: after each, all stored"
+        f" weights, held exponents and logits, {sum(c.seeds * c.steps * c.weights for c in equal):,} weights"
+        f" in all. In every run at least {min(c.changed for c in equal):,} weights changed; in its second"
+        f" half one layer is frozen and each has an eta and a hold of its own. Networks: {shapes}.",
+    ]
+    return "\n".join([*lines, *(f"<br>{number}: {note}" for number, note in enumerate(notes, start=1))])
+
+
+def _outcome(found: Cell | None) -> str:
+    """What lets networks share a row: to agree, or to be refused; each difference stands by itself."""
+    if found is None:
+        return "not run"
+    return found.difference or ("–" if found.refused else "=")
+
+
+def _with_note(found: Cell | None, notes: list[str]) -> str:
+    note = found and (found.difference or found.refused)
+    if not found or not note:
+        return _outcome(found)
+    if note not in notes:
+        notes.append(note)
+    return f"{'**≠**' if found.difference else '–'} <sup>{notes.index(note) + 1}</sup>"
+
+
+def main() -> int:
+    """Compare, write the record, and say whether every engine agrees."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.agreement",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--engines", default=",".join(COLUMNS), help="joined by commas (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each cell (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON record (default: %(default)s)")
+    parser.add_argument("--anew", action="store_true", help="compare again what the record holds already")
+    options = parser.parse_args()
+    console, columns = Console(highlight=False, soft_wrap=True, markup=False), []
+    for column in options.engines.split(","):
+        if column not in COLUMNS:
+            parser.error(f"engine {column!r}: want {', '.join(COLUMNS)}")
+        try:
+            engine_class(COLUMNS[column][0])
+            columns.append(column)
+        except EngineError as error:
+            console.print(f"left out: {error}")
+    if options.seeds < 1:
+        parser.error(f"--seeds {options.seeds}: want 1 or more")
+    run_folder.check_writable(options.output)
+    if options.anew:
+        options.output.unlink(missing_ok=True)
+    parts = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*parts, console=console) as progress:
+        task = progress.add_task("")
+
+        def show(what: str, done: int, of: int) -> None:
+            progress.update(task, description=what, completed=done, total=of)
+
+        cells = work(options.output, columns, options.seeds, show)
+    wrong = [c for c in cells if c.difference]
+    for c in wrong:
+        console.print(f"{c.engine}, {c.network}, {c.mode}: {c.difference}", style="red")
+    refused = sum(c.refused is not None for c in cells)
+    console.print(
+        f"{len(cells)} cells: {len(cells) - len(wrong) - refused} equal, {len(wrong)} different, {refused}"
+        f" refused; written to {options.output}"
+    )
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,323 @@
+"""Would a test notice? `python -m experiments.benchmarks.mutants`, or `make mutants`.
+
+Changes one place of a file at a time, as a slip of the hand would (cosmic-ray makes the mutants), and runs
+the tests of that file in a copy of the work tree. A mutant that no test kills is named with its line. A file
+is tested by its own doctests and the tests that import it, or else those that import what imports it.
+
+The files are those given, or those that have changed since the record was last committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from experiments.runs.run_folder import check_writable, versions, write_text
+from wage_neuro.errors import SettingError, WageError
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = Path("experiments/results/mutants.json")
+FLOORS = ("wage_neuro", "processes", "mappings", "experiments")
+PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no")
+TRIES = 3  # at a place, before it is taken for one that changes nothing, such as an annotation
+SLACK_S = 60.0  # a mutant may take three times as long as the tests without it, and this
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: where, what stood there, and what the file becomes."""
+
+    line: int
+    was: str
+    now: str
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.was} -> {self.now}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What became of a file's mutants.
+
+    Attributes
+    ----------
+    places : where a mutant can be made
+    tried : how many of them were
+    survived : the mutants that no test killed, `line: was -> now`
+    tests : files that were run against them
+    """
+
+    places: int
+    tried: int
+    survived: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def mutants_of(text: str, rng: random.Random, at_most: int) -> tuple[int, list[Mutant]]:
+    """Number of places where a file can be mutated, and one mutant each of so many of them, drawn.
+
+    What only changes an annotation is no mutant: nothing ever evaluates it.
+
+    >>> places, mutants = mutants_of("def half(x: int | None):\\n    return x // 2\\n", random.Random(0), 9)
+    >>> places, sorted({mutant.line for mutant in mutants})
+    (3, [2])
+    """
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    by_place: dict[tuple[int, int], list[tuple[Any, int]]] = {}
+    nodes = list(ast_nodes(get_ast(text)))
+    for operator in (get_operator(name)() for name in operator_names() if not get_operator(name).arguments()):
+        found = [start for node in nodes for start, _ in operator.mutation_positions(node)]
+        for occurrence, place in enumerate(found):
+            by_place.setdefault(place, []).append((operator, occurrence))
+    mutants, meaning = list[Mutant](), _meaning(text)
+    for place in rng.sample(sorted(by_place), len(by_place)):
+        if len(mutants) == at_most:
+            break
+        ways = by_place[place]
+        for operator, occurrence in rng.sample(ways, min(len(ways), TRIES)):
+            changed = mutate_code(text, operator, occurrence)
+            if changed is not None and _meaning(changed) not in (None, meaning):
+                mutants.append(_mutant(text, changed))
+                break
+    return len(by_place), mutants
+
+
+class _Bare(ast.NodeTransformer):
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
+        node.annotation = ast.Constant(None)
+        self.generic_visit(node)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+
+def _meaning(text: str) -> str | None:
+    """A program without its annotations; None where it is none."""
+    try:
+        return ast.dump(_Bare().visit(ast.parse(text)))
+    except SyntaxError:
+        return None
+
+
+def _mutant(text: str, changed: str) -> Mutant:
+    pairs = zip(text.splitlines(), [*changed.splitlines(), ""], strict=False)
+    line, (was, now) = next((i, pair) for i, pair in enumerate(pairs, start=1) if pair[0] != pair[1])
+    return Mutant(line, was.strip(), now.strip(), changed)
+
+
+# --- which tests -------------------------------------------------------------------------------------
+
+
+def nearest_tests(module: Path) -> list[Path]:
+    """Files to give to pytest: the module, for its doctests, and the tests nearest to it by imports.
+
+    Those of its name come first: what is killed is killed sooner.
+
+    Lava finds `models.py` beside the `process.py` that it belongs to, so whoever imports that imports both.
+    """
+    files = [path.relative_to(ROOT) for top in (*FLOORS, "tests") for path in (ROOT / top).rglob("*.py")]
+    imports = {file: _imports(ROOT / file) for file in files}
+    wanted, seen = {module}, set[Path]()
+    while wanted:
+        names = {_name(file) for file in wanted} | {
+            _name(file.with_name("process.py")) for file in wanted if file.name == "models.py"
+        }
+        users = {file for file in files if names & imports[file]}
+        tests = [file for file in users if file.name.startswith("test_")]
+        if tests:
+            return [module, *sorted(tests, key=lambda file: (file.stem != f"test_{module.stem}", file))]
+        seen |= wanted
+        wanted = users - seen
+    return [module]
+
+
+def _name(file: Path) -> str:
+    return ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def changed_files(since: str | None) -> list[Path]:
+    """Files of the four floors that have changed since a commit, or since the record's."""
+    since = since or _git("log", "-1", "--format=%H", "--", str(RESULT))
+    names = _git("diff", "--name-only", since) if since else _git("ls-files")
+    paths = [Path(name) for name in names.splitlines()]
+    return [p for p in paths if p.suffix == ".py" and p.parts[0] in FLOORS and (ROOT / p).exists()]
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SettingError(f"git {' '.join(words)}: {done.stderr.strip().splitlines()[0]}")
+    return done.stdout.strip()
+
+
+# --- running them ------------------------------------------------------------------------------------
+
+
+def passes(copy: Path, tests: Sequence[Path], limit: float | None = None) -> bool:
+    """Whether the tests pass in a copy of the work tree; what takes longer than the limit does not."""
+    settings = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, *PYTEST, *map(str, tests)],
+        cwd=copy,
+        env={**os.environ, **settings},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return child.wait(limit) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def score(
+    module: Path, copies: SimpleQueue[Path], jobs: ThreadPoolExecutor, seed: int, at_most: int
+) -> Score:
+    """Try a file's mutants, each in one of the copies."""
+    tests = nearest_tests(module)
+    places, mutants = mutants_of((ROOT / module).read_text(), random.Random(f"{seed} {module}"), at_most)
+    began = time.monotonic()
+    with taken(copies) as copy:
+        if mutants and not passes(copy, tests):
+            raise SettingError(f"{module}: its tests fail without any mutant ({' '.join(map(str, tests))})")
+    limit = 3 * (time.monotonic() - began) + SLACK_S
+
+    def killed(mutant: Mutant) -> bool:
+        with taken(copies) as copy:
+            file = copy / module
+            whole = file.read_bytes()
+            try:
+                file.write_text(mutant.text)
+                return not passes(copy, tests, limit)
+            finally:
+                file.write_bytes(whole)
+
+    outcomes = list(jobs.map(killed, mutants))
+    survived = [str(mutant) for mutant, dead in zip(mutants, outcomes, strict=True) if not dead]
+    return Score(places, len(mutants), tuple(survived), tuple(str(test) for test in tests[1:]))
+
+
+@contextmanager
+def taken(copies: SimpleQueue[Path]) -> Iterator[Path]:
+    """Have a copy of the work tree to oneself."""
+    copy = copies.get()
+    try:
+        yield copy
+    finally:
+        copies.put(copy)
+
+
+def copy_tree(to: Path) -> Path:
+    """Copy what git knows of the work tree."""
+    for name in _git("ls-files").splitlines():
+        if (ROOT / name).exists():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+def main() -> int:
+    """Try the mutants, write the record, and name those that survived."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks.mutants",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="*", type=Path, help="files to mutate (default: the changed ones)")
+    parser.add_argument("--since", help="a commit (default: the one of the record, or the first)")
+    parser.add_argument("--at-most", type=int, default=10, help="mutants of a file (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="draws them (default: %(default)s)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="at once (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON record (default: %(default)s)")
+    options = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    check_writable(options.output)
+    files = options.files or changed_files(options.since)
+    found: dict[Path, Score] = {}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as jobs:
+        copies = SimpleQueue[Path]()
+        for i in range(options.jobs):
+            copies.put(copy_tree(Path(folder) / str(i)))
+        with Progress(console=console) as progress:
+            for file in progress.track(files, description="files"):
+                found[file] = score(file, copies, jobs, options.seed, options.at_most)
+                for mutant in found[file].survived:
+                    console.print(f"{file}:{mutant}")
+    write_text(options.output, json.dumps(record_of(found, options.seed), indent=1) + "\n")
+    console.print(summary(found))
+    return 0
+
+
+def record_of(found: dict[Path, Score], seed: int) -> dict[str, Any]:
+    """What is kept: counts, and every mutant that survived."""
+    tried, survived = _sums(found)
+    files = {str(file): asdict(one) for file, one in found.items()}
+    return {"tried": tried, "killed": tried - survived, "seed": seed, "versions": versions(), "files": files}
+
+
+def summary(found: dict[Path, Score]) -> str:
+    """One line.
+
+    >>> summary({Path("a.py"): Score(9, 4, ("3: a -> b",), ("tests/test_a.py",))})
+    '3 of 4 mutants killed (75 %), in 1 files'
+    """
+    tried, survived = _sums(found)
+    share = 100 * (tried - survived) / max(tried, 1)
+    return f"{tried - survived} of {tried} mutants killed ({share:.0f} %), in {len(found)} files"
+
+
+def _sums(found: dict[Path, Score]) -> tuple[int, int]:
+    return sum(one.tried for one in found.values()), sum(len(one.survived) for one in found.values())
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except WageError as error:
+        sys.exit(f"mutants: {error}")

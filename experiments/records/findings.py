@@ -1,0 +1,216 @@
+"""What the recorded experiments found, beside the paper's numbers: the tables and pictures of `results`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.commands.presets import EXPERIMENTS
+from experiments.records.figure import save
+from experiments.runs.forms import ExperimentRecord
+from wage_neuro.errors import DataError
+from wage_neuro.typed import read_json
+
+Record = dict[str, Any]
+
+_PAPER_K_G = (54.22, 51.57, 28.22, 18.01, 11.48, 7.61, 6.78, 6.63, 6.43, 6.55, 6.57)
+
+PUBLISHED: dict[str, dict[str, float]] = {
+    "mnist-lenet": {"2888": 0.40},
+    "cifar10-vgg": {"2888": 6.78},
+    "svhn-vgg": {"2888": 1.92},
+    "gradient-bits": {f"k_G={k}": error for k, error in enumerate(_PAPER_K_G, start=2)},
+    "error-window": {"gamma=1": 6.78, "gamma=2": 7.31, "gamma=4": 8.08, "gamma=8": 16.92},
+    "patterns": {"2888": 6.78, "28ff": 7.3, "vanilla": 5.7},  # the last two read off a figure
+}
+"""Test errors in % of arXiv:1802.04680, of its own nets and epochs."""
+
+OURS, PAPER = "#0b6bcb", "#8a8f98"
+
+
+def read(folder: Path) -> tuple[list[Record], list[str]]:
+    """Records of experiments in a folder and the folders in it, and a line for each file that is none.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    found, warnings = [], []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            record = read_json(path, ExperimentRecord, "record of an experiment", DataError)
+            if not record["curve"]:
+                raise DataError(f"{path}: its curve has no epochs")
+        except DataError as error:
+            text = str(error).removeprefix(f"{path}: ")
+            warnings.append(f"{path}: skipped, {text}")
+        else:
+            found.append(record)
+    return found, warnings
+
+
+@dataclass(frozen=True)
+class Found:
+    """An experiment at one scale: the records of each setting, the seeds rising."""
+
+    experiment: str
+    scale: str
+    settings: dict[str, list[Record]]
+
+    @property
+    def title(self) -> str:
+        """What was run."""
+        first = next(iter(self.settings.values()))[0]
+        size = self.scale or "the paper's size"
+        return f"{self.experiment}, {first['config']['data']}, {first['measured_on']} error, {size}"
+
+    @property
+    def file_name(self) -> str:
+        """Name of its picture."""
+        return f"{self.experiment}-{self.scale.replace('/', '-') or 'paper'}.png"
+
+    @property
+    def rows(self) -> list[tuple[str, int, str, str, str]]:
+        """Setting, seeds, error in % of the last epoch and of the best, and the paper's."""
+        published = PUBLISHED.get(self.experiment, {})
+        return [
+            (
+                setting,
+                len(records),
+                _in_percent(1 - record["accuracy_last"] for record in records),
+                _in_percent(1 - record["accuracy_best"] for record in records),
+                f"{published[setting]:g}" if setting in published else "",
+            )
+            for setting, records in self.settings.items()
+        ]
+
+
+def _in_percent(errors: Iterable[float]) -> str:
+    """Mean, with the standard deviation over the seeds where there are several.
+
+    >>> _in_percent([0.25]), _in_percent([0.25, 0.27])
+    ('25.00', '26.00 ± 1.41')
+    """
+    values = [100 * error for error in errors]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+def arranged(records: Iterable[Record]) -> list[Found]:
+    """Group by experiment and scale, settings in the preset's order; of a seed the last record counts."""
+    found: dict[tuple[str, str], dict[str, dict[int, Record]]] = {}
+    for record in records:
+        settings = found.setdefault((record["experiment"], record["scale"]), {})
+        settings.setdefault(record["setting"], {})[record["config"]["seed"]] = record
+    experiments = list(EXPERIMENTS)
+    out = []
+    for (experiment, scale), settings in sorted(
+        found.items(), key=lambda item: _place(experiments, item[0][0])
+    ):
+        order = list(EXPERIMENTS.get(experiment, ()))
+        names = sorted(settings, key=lambda name: _place(order, name))
+        seeds = {name: [settings[name][seed] for seed in sorted(settings[name])] for name in names}
+        out.append(Found(experiment, scale, seeds))
+    return out
+
+
+def _place(names: Sequence[str], name: str) -> tuple[int, str]:
+    return (names.index(name) if name in names else len(names), name)
+
+
+def markdown(folder: Path) -> str:
+    """The README's tables of the experiments, from the records in a folder."""
+    records, warnings = read(folder)
+    if warnings:
+        raise DataError(warnings[0])
+    parts = []
+    for found in arranged(records):
+        network = next(iter(found.settings.values()))[0]["network"]
+        lines = [
+            f"**{found.title}**, {network}",
+            "",
+            "| setting | seeds | error %, last epoch | best epoch | the paper's, full size |",
+            "|---|---|---|---|---|",
+            *(f"| {' | '.join(map(str, row))} |" for row in found.rows),
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def draw(path: Path, found: Found) -> None:
+    """Draw an experiment: learning curves, and where it has several settings these beside each other."""
+    from matplotlib.figure import Figure
+
+    panels = 2 if len(found.settings) > 1 else 1
+    figure = Figure(figsize=(2.2 + 4.4 * panels, 4.4), layout="constrained")
+    figure.suptitle(found.title)
+    curves, *compared = figure.subplots(1, panels, squeeze=False)[0]
+    _draw_curves(curves, found)
+    for axes in compared:
+        (_draw_boxes if found.experiment == "errors-bits" else _draw_bars)(axes, found)
+    save(path, figure)
+
+
+def _draw_curves(axes: Any, found: Found) -> None:
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    colours = colormaps["viridis"](np.linspace(0, 0.92, len(found.settings)))
+    for colour, (setting, records) in zip(colours, found.settings.items(), strict=True):
+        epochs = min(len(record["curve"]) for record in records)
+        values = np.array([[100 * row["error"] for row in r["curve"][:epochs]] for r in records])
+        at = np.arange(1, epochs + 1)
+        axes.plot(at, values.mean(axis=0), "o-", color=colour, markersize=3, linewidth=1.5, label=setting)
+        if len(records) > 1:
+            low, high = values.min(axis=0), values.max(axis=0)
+            axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="epoch", ylabel="error (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(True, alpha=0.25)
+    axes.legend(fontsize="small", ncols=2, edgecolor="none")
+
+
+def _last_errors(found: Found) -> list[list[float]]:
+    return [[100 * (1 - record["accuracy_last"]) for record in r] for r in found.settings.values()]
+
+
+def _draw_bars(axes: Any, found: Found) -> None:
+    """Mean error of the last epoch, a mark for each seed, and the paper's bars beside."""
+    errors, at = _last_errors(found), np.arange(len(found.settings))
+    published = PUBLISHED.get(found.experiment, {})
+    theirs = [published.get(setting, np.nan) for setting in found.settings]
+    bars = axes.bar(at - 0.2, [statistics.mean(e) for e in errors], 0.4, color=OURS, label="ours, last epoch")
+    axes.bar_label(bars, fmt="%.1f", fontsize=8, color=OURS, padding=5)
+    for x, seeds in zip(at, errors, strict=True):
+        if len(seeds) > 1:
+            axes.plot([x - 0.2] * len(seeds), seeds, "k.", markersize=4)
+    if published:
+        bars = axes.bar(at + 0.2, theirs, 0.4, color=PAPER, label="the paper's, full size")
+        labels = ["" if np.isnan(error) else f"{error:.1f}" for error in theirs]
+        axes.bar_label(bars, labels, fontsize=8, color=PAPER, padding=2)
+    _label_settings(axes, found)
+    axes.set_ylim(0, 1.15 * max(*axes.get_ylim(), 1))
+    axes.legend(frameon=False, fontsize="small")
+
+
+def _draw_boxes(axes: Any, found: Found) -> None:
+    """A box a setting over its seeds, as the paper's figure; a line where there is one seed."""
+    axes.boxplot(_last_errors(found), positions=np.arange(len(found.settings)), widths=0.5)
+    _label_settings(axes, found)
+
+
+def _label_settings(axes: Any, found: Found) -> None:
+    names = [setting.rpartition("=") for setting in found.settings]
+    axes.set_xticks(range(len(names)), [value for _, _, value in names])
+    axes.set_xlabel(names[0][0] or "pattern")
+    axes.set_ylabel("error of the last epoch (%)")
+    axes.grid(True, axis="y", alpha=0.25)
+    axes.set_axisbelow(True)

@@ -1,0 +1,307 @@
+"""The tables of the READMEs, made from the committed records; `make readme` writes them.
+
+A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, in one README of all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarks.agreement import agreement_table
+from experiments.campaign.rows import campaign_table
+from experiments.continual import records as continual_records
+from experiments.continual.table import FLOAT, continual_table
+from experiments.records.findings import markdown
+from experiments.records.names import learning, short_name
+from experiments.runs.training import Config
+from experiments.studies.binary import binary_table
+from experiments.studies.microcontroller import microcontroller_table
+from experiments.transfer.pictures import transfer_table
+from wage_neuro.feedback import feedback_memory
+from wage_neuro.network import Network
+from wage_neuro.rules import MARGIN_UNITS, Rules
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "experiments" / "results"
+README = ROOT / "README.md"
+
+PUBLISHED = {
+    "mnist": "99.60 (WAGE, 100 epochs, mean of 10 runs); 99.45 (NITRO-D, run in integers);"
+    " 96.3 (backpropagation on Loihi)",
+    "fashion-mnist": "93.66 (NITRO-D); 87.7 (PocketNN)",
+    "digits": "",
+}
+"""Test accuracies of others, %: arXiv:1802.04680 and the papers named."""
+
+
+def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """Every record of a training run that was measured on test images, by file name."""
+    elsewhere = {"validation", "experiments"}  # of no table, and of tables of their own
+    paths = sorted(
+        path for path in folder.rglob("*.json") if elsewhere.isdisjoint(path.relative_to(folder).parts)
+    )
+    found = [json.loads(path.read_text()) for path in paths]
+    return [record for record in found if record.get("measured_on") == "test"]
+
+
+def groups(runs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Records that differ in their seed alone, together; the seeds rise."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in runs:
+        rules = {**asdict(Rules()), **record["config"]["rules"]}  # older records have fewer
+        config = {**record["config"], "rules": rules, "seed": None}
+        key = json.dumps([config, record["engine"], len(record["curve"])], sort_keys=True)
+        found.setdefault(key, []).append(record)
+    return [sorted(group, key=lambda r: r["config"]["seed"]) for group in found.values()]
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """Mean in %, with the standard deviation over the seeds where there are several.
+
+    >>> mean_and_spread([0.98]), mean_and_spread([0.97, 0.98, 0.99])
+    ('98.00 %', '98.00 % ± 1.00')
+    """
+    mean = f"{100 * statistics.mean(values):.2f} %"
+    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def results_table(folder: Path = RESULTS) -> str:
+    """Test accuracy, last epoch first: mean over the seeds."""
+    lines = [
+        "| data | network, bits | learning | engine | epochs | seeds | test accuracy, last epoch"
+        " | best epoch |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for group in groups(records(folder)):
+        r = group[0]
+        config = r["config"]
+        name = short_name(r["network"])
+        what = learning(config["rules"])
+        if config.get("augment", "none") != "none":
+            what += f", {config['augment']}"
+        last, best = (mean_and_spread([r[key] for r in group]) for key in ("accuracy_last", "accuracy_best"))
+        lines.append(
+            f"| {config['data']} | {name}, {config['bits']} | {what} | {r['engine']} | {len(r['curve'])}"
+            f" | {len(group)} | **{last}** | {best} |"
+        )
+    data = dict.fromkeys(group[0]["config"]["data"] for group in groups(records(folder)))
+    published = [f"{name}: {PUBLISHED[name]}" for name in data if PUBLISHED.get(name)]
+    return "\n".join([*lines, "", "Published, %: " + ". ".join(published) + "."])
+
+
+def feedback_table(folder: Path = RESULTS) -> str:
+    """Accuracy and memory of the three feedback paths, of the runs that differ in nothing else."""
+    by_setting: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for group in groups(records(folder)):
+        config = group[0]["config"]
+        rules = {**config["rules"], "feedback": None, "pipelined": config["rules"].get("pipelined", False)}
+        key = json.dumps({**config, "seed": None, "rules": rules}, sort_keys=True)
+        kind = config["rules"].get("feedback", "transposed")
+        if len(group) > 1:
+            by_setting.setdefault(key, {})[kind] = group
+    lines = [
+        "| network, data | feedback | test accuracy, last epoch | feedback synapses | their memory |",
+        "|---|---|---|---|---|",
+    ]
+    for kinds in by_setting.values():
+        for kind, group in kinds.items() if len(kinds) > 1 else ():
+            r = group[0]
+            network = Network.parse(r["network"], tuple(r["input_shape"]), bits=r["config"]["bits"])
+            synapses, bits = feedback_memory(network, kind)
+            name = short_name(r["network"])
+            lines.append(
+                f"| {name}, {r['config']['data']} | {kind}"
+                f" | **{mean_and_spread([r['accuracy_last'] for r in group])}**"
+                f" | {synapses:,} | {bits / 8 / 1024:,.1f} KiB |"
+            )
+    return "\n".join(lines)
+
+
+def commands_list(folder: Path = RESULTS) -> str:
+    """The commands that made the records, of a group's first seed."""
+    return "\n".join(["```sh", *(command_of(group[0]) for group in groups(records(folder))), "```"])
+
+
+def command_of(record: dict[str, Any]) -> str:
+    """The whole command of a run, also of one that was resumed on its way.
+
+    >>> config = {"network": "mlp", "data": "mnist", "epochs": 2, "eta": "8, 1@1", "rules": {"batch": 1}}
+    >>> command_of({"engine": "numpy", "config": config})
+    "wage-neuro train --network mlp --data mnist --engine numpy --epochs 2 --eta '8, 1@1' --batch 1"
+    """
+    config = {**Config().to_json(), **record["config"]}
+    words = ["wage-neuro", "train"]
+    for name in ("network", "data", "engine", "epochs", "eta"):
+        words += [f"--{name}", str({**config, "engine": record["engine"]}[name])]
+    for name in ("bits", "seed", "validation", "train_images", "augment"):
+        if config[name] != Config().to_json()[name]:
+            words += [f"--{name.replace('_', '-')}", str(config[name])]
+    for name, value in config["rules"].items():
+        if value != asdict(Rules())[name]:
+            text = f"{value}/{MARGIN_UNITS}" if name == "margin" else str(value)
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+    return shlex.join(words)
+
+
+def bench_table(folder: Path = RESULTS) -> str:
+    """The benchmark's rows, and the machine they were measured on."""
+    record = json.loads((folder / "bench.json").read_text())
+    lines = ["| what | ours | against | ratio | bar | met |", "|---|---|---|---|---|---|"]
+    for row in record["rows"]:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} x"
+        ours = f"{row['ours']:,.2f}" if row["ours"] < 10 else f"{row['ours']:,.0f}"
+        met = ("yes" if row["met"] else "**no**") if row["bar"] else ""
+        lines.append(
+            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met} |"
+        )
+    versions = record["versions"]
+    lines += ["", f"{versions['machine']}, Python {versions['python']}, numpy {versions['numpy']}."]
+    return "\n".join(lines)
+
+
+def chip_table(folder: Path = RESULTS) -> str:
+    """What `wage-neuro map` said of each network on each chip, and what was measured of the same layers."""
+    lines = [
+        "| network | chip | use | fits | cores | synaptic operations, effective of dense | energy a sample"
+        " | of it operations, at rest | time | measured, the same layers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(folder.glob("chip/*/*.json")):
+        report = json.loads(path.read_text())
+        place, cost, mode = report["placement"], report["cost"], report["mode"]
+        broken = len(report["limits"])
+        fits = "yes" if report["fits"] else f"no, {broken} limit{'s' * (broken > 1)} broken"
+        chips = f" on {place['chips']} chips" if place["chips"] > 1 else ""
+        name = short_name(report["network"]["layers"], report["prototypes"])
+        feedback = report["rules"]["feedback"]
+        use = mode + (f", {feedback} feedback" if mode == "training" and feedback != "transposed" else "")
+        done, energy = cost["operations"]["counted"], cost["energy_mJ"]
+        found = (report["published"] or {}).get(mode)
+        measured = f"{found['energy_mJ']} mJ, {found['time_ms']} ms" if found else ""
+        lines.append(
+            f"| {name} | {report['chip']['name']} | {use} | {fits} | {place['cores']}{chips}"
+            f" | {done['effective']:,.0f} of {done['dense']:,.0f} | **{energy['total']:.2g} mJ**"
+            f" | {energy['dynamic']:.2g}, {energy['static']:.2g} mJ | {cost['time_ms']:.2g} ms"
+            f" | {measured} |"
+        )
+    return "\n".join(lines)
+
+
+def gpu_table(folder: Path = RESULTS) -> str:
+    """Speed and agreement on a GPU, from the record of `python -m experiments.benchmarks.gpu`."""
+    record = json.loads((folder / "gpu.json").read_text())
+    lines = ["| training on a GPU | images a second |", "|---|---|"]
+    lines += [
+        f"| {row['network']}, batch {row['batch']} | {row['images_per_s']:,} |" for row in record["speed"]
+    ]
+    cells = record["agreement"]
+    wrong = sum(cell["difference"] is not None for cell in cells)
+    weights = sum(cell["seeds"] * cell["steps"] * cell["weights"] for cell in cells)
+    modes = len({cell["mode"] for cell in cells})
+    versions = record["versions"]
+    lines += [
+        "",
+        f"{versions['accelerator']}, PyTorch {versions['torch']}. Equal to the numpy engine in"
+        f" {len(cells) - wrong} of {len(cells)} pairs of network and mode ({modes} modes), these at full"
+        f" width among them: {weights:,} stored weights compared.",
+    ]
+    return "\n".join(lines)
+
+
+def headline_table(folder: Path = RESULTS) -> str:
+    """Five results and the published marks beside them."""
+    experiments = folder / "experiments"
+    lenet = [_record(path) for path in sorted((experiments / "mnist-lenet/paper").glob("2888-s*.json"))]
+    vgg = [_record(experiments / "cifar10-vgg/paper/2888-s0.json")]
+    onchip = [_record(path) for path in sorted((folder / "onchip").glob("mnist-2x512-shift-s*.json"))]
+    split = continual_records.read(folder / "continual/split-mnist-class-replay-2000.jsonl")
+    floats = FLOAT["split-mnist", "class", "replay", 2000]
+    gpu = _record(folder / "gpu.json")["speed"][-1]
+    rows = [
+        (
+            "CIFAR-10, the paper's VGG, 300 epochs",
+            vgg,
+            "93.22 (best epochs), 92.74 (the authors' log) | WAGE, simulated",
+        ),
+        ("MNIST, the paper's LeNet, 100 epochs", lenet, "99.60 | WAGE, simulated"),
+        (
+            "MNIST, 784-512-512-10, one sample at a time",
+            onchip,
+            "96.3 | backpropagation on Loihi, 400-400-10",
+        ),
+    ]
+    lines = ["| | last epoch | best epoch | seeds | published, % | by |", "|---|---|---|---|---|---|"]
+    for what, runs, published in rows:
+        last, best = (
+            mean_and_spread([run[key] for run in runs]) for key in ("accuracy_last", "accuracy_best")
+        )
+        lines.append(f"| {what} | **{last}** | {best} | {len(runs)} | {published} |")
+    lines += [
+        f"| SplitMNIST, class by class, one pass, 2,000 images kept | **{split.mean_and_spread('ACC')} %** |"
+        f" | {len(split.runs)} | {floats} | float replay, the same memory |",
+        f"| training the paper's VGG on a GPU | **{gpu['images_per_s']:,} images/s** | | | | |",
+    ]
+    return "\n".join(lines)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "headline": headline_table,
+    "gpu": gpu_table,
+    "results": results_table,
+    "feedback": feedback_table,
+    "chip": chip_table,
+    "continual": continual_table,
+    "transfer": transfer_table,
+    "binary": binary_table,
+    "agreement": agreement_table,
+    "microcontroller": microcontroller_table,
+    "campaign": campaign_table,
+    "experiments": lambda folder: markdown(folder / "experiments"),
+    "commands": commands_list,
+    "bench": bench_table,
+}
+
+
+def tables(folder: Path = RESULTS) -> dict[str, Callable[[Path], str]]:
+    """The tables that the README must have: that of the experiments once a record of one is kept."""
+    has_experiments = any((folder / "experiments").rglob("*.json"))
+    return {name: make for name, make in TABLES.items() if name != "experiments" or has_experiments}
+
+
+def pages() -> dict[Path, str]:
+    """Every README, and its text."""
+    paths = [README, *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md")]
+    return {
+        path: path.read_text() for path in sorted(paths) if not path.is_relative_to(ROOT / "tests/golden")
+    }
+
+
+def with_tables(texts: dict[Path, str], folder: Path = RESULTS) -> dict[Path, str]:
+    """Return the texts with every table made anew.
+
+    Raises
+    ------
+    ValueError
+        If a table has no place, or two.
+    """
+    found = dict(texts)
+    for name, make in tables(folder).items():
+        pattern = re.compile(rf"<!-- begin {name} -->.*?<!-- end {name} -->", re.DOTALL)
+        places = [path for path, text in found.items() for _ in pattern.finditer(text)]
+        if len(places) != 1:
+            raise ValueError(f"READMEs: {len(places)} places for the table {name!r}, want 1")
+        block = f"<!-- begin {name} -->\n{make(folder)}\n<!-- end {name} -->"
+        found[places[0]] = pattern.sub(block.replace("\\", r"\\"), found[places[0]])
+    return found

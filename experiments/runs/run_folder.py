@@ -1,0 +1,308 @@
+"""A run's folder: checkpoint.npz, metrics.jsonl, curve.png, record.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from experiments import datasets
+from experiments.records.figure import save
+from experiments.runs.forms import Extra
+from wage_neuro import __version__, checkpoint
+from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.errors import CheckpointError, SettingError
+from wage_neuro.files import lock, sweep, written_whole
+from wage_neuro.typed import checked, reading
+
+CHECKPOINT = "checkpoint.npz"
+LOCK = ".lock"
+
+
+class Lock:
+    """One writer a folder: a context that others are kept out of, entered again by who is in it.
+
+    The folder is made if need be. The lock ends with its process, however that ends; its file names it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._entered, self._descriptor = folder, 0, -1
+
+    def __enter__(self) -> Lock:
+        """Take it.
+
+        Raises
+        ------
+        SettingError
+            If another run is in the folder, or it cannot be written.
+        """
+        if not self._entered:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._take(self.folder / LOCK)
+            except OSError as error:
+                raise _unwritable(self.folder, error) from None
+        self._entered += 1
+        return self
+
+    def _take(self, path: Path) -> None:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            if not lock(descriptor):
+                owner = (
+                    " ".join(os.read(descriptor, 300).decode(errors="replace").split()) or "another process"
+                )
+                os.close(descriptor)
+                raise SettingError(
+                    f"run folder {self.folder}: in use by {owner}; wait, or take another folder"
+                )
+            # its owner may have removed it in between
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    break
+            os.close(descriptor)
+        command = textwrap.shorten(shlex.join(sys.argv), 200, placeholder=" ...")
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()} ({command})\n".encode()[:300])
+        self._descriptor = descriptor
+
+    def __exit__(self, *_: object) -> None:
+        self._entered -= 1
+        if not self._entered:
+            with suppress(FileNotFoundError):
+                (self.folder / LOCK).unlink()
+            os.close(self._descriptor)
+
+
+def _unwritable(folder: Path, error: OSError) -> SettingError:
+    return SettingError(f"run folder {folder}: cannot write there ({error.strerror})")
+
+
+def prepare(folder: Path, new: bool) -> None:
+    """Make sure that a run can write into its folder, before it starts; remove what killed writes left there.
+
+    Raises
+    ------
+    SettingError
+        If it cannot, or if a new run's folder already holds one.
+    """
+    try:
+        if new and (folder / CHECKPOINT).exists():
+            raise SettingError(
+                f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        _try_to_write(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def check_writable(path: Path) -> None:
+    """Raise SettingError unless a file can be written at `path`, before hours are spent on its content."""
+    try:
+        if path.is_dir():
+            raise SettingError(f"{path}: is a folder; want a file")
+        sweep(path.parent, path.name)
+        _try_to_write(path.parent)
+    except OSError as error:
+        raise SettingError(f"{path}: cannot write there ({error.strerror})") from None
+
+
+def checkpoint_of(run: Path, resume: bool = False) -> Path:
+    """The checkpoint of a run's folder, or, but to resume from, the file that `run` is itself.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none; the line says what is there in its place.
+    """
+    if run.is_file() and resume:
+        raise CheckpointError(f"{run}: a file; want the folder that it is in, {shlex.quote(str(run.parent))}")
+    if run.is_file():
+        return run
+    if (run / CHECKPOINT).exists():
+        return run / CHECKPOINT
+    if not run.exists() and datasets.is_name(str(run)):
+        raise CheckpointError(f"{run}: no such checkpoint; it is a data set, want the folder of a run")
+    runs = sorted(str(path.parent) for path in run.glob(f"*/{CHECKPOINT}"))[:3] if run.is_dir() else []
+    path = run / CHECKPOINT if run.is_dir() else run
+    raise CheckpointError(
+        f"{path}: no such checkpoint" + (f"; want one of {', '.join(runs)}" if runs else "")
+    )
+
+
+def load(run: Path) -> Checkpoint:
+    """Load the checkpoint of a run's folder, or a checkpoint file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, it is damaged, or what it says of its run cannot be.
+    """
+    path = checkpoint_of(run)
+    saved = checkpoint.load(path)
+    with reading(path, "checkpoint"):
+        checked(Extra, saved.extra)
+    return saved
+
+
+def _try_to_write(folder: Path) -> None:
+    with written_whole(folder / ".writable") as file:
+        file.write(b"")
+    (folder / ".writable").unlink()
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make the folder, or the first of FOLDER-2, FOLDER-3 ... that is not there; nobody else gets the same.
+
+    It is removed again if the block leaves nothing in it.
+
+    Raises
+    ------
+    SettingError
+        If it cannot be made.
+    """
+    made, number = folder, 1
+    above = None if folder.parent.exists() else folder.parent
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                made.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+                made = folder.with_name(f"{folder.name}-{number}")
+    except OSError as error:
+        raise _unwritable(made, error) from None
+    try:
+        yield made
+    finally:
+        with suppress(OSError):  # it is not empty
+            made.rmdir()
+            if above:
+                above.rmdir()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with written_whole(path) as file:
+        file.write(text.encode())
+
+
+def write_metrics(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write metrics.jsonl, a row an epoch."""
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def versions() -> dict[str, str]:
+    """Versions that a record names: this code, Python, the libraries that compute, the processor."""
+    found = {
+        "wage-neuro": __version__,
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "machine": _processor(),
+    }
+    for package in ("numpy", "lava-nc"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    torch = sys.modules.get("torch")
+    if torch:
+        found["torch"] = torch.__version__
+        if torch.cuda.is_available():
+            found["accelerator"] = torch.cuda.get_device_name()
+    return found
+
+
+def _commit() -> str:
+    """Name the commit, with -dirty where code differs from it: records and texts may.
+
+    Where there is no git, as in a container, WAGE_NEURO_COMMIT names it.
+    """
+    try:
+        name = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("diff", "--name-only", "HEAD", "--", ":/*.py", ":/*.toml", ":/*.txt")
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get("WAGE_NEURO_COMMIT", "unknown")
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).resolve().parent
+    done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        models = []
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {len(models) or '?'} cores"
+
+
+def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out: str) -> None:
+    """Draw the learning curve: training and held-out error against epochs."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] + 1 for row in rows]
+    for key, label, colour in (("train_error", "training", "#8a8f98"), ("error", held_out, "#0b6bcb")):
+        values = [100 * row[key] for row in rows]
+        name = f"{label} error, last {values[-1]:.2f} %"
+        axes.plot(epochs, values, "o-", color=colour, markersize=3.5, linewidth=1.6, label=name)
+    axes.set(xlabel="epoch", ylabel="error (%)", title=title)
+    if all(row["error"] > 0 and row["train_error"] > 0 for row in rows):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(0, None)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(True, alpha=0.25)
+    axes.legend(frameon=False)
+    save(path, figure)
+
+
+def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:
+    """Draw spikes, error spikes and updates a sample of each layer against epochs."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    rows = [row for row in rows if "activity" in row]
+    epochs = [row["epoch"] + 1 for row in rows]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure.suptitle(title)
+    panels = {"spikes": "activation spikes", "errors": "error spikes", "updates": "weights changed"}
+    for axes, (field, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for i, layer in enumerate(layers):
+            values = [row["activity"][field][i] for row in rows]
+            name = f"{i} {layer}: {values[-1]:,.4g}"
+            axes.plot(epochs, values, "o-", markersize=3, linewidth=1.5, label=name)
+        axes.set_title(f"{label}, a sample", fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(True, alpha=0.25)
+        axes.legend(frameon=False, fontsize=8, title="layer: last", title_fontsize=8)
+    save(path, figure)

@@ -1,0 +1,433 @@
+"""Network -> connected Lava Processes, and the engine that trains and answers in them.
+
+One long-lived graph: image source -> a Process a WAGE layer -> read-out, errors the same way back; a memory
+that replays stands behind the source. It is built once and serves the whole training and its evaluations;
+learning is switched by a Var. A layer's Process
+runs as one piece (behavioural), or as the parts of a neurocore (structural).
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+from lava.magma.core.process.process import AbstractProcess
+
+from mappings.engines.lava.graph import Graph, in_turn
+from mappings.engines.lava.shared_memory import shared_array
+from processes.conv.process import WageConv
+from processes.dense.process import WageDense
+from processes.layer_process import WageLayer, held_from_var
+from processes.memory.process import Memory
+from processes.part import set_everywhere, take_counts
+from processes.readout.process import MAX_WINDOWS, ReadOut
+from processes.source.process import ImageSource
+from processes.widths import Widths, limits, output_error_max, require_hold, unproven
+from wage_neuro.activity import Activity, Watch
+from wage_neuro.bits import code_dtype
+from wage_neuro.control import Control, control_of
+from wage_neuro.engine import Engine, check_training_input, prove_gradients
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.memory import Replay, Reservoir, with_gaps
+from wage_neuro.network import Network
+from wage_neuro.rules import NEUTRAL, Rules
+from wage_neuro.schedule import Schedule
+from wage_neuro.specs import Conv, Dense
+from wage_neuro.train import Held, State, importance_of, initial_state
+
+MESSAGE_BITS = 32
+RING_BYTES = 32 << 20  # images on their way into the graph
+MODELS = ("behavioural", "structural")
+STRUCTURAL = (Dense, Conv)
+"""Layer specs whose Process has a structural model."""
+
+
+@singledispatch
+def process_of(spec: object) -> type[WageLayer]:
+    """Return the Process class of a layer spec."""
+    raise EngineError(f"layer {spec}: no Lava Process for it")
+
+
+@process_of.register
+def _(spec: Dense) -> type[WageLayer]:
+    return WageDense
+
+
+@process_of.register
+def _(spec: Conv) -> type[WageLayer]:
+    return WageConv
+
+
+class LavaEngine(Engine):
+    """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
+
+    Parameters
+    ----------
+    lanes : int
+        Samples a time step; divides the batch. `lanes = batch` (default) is the fast simulation, lanes = 1
+        the chip's way. More than one time step a batch needs shift='held'.
+    state : State, optional
+        Where to go on from; otherwise the initial state of `seed`.
+    model : 'behavioural' or 'structural'
+        One Process a layer, or the parts of a neurocore: one sample a time step and an update, ternary or
+        coincidence updates, held exponents. The bits are the same.
+    widths : Widths, optional
+        Declared widths of the structural model. What the worst case may exceed is listed in `unproven`, and
+        saturates.
+    strict : bool
+        A value past its width is an EngineError that names it, and does not saturate.
+    replay : Replay, optional
+        A memory that is a Process of the graph; then it learns by `train_new`, and `train` is refused.
+
+    Raises
+    ------
+    SettingError, EngineError
+        If lanes do not divide the batch, a message would not fit 32 bits, or the structural model has no
+        part for what is asked.
+
+    It holds operating-system processes: use it in a `with` block, or call `close()`. Forgotten, or at the end
+    of the program, they are killed. Threads may share an engine and wait for each other; a process that is
+    forked may not.
+    """
+
+    name = "lava"
+
+    def __init__(
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        lanes: int | None = None,
+        model: str = "behavioural",
+        widths: Widths | None = None,
+        strict: bool = False,
+        replay: Replay | None = None,
+    ) -> None:
+        self.network, self.replay = network, replay
+        self.rules = rules or Rules()
+        self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
+        _check(network, self.rules, self.lanes, self._keeps_logits)
+        if replay:
+            _check_replay(network, self.rules, replay)
+        self.model = model
+        _check_model(model, network, self.rules, self.lanes, declared=widths is not None or strict)
+        self.unproven: list[str] = []
+        if model == "structural":
+            former = self._keeps_logits
+            self.unproven = unproven(network, self.rules, widths, former)
+            self._limits = limits(network, self.rules, widths or Widths(), strict, former)
+        state = state or initial_state(network, seed)
+        self.seed, self._step = state.seed, state.step
+        direct = self.rules.feedback == "direct"
+        self.schedule = Schedule(len(network.layers), self.rules.batch // self.lanes, direct)
+        self._build(state)
+        self._batches = 0  # played so far; the Processes count the same
+        self._state: State | None = state
+        self._graph = Graph(self.source, structural=model == "structural")
+        self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
+        self.watch(0)
+
+    # --- the graph ---
+
+    def _build(self, state: State) -> None:
+        network, batch = self.network, self.rules.batch
+        slots = max(1, min(64, RING_BYTES // (batch * int(np.prod(network.input_shape)))))
+        self._images = shared_array((slots, batch, *network.input_shape), np.uint8)
+        self._labels = shared_array((slots, batch), np.int64)
+        self._logits = shared_array((slots, batch, network.classes), np.int64)
+        held = [self.replay.memory.images, self.replay.memory.labels] if self.replay else []
+        shapes = [layer.weight_shape for layer in network.layers] + [array.shape for array in held]
+        self._windows = [shared_array(shape, np.int16) for shape in shapes]
+        importance = importance_of(network, state, self.rules)
+        self._importance = [shared_array(held.shape, np.int32) for held in importance if held is not None]
+
+        # a memory holds the images as they are, and encodes what it sends
+        codes = np.arange(256) if self.replay else network.input_codes
+        self.source = ImageSource(self.schedule, self.lanes, self._images, self._labels, codes)
+        self.memories = (
+            [Memory(self.schedule, self.lanes, self.replay, network.input_codes, network.classes)]
+            if self.replay
+            else []
+        )
+        self.layers = [
+            process_of(layer.spec)(
+                layer,
+                network.classes,
+                self.rules,
+                self.schedule,
+                self.lanes,
+                state.S[layer.index],
+                state.error_held[layer.index],
+                state.gradient_held[layer.index],
+                state.seed,
+                state.step,
+                importance[layer.index],
+            )
+            for layer in network.layers
+        ]
+        if self.model == "structural":
+            for process, declared in zip(self.layers, self._limits, strict=True):
+                process.proc_params["limits"] = declared
+        self.readout = ReadOut(
+            network.layers[-1],
+            self.rules,
+            self.schedule,
+            self.lanes,
+            self._logits,
+            self._windows,
+            self._importance,
+            state.step * self.rules.samples_an_update,
+            former=self._keeps_logits,
+        )
+        self._connect()
+
+    def _connect(self) -> None:
+        sender = self.source
+        for memory in self.memories:
+            sender.a_out.connect(memory.a_in)
+            sender.y_out.connect(memory.y_in)
+            sender = memory
+            if self._keeps_logits:
+                memory.f_out.connect(self.readout.f_in)
+                self.readout.z_out.connect(memory.z_in)
+        sender.a_out.reshape(self.layers[0].a_in.shape).connect(self.layers[0].a_in)
+        sender.y_out.connect(self.readout.y_in)
+        for below, above in zip(self.layers[:-1], self.layers[1:], strict=True):
+            # the shapes differ where the network flattens
+            below.a_out.reshape(above.a_in.shape).connect(above.a_in)
+            if not self.schedule.direct:
+                above.e_out.reshape(below.e_in.shape).connect(below.e_in)
+        if self.schedule.direct:
+            for hidden in self.layers[:-1]:
+                self.layers[-1].e_out.connect(hidden.e_in)
+        self.layers[-1].z_out.connect(self.readout.z_in)
+        self.readout.e_out.connect(self.layers[-1].e_in)
+        seen = [layer.S for layer in self.layers]
+        seen += [var for memory in self.memories for var in (memory.images, memory.labels)]
+        for i, var in enumerate(seen):
+            getattr(self.readout, f"s{i}").connect_var(var)
+        for i, layer in enumerate(self.layers if self._importance else ()):
+            getattr(self.readout, f"i{i}").connect_var(layer.importance)
+
+    # --- what a user calls ---
+
+    @in_turn
+    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn whole batches; see `wage_neuro.engine.Engine`."""
+        if self.replay:
+            raise SettingError("train with a memory in the graph: want train_new, it recalls by itself")
+        return self._train(images, labels, control)
+
+    @in_turn
+    def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn new samples, and as many that the memory recalls; see `wage_neuro.engine.ReplayingEngine`."""
+        if not self.replay:
+            raise SettingError("train_new without a memory in the graph: want train, or replay=Replay(...)")
+        step = self.replay.step
+        if len(images) % step or len(images) != len(labels):
+            raise SettingError(f"{len(images)} new samples, {len(labels)} labels: want a multiple of {step}")
+        return self._train(*with_gaps(images, labels, step), control)
+
+    def _train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control)
+        controls = control_of(control).of_layers(len(self.layers), self.rules)
+        if self.model == "structural":
+            for limit, layer in zip(self._limits, controls, strict=True):
+                require_hold(limit, layer.hold)
+        with self._graph.whole():
+            for process, layer in zip(self.layers, controls, strict=True):
+                self._set(process, "frozen", int(layer.log2_eta is None))
+                if layer.log2_eta is not None:
+                    self._set(process, "log2_eta", layer.log2_eta)
+                self._set(process, "hold", layer.hold)
+            logits = self._play(images, labels, learning=True)
+            steps = len(images) // self.rules.samples_an_update
+            counted = sum(self._watch.wants(step) for step in range(self._step, self._step + steps))
+            self._watch.samples += counted * self.rules.samples_an_update
+            self._step += steps
+            self._state = None
+        return logits
+
+    @in_turn
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return (n, classes) logits; nothing is learned. The last batch is filled up with zeros."""
+        self.network.check_images(images)
+        n, batch = len(images), self.rules.batch
+        missing = -n % batch
+        if missing:
+            images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+        with self._graph.whole():
+            self._watch.samples += n if self._watch.every else 0
+            return self._play(images, np.zeros(n + missing, np.int64), learning=False)[:n]
+
+    @in_turn
+    def watch(self, every: int) -> None:
+        """Count the activity; a prediction counts what the black images that fill its last batch do, too."""
+        self._watch = Watch(len(self.layers), every)
+        self._set_all("watch", every)
+        self._take_counts()
+
+    @in_turn
+    def activity(self) -> Activity:
+        """Return what the Processes counted since the last call."""
+        self._watch.counts[...] = self._take_counts()
+        return self._watch.take()
+
+    def _take_counts(self) -> list[np.ndarray]:
+        return self._graph.ask(lambda: [take_counts(process) for process in self.layers])
+
+    @property
+    @in_turn
+    def state(self) -> State:
+        """Weights through the RefPorts, held exponents through their Vars."""
+        if self._state is not None:
+            return self._state
+        with self._graph.whole():
+            self._look()
+            dtype = code_dtype(self.network.bits.k_G)
+            self._state = State(
+                tuple(S.astype(dtype) for S in self._windows[: len(self.layers)]),
+                *self._graph.ask(self._held),
+                self.seed,
+                self._step,
+                tuple(held.astype(np.uint16) for held in self._importance) or None,
+            )
+        return self._state
+
+    @in_turn
+    def consolidate(self, updates: int) -> None:
+        """Let every layer hold on to what moved most in the last `updates`."""
+        if not self.rules.consolidation:
+            raise SettingError("consolidation=0: no importance is kept, want 1 or more")
+        self._graph.ask(lambda: [layer.task_updates.set(np.array([updates])) for layer in self.layers])
+        self._state = None
+
+    @in_turn
+    def read_memory(self) -> Reservoir:
+        """Return what the memory of the graph holds, through its RefPorts."""
+        if not self.replay:
+            raise SettingError("read_memory: this graph has none; want replay=Replay(...)")
+        with self._graph.whole():
+            self._look()
+        before, (images, labels), memory = (
+            self.replay.memory,
+            self._windows[len(self.layers) :],
+            self.memories[0],
+        )
+        return Reservoir(
+            images.astype(before.images.dtype),
+            labels.astype(before.labels.dtype),
+            before.seed,
+            self._graph.ask(memory.logits.get).astype(np.int32) if self._keeps_logits else None,
+            self._graph.ask(lambda: int(memory.seen.get()[0])),
+        )
+
+    @property
+    def _keeps_logits(self) -> bool:
+        return self.replay is not None and self.replay.memory.logits is not None
+
+    def _look(self) -> None:
+        """Let the read-out copy what the others hold; it does so after an answer."""
+        self._graph.ask(lambda: self.readout.read.set(np.array([1])))
+        self._set_all("watch", 0)
+        self._play(np.zeros_like(self._images[0]), np.zeros_like(self._labels[0]), learning=False)
+        self._set_all("watch", self._watch.every)
+
+    def _held(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
+        """Held exponents of errors and of gradients."""
+        return (
+            tuple(held_from_var(process.error_held.get()) for process in self.layers),
+            tuple(held_from_var(process.gradient_held.get()) for process in self.layers),
+        )
+
+    def close(self) -> None:
+        """Stop every Process of the graph; safe to call twice."""
+        self._graph.close()
+
+    # --- running the graph ---
+
+    def _play(self, images: np.ndarray, labels: np.ndarray, learning: bool) -> np.ndarray:
+        """Send whole batches through the ring; return their logits."""
+        self._set_all("learning", int(learning))
+        batch, slots = self.rules.batch, len(self._images)
+        images = images.reshape(-1, batch, *self.network.input_shape)
+        labels = labels.reshape(-1, batch)
+        logits = np.empty((*labels.shape, self.network.classes), np.int64)
+        for first in range(0, len(images), slots):
+            part = slice(first, min(first + slots, len(images)))
+            places = (self._batches + np.arange(part.stop - part.start)) % slots
+            self._images[places], self._labels[places] = images[part], labels[part]
+            self._graph.run(len(places) * self.schedule.steps(learning))
+            logits[part] = self._logits[places]
+            self._batches += len(places)
+        return logits.reshape(-1, self.network.classes)
+
+    def _set_all(self, name: str, value: int) -> None:
+        """Set a Var of every Process that has it."""
+        for process in (self.source, *self.memories, *self.layers, self.readout):
+            self._set(process, name, value)
+
+    def _set(self, process: AbstractProcess, name: str, value: int) -> None:
+        """Set a Var of a Process, or of its parts, when it does not stand there already."""
+        if self._settings.get((process, name)) != value:
+            self._graph.ask(lambda: set_everywhere(process, name, value))
+            self._settings[process, name] = value
+
+
+def _check(network: Network, rules: Rules, lanes: int, former: bool) -> None:
+    network.require_quantized("engine 'lava'")
+    prove_gradients(network, rules)
+    if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1 or rules.batch % lanes:
+        raise SettingError(f"lanes={lanes}: want a divisor of the batch, {rules.batch}")
+    if rules.shift == "batch" and lanes != rules.batch:
+        raise SettingError(
+            f"lanes={lanes} with shift='batch': its maximum is over the whole batch, so lanes must be"
+            f" {rules.batch}"
+            " (shift='held' takes any divisor)"
+        )
+    if rules.pipelined and lanes != 1:
+        raise SettingError(f"lanes={lanes} with pipelined: one sample a time step, so lanes must be 1")
+    most = MAX_WINDOWS - 2  # two are a memory's
+    if len(network.layers) > most:
+        raise EngineError(f"{len(network.layers)} layers: the Lava read-out takes {most} at most")
+    for layer in network.layers:
+        widest = max(layer.d_bound, output_error_max(layer, former) if layer.is_last else layer.z_bound)
+        if widest >= 1 << (MESSAGE_BITS - 1):
+            raise EngineError(
+                f"layer {layer.index} {layer} with bits {network.bits}: a sum may reach {widest}, past the"
+                f" {MESSAGE_BITS}-bit messages of the Lava engine; use fewer bits or the numpy engine"
+            )
+
+
+def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
+    shape = replay.memory.images.shape[1:]
+    if replay.step < 1:
+        raise SettingError(f"step={replay.step}: want 1 or more")
+    if shape != network.input_shape:
+        raise SettingError(f"a memory of images {shape}: want {network.input_shape}")
+    if replay.memory.logits is not None and (rules.pipelined or rules.batch not in (1, 2 * replay.step)):
+        raise SettingError(
+            f"batch={rules.batch}{', pipelined' if rules.pipelined else ''} with a memory that keeps logits:"
+            f" want 1 or {2 * replay.step} and not pipelined, as it waits for the answers to a step's samples"
+        )
+
+
+def _check_model(model: str, network: Network, rules: Rules, lanes: int, declared: bool) -> None:
+    """Raise unless every layer has such a model, and it can do what the rules ask."""
+    if model not in MODELS:
+        raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
+    if model == "behavioural":
+        if declared:
+            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
+        return
+    if rules.samples_an_update != 1:
+        raise SettingError(f"batch={rules.batch}: the structural model has batch=1 or pipelined only")
+    if lanes != 1:
+        raise SettingError(f"lanes={lanes}: the structural model has lanes=1 only")
+    allowed = {"shift": ("held",), "feedback": ("transposed",), "update": ("ternary", "coincidence")}
+    rules.require("the structural model", **allowed, **NEUTRAL)
+    for layer in network.layers:
+        if not isinstance(layer.spec, STRUCTURAL):
+            names = " and ".join(spec.__name__ for spec in STRUCTURAL)
+            raise EngineError(f"layer {layer.index} {layer}: no structural model for it; {names} have one")

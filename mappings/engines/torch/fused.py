@@ -1,0 +1,408 @@
+"""A network in bytes on a CUDA device: fused kernels, a batch as one graph of launches.
+
+For the paper's own rules and widths. What does not fit (`misfit` says why) is left to the plain tensor
+operations of `mappings.engines.torch.engine`, to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import triton
+from torch import Tensor
+
+from mappings.engines.torch import triton_kernels as kernels
+from wage_neuro import random_bits
+from wage_neuro.bits import code_dtype
+from wage_neuro.control import LayerControl
+from wage_neuro.feedback import feedback_weights
+from wage_neuro.layers import Layer
+from wage_neuro.network import Network
+from wage_neuro.rules import Rules
+from wage_neuro.specs import Conv
+from wage_neuro.train import Held, State
+
+DOT = 32  # a product of bytes on tensor cores takes no fewer channels
+ROWS = 128  # positions are rounded up to whole parts of a gradient product
+PREDICT_AT_ONCE = 1000
+FILLED, PROGRAMS = 128, 256  # programs that fill a device; of a gradient product, where it can be cut
+DEPTH, STAGES = 64, 3  # of a product: bytes a step, steps in flight
+BYTE_MAX, INT32_MAX = 127, 2**31 - 1
+UNKNOWN = -1
+
+OutputError = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(Z, labels, step) -> D, all on the device."""
+
+
+def misfit(network: Network, rules: Rules) -> str | None:
+    """Why the fused kernels cannot hold this network and these rules; None if they can."""
+    if rules.update == "coincidence" or rules.feedback == "direct":
+        return f"update={rules.update!r}, feedback={rules.feedback!r}"
+    for layer in network.layers:
+        bits, n_out = layer.bits, layer.weight_shape[-1]
+        if max(bits.weight_max, bits.activation_max, layer.spread_error_max) > BYTE_MAX:
+            return f"layer {layer}: codes past {BYTE_MAX}"
+        sums = max(3 * layer.z_bound + layer.target, layer.d_bound, layer.g_bound(rules.batch))
+        if max(sums, layer.z_bound * 4 + 3) > INT32_MAX:
+            return f"layer {layer}: sums past 32 bits"
+        if not layer.is_last and n_out % DOT:
+            return f"layer {layer}: {n_out} outputs, no multiple of {DOT}"
+        if layer.pool and not (layer.pool.size == layer.pool.step == 2 and _is_even(layer.z_shape)):
+            return f"layer {layer}: another pooling than 2x2"
+        if layer.index and isinstance(layer.spec, Conv) and layer.spec.stride != 1:
+            return f"layer {layer}: a stride"
+    return None
+
+
+def _is_even(shape: tuple[int, ...]) -> bool:
+    return not any(n % 2 for n in shape[:2])
+
+
+def _up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+def _largest(n: int, most: int) -> int:
+    """Largest power of two up to `most` that divides n."""
+    return min(n & -n, most)
+
+
+def _tile(positions: int, outputs: int) -> tuple[int, int, tuple[int, int]]:
+    """Positions and outputs of a program of a product, and the grid of programs: enough to fill a device."""
+    bm, bn = ROWS, _largest(outputs, 128)
+    while triton.cdiv(positions, bm) * (outputs // bn) < FILLED and bn > DOT:
+        bn //= 2
+    return bm, bn, (triton.cdiv(positions, bm), outputs // bn)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A bordered image buffer: (n, height, width, channels) with `top` and `left` zeros before the inside."""
+
+    height: int
+    width: int
+    channels: int
+    top: int = 0
+    left: int = 0
+
+    @property
+    def row(self) -> int:
+        return self.width * self.channels
+
+    @property
+    def image(self) -> int:
+        return self.height * self.row
+
+    @property
+    def inside(self) -> int:
+        return self.top * self.row + self.left * self.channels
+
+
+class _Shape:
+    """A layer as the kernels see it: a dense layer, and the rows of the first one, are 1x1 convolutions."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer, conv = layer, isinstance(layer.spec, Conv)
+        self.height, self.width = layer.z_shape[:2] if conv else (1, 1)
+        self.n_out = layer.weight_shape[-1]
+        self.N = _up(self.n_out, DOT)
+        self.pool = layer.pool.size if layer.pool else 1
+        self.fan_in = layer.fan_in
+        self.takes_images = conv and layer.index > 0
+        if self.takes_images:
+            assert isinstance(layer.spec, Conv)
+            h, w, self.C = layer.in_shape
+            top, bottom, left, right = layer.padding
+            self.kernel = layer.spec.kernel
+            self.source = _Image(h + top + bottom, w + left + right, self.C, top, left)
+            self.back = _Image(
+                h + self.kernel - 1,
+                w + self.kernel - 1,
+                self.N,
+                self.kernel - 1 - top,
+                self.kernel - 1 - left,
+            )
+        else:
+            self.kernel, self.C = 1, _up(self.fan_in, DOT)
+            self.source = _Image(self.height, self.width, self.C)
+            self.back = _Image(self.height, self.width, self.N)
+        self.K = self.kernel**2 * self.C
+
+    def positions(self, n: int) -> int:
+        return n * self.height * self.width
+
+    @cached_property
+    def windows(self) -> int:
+        return self.height * self.width // self.pool**2
+
+
+class _Buffers:
+    """What a layer keeps of n samples: codes with their border, gates; of a learning batch the errors too."""
+
+    def __init__(self, shape: _Shape, n: int, learns: bool, device: torch.device) -> None:
+        def zeros(*size: int, dtype: torch.dtype = torch.int8) -> Tensor:
+            return torch.zeros(size, dtype=dtype, device=device)
+
+        self.shape, P, windows = shape, shape.positions(n), n * shape.windows
+        self.a = zeros(n, shape.source.image)
+        self.gate = zeros(windows, shape.N, dtype=torch.uint8)
+        self.Z = zeros(n, shape.N, dtype=torch.int32) if shape.layer.is_last else None
+        if not learns:
+            return
+        self.P_row = _up(P, ROWS)
+        self.D = zeros(windows, shape.N, dtype=torch.int32)
+        self.e = zeros(n, shape.back.image)
+        self.e_t = zeros(shape.N, self.P_row)
+        self.a_t = zeros(shape.K, self.P_row)
+        self.G = zeros(shape.K, shape.N, dtype=torch.int32)
+        if shape.layer.is_last:
+            self.gate.fill_(kernels.ACTIVE)
+
+
+class _Exponent:
+    """The peak of a batch, the exponent that is held, and the shift they give, on the device."""
+
+    def __init__(self, held: Held, device: torch.device) -> None:
+        exponent = UNKNOWN if held.exponent is None else held.exponent
+        self.held = torch.tensor([exponent, held.below], device=device)
+        self.peak = torch.zeros(1, dtype=torch.int32, device=device)
+        self.shift = torch.zeros(2, dtype=torch.int32, device=device)
+
+    def take(self, subtract: int, samples: int, hold: int, rules: Rules) -> Tensor:
+        """Turn the peak into (shift, known), and start a new one."""
+        kernels.exponent[1,](self.peak, self.held, self.shift, subtract, samples, hold, rules.shift == "held")
+        return self.shift
+
+    def read(self) -> Held:
+        exponent, below = self.held.tolist()
+        return Held(None if exponent == UNKNOWN else exponent, below)
+
+
+class _FusedLayer:
+    """One layer with its weights on the device.
+
+    S, V : stored and visible weights, (n_weights,); W : V as the forward product reads it, (N, K);
+    W_back : what errors go back through, (inputs, kernel**2 * N), or None
+    """
+
+    def __init__(self, layer: Layer, classes: int, rules: Rules, state: State, device: torch.device) -> None:
+        self.layer, self.rules, self.shape = layer, rules, _Shape(layer)
+        shape, bits = self.shape, layer.bits
+        self.bound = bits.stored_max(rules.stored_range)
+        self.S = torch.tensor(state.S[layer.index].reshape(-1), device=device)
+        V = (self.S.double() * 2.0 ** (bits.k_W - bits.k_G)).round_()
+        self.V = V.clamp_(-bits.weight_max, bits.weight_max).to(torch.int8)
+        self.W = torch.zeros(shape.N, shape.K, dtype=torch.int8, device=device)
+        inputs = shape.C if layer.index else 0
+        self.W_back = torch.zeros(inputs, shape.kernel**2 * shape.N, dtype=torch.int8, device=device)
+        B = feedback_weights(layer, classes, rules, state.seed)
+        if B is not None:
+            self._turn(torch.tensor(B, dtype=torch.int8, device=device))
+        self.spread()
+        self.error = _Exponent(state.error_held[layer.index], device)
+        self.gradient = _Exponent(state.gradient_held[layer.index], device)
+
+    def spread(self) -> None:
+        """Copy V to where products read it."""
+        V = self.V.view(self.shape.fan_in, -1)
+        self.W[: self.shape.n_out, : self.shape.fan_in].copy_(V.T)
+        if self.rules.feedback == "transposed":
+            self._turn(V)
+
+    def _turn(self, V: Tensor) -> None:
+        if not self.layer.index:
+            return
+        shape = self.shape
+        turned = V.view(shape.kernel**2, shape.C, -1).flip(0).transpose(0, 1)
+        self.W_back.view(shape.C, shape.kernel**2, shape.N)[:, :, : shape.n_out].copy_(turned)
+
+    def forward(self, own: _Buffers, above: _Buffers | None, n: int) -> None:
+        shape, P = self.shape, self.shape.positions(n)
+        (bm, bn, grid), bk = _tile(P, shape.N), _largest(shape.C, DEPTH)
+        image = _Image(shape.height // shape.pool, shape.width // shape.pool, shape.N)
+        out = own.Z
+        if above:
+            image = above.shape.source if above.shape.takes_images else image
+            out = above.a.view(-1)[image.inside :]
+        kernels.forward[grid](
+            own.a, self.W, out, own.gate, P,
+            shape.kernel, shape.height, shape.width, shape.source.row, shape.source.image,
+            shape.C, shape.N, shape.pool, self.layer.is_last, self.layer.z_shift,
+            self.layer.bits.activation_max, image.row, image.image,
+            BM=bm, BN=bn, BK=bk, num_warps=8, num_stages=STAGES,
+        )  # fmt: skip
+
+    def receive(self, own: _Buffers, hold: int, n: int) -> None:
+        """E of own.D, by place and by position."""
+        shape, bits = self.shape, self.layer.bits
+        shift = self.error.take(bits.k_E - 1 + self.rules.log2_gamma, n, hold, self.rules)
+        windows, bn = n * shape.windows, _largest(shape.N, 64)
+        bw = 64 // shape.pool
+        kernels.error_codes[triton.cdiv(windows, bw), shape.N // bn](
+            own.D, own.gate, shift, own.e.view(-1)[shape.back.inside :], own.e_t, windows,
+            shape.height, shape.width, shape.back.row, shape.back.image, shape.N,
+            own.P_row, shape.pool, self.layer.index > 0, bits.error_max, BW=bw, BN=bn, num_warps=4,
+        )  # fmt: skip
+
+    def send_back(self, own: _Buffers, below: _Buffers, peak: Tensor, n: int) -> None:
+        shape = self.shape
+        conv = isinstance(self.layer.spec, Conv)
+        height, width = self.layer.in_shape[:2] if conv else (1, 1)
+        P = n * height * width
+        (bm, bn, grid), bk = _tile(P, shape.C), _largest(shape.N, DEPTH)
+        kernels.send_back[grid](
+            own.e, self.W_back, below.gate, below.D, peak, P,
+            shape.kernel, height, width, shape.back.row, shape.back.image, shape.N, shape.C,
+            BM=bm, BN=bn, BK=bk, num_warps=8, num_stages=STAGES,
+        )  # fmt: skip
+
+    def learn(self, own: _Buffers, control: LayerControl, n: int, seed: Tensor, step: Tensor) -> None:
+        """Gradient and update; nothing for a frozen layer."""
+        if control.log2_eta is None:
+            return
+        self._sum_gradient(own, n)
+        shape, bits = self.shape, self.layer.bits
+        count = shape.fan_in * shape.N
+        kernels.peak_of[triton.cdiv(count, 4096),](own.G, self.gradient.peak, count, BLOCK=4096)
+        shift = self.gradient.take(control.log2_eta + 16, n, control.hold, self.rules)
+        blocks = 32
+        kernels.update[triton.cdiv(self.S.numel(), blocks * 16),](
+            self.S, self.V, own.G, shift, seed, step, self.layer.index, self.S.numel(),
+            shape.n_out, shape.N, random_bits.UPDATE, self.bound,
+            1 if self.rules.update == "ternary" else 2 * self.bound,
+            bits.k_G - bits.k_W, bits.weight_max, BLOCKS=blocks, num_warps=4,
+        )  # fmt: skip
+        self.spread()
+
+    def _sum_gradient(self, own: _Buffers, n: int) -> None:
+        shape, P = self.shape, self.shape.positions(n)
+        bc = _largest(shape.C, 64)
+        kernels.turn[triton.cdiv(P, 128), shape.C // bc, shape.kernel**2](
+            own.a, own.a_t, P, shape.kernel, shape.height, shape.width, shape.source.row, shape.source.image,
+            shape.C, shape.pool, own.P_row, BM=128, BC=bc, num_warps=4,
+        )  # fmt: skip
+        bm, bn = _largest(shape.K, 128), _largest(shape.N, 128)
+        tiles, chunks = shape.K // bm * (shape.N // bn), own.P_row // ROWS
+        parts = _largest(chunks, 1 << (max(1, PROGRAMS // tiles).bit_length() - 1))
+        if parts > 1:
+            own.G.zero_()
+        kernels.gradient[shape.K // bm, shape.N // bn, parts](
+            own.a_t, own.e_t, own.G, shape.K, shape.N, own.P_row, parts,
+            BM=bm, BN=bn, BK=min(DEPTH, ROWS), num_warps=8, num_stages=STAGES,
+        )  # fmt: skip
+
+    def stored(self) -> np.ndarray:
+        """S as a `State` has it."""
+        S: np.ndarray = self.S.cpu().numpy().astype(code_dtype(self.layer.bits.k_G), copy=True)
+        return S.reshape(self.layer.weight_shape)
+
+
+class FusedNetwork:
+    """A network that `misfit` finds nothing against, learning on a CUDA device.
+
+    output_error : (Z, labels, step) -> D at the output, all tensors on the device
+    """
+
+    def __init__(
+        self, network: Network, rules: Rules, state: State, device: torch.device, output_error: OutputError
+    ) -> None:
+        self.network, self.rules, self.device, self.output_error = network, rules, device, output_error
+        self.layers = [_FusedLayer(layer, network.classes, rules, state, device) for layer in network.layers]
+        self.seed_number = state.seed
+        signed = state.seed - (state.seed >> 63 << 64)  # the int64 of the same 64 bits
+        self.seed, self.step = (torch.tensor([n], device=device) for n in (signed, state.step))
+        self.codes = torch.tensor(network.input_codes, device=device)
+        self.pixels = int(np.prod(network.input_shape))
+        self._learning = self._room(rules.batch, True)
+        self._answering = self._room(PREDICT_AT_ONCE, False)
+        self.x = torch.zeros(rules.batch, self.pixels, dtype=torch.uint8, device=device)
+        self.labels = torch.zeros(rules.batch, dtype=torch.int64, device=device)
+        self._graphs: dict[tuple[LayerControl, ...], torch.cuda.CUDAGraph | None] = {}
+
+    def _room(self, n: int, learns: bool) -> list[_Buffers]:
+        return [_Buffers(layer.shape, n, learns, self.device) for layer in self.layers]
+
+    @property
+    def state(self) -> State:
+        return State(
+            tuple(layer.stored() for layer in self.layers),
+            tuple(layer.error.read() for layer in self.layers),
+            tuple(layer.gradient.read() for layer in self.layers),
+            self.seed_number,
+            int(self.step),
+        )
+
+    def train(self, x: Tensor, labels: Tensor, controls: tuple[LayerControl, ...]) -> Tensor:
+        """Learn batches of uint8 images (n, ...) on the device; the (n, classes) int64 logits before each."""
+        logits = torch.empty(len(x), self.network.classes, dtype=torch.int64, device=self.device)
+        x, batch = x.view(len(x), -1), self.rules.batch
+        for i in range(0, len(x), batch):
+            self.x.copy_(x[i : i + batch])
+            self.labels.copy_(labels[i : i + batch])
+            self._replay(controls)
+            Z = self._learning[-1].Z
+            assert Z is not None
+            logits[i : i + batch] = Z[:, : self.network.classes]
+        return logits
+
+    def _replay(self, controls: tuple[LayerControl, ...]) -> None:
+        """One batch: the first under its controls launch by launch, all later ones as one graph."""
+        if self.device.type != "cuda" or controls not in self._graphs:
+            self._graphs[controls] = None
+            self._batch(controls)
+            return
+        graph = self._graphs[controls]
+        if graph is None:
+            graph = self._graphs[controls] = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._batch(controls)
+        graph.replay()
+
+    def _batch(self, controls: tuple[LayerControl, ...]) -> None:
+        room, n = self._learning, self.rules.batch
+        self._forward(self.x, room, n)
+        last = room[-1]
+        assert last.Z is not None
+        classes = self.network.classes
+        D = self.output_error(last.Z[:, :classes].long(), self.labels, self.step)
+        last.D[:, :classes].copy_(D)
+        self.layers[-1].error.peak.copy_(D.abs().amax().view(1))
+        for layer, control in zip(reversed(self.layers), reversed(controls), strict=True):
+            i = layer.layer.index
+            layer.receive(room[i], control.hold, n)
+            if i:
+                layer.send_back(room[i], room[i - 1], self.layers[i - 1].error.peak, n)
+            layer.learn(room[i], control, n, self.seed, self.step)
+        self.step += 1
+
+    def _forward(self, x: Tensor, room: list[_Buffers], n: int) -> None:
+        self._encode(x, room[0], n)
+        for layer, own, above in zip(self.layers, room, [*room[1:], None], strict=True):
+            layer.forward(own, above, n)
+
+    def _encode(self, x: Tensor, room: _Buffers, n: int) -> None:
+        """Codes of the first layer's windows."""
+        first, shape = self.network.layers[0], self.layers[0].shape
+        conv = first.spec if isinstance(first.spec, Conv) else None
+        height, width, channels = first.in_shape if conv else (1, 1, self.pixels)
+        kernel, stride = (conv.kernel, conv.stride) if conv else (1, 1)
+        P = shape.positions(n)
+        kernels.first_rows[triton.cdiv(P, 64), triton.cdiv(shape.C, 32)](
+            x, self.codes, room.a, P, kernel, stride, first.padding[0], first.padding[2],
+            height, width, channels, shape.height, shape.width, first.fan_in, shape.C, BM=64, BK=32,
+        )  # fmt: skip
+
+    def predict(self, x: Tensor) -> Tensor:
+        """(n, classes) int64 logits of uint8 images on the device."""
+        logits = torch.empty(len(x), self.network.classes, dtype=torch.int64, device=self.device)
+        x, Z = x.view(len(x), -1), self._answering[-1].Z
+        assert Z is not None
+        for i in range(0, len(x), PREDICT_AT_ONCE):
+            part = x[i : i + PREDICT_AT_ONCE]
+            self._forward(part.contiguous(), self._answering, len(part))
+            logits[i : i + PREDICT_AT_ONCE] = Z[: len(part), : self.network.classes]
+        return logits

@@ -1,0 +1,137 @@
+"""The agreement table: a wrong engine, one that refuses, one that is absent; stopped and gone on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+
+from experiments.benchmarks import agreement
+from experiments.benchmarks.agreement import MODES, NETWORKS, other_control
+from wage_neuro import NumpyEngine
+from wage_neuro.errors import EngineError, SettingError, WageError
+
+
+class WrongInOneBit(NumpyEngine):
+    """After the fourth step one stored weight is off by one."""
+
+    def train(self, images, labels, control):
+        logits = super().train(images, labels, control)
+        if self._state.step == 4:
+            S = [array.copy() for array in self._state.S]
+            S[0].flat[35] ^= 1
+            self._state = replace(self._state, S=tuple(S))
+        return logits
+
+
+def make(name, network, rules, state, **options):
+    """Three engines: right; wrong; and one that learns in whole batches alone."""
+    if name == "brian2" and rules.pipelined:
+        raise SettingError("pipelined: not here")
+    wrong = name == "lava" and not options and rules == MODES["paper"]
+    return (WrongInOneBit if wrong else NumpyEngine)(network, rules, state=state)
+
+
+def find(name):
+    if name == "torch":
+        raise EngineError("engine 'torch': it needs PyTorch")
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(agreement, "make_engine", make)
+    monkeypatch.setattr(agreement, "engine_class", find)
+    monkeypatch.setattr(agreement, "RECORDED", ("dense", "conv VALID, stride 2"))
+    monkeypatch.setattr(agreement, "MODES", {name: MODES[name] for name in ("paper", "pipelined")})
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["agreement", "--output", "agreement.json", "--seeds", "2", *words])
+        code = agreement.main()
+        return code, capsys.readouterr().out, json.loads((tmp_path / "agreement.json").read_text())
+
+    return run
+
+
+def test_a_wrong_engine_is_shown_with_its_first_difference(command, tmp_path):
+    code, out, record = command("--engines", "compiled,lava,brian2,torch")
+    assert code == 1
+    cells = {tuple(c[k] for k in ("network", "mode", "engine")): c for c in record["cells"]}
+    wrong = cells["dense", "paper", "lava"]["difference"]
+    assert wrong.startswith("seed 0, step 4, layer 0, stored weight (1, 11): numpy ")
+    assert f"lava, dense, paper: {wrong}" in out
+    assert "left out: engine 'torch': it needs PyTorch" in out
+    assert out.splitlines()[-1] == "12 cells: 8 equal, 2 different, 2 refused; written to agreement.json"
+    table = agreement.agreement_table(tmp_path).splitlines()
+    assert table[0] == "| mode | network | compiled | lava | brian2 |"
+    assert "| paper | dense | = | **≠** <sup>1</sup> | = |" in table
+    assert "| pipelined | all | = | = | – <sup>3</sup> |" in table
+    assert table[-3:] == [f"<br>1: {wrong}", table[-2], "<br>3: pipelined: not here"]
+
+
+def test_equal_cells_have_learned_something(command):
+    code, _, record = command("--engines", "compiled")
+    assert code == 0
+    for c in record["cells"]:
+        assert (c["seeds"], c["difference"], c["refused"]) == (2, None, None)
+        assert c["weights"] == NETWORKS[c["network"]].n_weights
+        assert c["changed"] > c["weights"] / 20
+
+
+def test_goes_on_where_it_was_stopped(command, monkeypatch):
+    whole = command("--engines", "compiled,brian2")[2]["cells"]
+    done = []
+
+    def cell(*place):
+        done.append(place[:3])
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return agreement_cell(*place)
+
+    agreement_cell = agreement.cell
+    monkeypatch.setattr(agreement, "cell", cell)
+    with pytest.raises(KeyboardInterrupt):
+        command("--engines", "compiled,brian2", "--anew")
+    assert command("--engines", "compiled")[2]["cells"] == whole[:4]  # as in an environment without Brian2
+    assert command("--engines", "brian2")[2]["cells"] == whole
+    # the third is tried again, each other one is compared once
+    assert len(done) == len(whole) + 1
+    assert len(set(done)) == len(whole)
+
+
+def test_other_seeds_are_compared_anew(command):
+    command("--engines", "compiled")
+    assert {c["seeds"] for c in command("--engines", "compiled", "--seeds", "1")[2]["cells"]} == {1}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--engines", "nest"), "engine 'nest': want compiled, lava, lava structural, brian2, torch"),
+        (("--seeds", "0"), "--seeds 0: want 1 or more"),
+    ],
+)
+def test_wrong_options(command, words, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command(*words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", agreement.REFUSED)
+def test_what_an_engine_has_not_it_refuses(engine):
+    """The tests of an engine go over the other modes."""
+    pytest.importorskip(engine)
+    for mode in agreement.REFUSED[engine]:
+        with pytest.raises(WageError, match=f"engine '{engine}'"):
+            agreement.build_column(engine)(NETWORKS["dense"], MODES[mode], 0)
+
+
+def test_every_layer_but_a_single_one_is_controlled_on_its_own():
+    for network in NETWORKS.values():
+        L = len(network.layers)
+        controls = other_control(network).of_layers(L, MODES["held"])
+        assert [c.log2_eta is None for c in controls].count(True) == int(L > 1)
+        assert len({c.hold for c in controls}) == L

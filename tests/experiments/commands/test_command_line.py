@@ -1,0 +1,40 @@
+"""What the commands share on the terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from experiments.commands.command_line import show_table
+
+NUMBERS = ("401,920", "138,412,032", "1,234,567.891")
+
+
+def shown(width: int, terminal: bool) -> str:
+    out = io.StringIO()
+    table = Table("a column of texts", *(f"number {i}" for i in range(6)), title="a title of some words")
+    table.add_row("a text of several words that may wrap", *NUMBERS, *NUMBERS)
+    show_table(Console(file=out, width=width, force_terminal=terminal, soft_wrap=True), table)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("width", [20, 60, 80, 95, 110, 200])
+def test_no_number_of_a_table_is_cut(width, terminal):
+    text = shown(width, terminal)
+    assert "…" not in text
+    for number in NUMBERS:
+        assert text.count(f" {number} ") == 2
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_is():
+    assert shown(80, False) == shown(1000, False)
+    assert "a text of several words that may wrap" in shown(80, False)
+
+
+def test_texts_wrap_on_a_narrow_terminal():
+    plain, wide = (max(map(len, shown(width, True).splitlines())) for width in (100, 1000))
+    assert plain < wide

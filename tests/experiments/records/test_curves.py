@@ -1,0 +1,43 @@
+"""Several runs in one picture."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments.records.curves import read_record
+from experiments.records.readme import RESULTS
+from wage_neuro.errors import DataError
+
+RECORD = RESULTS / "mnist-lenet-lava.json"
+
+
+def test_a_picture_of_records(wage_neuro, tmp_path):
+    output = tmp_path / "c.png"
+    ended = wage_neuro("curves", RECORD, RECORD, "--mark", 99, "--mark-label", "a level", "--output", output)
+    assert ended.code == 0, ended.err
+    assert output.read_bytes().startswith(b"\x89PNG")
+    assert output.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "damaged record of a training run"),
+        ("[]", "damaged record of a training run"),
+        (json.dumps({"curve": []}), "damaged record of a training run"),
+    ],
+)
+def test_what_is_no_record(text, message, tmp_path):
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_record(tmp_path)
+
+
+def test_a_run_without_a_record(wage_neuro, tmp_path):
+    ended = wage_neuro("curves", tmp_path / "none", "--output", tmp_path / "c.png")
+    assert ended.code == 1
+    assert ended.err.startswith("wage-neuro: ")
+    assert "no record of a training run to read" in ended.err
+    assert not list(tmp_path.iterdir())
