@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import LOG2_ETA_RANGE
 from wage_neuro.rules import Rules
 
-LOG2_ETA_RANGE = (-16, 16)
 HOLD_MAX = 2**31 - 1  # a Var of a Lava Process holds 32 bits
 
 

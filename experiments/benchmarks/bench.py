@@ -413,7 +413,7 @@ def show(rows: list[Row]) -> None:
             row.bar,
             ("yes" if row.met else "NO") if row.bar else "",
         )
-    show_table(Console(highlight=False), table)
+    show_table(table, Console(highlight=False))
 
 
 def main() -> int:
