@@ -145,7 +145,7 @@ def _fail(message: str) -> NoReturn:
 def main() -> NoReturn:
     """Run the command; an error of ours is one line and exit code 1."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="wage-neuro", standalone_mode=True)
     except MemoryError as error:
         _fail(f"not enough memory ({str(error) or 'none left'}); want a smaller network, batch or data set")
     except OSError as error:  # a full disk, say

@@ -1,6 +1,6 @@
 """A chip of your own: its numbers in a file, and whether a network fits it.
 
-`wage-neuro map RUN --chip mine.toml` does the same for a trained network, with a picture and what a sample costs.
+`wage-neuro map RUN --chip mine.toml` does it for a trained network, with a picture and what a sample costs.
 """
 
 import re

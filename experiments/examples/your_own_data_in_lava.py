@@ -1,6 +1,6 @@
 """Images and labels of your own, learned inside the Lava simulator.
 
-Grey levels are uint8, labels whole numbers from 0; `wage-neuro train --data mine.npz` takes the same from a file.
+Grey levels are uint8, labels whole numbers from 0; `wage-neuro train --data mine.npz` reads both from a file.
 """
 
 import numpy as np

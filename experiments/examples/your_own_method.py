@@ -1,6 +1,6 @@
 """A continual method of your own: a memory with the same room for every class, beside the network.
 
-Classes arrive two at a time, each image once. New samples are learned one by one, each with one that is recalled.
+Classes arrive two at a time, each image once. New samples are learned one by one, each with a recalled one.
 """
 
 import numpy as np

@@ -12,7 +12,7 @@ from experiments import examples
 
 SHOWN = {
     "fit_with_callbacks": r"best\.npz: error 0\.[01]\d\d on what was held out",
-    "freeze_and_count": r"updates a sample, layer by layer: 0\.0, [1-9][\d.]*, [\d.]+\n.*: [4-9]\d\.\d % after",
+    "freeze_and_count": r"updates a sample.*: 0\.0, [1-9][\d.]*, [\d.]+\n.* [4-9]\d\.\d % after",
     "read_a_run": r"1 +10FC .*\n(.*\n)+.*weights\.png: every visible weight",
     "run_elsewhere": r"every logit equal: True",
     "transfer": r"features of 0-4: [5-9]\d\.\d %(.*\n)+random features: [5-9]\d\.\d %",
