@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _one_a_layer(name: str, value: object, layers: int) -> tuple:
+def _one_a_layer(name: str, value: object, layers: int) -> tuple[Any, ...]:
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * layers
     if len(values) != layers:
         raise SettingError(f"{len(values)} values of {name}: want one for each of the {layers} layers")

@@ -22,7 +22,7 @@ from wage_neuro import __version__, checkpoint, trained
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.files import lock, sweep, written_whole
-from wage_neuro.trained import CHECKPOINT
+from wage_neuro.trained import CHECKPOINT as CHECKPOINT
 from wage_neuro.typed import checked, reading
 
 LOCK = ".lock"

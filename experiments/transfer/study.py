@@ -180,7 +180,9 @@ class Cell:
 class Study:
     """Every cell of a study, in a folder that holds what is finished."""
 
-    def __init__(self, folder: Path, config: Config, source: Source, data: Dataset, rows: list[dict]) -> None:
+    def __init__(
+        self, folder: Path, config: Config, source: Source, data: Dataset, rows: list[dict[str, Any]]
+    ) -> None:
         self.folder, self.config, self.source, self.data, self.rows = folder, config, source, data, rows
         self.network = source.fitted_to(data)
         self.stop_wanted = False

@@ -147,7 +147,7 @@ class LavaPrototypeEngine:
     def _take_counts(self) -> list[np.ndarray]:
         return self._graph.ask(lambda: [take_counts(process) for process in (*self.layers, self.readout)])
 
-    def _set(self, process, name: str, value: int) -> None:
+    def _set(self, process: Any, name: str, value: int) -> None:
         self._graph.ask(lambda: set_everywhere(process, name, value))
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -120,7 +121,11 @@ class RandomBits:
         places = [(random_bits.UPDATE, 3, 2**40 + 1, count) for count in (1, 100, 70_001)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's compiler warns of PyTorch's own code
-            for make in (lambda draw: torch.compile(draw, dynamic=True), lambda draw: draw):
+            makers: tuple[Callable[[Any], Any], ...] = (
+                partial(torch.compile, dynamic=True),
+                lambda draw: draw,
+            )
+            for make in makers:
                 with contextlib.suppress(RuntimeError):  # no compiler here
                     self._draw = make(kernels.philox16)
                     if all(np.array_equal(_array(self.on_device(*at)), self._wanted(*at)) for at in places):
