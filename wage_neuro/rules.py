@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from fractions import Fraction
 
 from wage_neuro.errors import SettingError
@@ -120,6 +121,9 @@ class Rules:
         0,
         "Skip samples whose right output leads by this share of the target: `3/8`; 0 skips none.",
         RULE,
+        least=0,
+        most=MARGIN_UNITS,
+        unit="eighths of the target",
         read=margin_of,
         write=lambda eighths: f"{eighths}/{MARGIN_UNITS}" if eighths else "0",
     )
@@ -127,6 +131,7 @@ class Rules:
         False,
         "One sample a time step, several in flight; the batch is how many enter before it drains.",
         RULE,
+        choices=(False, True),
         flag="--pipelined",
     )
     feedback: str = setting(
@@ -169,8 +174,6 @@ class Rules:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
-            raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
         if self.update == "coincidence" and self.samples_an_update != 1:
             raise SettingError(
                 f"batch={self.batch} with update='coincidence': spikes meet one sample at a time,"
@@ -211,3 +214,11 @@ class Rules:
     def new_samples(self) -> int:
         """New samples that are followed by as many recalled ones, where new_shift tells them apart."""
         return max(1, self.samples_an_update // 2)
+
+
+VALUES: dict[str, Iterable[object]] = {
+    each.name: rule.get("choices") or range(rule["least"], rule["most"] + 1)
+    for each in fields(Rules)
+    if (rule := each.metadata).keys() & {"choices", "most"}
+}
+"""All values of every rule but `batch` and `hold`, which are any whole numbers; `Rules` refuses others."""

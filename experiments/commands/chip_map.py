@@ -24,7 +24,7 @@ from experiments.records.chip_picture import draw
 from experiments.records.names import learning, short_name
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
-from mappings.chips.chip import GRADES, NAMES, Chip, ChipError
+from mappings.chips.chip import CHIPS, GRADES, Chip, ChipError
 from mappings.chips.cost import Activity, Cost, count_activity, published_of
 from mappings.chips.limits import Limit, broken, broken_by_parts, no_room
 from mappings.chips.memory_cost import NOTES, WHERE, MemoryCost
@@ -338,7 +338,7 @@ class Asked:
     """What is mapped, and how."""
 
     chip: str = setting(
-        "loihi2", f"{', '.join(NAMES)}, or a chip of your own: a `.toml` file.", CHIP, complete=NAMES
+        "loihi2", f"{', '.join(CHIPS)}, or a chip of your own: a `.toml` file.", CHIP, complete=tuple(CHIPS)
     )
     mode: str | None = setting(
         None,

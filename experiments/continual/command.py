@@ -20,7 +20,7 @@ from experiments.commands.options import Found, Resumable, Where, command_of
 from experiments.continual import demo, pictures, records
 from experiments.continual.study import MEMORY, METHODS, Config, Report, Run
 from experiments.runs import run_folder
-from mappings.chips.chip import NAMES, Chip
+from mappings.chips.chip import CHIPS, Chip
 from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.settings import OUTPUT, RULE, check_settings, setting
 from wage_neuro.typed import read_json, reading
@@ -39,7 +39,7 @@ class Shown(Resumable):
         None,
         "Then map the learner onto a chip, such as `loihi2`, and print what a sample costs.",
         OUTPUT,
-        complete=NAMES,
+        complete=tuple(CHIPS),
         resumes=True,
     )
     beside: list[Path] | None = setting(
