@@ -9,7 +9,7 @@ A network reads like the paper: hidden layers, a bit pattern, an engine.
 >>> labels = np.array([0, 1] * 8)
 >>> with NumpyEngine(network, Rules(batch=16), seed=0) as engine:
 ...     for _ in range(40):
-...         logits = engine.train(images, labels, control=0)
+...         logits = engine.train(images, labels, log2_eta=0)
 ...     print((engine.predict(images).argmax(axis=1) == labels).all())
 True
 """

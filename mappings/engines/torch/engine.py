@@ -24,7 +24,7 @@ from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
@@ -352,7 +352,7 @@ class TorchEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -404,8 +404,7 @@ class TorchEngine(Engine):
     # --- what a user calls ---
 
     @torch.inference_mode()
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         controls = control_of(control).of_layers(len(self.network.layers), self.rules)
         x, y = self._upload(images), torch.tensor(labels.astype(np.int64), device=self.device)
         if self._fused:
