@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -288,6 +290,29 @@ def test_what_a_cycle_keeps_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(endurance, "run_python", pretend)
     found = endurance.wear("numpy, held", 6, tmp_path / "b", SILENT)
     assert found.faults == ("a cycle keeps 1,000 KiB", "4 descriptors after 6 cycles, 3 after half of them")
+
+
+def test_garbage_that_waits_for_its_collector_is_not_kept(tmp_path, monkeypatch):
+    """Each cycle leaves a circle of a megabyte; the next one must not find it alive."""
+
+    class Circle:
+        def __init__(self) -> None:
+            self.me, self.room = self, bytes(1 << 20)
+
+    last: list[weakref.ref] = []
+
+    def cycle() -> None:
+        assert not last or last.pop()() is None
+        last.append(weakref.ref(Circle()))
+
+    monkeypatch.setattr(endurance, "built_and_closed", lambda engine: cycle)
+    monkeypatch.setattr(sys, "argv", ["", "mine, built and closed", "6", str(tmp_path / "taken.json")])
+    gc.disable()
+    try:
+        endurance.main()
+    finally:
+        gc.enable()
+    assert len(json.loads((tmp_path / "taken.json").read_text())) == 2
 
 
 def test_parts_and_subjects_are_chosen(tmp_path):
