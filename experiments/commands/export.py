@@ -34,6 +34,8 @@ from wage_neuro.train import predict
 ONNX = {"onnx": "integer", "onnx-qlinear": "qlinear", "qonnx": "qonnx"}
 """Forms of `mappings.formats.onnx`, by the format's name."""
 FORMATS = ("nir", "netx", "packed", "program", *ONNX)
+EXTRAS = {"nir": "export", "netx": "export", "program": "export", **dict.fromkeys(ONNX, "onnx")}
+"""What must be installed for a format."""
 ONE_WAY = ("c",)
 """What is written and not read back."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -75,13 +77,17 @@ def format_of(name: str) -> Format:
         elif name == "packed":
             from mappings.formats import packed as module  # type: ignore[no-redef]
         else:
-            raise SettingError(f"format {name!r}: want {', '.join(FORMATS + ONE_WAY)}")
+            raise SettingError(f"to={name!r}: want {', '.join(FORMATS + ONE_WAY)}")
     except ImportError as error:
-        raise EngineError(f"format {name!r}: {error}") from None
+        raise _missing(f"to={name!r}", name, error) from None
     return Format(
         lambda path, saved: module.write(path, Inference.of(saved)),
         lambda path: module.read(path).checkpoint(),
     )
+
+
+def _missing(what: str, name: str, error: ImportError) -> EngineError:
+    return EngineError(f'{what} needs {error.name}: pip install "wage-neuro[{EXTRAS[name]}]"')
 
 
 def _onnx_graph() -> ModuleType:
@@ -129,7 +135,7 @@ def _onnx_kind(path: Path) -> str:
     try:
         onnx_graph = _onnx_graph()
     except ImportError as error:
-        raise EngineError(f"{path}: a file of ONNX: {error}") from None
+        raise _missing(f"{path}: a file of ONNX", "onnx", error) from None
     form = onnx_graph.form_of(path)
     return next(name for name, its in ONNX.items() if its == form)
 
