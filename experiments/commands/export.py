@@ -28,6 +28,7 @@ from wage_neuro.errors import (
     NetworkError,
     SettingError,
     WageError,
+    did_you_mean,
 )
 from wage_neuro.train import predict
 
@@ -77,7 +78,8 @@ def format_of(name: str) -> Format:
         elif name == "packed":
             from mappings.formats import packed as module  # type: ignore[no-redef]
         else:
-            raise SettingError(f"to={name!r}: want {', '.join(FORMATS + ONE_WAY)}")
+            known = (*FORMATS, *ONE_WAY)
+            raise SettingError(f"to={name!r}: want {', '.join(known)}{did_you_mean(name, known)}")
     except ImportError as error:
         raise _missing(f"to={name!r}", name, error) from None
     return Format(

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from wage_neuro.errors import WageError
+from wage_neuro.errors import WageError, did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -131,7 +131,8 @@ class Chip:
         if text in NAMES:
             return cls._read(text, files("mappings").joinpath("chips").joinpath(f"{text}.toml").read_text())
         if not text.endswith(".toml"):
-            raise ChipError(f"chip {text!r}: want {' or '.join(NAMES)}, or the path of a .toml file")
+            instead = f"{' or '.join(NAMES)}, or the path of a .toml file"
+            raise ChipError(f"chip {text!r}: want {instead}{did_you_mean(text, NAMES)}")
         try:
             return cls._read(text, Path(text).read_text(encoding="utf-8"))
         except OSError as error:

@@ -115,7 +115,7 @@ def test_import_leaves_a_checkpoint_alone(run, wage_neuro, tmp_path):
 def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
     pooled = uninterrupted["batch"].folder
     for words, line in (
-        ((run, "--to", "onyx", "--output", "f"), f"--to 'onyx': want {ALL}, c"),
+        ((run, "--to", "onyx", "--output", "f"), f"--to 'onyx': want {ALL}, c; did you mean onnx?"),
         (("none", "--to", "nir", "--output", "f"), "none: no such checkpoint"),
         ((run, "--to", "nir", "--output", tmp_path), f"{tmp_path}: is a folder; want a file"),
         ((run, "--to", "nir", "--output", "no/f"), "no/f: cannot write there (No such file or directory)"),
