@@ -18,6 +18,10 @@ from wage_neuro.random_bits import POST, PRE, UPDATE
 class LayerCore(Component):
     """A layer that answers and learns one sample after another.
 
+    Parameters
+    ----------
+    tokens : as of Axons
+
     Ports
     -----
     spike_valid, spike_index, spike, clear : as of Axons
@@ -37,8 +41,8 @@ class LayerCore(Component):
     host, host_*, feedback_* : as of Synapses
     """
 
-    def __init__(self, shape: LayerShape) -> None:
-        self.shape = shape
+    def __init__(self, shape: LayerShape, tokens: int = 16) -> None:
+        self.shape, self.tokens = shape, tokens
         word = shape.lanes * shape.s_bits
         self.error_tracker = ExponentTracker(shape.limits[ERROR_TRACKER]["x_in"].worst)
         self.gradient_tracker = None
@@ -97,7 +101,7 @@ class LayerCore(Component):
 
     def elaborate(self, platform: object) -> Module:
         m, shape = Module(), self.shape
-        m.submodules.axons = axons = Axons(shape)
+        m.submodules.axons = axons = Axons(shape, self.tokens)
         m.submodules.synapses = synapses = Synapses(shape)
         m.submodules.errors = errors = ErrorNeurons(shape)
         m.submodules.error_tracker = self.error_tracker

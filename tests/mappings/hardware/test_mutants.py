@@ -19,7 +19,7 @@ MUTANTS = [
     ("random_bits.py", "entry.c[1].eq(self.step)", "entry.c[1].eq(self.step[:32])"),
     ("random_bits.py", "0xBB67AE8584CAA73B", "0xBB67AE8584CAA73A"),
     ("random_bits.py", "ROUNDS = 10", "ROUNDS = 5"),
-    ("random_bits.py", "(outstanding != DEPTH)", "(outstanding != DEPTH - 1)"),
+    ("random_bits.py", "(outstanding != self.depth)", "(outstanding != self.depth - 1)"),
     ("random_bits.py", "halves[0][1] + halves[1][0]", "(halves[0][1] + halves[1][0])[:64]"),
     ("tracker.py", "reached >= self.exponent", "reached > self.exponent"),
     ("tracker.py", "self.below + 1 >= self.hold", "self.below >= self.hold"),

@@ -16,7 +16,7 @@ from mappings.hardware.rtl import tracker
 from mappings.hardware.rtl.axons import Axons, token_layout
 from mappings.hardware.rtl.loss import OutputError
 from mappings.hardware.rtl.neurons import Activation, ErrorCode, ErrorNeurons
-from mappings.hardware.rtl.random_bits import RandomBits
+from mappings.hardware.rtl.random_bits import RandomBits, depth
 from mappings.hardware.rtl.shape import PIPES, pipes, shapes
 from mappings.hardware.rtl.synapses import Synapses
 from processes.widths import ERROR_TRACKER, NEURONS
@@ -54,7 +54,7 @@ def test_random_bits_are_the_oracles(multipliers, cycles):
 @pytest.mark.parametrize("multipliers", PIPES)
 def test_random_bits_hold_back_when_nobody_takes_them(multipliers, cycles):
     found = cycles(RandomBits(multipliers), [{"request": 1, "block": 5}] * 450, ["ready"], after=0)
-    assert sum(found["ready"]) == 16
+    assert sum(found["ready"]) == depth(multipliers)
     assert found["ready"][-200:] == [0] * 200
 
 
