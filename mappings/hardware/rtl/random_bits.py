@@ -177,7 +177,7 @@ class _RoundUnit:
 def _product(m: Module, name: str, x: Value, factor: int, other: int, second: Value | None) -> Signal:
     """x * factor of 64 bits each, PRODUCT_CYCLES later; while `second`, x * other.
 
-    Source: Karatsuba, twice: 9 products of at most 18 x 18 bits, which are a device's multipliers, in place of 16.
+    Source: Karatsuba, twice: 9 products of at most 18 x 18 bits, as devices multiply, in place of 16.
     """
     values = [Signal(width, name=f"{name}_x{i}") for i, width in enumerate(_WIDTHS)]
     m.d.sync += [value.eq(part) for value, part in zip(values, _ninths(x), strict=True)]
@@ -194,7 +194,7 @@ def _product(m: Module, name: str, x: Value, factor: int, other: int, second: Va
 
 
 def _ninths(x: Any) -> list[Any]:
-    """Factors of the 9 products: of a number's low half, the sum of its halves, and its high half, the same again.
+    """Factors of the 9 products: of a number's low half, the halves' sum and the high half, the same again.
 
     >>> _ninths(0x0004_0003_0002_0001)
     [1, 3, 2, 4, 10, 6, 3, 7, 4]
@@ -216,7 +216,7 @@ def _later(m: Module, value: Value, name: str) -> Signal:
 
 
 def _joined(m: Module, name: str, parts: list[Signal], low: int) -> Signal:
-    """Product of two numbers from those of their low parts of `low` bits, of their sums, of their high parts."""
+    """Product of two numbers from those of their low parts of `low` bits, their sums, their high parts."""
     least, of_sums, most = parts
     outer = _later(m, Cat(least[: 2 * low], most), f"{name}_outer")
     middle = _later(m, (of_sums - least - most)[: len(of_sums)], f"{name}_middle")
