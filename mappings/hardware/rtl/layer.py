@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from mappings.hardware.rtl.axons import Axons
@@ -262,9 +262,14 @@ class LayerCore(Component):
         if tracker is None:
             return
         m.submodules.gradient_tracker = tracker
-        m.d.sync += tracker.peak.eq(axons.a_peak * errors.e_peak)
+        m.d.sync += tracker.peak.eq(added_up(axons.a_peak, errors.e_peak))
         m.d.comb += [
             tracker.hold.eq(self.hold),
             tracker.step.eq(finish & ~self.frozen),
             synapses.exponent.eq(tracker.exponent),
         ]
+
+
+def added_up(x: Value, y: Value) -> Value:
+    """x * y without a multiplier: those of a device are for what comes in every cycle."""
+    return sum((Mux(y[i], x << i, 0) for i in range(len(y))), start=Const(0, 1))
