@@ -36,9 +36,9 @@ def _modules() -> list[str]:
     for name in _tracked("*.py"):
         path = Path(name)
         module = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-        if path.parts[0] in FLOORS and "::" not in module and not module.startswith(NOT_SHOWN):
-            if (ROOT / name).read_text().startswith('"""'):
-                found.append(module)
+        shown = path.parts[0] in FLOORS and not module.startswith(NOT_SHOWN)
+        if shown and (ROOT / name).read_text().startswith('"""'):
+            found.append(module)
     return found
 
 
