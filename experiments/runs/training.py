@@ -456,7 +456,7 @@ class Run:
 
     def _write_metrics(self) -> None:
         """Write metrics.jsonl and curve.png; they follow from the checkpoint, which is written first."""
-        run_folder.write_metrics(self.folder, self.progress.curve)
+        run_folder.write_rows(self.folder / "metrics.jsonl", self.progress.curve)
         curve = self.folder / "curve.png"
         run_folder.draw_curve(curve, self._title, self.progress.curve, self.config.held_out)
         if any("activity" in row for row in self.progress.curve):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from experiments.commands.command_line import STOPPED, bar, busy, console, show_table
 from experiments.commands.options import Found, Resumable, Where, command_of
+from experiments.records.names import mean_and_spread
 from experiments.runs import run_folder
 from experiments.transfer import pictures
 from experiments.transfer.study import LEARNERS, RECORD, Cell, Config, Study, accuracies
@@ -89,6 +90,6 @@ def _table(study: Study) -> Table:
         f" {head['measured_on']} accuracy, %",
     )
     for shot in study.config.shots:
-        cells = (pictures.mean_and_spread(accuracies(study.rows, learner, shot)) for learner in LEARNERS)
+        cells = (mean_and_spread(accuracies(study.rows, learner, shot), 1) for learner in LEARNERS)
         table.add_row(shot, *cells)
     return table
