@@ -20,12 +20,13 @@ from wage_neuro.control import Control
 from wage_neuro.engine import Engine, NumpyEngine
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv, Dense, Flatten, MaxPool
+from wage_neuro.specs import AvgPool, Conv, Dense, Flatten, MaxPool
 from wage_neuro.train import State, initial_state, predict, train_step
 
 __version__ = "0.1.0"
 __all__ = [
     "Activity",
+    "AvgPool",
     "Bits",
     "Control",
     "Conv",

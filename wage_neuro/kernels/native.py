@@ -26,7 +26,7 @@ from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv, Dense, MaxPool
+from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
 from wage_neuro.train import Held, State, importance_of, learn, next_held, pass_error, receive_error
 
 VARIABLE = "WAGE_NEURO_ISA"
@@ -192,7 +192,7 @@ def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, gro
 
 def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool) -> np.ndarray:
     bits, samples = layer.bits, rules.samples_an_update
-    conv = isinstance(layer.spec, Conv)
+    conv, pool = isinstance(layer.spec, Conv), None if foreign else max_pool(layer.pool)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
     out_h, out_w = layer.out_shape[:2] if conv else (1, 1)
@@ -219,8 +219,8 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "z_h": z_h,
             "z_w": z_w,
             "n_out": n_out,
-            "pool_size": layer.pool.size if layer.pool else 0,
-            "pool_step": layer.pool.step if layer.pool else 0,
+            "pool_size": pool.size if pool else 0,
+            "pool_step": pool.step if pool else 0,
             "pool_top": layer.pool_padding[0],
             "pool_left": layer.pool_padding[2],
             "out_h": out_h,
@@ -267,7 +267,13 @@ def _rules(rules: Rules) -> np.ndarray:
 
 def _is_known(layer: Layer) -> bool:
     """Whether the library computes layers of this kind."""
-    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
+    match layer.spec, layer.pool:
+        case Dense() | Conv(), None | MaxPool():
+            return True
+        case Dense() | Conv(), AvgPool():
+            return False
+        case _:
+            raise AssertionError(f"layer {layer}: a kind that nobody has thought of here")
 
 
 class NativeNet:
@@ -472,7 +478,7 @@ class NativeNet:
 
     def _kept_of(self, layer: Layer, slot: int) -> Kept:
         n = self.rules.samples_an_update
-        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if layer.pool else None
+        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if max_pool(layer.pool) else None
         return Kept(self._codes_in(layer, slot, n), winner=winner)
 
     def _forward_done(self, layer: Layer, slot: int, step: int, n: int) -> bool:
