@@ -161,8 +161,9 @@ def _windows(a: Tensor, padding: tuple[int, int, int, int], kernel: int, stride:
 
 def send_back(layer: Layer, E_z: Tensor, W_back: Tensor) -> Tensor:
     """Errors (n, *z_shape) through the (fan_in, n_out) weights they came up by: (n, *in_shape) sums."""
-    if isinstance(layer.spec, Dense):
+    if layer.positions == 1 and len(layer.in_shape) == 1:
         return product(E_z, W_back.T)
+    assert isinstance(layer.spec, Conv)
     if E_z.dtype == torch.int8 and layer.spec.stride == 1:
         # a convolution of the errors with turned kernels: its patches are bytes, those of the sums are not
         kernel, n_out = layer.spec.kernel, layer.weight_shape[-1]
