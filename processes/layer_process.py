@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
@@ -13,13 +11,14 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from wage_neuro import layers
-from wage_neuro.activity import FIELDS, count_forward
+from wage_neuro.activity import FIELDS
 from wage_neuro.control import LayerControl
+from wage_neuro.kernels.layerwise import layer_at_work
 from wage_neuro.layers import Layer
 from wage_neuro.neurocore import UNKNOWN
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
-from wage_neuro.train import Held, learn, next_held, pass_error, receive_error
+from wage_neuro.train import Held
 
 
 def held_to_var(held: Held) -> np.ndarray:
@@ -82,8 +81,15 @@ class WageLayer(AbstractProcess):
         seed: int,
         step: int,
         importance: np.ndarray | None = None,
+        signed_in: bool = False,
+        error_bound: int = 2**31 - 1,
+        kernels: str = "auto",
     ) -> None:
         super().__init__(
+            signed_in=signed_in,
+            error_bound=error_bound,
+            kernels=kernels,
+            lanes=lanes,
             layer=layer,
             classes=classes,
             rules=rules,
@@ -141,18 +147,27 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     def __init__(self, proc_params) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
-        self.classes: int = proc_params["classes"]
         self.rules: Rules = proc_params["rules"]
         self.schedule: Schedule = proc_params["schedule"]
-        self.seed: int = proc_params["seed"]
+        i, schedule = self.layer.index, self.schedule
+        self.work = layer_at_work(
+            *(proc_params[name] for name in ("layer", "classes", "rules", "lanes", "seed")),
+            kernels=proc_params["kernels"],
+            in_flight=min(schedule.micro_steps, schedule.error_delay(i) - i + 1),
+            signed_in=proc_params["signed_in"],
+            error_bound=proc_params["error_bound"],
+        )
         self.t = 0  # step within the batch
         self.forward_message: np.ndarray | None = None
         self.error_message: np.ndarray | None = None
-        self.in_flight: deque[layers.Kept] = deque()
-        self.G: np.ndarray | None = None
-        self.error_peak: int | None = None  # of the batch so far; None before its first error
+        self.learned = False  # whether an error has come since the last update
+        self.stale = False  # whether `work` has gone on from the Vars
         self.first_step = 0  # update step of the batch's first sample
-        self.V: np.ndarray | None = None
+
+    def start(self) -> None:
+        """Begin with the Vars as they stand."""
+        self.on_var_update()
+        super().start()
 
     def run_spk(self) -> None:
         """Send what the step before computed, then receive and compute."""
@@ -163,58 +178,67 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
             self.first_step = int(self.update_step[0])
         micro = self.schedule.forward(self.layer.index, self.t)
         if micro is not None:
-            self._forward(self.a_in.recv(), micro)
-        if self.learning[0]:
-            micro = self.schedule.error(self.layer.index, self.t)
-            if micro is not None:
-                self._backward(self.e_in.recv())
+            counts = self._counted(self.first_step + (micro if self.rules.pipelined else 0))
+            self.forward_message = self.work.forward(self.a_in.recv(), bool(self.learning[0]), counts)
+        if self.learning[0] and self.schedule.error(self.layer.index, self.t) is not None:
+            self._backward(self.e_in.recv())
         self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
+
+    def _backward(self, message: np.ndarray) -> None:
+        step = int(self.update_step[0])
+        self.error_message = self.work.error(message, self._control(), step, True, self._counted(step))
+        self.learned = True
 
     def lrn_guard(self) -> bool:
         """Learn in the learning phase of a batch's last step; pipelined, of every step with an error."""
-        return self.error_peak is not None and (self.rules.pipelined or self.t == 0)
+        return self.learned and (self.rules.pipelined or self.t == 0)
 
     def run_lrn(self) -> None:
         """Update the stored weights from the batch's gradient, and the held exponents."""
-        samples, rules, control = self.rules.samples_an_update, self.rules, self._control()
-        assert self.error_peak is not None
-        held = next_held(held_from_var(self.error_held), self.error_peak, samples, rules, control.hold)
-        self.error_held = held_to_var(held)
-        gradient_held, importance = held_from_var(self.gradient_held), self._importance()
-        S, held = learn(
-            self.layer,
-            self.S,
-            self.G,
-            gradient_held,
-            samples,
-            control,
-            rules,
-            self._seed_step(),
-            self._counted(int(self.update_step[0])),
-            importance,
-        )
-        self.gradient_held = held_to_var(held)
+        step = int(self.update_step[0])
+        self.work.update(self._control(), step, self._counted(step))
+        self.update_step = self.update_step + 1
+        self.learned, self.stale = False, True
+
+    # --- Vars that others may read and set: their values lie in `work` while it runs ---
+
+    def _pull(self) -> None:
+        if not self.stale:
+            return
+        S, error_held, gradient_held, importance = self.work.get()
+        self.S, self.stale = S.astype(np.int16), False
+        self.error_held, self.gradient_held = held_to_var(error_held), held_to_var(gradient_held)
         if importance is not None:
             self.importance = importance.astype(np.int32)
-        if S is not self.S:
-            self.S, self.V = S, None
-        self.update_step = self.update_step + 1
-        self.G, self.error_peak = None, None
 
-    def _importance(self) -> np.ndarray | None:
-        return self.importance.astype(np.uint16) if self.rules.consolidation else None
+    def on_var_update(self) -> None:
+        """Go on from what has been set."""
+        importance = self.importance.astype(np.uint16) if self.rules.consolidation else None
+        held = held_from_var(self.error_held), held_from_var(self.gradient_held)
+        self.work.put((self.S, *held, importance))
+
+    def _get_var(self) -> None:
+        self._pull()
+        super()._get_var()
+
+    def _set_var(self) -> None:
+        self._pull()
+        super()._set_var()
+
+    def _handle_var_port(self, var_port) -> None:
+        self._pull()
+        super()._handle_var_port(var_port)
+        self.on_var_update()  # it may have been set
 
     def _end_task(self) -> None:
-        importance = self._importance()
+        S, error_held, gradient_held, importance = self.work.get()
         assert importance is not None
         raised = layers.consolidate(importance, int(self.task_updates[0]), self.rules)
-        self.importance, self.task_updates = raised.astype(np.int32), np.zeros(1, np.int64)
+        self.work.put((S, error_held, gradient_held, raised))
+        self.task_updates, self.stale = np.zeros(1, np.int64), True
 
     def _control(self) -> LayerControl:
         return LayerControl(None if self.frozen[0] else int(self.log2_eta[0]), int(self.hold[0]))
-
-    def _seed_step(self) -> tuple[int, int]:
-        return self.seed, int(self.update_step[0])
 
     def _counted(self, step: int) -> np.ndarray | None:
         """Where to count the activity of an update step; None when it is not counted."""
@@ -227,37 +251,3 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         if self.error_message is not None:
             self.e_out.send(self.error_message)
         self.forward_message = self.error_message = None
-
-    def _visible_weights(self) -> np.ndarray:
-        if self.V is None:
-            self.V = layers.visible_weights(self.layer, self.S)
-        return self.V
-
-    def _forward(self, a_in: np.ndarray, micro: int) -> None:
-        self.forward_message, kept = layers.forward(self.layer, self._visible_weights(), a_in)
-        if self.learning[0]:
-            self.in_flight.append(kept)
-        counts = self._counted(self.first_step + (micro if self.rules.pipelined else 0))
-        if counts is not None:
-            count_forward(counts, self.layer, self._visible_weights(), a_in, self.forward_message)
-
-    def _backward(self, message: np.ndarray) -> None:
-        layer, rules, kept = self.layer, self.rules, self.in_flight.popleft()
-        counts = self._counted(int(self.update_step[0]))
-        E, peak = receive_error(
-            layer, message, kept, held_from_var(self.error_held), self.classes, rules, self.seed, counts
-        )
-        self.error_peak = max(self.error_peak or 0, peak)
-        G, self.error_message = pass_error(
-            layer,
-            self._visible_weights(),
-            kept,
-            E,
-            self.classes,
-            self._control(),
-            rules,
-            self._seed_step(),
-            counts,
-        )
-        if G is not None:
-            self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)

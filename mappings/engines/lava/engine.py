@@ -28,6 +28,7 @@ from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
 from wage_neuro.engine import Engine, check_training_input, prove_gradients
 from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.layers import Layer
 from wage_neuro.memory import Replay, Reservoir, with_gaps
 from wage_neuro.network import Network
 from wage_neuro.rules import NEUTRAL, Rules
@@ -78,6 +79,9 @@ class LavaEngine(Engine):
         A value past its width is an EngineError that names it, and does not saturate.
     replay : Replay, optional
         A memory that is a Process of the graph; then it learns by `train_new`, and `train` is refused.
+    kernels : 'auto', 'numpy' or 'compiled'
+        What the behavioural models compute with: the compiled kernels where they are there and know a layer,
+        and numpy; or one of them only.
 
     Raises
     ------
@@ -103,8 +107,9 @@ class LavaEngine(Engine):
         widths: Widths | None = None,
         strict: bool = False,
         replay: Replay | None = None,
+        kernels: str = "auto",
     ) -> None:
-        self.network, self.replay = network, replay
+        self.network, self.replay, self.kernels = network, replay, kernels
         self.rules = rules or Rules()
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes, self._keeps_logits)
@@ -163,6 +168,9 @@ class LavaEngine(Engine):
                 state.seed,
                 state.step,
                 importance[layer.index],
+                signed_in=bool((network.input_codes < 0).any()) and not layer.index,
+                error_bound=_arriving(network, layer, self.rules, self._keeps_logits),
+                kernels=self.kernels,
             )
             for layer in network.layers
         ]
@@ -398,6 +406,15 @@ def _check(network: Network, rules: Rules, lanes: int, former: bool) -> None:
                 f"layer {layer.index} {layer} with bits {network.bits}: a sum may reach {widest}, past the"
                 f" {MESSAGE_BITS}-bit messages of the Lava engine; use fewer bits or the numpy engine"
             )
+
+
+def _arriving(network: Network, layer: Layer, rules: Rules, former: bool) -> int:
+    """Largest error that may arrive at a layer."""
+    if layer.is_last:
+        return output_error_max(layer, former)
+    if rules.feedback == "direct":
+        return network.classes * max(layer.bits.error_max, 1)
+    return network.layers[layer.index + 1].d_bound
 
 
 def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
