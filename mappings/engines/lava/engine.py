@@ -82,6 +82,8 @@ class LavaEngine(Engine):
     kernels : 'auto', 'numpy' or 'compiled'
         What the behavioural models compute with: the compiled kernels where they are there and know a layer,
         and numpy; or one of them only.
+    channels : 'auto', or one of `channels.CHANNELS`
+        How the Processes exchange messages.
 
     Raises
     ------
@@ -108,6 +110,7 @@ class LavaEngine(Engine):
         strict: bool = False,
         replay: Replay | None = None,
         kernels: str = "auto",
+        channels: str = "auto",
     ) -> None:
         self.network, self.replay, self.kernels = network, replay, kernels
         self.rules = rules or Rules()
@@ -129,7 +132,7 @@ class LavaEngine(Engine):
         self._build(state)
         self._batches = 0  # played so far; the Processes count the same
         self._state: State | None = state
-        self._graph = Graph(self.source, structural=model == "structural")
+        self._graph = Graph(self.source, structural=model == "structural", channels=channels)
         self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
         self.watch(0)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
+from lava.magma.compiler.compiler_graphs import find_processes
 from lava.magma.compiler.executable import Executable
 from lava.magma.core.process.message_interface_enum import ActorType
 from lava.magma.core.process.ports.ports import ImplicitVarPort
@@ -24,6 +25,7 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, MGMT_RESPONSE, enum_equal
 from lava.magma.runtime.runtime import Runtime
 
+from mappings.engines.lava.channels import choose
 from mappings.engines.lava.children import (
     SEMAPHORES_A_CHANNEL,
     SEMAPHORES_A_QUEUE,
@@ -57,6 +59,8 @@ class SupervisedRuntime(Runtime):
     def __init__(self, executable: Executable, children: Children) -> None:
         super().__init__(executable, ActorType.MultiProcessing)
         self.children = children
+        services = len(executable.runtime_service_builders or ())
+        self.names = [process.name for process in executable.proc_builders] + ["runtime service"] * services
 
     def initialize(self, node_cfg_idx: int = 0) -> None:
         """As Lava's; but a child that ends before it is ready is told, not waited for."""
@@ -67,6 +71,7 @@ class SupervisedRuntime(Runtime):
         self.children.ports = self._open_ports
         self._build_processes()
         self._build_runtime_services()
+        self.children.launch(self.names)
         self._start_ports()
         for heard in self.exception_q:
             self._wait_for_start(heard)
@@ -113,18 +118,21 @@ class Graph:
     It ends when nobody refers to it any more, and when Python does; without `close`, its Processes are
     killed then.
 
+    channels : 'auto', or one of `channels.CHANNELS`
+        How the Processes exchange messages; the bits do not depend on it.
+
     Raises
     ------
     EngineError
         If a Process fails to start, or the machine has no room for it.
     """
 
-    def __init__(self, process: AbstractProcess, structural: bool = False) -> None:
+    def __init__(self, process: AbstractProcess, structural: bool = False, channels: str = "auto") -> None:
         self.process = process
         self.closed = False
         self._started = self._half_done = False
         self._lock, self._owner = threading.RLock(), os.getpid()
-        self._children = Children()
+        self._children = Children(choose(channels, _is_external(process)))
         self._forgotten = Finalize(self, self._children.end, exitpriority=FIRST)
         try:
             with self.whole():
@@ -136,7 +144,6 @@ class Graph:
     def _start(self, config: Loihi2SimCfg) -> None:
         made = self.process.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
         try:
-            self._names = [process.name for process in made.proc_builders] + ["runtime service"]
             self.runtime = SupervisedRuntime(made, self._children)
             require_semaphores(self.runtime.semaphores)
             self.process.runtime = self.runtime
@@ -267,8 +274,13 @@ class Graph:
         raise EngineError("; ".join(failures) or "the Lava graph ended without a reason")
 
     def _failures(self) -> list[str]:
-        actors = zip(self._names, self._children.actors, strict=False)
-        return [f"{name}: {failure}" for name, actor in actors if (failure := actor.failure)]
+        return [failure for actor in self._children.actors if (failure := actor.failure)]
+
+
+def _is_external(process: AbstractProcess) -> bool:
+    """Whether Python outside of a Process's graph sends to it, or receives from it."""
+    ports = [port for each in find_processes(process) for port in (*each.in_ports, *each.out_ports)]
+    return any(port.external_pipe_flag for port in ports)
 
 
 class HasGraph(Protocol):
