@@ -12,6 +12,9 @@ SHIFT_MAX = 16  # bits of a step's probability
 IMPORTANCE_MAX = 15
 GAMMAS = tuple(1 << n for n in range(8))
 
+UPDATES = ("wide", "ternary", "coincidence")
+LOSSES = ("sse", "one-sided", "softmax")
+
 LINEAR: tuple[object, ...] = ("sse", "one-sided")
 """Losses whose error has the units of the logits."""
 NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -94,9 +97,9 @@ class Rules:
                 raise SettingError(f"{name}={value!r}: want a whole number >= 1")
         choices = {
             "shift": ("batch", "held"),
-            "update": ("wide", "ternary", "coincidence"),
+            "update": UPDATES,
             "stored_range": ("authors", "paper"),
-            "loss": ("sse", "one-sided", "softmax"),
+            "loss": LOSSES,
             "feedback": ("transposed", "random", "direct"),
         }
         for name, known in choices.items():

@@ -229,10 +229,11 @@ class LoneLayer:
         if self._at:
             specs.insert(0, _changed(_neighbour(own, (1,), layer.in_shape), arriving_bound=layer.d_bound))
         tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
-        packed, ruled, codes = np.concatenate(specs), _rules(rules, slots), np.zeros(256, np.int16)
-        self._kept, self._hook, self._net = [packed, ruled, codes, *tables], _HOOK(lambda *_: 0), None
+        packed, ruled = np.concatenate(specs), _rules(rules, slots)
+        arrays: list[np.ndarray] = [np.zeros(256, np.int16), *tables]
+        self._kept, self._hook, self._net = [packed, ruled, *arrays], _HOOK(lambda *_: 0), None
         self._api = _sets()[instruction_set()][0]
-        pointers = [array.ctypes.data for array in (codes, *tables)]
+        pointers = [array.ctypes.data for array in arrays]
         self._net = self._api.create(
             len(specs), packed.ctypes.data, ruled.ctypes.data, seed, thread_count(), *pointers, self._hook
         )

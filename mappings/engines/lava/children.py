@@ -164,8 +164,7 @@ class Children(MultiProcessing):
 def _heard(builder: Any) -> list[Any]:
     """Ports that a ProcessModel listens to beside each other, as Lava's selector asks for any of them."""
     if not isinstance(builder, PyProcessBuilder):
-        own = [*builder.csp_recv_port.values(), *builder.csp_proc_recv_port.values()]
-        return own
+        return [*builder.csp_recv_port.values(), *builder.csp_proc_recv_port.values()]
     named = [port for name in builder.var_ports for port in builder.csp_ports.get(name, ())]
     named += builder.csp_rs_recv_port.values()
     return [port for port in named if isinstance(port, SemaphoreReceive)]

@@ -9,19 +9,24 @@ runs as one piece (behavioural), or as the parts of a neurocore (structural).
 from __future__ import annotations
 
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
+from lava.magma.core.process.ports.ports import OutPort
 from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+from lava.proc.monitor.process import Monitor
 
 from mappings.engines.lava.graph import Graph, in_turn
 from mappings.engines.lava.shared_memory import shared_array
 from processes.conv.process import WageConv
 from processes.dense.process import WageDense
-from processes.layer_process import WageLayer, held_from_var
+from processes.layer_process import WageLayer, held_from_var, held_to_var
 from processes.memory.process import Memory
 from processes.part import set_everywhere, take_counts
 from processes.readout.process import MAX_WINDOWS, ReadOut
 from processes.source.process import ImageSource
+from processes.steady.process import Steady
 from processes.widths import Widths, limits, output_error_max, require_hold, unproven
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
@@ -59,6 +64,20 @@ def _(spec: Conv) -> type[WageLayer]:
     return WageConv
 
 
+def learned_of(
+    layer: Layer, state: State, rules: Rules, importance: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """What a layer's Process begins with, of a network's state."""
+    i = layer.index
+    learned = {
+        "S": state.S[i],
+        "error_held": held_to_var(state.error_held[i]),
+        "gradient_held": held_to_var(state.gradient_held[i]),
+        "update_step": np.array([state.step]),
+    }
+    return learned if importance is None else {**learned, "importance": importance.astype(np.int32)}
+
+
 class LavaEngine(Engine):
     """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
 
@@ -84,6 +103,8 @@ class LavaEngine(Engine):
         and numpy; or one of them only.
     channels : 'auto', or one of `channels.CHANNELS`
         How the Processes exchange messages.
+    start : bool
+        Whether the graph starts at once; `build` leaves that to `start`.
 
     Raises
     ------
@@ -111,6 +132,7 @@ class LavaEngine(Engine):
         replay: Replay | None = None,
         kernels: str = "auto",
         channels: str = "auto",
+        start: bool = True,
     ) -> None:
         self.network, self.replay, self.kernels = network, replay, kernels
         self.rules = rules or Rules()
@@ -132,9 +154,46 @@ class LavaEngine(Engine):
         self._build(state)
         self._batches = 0  # played so far; the Processes count the same
         self._state: State | None = state
-        self._graph = Graph(self.source, structural=model == "structural", channels=channels)
+        self._graph = Graph(self.source, structural=model == "structural", channels=channels, start=False)
         self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
+        if start:
+            self.start()
+
+    @classmethod
+    def build(cls, *args: Any, **settings: Any) -> LavaEngine:
+        """As the constructor, but the graph does not start: see `attach` and `start`."""
+        return cls(*args, **{**settings, "start": False})
+
+    def attach(self, monitor: Monitor, target: OutPort | Var, steps: int) -> None:
+        """Let one of Lava's Monitors see a port, or a Var, of a Process for so many time steps.
+
+        In time steps in which the port is silent it sees zeros, and each message one step late. `layers`,
+        `source` and `readout` are the Processes of the graph; `read` returns what was seen.
+
+        Raises
+        ------
+        EngineError
+            If the graph has started.
+        """
+        if self._graph.started:
+            raise EngineError("attach: the graph has started, so nothing can be connected any more")
+        if isinstance(target, OutPort):
+            steady = Steady(target.shape, name=f"{target.process.name} {target.name}")
+            target.connect(steady.a_in)
+            target = steady.a_out
+        monitor.probe(target, steps)
+
+    def start(self) -> None:
+        """Let the Processes begin; once, after `build`."""
+        self._graph.start()
         self.watch(0)
+
+    @in_turn
+    def read(self, monitor: Monitor) -> np.ndarray:
+        """Return what an attached Monitor has seen, (steps, *shape)."""
+        seen: dict[str, dict[str, np.ndarray]] = self._graph.ask(monitor.get_data)
+        ((array,),) = (list(of_process.values()) for of_process in seen.values())
+        return array
 
     # --- the graph ---
 
@@ -160,17 +219,13 @@ class LavaEngine(Engine):
         )
         self.layers = [
             process_of(layer.spec)(
-                layer,
-                network.classes,
-                self.rules,
-                self.schedule,
-                self.lanes,
-                state.S[layer.index],
-                state.error_held[layer.index],
-                state.gradient_held[layer.index],
-                state.seed,
-                state.step,
-                importance[layer.index],
+                layer=layer,
+                classes=network.classes,
+                rules=self.rules,
+                clock=self.schedule,
+                lanes=self.lanes,
+                seed=state.seed,
+                learned=learned_of(layer, state, self.rules, importance[layer.index]),
                 signed_in=bool((network.input_codes < 0).any()) and not layer.index,
                 error_bound=_arriving(network, layer, self.rules, self._keeps_logits),
                 kernels=self.kernels,

@@ -24,6 +24,8 @@ from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, MGMT_RESPONSE, enum_equal
 from lava.magma.runtime.runtime import Runtime
+from lava.proc.io.extractor import Extractor, PyLoihiExtractorModel
+from lava.proc.io.injector import Injector, PyLoihiInjectorModel
 
 from mappings.engines.lava.channels import choose
 from mappings.engines.lava.children import (
@@ -33,6 +35,7 @@ from mappings.engines.lava.children import (
     from_a_lasting_thread,
 )
 from mappings.engines.lava.shared_memory import require_semaphores
+from processes.alone import require_connected
 from wage_neuro.errors import EngineError
 
 Answer = TypeVar("Answer")
@@ -42,6 +45,10 @@ CHANNEL_SLOTS = 2  # messages a channel holds; Lava's default of 64 costs 64 tim
 POLL_S = 0.0005
 GRACE_S = 2.0  # for the others to answer after a Process has ended
 FIRST = 20  # of what ends when Python does: before it waits for children, and ends multiprocessing's pools
+
+
+UNTAGGED = {Injector: PyLoihiInjectorModel, Extractor: PyLoihiExtractorModel}
+"""Lava's Processes that have several models of which none has a tag."""
 
 
 class _Weak(weakref.WeakSet):
@@ -120,6 +127,7 @@ class Graph:
 
     channels : 'auto', or one of `channels.CHANNELS`
         How the Processes exchange messages; the bits do not depend on it.
+    start : whether it starts at once; otherwise by `start`, after more Processes have been connected
 
     Raises
     ------
@@ -127,21 +135,38 @@ class Graph:
         If a Process fails to start, or the machine has no room for it.
     """
 
-    def __init__(self, process: AbstractProcess, structural: bool = False, channels: str = "auto") -> None:
+    def __init__(
+        self,
+        process: AbstractProcess,
+        structural: bool = False,
+        channels: str = "auto",
+        start: bool = True,
+    ) -> None:
         self.process = process
         self.closed = False
         self._started = self._half_done = False
         self._lock, self._owner = threading.RLock(), os.getpid()
         self._children = Children(choose(channels, _is_external(process)))
         self._forgotten = Finalize(self, self._children.end, exitpriority=FIRST)
+        self._config = Loihi2SimCfg(
+            select_tag="fixed_pt", select_sub_proc_model=structural, exception_proc_model_map=dict(UNTAGGED)
+        )
+        if start:
+            self.start()
+
+    def start(self) -> None:
+        """Compile the graph and let its Processes begin; once."""
         try:
-            with self.whole():
-                self._start(Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=structural))
+            with self._whole():
+                if self._started:
+                    raise EngineError("this Lava graph has started already")
+                self._start(self._config)
         except BaseException:
             self.close()
             raise
 
     def _start(self, config: Loihi2SimCfg) -> None:
+        require_connected(self.process)
         made = self.process.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
         try:
             self.runtime = SupervisedRuntime(made, self._children)
@@ -155,6 +180,11 @@ class Graph:
             _free_classes(made)
         self._started = True
         self.run(0)  # Lava takes Var.set only after a first run
+
+    @property
+    def started(self) -> bool:
+        """Whether its Processes have begun."""
+        return self._started
 
     # --- who may use it ---
 
@@ -179,8 +209,15 @@ class Graph:
         Raises
         ------
         EngineError
-            If it is closed, or was interrupted before.
+            If it has not started, is closed, or was interrupted before.
         """
+        if not (self._started or self.closed):
+            raise EngineError("this Lava engine has not started: call its start()")
+        with self._whole():
+            yield
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
         with self.turn():
             if self.closed:
                 raise EngineError("this Lava engine is closed: make a new one")
@@ -235,6 +272,12 @@ class Graph:
             if idle:
                 self._lock.release()
 
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     # --- how it ends ---
 
     def _stop(self) -> None:
@@ -262,6 +305,8 @@ class Graph:
                 raise EngineError("this Lava engine was closed while it ran")
             if not self._children.all_live:
                 dead_since = dead_since or time.monotonic()
+                if not any(actor.is_alive() for actor in self._children.living):
+                    self._fail()
                 if time.monotonic() - dead_since > GRACE_S:
                     self._fail()
 
