@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
 from processes.alone import ONLINE, Alone, Stream, fitted, require_one_lane
+from processes.ports import DirectIn, given
+from processes.quick import PyQuickModel
 from wage_neuro import layers
 from wage_neuro.activity import FIELDS
 from wage_neuro.control import LayerControl
@@ -180,16 +181,16 @@ def require_online(layer: Layer, rules: Rules) -> None:
         raise SettingError(f"layer {layer}: want a quantized one, to stand alone")
 
 
-class PyWageLayerModelFixed(PyLoihiProcessModel):
+class PyWageLayerModelFixed(PyQuickModel):
     """Behavioural model of a WAGE layer: receive, call `wage_neuro`, send. It owns no arithmetic.
 
     Subclasses say which Process they implement.
     """
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16, precision=16)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int16, precision=16)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16, precision=16)
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
-    e_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    e_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     S: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     error_held: np.ndarray = LavaPyType(np.ndarray, np.int32)
@@ -223,13 +224,7 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         self.forward_message: np.ndarray | None = None
         self.error_message: np.ndarray | None = None
         self.learned = False  # whether an error has come since the last update
-        self.stale = False  # whether `work` has gone on from the Vars
         self.first_step = 0  # update step of the batch's first sample
-
-    def start(self) -> None:
-        """Begin with the Vars as they stand."""
-        self.on_var_update()
-        super().start()
 
     def run_spk(self) -> None:
         """Send what the step before computed, then receive and compute."""
@@ -287,11 +282,10 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
 
     # --- Vars that others may read and set: their values lie in `work` while it runs ---
 
-    def _pull(self) -> None:
-        if not self.stale:
-            return
+    def fetch(self) -> None:
+        """Bring the Vars up to date."""
         S, error_held, gradient_held, importance = self.work.get()
-        self.S, self.stale = S.astype(np.int16), False
+        self.S = S.astype(np.int16)
         self.error_held, self.gradient_held = held_to_var(error_held), held_to_var(gradient_held)
         if importance is not None:
             self.importance = importance.astype(np.int32)
@@ -303,19 +297,6 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         importance = self.importance.astype(np.uint16) if self.rules.consolidation else None
         held = held_from_var(self.error_held), held_from_var(self.gradient_held)
         self.work.put((self.S, *held, importance))
-
-    def _get_var(self) -> None:
-        self._pull()
-        super()._get_var()
-
-    def _set_var(self) -> None:
-        self._pull()
-        super()._set_var()
-
-    def _handle_var_port(self, var_port) -> None:
-        self._pull()
-        super()._handle_var_port(var_port)
-        self.on_var_update()  # it may have been set
 
     def _end_task(self) -> None:
         S, error_held, gradient_held, importance = self.work.get()
@@ -336,9 +317,9 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         if isinstance(self.clock, Stream):
             self._send_always()
         if self.forward_message is not None:
-            (self.z_out if self.layer.is_last else self.a_out).send(self.forward_message)
+            (self.z_out if self.layer.is_last else self.a_out).send(given(self.forward_message))
         if self.error_message is not None:
-            self.e_out.send(self.error_message)
+            self.e_out.send(given(self.error_message))
         self.forward_message = self.error_message = None
 
     def _send_always(self) -> None:

@@ -35,7 +35,7 @@ class StructuralLayerModel(AbstractSubProcessModel):
         self.limits: LayerLimits = params["limits"]
         self.common: dict[str, Any] = {
             "layer": self.layer,
-            **{name: params[name] for name in ("rules", "schedule", "seed")},
+            **{name: params[name] for name in ("rules", "schedule", "seed", "signed_in", "kernels")},
         }
         self._build_forward(proc)
         self._build_error_path(proc)

@@ -56,9 +56,15 @@ def gradient(layer: Layer, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
     return kernels.gradient_product(_patches(layer, pre, dtype), post_rows, rows).astype(np.float64)
 
 
-def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray) -> int:
-    """Largest magnitude in G; of a dense layer the product of two peaks, which neurons can tell alone."""
-    return peak(pre) * peak(post) if isinstance(layer.spec, Dense) else peak(G)
+def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray | None) -> int:
+    """Largest magnitude in G; of a dense layer the product of two peaks, which neurons can tell alone.
+
+    G may be left out of a dense layer
+    """
+    if isinstance(layer.spec, Dense):
+        return peak(pre) * peak(post)
+    assert G is not None
+    return peak(G)
 
 
 def pre_spikes(layer: Layer, a: np.ndarray, seed: int, step: int) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
@@ -12,15 +11,17 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.alone import ONLINE, fitted
 from processes.frozen.process import FrozenConv, FrozenDense
+from processes.ports import DirectIn
+from processes.quick import PyQuickModel
 from wage_neuro.kernels.layerwise import layer_at_work
 from wage_neuro.layers import Layer
 from wage_neuro.train import Held
 
 
-class PyFrozenLayerModelFixed(PyLoihiProcessModel):
+class PyFrozenLayerModelFixed(PyQuickModel):
     """Receive, call `wage_neuro`, send in the next step."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=16)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     V: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
@@ -32,11 +33,6 @@ class PyFrozenLayerModelFixed(PyLoihiProcessModel):
         self.low = -self.layer.bits.activation_max if signed else 0
         self.work = layer_at_work(self.layer, 0, ONLINE, 1, 0, in_flight=1, signed_in=signed)
         self.message = np.zeros(self.layer.out_shape, np.int32)
-
-    def start(self) -> None:
-        """Begin with the Var as it stands."""
-        self.on_var_update()
-        super().start()
 
     def on_var_update(self) -> None:
         """Go on from what has been set."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
@@ -16,6 +15,8 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from processes.alone import fitted
 from processes.layer_process import chosen
 from processes.loss.process import Loss
+from processes.ports import DirectIn
+from processes.quick import PyQuickModel
 from wage_neuro import layers
 from wage_neuro.errors import DataError
 from wage_neuro.layers import Layer
@@ -27,11 +28,11 @@ NONE = -1  # no target
 @implements(proc=Loss, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyLossModelFixed(PyLoihiProcessModel):
+class PyLossModelFixed(PyQuickModel):
     """The error is `wage_neuro.layers.output_error`."""
 
-    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
-    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    z_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
+    y_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=16)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     answer_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
     loss: np.ndarray = LavaPyType(np.ndarray, np.int32)

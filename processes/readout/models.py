@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort, PyRefPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.layer_process import chosen
+from processes.ports import DirectIn
+from processes.quick import PyQuickModel
 from processes.readout.process import MAX_WINDOWS, ReadOut
 from wage_neuro import layers
 from wage_neuro.layers import Layer
@@ -25,13 +26,13 @@ from wage_neuro.schedule import Schedule
 @implements(proc=ReadOut, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyReadOutModelFixed(PyLoihiProcessModel):
+class PyReadOutModelFixed(PyQuickModel):
     """Behavioural model; the error of the loss is `wage_neuro.layers.output_error`."""
 
-    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
-    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    z_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
+    y_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=16)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
-    f_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    f_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
     loss: np.ndarray = LavaPyType(np.ndarray, np.int32)

@@ -10,6 +10,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.ports import DirectIn
 from processes.steady.process import Steady
 
 
@@ -19,7 +20,7 @@ from processes.steady.process import Steady
 class PySteadyModelFixed(PyLoihiProcessModel):
     """Looks after the spiking phase, when whatever this step sends has been sent."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
 
     def __init__(self, proc_params) -> None:

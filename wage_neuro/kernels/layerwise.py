@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from wage_neuro.kernels import native
 from wage_neuro.kernels.native import CODES_E, CODES_IN, POST, PRE, WINNERS, Learned
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.rules import Rules
-from wage_neuro.train import learn, next_held, pass_error, receive_error
+from wage_neuro.specs import Dense
+from wage_neuro.train import Held, learn, next_held, pass_error, receive_error
 
 KERNELS = ("auto", "numpy", "compiled")
 _UNKNOWN_BOUND = 2**31 - 1  # of errors that come as 32-bit messages
@@ -119,6 +121,7 @@ class NumpyLayer(LayerAtWork):
         self, message: np.ndarray, control: LayerControl, step: int, sends: bool, counts: np.ndarray | None
     ) -> np.ndarray | None:
         kept, layer, rules, classes = self.kept.popleft(), self.layer, self.rules, self.classes
+        message = message if message.flags.writeable else message.copy()  # it is masked in place
         E, peak = receive_error(layer, message, kept, self.error_held, classes, rules, self.seed, counts)
         self.peak = max(self.peak, peak)
         at = self.seed, step
@@ -243,6 +246,50 @@ class NativeLayer(LayerAtWork):
         if self.finished is not None:
             self.free.append(self.finished)
         self.waiting = self.finished = None
+
+
+class NativeSynapses:
+    """The synapses of a dense layer in the compiled kernels: sums both ways, and the update.
+
+    One sample at a time. An error code goes in as it is, and the exponent comes from elsewhere, as between
+    the parts of a neurocore.
+    """
+
+    def __init__(self, layer: Layer, rules: Rules, seed: int, signed_in: bool) -> None:
+        at_z = replace(layer, is_last=True)
+        self.net = native.LoneLayer(
+            at_z, 0, rules, seed, 1, signed_in, layer.bits.error_max, error_exponent=layer.error_exponent
+        )
+        self.some = False  # whether anything has met that is not zero
+
+    @staticmethod
+    def can(layer: Layer, rules: Rules) -> bool:
+        """Whether they have a way for such a layer."""
+        return native.is_here() and isinstance(layer.spec, Dense) and rules.update == "ternary"
+
+    def put(self, S: np.ndarray) -> None:
+        """Go on from other stored weights."""
+        self.net.put((S, Held(), Held(), None))
+
+    def get(self) -> np.ndarray:
+        """Stored weights, copied."""
+        return self.net.get()[0]
+
+    def sums(self, a: np.ndarray) -> np.ndarray:
+        """Z, (1, n_out), of (1, n_in) codes."""
+        return self.net.forward(0, a)
+
+    def meet(self, a: np.ndarray, E: np.ndarray, log2_eta: int | None, step: int) -> np.ndarray:
+        """Let (1, n_in) codes meet (1, n_out) error codes; return the sums V^T E."""
+        self.net.load(0, a)
+        self.some, sent = self.net.error(0, E, LayerControl(log2_eta, 1), step, self.net.layer.index > 0)
+        return np.zeros(a.shape, np.int32) if sent is None else sent
+
+    def update(self, exponent: int | None, step: int) -> None:
+        """Let the weights learn from what has met."""
+        if self.some and exponent is not None:
+            self.net.hold(Held(), Held(exponent))
+            self.net.update(0, step)
 
 
 def layer_at_work(

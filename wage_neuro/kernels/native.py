@@ -208,6 +208,7 @@ class LoneLayer:
     ----------
     slots : calls whose samples are kept at once
     error_bound : largest error that may arrive
+    other : values in the place of those that its Spec of api.h would have
     """
 
     def __init__(
@@ -219,11 +220,11 @@ class LoneLayer:
         slots: int,
         signed_in: bool,
         error_bound: int,
+        **other: int,
     ) -> None:
         self.layer, self.rules = layer, rules
-        own = _changed(
-            _spec(layer, None, classes, rules, False), signed_in=signed_in, arriving_bound=error_bound
-        )
+        own = _spec(layer, None, classes, rules, False)
+        own = _changed(own, signed_in=signed_in, arriving_bound=error_bound, **other)
         specs = [own] if layer.is_last else [own, _neighbour(own, layer.out_shape, (1,))]
         self._at = int(layer.index > 0)
         if self._at:
@@ -261,6 +262,10 @@ class LoneLayer:
         S = np.ascontiguousarray(S, np.int16)
         parts = (None, None) if importance is None else (importance[0].copy(), importance[1].copy())
         self._api.set_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
+        self.hold(error_held, gradient_held)
+
+    def hold(self, error_held: Held, gradient_held: Held) -> None:
+        """Go on from other exponents."""
         four = np.array([*_pair(error_held), *_pair(gradient_held)], np.int64)
         self._api.set_held(self._net, self._at, four.ctypes.data)
 
@@ -299,6 +304,11 @@ class LoneLayer:
     def update(self, slot: int, step: int) -> None:
         """Let the weights learn from the error that a slot has met."""
         self._api.update(self._net, self._at, slot, step)
+
+    def load(self, slot: int, a_in: np.ndarray) -> None:
+        """Put input codes into a slot, as `forward`, but compute nothing."""
+        codes = np.ascontiguousarray(a_in, np.int64)
+        self._api.set(self._net, self._at, slot, CODES_IN, len(codes), codes.ctypes.data)
 
     def look(self, slot: int, what: int, shape: tuple[int, ...]) -> np.ndarray:
         """An array of the samples in a slot, in the order that numpy has."""

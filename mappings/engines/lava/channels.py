@@ -112,6 +112,8 @@ class _Port:
         """Nothing is left to end."""
 
     def dense(self, data: Any) -> np.ndarray:
+        if type(data) is np.ndarray and data.shape == self._shape:
+            return data
         if data.shape != self._shape:
             raise AssertionError(f"port {self._name}: a message of shape {data.shape}, want {self._shape}")
         return find(data, explicit_zeros=True)[2] if isinstance(data, csr_matrix) else data
@@ -232,15 +234,15 @@ class GreenSend(_Port, CspSendPort):
             with self._watchdog:
                 while len(line.messages) >= self._size:
                     _hub().sleep(f"room to send at {self._name}", line.writers)
-        message = np.empty(self._shape, self._dtype)
-        message[...] = data
-        line.messages.append(message)
+        if data.flags.writeable or data.dtype != self._dtype:  # else nobody writes to it any more
+            data = data.astype(self._dtype)
+        line.messages.append(data)
         if line.readers:
             _hub().wake(line.readers)
 
 
 class GreenReceive(_Port, CspRecvPort):
-    """The end that receives; a message is handed over, not copied."""
+    """The end that receives."""
 
     def __init__(self, name: str, line: _Line, watchdog: Any) -> None:
         super().__init__(name, line, watchdog)
@@ -259,12 +261,18 @@ class GreenReceive(_Port, CspRecvPort):
         self._await()
         return self.line.messages[0].copy()
 
-    def recv(self) -> np.ndarray:
-        self._await()
+    def take(self) -> np.ndarray:
+        """As `recv`, for one who only reads it."""
+        if not self.line.messages:
+            self._await()
         message = self.line.messages.popleft()
         if self.line.writers:
             _hub().wake(self.line.writers)
         return message
+
+    def recv(self) -> np.ndarray:
+        message = self.take()
+        return message if message.flags.writeable else message.copy()
 
 
 class GreenChannel(Channel):
