@@ -119,18 +119,27 @@ class _Port:
         return find(data, explicit_zeros=True)[2] if isinstance(data, csr_matrix) else data
 
 
-class SemaphoreSend(_Port, CspSendPort):
-    """The end that sends."""
+class _SemaphorePort(_Port):
+    """An end of a ring, which holds it until `join`."""
 
     def __init__(self, name: str, ring: _Ring, watchdog: Any) -> None:
         super().__init__(name, ring, watchdog)
         self.ring, self._at = ring, 0
+        self._arrays: list[np.ndarray] = []
 
     def start(self) -> None:
         self._arrays = self.ring.arrays()
 
+    def join(self) -> None:
+        self._arrays = []
+        self.__dict__.pop("ring", None)
+
+
+class SemaphoreSend(_SemaphorePort, CspSendPort):
+    """The end that sends."""
+
     def probe(self) -> bool:
-        return bool(self.ring.room.value())
+        return bool(self._arrays and self.ring.room.value())
 
     def send(self, data: Any) -> None:
         data = self.dense(data)
@@ -144,18 +153,11 @@ class SemaphoreSend(_Port, CspSendPort):
             self.ring.bell.ring()
 
 
-class SemaphoreReceive(_Port, CspRecvPort):
+class SemaphoreReceive(_SemaphorePort, CspRecvPort):
     """The end that receives."""
 
-    def __init__(self, name: str, ring: _Ring, watchdog: Any) -> None:
-        super().__init__(name, ring, watchdog)
-        self.ring, self._at = ring, 0
-
-    def start(self) -> None:
-        self._arrays = self.ring.arrays()
-
     def probe(self) -> bool:
-        return bool(self.ring.messages.value())
+        return bool(self._arrays and self.ring.messages.value())
 
     def _take(self) -> None:
         if self.ring.messages.acquire(False):

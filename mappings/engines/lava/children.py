@@ -141,8 +141,8 @@ class Children(MultiProcessing):
         for crew in crews:
             name = crew[0][0] if len(crew) == 1 else "all Processes in one"
             actor = Actor(name, self.channels, crew)
-            self._actors.append(actor)
             actor.start()
+            self._actors.append(actor)
 
     @property
     def living(self) -> list[Actor]:

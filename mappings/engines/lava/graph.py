@@ -102,10 +102,14 @@ class SupervisedRuntime(Runtime):
     @property
     def semaphores(self) -> int:
         """How many it will make."""
-        made = self._executable
-        channels = [*(made.channel_builders or ()), *(made.sync_channel_builders or ())]
-        actors = len(made.proc_builders) + len(made.runtime_service_builders or ())
-        return SEMAPHORES_A_CHANNEL * len(channels) + SEMAPHORES_A_QUEUE * actors
+        made, kind = self._executable, self.children.channels
+        services = len(made.runtime_service_builders or ())
+        actors = len(made.proc_builders) + services
+        channels = len(made.channel_builders or ()) + len(made.sync_channel_builders or ())
+        if kind == "one process":  # only those between the program and the service lead out of it
+            channels = 2 * services
+        bells = actors if kind == "semaphore" else 0
+        return SEMAPHORES_A_CHANNEL * channels + SEMAPHORES_A_QUEUE * actors + bells
 
     def stop(self) -> None:
         """Nothing: each Process calls it when it is collected, in any child that has inherited it, too."""
