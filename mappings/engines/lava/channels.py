@@ -237,7 +237,7 @@ class GreenSend(_Port, CspSendPort):
                 while len(line.messages) >= self._size:
                     _hub().sleep(f"room to send at {self._name}", line.writers)
         if data.flags.writeable or data.dtype != self._dtype:  # else nobody writes to it any more
-            data = data.astype(self._dtype)
+            data = data.astype(self._dtype).reshape(self._shape)  # a sparse one has come flat
         line.messages.append(data)
         if line.readers:
             _hub().wake(line.readers)
