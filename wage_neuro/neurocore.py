@@ -57,12 +57,16 @@ def gradient(layer: Layer, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
     return G if layer.positions == 1 else G.astype(np.float64)
 
 
-def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray) -> int:
-    """Largest magnitude in G; of a dense layer the product of two peaks, which neurons can tell alone."""
+def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray | None) -> int:
+    """Largest magnitude in G; of a dense layer the product of two peaks, which neurons can tell alone.
+
+    G may be left out of a dense layer
+    """
     match layer.spec:
         case Dense():
             return peak(pre) * peak(post)
         case Conv():
+            assert G is not None
             return peak(G)
         case _:
             assert_never(layer.spec)
