@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
@@ -207,7 +208,7 @@ class PyWageLayerModelFixed(PyQuickModel):
     importance: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
     task_updates: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
         self.rules: Rules = proc_params["rules"]

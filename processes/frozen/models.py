@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
@@ -26,7 +28,7 @@ class PyFrozenLayerModelFixed(PyQuickModel):
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     V: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
         signed = proc_params["signed_in"]

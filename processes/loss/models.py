@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -40,7 +41,7 @@ class PyLossModelFixed(PyQuickModel):
     seen: np.ndarray = LavaPyType(np.ndarray, np.int64)
     right: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
         self.rules: Rules = proc_params["rules"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -23,7 +25,7 @@ class PySteadyModelFixed(PyLoihiProcessModel):
     a_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.message = np.zeros(proc_params["shape"], np.int32)
 

@@ -127,7 +127,7 @@ class Children(MultiProcessing):
 
         return make
 
-    def build_actor(self, target_fn: Callable, builder: Any, exception_q: Any = None) -> None:
+    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> None:
         """Remember it for `launch`."""
         if self.channels == "semaphore":
             hang_bell(_heard(builder))

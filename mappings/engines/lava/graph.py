@@ -51,7 +51,7 @@ UNTAGGED = {Injector: PyLoihiInjectorModel, Extractor: PyLoihiExtractorModel}
 """Lava's Processes that have several models of which none has a tag."""
 
 
-class _Weak(weakref.WeakSet):
+class _Weak(weakref.WeakSet[Any]):
     append = weakref.WeakSet.add
 
 
@@ -351,4 +351,4 @@ def in_turn(
         with self._graph.turn():
             return method(self, *args, **kwargs)
 
-    return call
+    return call  # type: ignore[return-value]

@@ -15,11 +15,11 @@ from experiments.commands.presets import EXPERIMENTS, PATTERNS, Means, Scale, do
 from experiments.datasets import files
 from experiments.engines import NAMES, make_engine
 from experiments.records.findings import arranged
-from experiments.runs.eta import EtaSchedule
 from experiments.runs.training import Run
 from mappings.pattern import Pattern
 from wage_neuro import Bits, Network, Rules, initial_state
 from wage_neuro.errors import DataError, EngineError, SettingError
+from wage_neuro.eta import EtaSchedule
 
 
 @pytest.fixture
@@ -211,6 +211,7 @@ def test_the_command(small_sweep, wage_neuro):
     assert "small: 4 runs, engine numpy" in ended.out
     assert "b seed 1: done, runs/small/b-s1" in ended.out
     assert ended.out.count("±") == 4
+    assert wage_neuro("experiment", "mnist-lenett").err.endswith("; did you mean mnist-lenet?\n")
     assert wage_neuro("experiment", "none").err.startswith("wage-neuro: experiment 'none': want ")
 
 
