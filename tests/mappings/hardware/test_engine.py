@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from mappings.hardware.rtl.engine import RtlEngine
-from wage_neuro import Dense, Network, NumpyEngine, Rules
+from wage_neuro import Dense, Network, NumpyEngine, Rules, checkpoint
 from wage_neuro.errors import DataError, SettingError, WageError
 
 NETWORK = Network((Dense(4), Dense(3)), (6,))
@@ -90,6 +90,24 @@ def test_the_command_simulates_a_runs_next_samples(command, tmp_path, monkeypatc
     code, output = command(*core, "--simulate", 1)
     assert code == 1
     assert "first difference: step 1, layer 1, logits" in output
+
+
+def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, assert_same_state):
+    """The host keeps a memory and sends recalled samples; the core counts no activity, and its record none."""
+    images, labels = sparse_images(48, (3, 2), 4)
+    np.savez(tmp_path / "tiny.npz", **{
+        "train_images": images[:36], "train_labels": labels[:36],
+        "test_images": images[36:], "test_labels": labels[36:],
+    })  # fmt: skip
+    stream = ("continual", "split-tiny.npz", "--network", "4FC", "--memory", 4, "--data-dir", ".")
+    states = []
+    for engine in ("rtl", "numpy"):
+        assert command(*stream, "--engine", engine, "--run", engine)[0] == 0
+        states.append(checkpoint.load(tmp_path / engine / "seed-0" / "checkpoint.npz").state)
+        head = json.loads((tmp_path / engine / "record.jsonl").read_text().splitlines()[0])
+        assert ("weight_updates" in head) == ("activity" in head) == (engine == "numpy")
+    assert_same_state(*states)
+    assert states[0].step > 36  # recalled samples too
 
 
 @pytest.mark.parametrize(
