@@ -93,12 +93,15 @@ def test_the_command_simulates_a_runs_next_samples(command, tmp_path, monkeypatc
 
 
 def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, assert_same_state):
-    """The host keeps a memory and sends recalled samples; the core counts no activity, and its record none."""
+    """The host keeps a memory and sends recalled samples. What no core counts, its record has not."""
     images, labels = sparse_images(48, (3, 2), 4)
-    np.savez(tmp_path / "tiny.npz", **{
-        "train_images": images[:36], "train_labels": labels[:36],
-        "test_images": images[36:], "test_labels": labels[36:],
-    })  # fmt: skip
+    np.savez(
+        tmp_path / "tiny.npz",
+        train_images=images[:36],
+        train_labels=labels[:36],
+        test_images=images[36:],
+        test_labels=labels[36:],
+    )
     stream = ("continual", "split-tiny.npz", "--network", "4FC", "--memory", 4, "--data-dir", ".")
     states = []
     for engine in ("rtl", "numpy"):
