@@ -147,7 +147,8 @@ def test_few_images_of_each_task(tmp_path):
 def test_weights_that_are_held_on_to_forget_less(tmp_path, need_kernels):
     need_kernels()  # the numpy engine takes minutes
     config = Config(
-        "permuted-digits", "domain", 5, "naive", 0, "64FC", eta="2", seed=3, passes=2, probes=0
+        "permuted-digits", scenario="domain", tasks=5, method="naive", memory=0, network="64FC", eta="2",
+        seed=3, passes=2, probes=0,
     )  # fmt: skip
     found = {}
     for method, changes in (
