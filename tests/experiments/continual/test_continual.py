@@ -398,7 +398,7 @@ def test_an_engine_that_learns_labels_alone_is_refused(tmp_path, monkeypatch):
     engine = LabelsAlone()
     monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words, **options: engine)
     run = Run.start(replace(SMALL, method="replay-logits"), tmp_path)
-    with pytest.raises(EngineError, match="engine 'numpy' with method 'replay-logits': it learns labels alone"):
+    with pytest.raises(EngineError, match="engine 'numpy' with method 'replay-logits': it learns labels"):
         run.engine("numpy")
     assert engine.closed
 
