@@ -82,8 +82,6 @@ def continual(
         demo.show(console, machine.engine, config.seed)
         return
     others = [records.read(path) for path in written.beside or ()]
-    if written.output:
-        run_folder.check_writable(written.output)
     if written.cost:
         Chip.load(written.cost)
     if written.resume:

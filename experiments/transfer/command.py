@@ -35,8 +35,6 @@ def transfer(
 
     Three learners: all layers of the trained network, its output layer alone, and one from scratch.
     """
-    if written.output:
-        run_folder.check_writable(written.output)
     if written.resume:
         with busy(f"reading the study {written.resume} and its data"):
             study = Study.resume(written.resume, found.data_dir)
