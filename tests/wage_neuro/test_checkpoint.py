@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -481,3 +482,27 @@ def test_a_network_that_no_memory_holds_is_refused_with_the_number():
         initial_state(net)
     with pytest.raises(NetworkError, match=r"takes .* EiB of memory"):
         initial_state(Network.parse("999999999FC-999999999FC", (8, 8, 1), 10))
+
+
+# --- of earlier versions -----------------------------------------------------------------------------
+
+OLD = Path(__file__).resolve().parent / "data" / "checkpoint-0.1.0.npz"
+"""Written by version 0.1.0 (commit 23fde0d), whose State had four tuples."""
+
+
+def digest(state):
+    arrays = (*state.S, *(state.importance or ()))
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def test_a_checkpoint_of_version_0_1_0_loads_and_goes_on_to_the_same_bits():
+    saved = load(OLD)
+    assert digest(saved.state) == "b0730cb74e179babb499834e45dfe16c0782771045f8044211f108b7610bdc6a"
+    assert (saved.state.step, saved.state.seed) == (8, 7)
+    assert saved.state.error_held == (Held(8, 4), Held(7, 8), Held(9, 8))
+    assert saved.state.gradient_held == (Held(15, 8), Held(15, 8), Held(14, 8))
+    rng = np.random.default_rng(0)
+    images = (rng.integers(0, 256, (24, 6, 6, 1)) * (rng.random((24, 6, 6, 1)) < 0.5)).astype(np.uint8)
+    with NumpyEngine(saved.network, saved.rules, state=saved.state) as engine:
+        engine.train(images, rng.integers(0, 3, 24), 1)
+        assert digest(engine.state) == "da057aec30ba25191b2b90b9ef7b729f4c74a0c15fe6790990ee39f5b2fca007"
