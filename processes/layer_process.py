@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,13 @@ from wage_neuro.state import Held, LayerState
 LEARNED = ("S", "error_held", "gradient_held", "update_step", "importance")
 """Vars that hold all that learning changes."""
 ERROR_MAX = 2**31 - 1
+SHOW, TAKE = 1, 2  # of the Var window
+
+
+def _shared(shape: tuple[int, ...]) -> np.ndarray:
+    """Array that a program shares with the Processes that are forked later."""
+    size = int(np.prod(shape)) * np.dtype(np.int64).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), np.int64).reshape(shape)
 
 
 def held_to_var(held: Held) -> np.ndarray:
@@ -85,6 +93,7 @@ class WageLayer(Alone):
     importance : (2, *weight_shape) bits of importance and steps of each synapse, see
         `wage_neuro.layers.no_importance`; (1,) where the rules keep none
     task_updates : set to the updates of a task that has ended, makes importance of its steps in the next step
+    window : set by `learned` and `go_on_from`
 
     The structural model wants `proc_params["limits"]`, of `processes.widths.limits`, and a `Schedule`; its
     rules stay as they are. Set a Var that several of its parts have with `processes.part.set_everywhere`.
@@ -154,14 +163,29 @@ class WageLayer(Alone):
         self.watch = Var(shape=(1,), init=0)
         self.counts = Var(shape=(len(FIELDS),), init=0)
         self.task_updates = Var(shape=(1,), init=0)
+        self.window = Var(shape=(1,), init=0)
+        shapes = {name: getattr(self, name).shape for name in LEARNED} if alone else {}
+        self.proc_params["seen"] = {name: _shared(shape) for name, shape in shapes.items()}
 
     def learned(self) -> dict[str, np.ndarray]:
-        """Return what it has learned, of a graph that waits between two runs.
+        """Return what it has learned, of a graph of one's own that waits between two runs.
 
         To build another graph that goes on to the same bits, let the samples in flight leave before: run as
-        many time steps of zeros as its samples are on their way.
+        many time steps of zeros as its samples are on their way. `Var.get` has the same numbers, one a
+        message.
         """
-        return {name: np.asarray(getattr(self, name).get()).astype(np.int64) for name in LEARNED}
+        self._ask_at_window(SHOW)
+        return {name: seen.copy() for name, seen in self.proc_params["seen"].items()}
+
+    def go_on_from(self, learned: Mapping[str, np.ndarray]) -> None:
+        """Put what `learned` has returned in the place of what it has learned, between two runs."""
+        for name, seen in self.proc_params["seen"].items():
+            seen[...] = learned[name]
+        self._ask_at_window(TAKE)
+
+    def _ask_at_window(self, what: int) -> None:
+        self.window.set(np.array([what]))
+        self.window.get()  # which waits until it is done; Lava confirms a set before the model looks at it
 
     def wanted(self) -> dict[str, str]:
         """In a graph of one's own, an input and an error."""
@@ -207,6 +231,7 @@ class PyWageLayerModelFixed(PyQuickModel):
     feedback: np.ndarray = LavaPyType(np.ndarray, np.int32)
     importance: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
     task_updates: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    window: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
@@ -294,6 +319,7 @@ class PyWageLayerModelFixed(PyQuickModel):
 
     def on_var_update(self) -> None:
         """Go on from what has been set."""
+        self._look_through_window()
         self.rules = replace(self.rules, update=chosen(UPDATES, self.update, "update"))
         self.work.follow(self.rules)
         importance = self.importance.astype(np.uint16) if self.rules.consolidation else None
@@ -305,6 +331,15 @@ class PyWageLayerModelFixed(PyQuickModel):
                 importance=importance,
             )
         )
+
+    def _look_through_window(self) -> None:
+        """Show the Vars that learning changes, or take others, in memory shared with the program."""
+        if self.window[0]:
+            for name, seen in self.proc_params["seen"].items():
+                var = getattr(self, name)
+                here, there = (seen, var) if self.window[0] == SHOW else (var, seen)
+                here[...] = there
+            self.window[0] = 0
 
     def _end_task(self) -> None:
         learned = self.work.get()

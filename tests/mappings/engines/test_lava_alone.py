@@ -143,7 +143,14 @@ def test_numpys_bits_a_switch_and_a_graph_built_again(samples):
     assert (told[:, [0, 1, 2, n + 3]] == -1).all()
     right = (seen.argmax(axis=2) == [part[1] for part in parts]).sum()
     assert run.ask(lambda: [int(graph.loss.seen.get()[0]), int(graph.loss.right.get()[0])]) == [3 * n, right]
-    last = learned()
+    last, before = learned(), as_state(learned(), 0)
+    var = run.ask(lambda: [layer.S.get() for layer in graph.layers])  # one number a message
+    assert all(np.array_equal(a, b["S"]) for a, b in zip(var, last, strict=True))
+    first = [{name: value * 0 - (name[-4:] == "held") for name, value in one.items()} for one in last]
+    run.ask(lambda: [layer.go_on_from(one) for layer, one in zip(graph.layers, first, strict=True)])
+    assert not any(S.any() for S in as_state(learned(), 0).S)
+    run.ask(lambda: [layer.go_on_from(one) for layer, one in zip(graph.layers, last, strict=True)])
+    assert_equal(as_state(learned(), 0), before)
     run.close()
     # Lava's own way to run a graph, with its own channels
     try:
@@ -193,8 +200,13 @@ def test_rules_change_while_the_graph_lives(samples, nothing_left):
                 assert_equal(found, after)
             moved.append(any((a != b).any() for a, b in zip(state.S, found.S, strict=True)))
             state = found
-        with pytest.raises(EngineError, match=r"^loss: SettingError: margin=9: want eighths of the target"):
+
+        def too_wide_a_margin():
             run.ask(lambda: graph.loss.margin.set(np.array([9])))
+            run.run(1)  # Lava confirms a set before the model has looked at it
+
+        with pytest.raises(EngineError, match=r"^loss: SettingError: margin=9: want eighths of the target"):
+            too_wide_a_margin()
     assert all(moved)
 
 

@@ -354,6 +354,7 @@ def test_no_more_processes(nothing_left, monkeypatch):
 
 
 def test_nothing_of_a_graph_has_a_name(descendants, named_memory):
+    gc.collect()  # graphs that other tests have let fail
     before = descendants()
     with LavaEngine(NETWORK, RULES) as engine:
         engine.train(IMAGES, LABELS, 0)
