@@ -1,7 +1,7 @@
 """One sample on its way through a network and its error on the way back, as a raster plot.
 
 The values are the oracle's own, placed at the time steps at which every engine sends them
-(`wage_neuro.pipeline`); no simulator is needed to draw them.
+(`wage_neuro.train`); no simulator is needed to draw them.
 """
 
 from __future__ import annotations

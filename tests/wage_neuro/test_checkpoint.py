@@ -23,6 +23,7 @@ from wage_neuro import (
     Flatten,
     MaxPool,
     Network,
+    NumpyEngine,
     Rules,
     arrays,
     checkpoint,
