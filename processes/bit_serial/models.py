@@ -64,10 +64,8 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
 
     def _activate(self) -> None:
         layer, Z = self.layer, self.Z.astype(self.layer.z_dtype)
-        if layer.pool:
-            winner = np.empty((len(Z), *layer.out_shape), np.uint8)
-            Z = layers.max_pool(layer, Z, winner)
+        Z = layers.pooled(layer, Z, layers.no_winner(layer, len(Z)))
         A = np.empty((len(Z), *layer.out_shape), code_dtype(layer.bits.k_A))
-        kernels.quantize_into(A, Z, layer.z_shift, 0, layer.bits.activation_max)
+        kernels.quantize_into(A, Z, layer.a_shift, 0, layer.bits.activation_max)
         self.left = A.astype(np.int32)
         self.threshold = 1 << (layer.bits.k_A - 2)

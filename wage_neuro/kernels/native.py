@@ -26,15 +26,15 @@ from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv, Dense, MaxPool
+from wage_neuro.rules import LOSSES, Rules
+from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
 from wage_neuro.train import Held, State, importance_of, learn, next_held, pass_error, receive_error
 
 VARIABLE = "WAGE_NEURO_ISA"
 FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN = range(6)  # Event of api.h
 CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
 NONE, FROZEN = -1, -1000000
-LOSSES, FEEDBACKS = ("sse", "one-sided", "softmax"), ("transposed", "random", "direct")
+FEEDBACKS = ("transposed", "random", "direct")
 SUMS_OF_64_BITS = "events, sums of 64 bits"
 _UNLIMITED = 2**62
 
@@ -320,7 +320,13 @@ class LoneLayer:
 
 def computes(layer: Layer) -> bool:
     """Whether the library knows layers of this kind."""
-    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
+    match layer.spec, layer.pool:
+        case Dense() | Conv(), None | MaxPool():
+            return True
+        case Dense() | Conv(), AvgPool():
+            return False
+        case _:
+            raise AssertionError(f"layer {layer}: a kind that nobody has thought of here")
 
 
 def _changed(spec: np.ndarray, **values: int) -> np.ndarray:
@@ -344,7 +350,7 @@ def _neighbour(own: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int,
 
 def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool) -> np.ndarray:
     bits, samples = layer.bits, rules.samples_an_update
-    conv = isinstance(layer.spec, Conv)
+    conv, pool = isinstance(layer.spec, Conv), None if foreign else max_pool(layer.pool)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
     out_h, out_w = layer.out_shape[:2] if conv else (1, 1)
@@ -371,8 +377,8 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "z_h": z_h,
             "z_w": z_w,
             "n_out": n_out,
-            "pool_size": layer.pool.size if layer.pool else 0,
-            "pool_step": layer.pool.step if layer.pool else 0,
+            "pool_size": pool.size if pool else 0,
+            "pool_step": pool.step if pool else 0,
             "pool_top": layer.pool_padding[0],
             "pool_left": layer.pool_padding[2],
             "out_h": out_h,
@@ -625,7 +631,7 @@ class NativeNet:
 
     def _kept_of(self, layer: Layer, slot: int) -> Kept:
         n = self.rules.samples_an_update
-        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if layer.pool else None
+        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if max_pool(layer.pool) else None
         return Kept(self._codes_in(layer, slot, n), winner=winner)
 
     def _forward_done(self, layer: Layer, slot: int, step: int, n: int) -> bool:

@@ -48,7 +48,7 @@ MESSAGE_BITS = 32
 RING_BYTES = 32 << 20  # images on their way into the graph
 _LAVA = Support(
     who="engine 'lava'",
-    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}),
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.AVERAGE_POOL, Kind.PADDED_POOL}),
     rules=VALUES,
     abilities=frozenset({"counts activity", "consolidates", "holds the memory"}),
     options={
@@ -57,6 +57,9 @@ _LAVA = Support(
         "widths": "declared widths of the structural model",
         "strict": "a value past its width is an error",
         "replay": "a memory that is a Process of the graph",
+        "kernels": "auto, numpy or compiled",
+        "channels": "auto, stock, semaphore or one process",
+        "start": "whether the graph starts at once",
     },
 )
 MODELS = {
@@ -164,14 +167,15 @@ class LavaEngine(Engine):
         channels: str = "auto",
         start: bool = True,
     ) -> None:
-        super().__init__(network, rules)
+        super().__init__(network, rules, model=model)
         self.replay, self.kernels = replay, kernels
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes, self._keeps_logits)
         if replay:
             _check_replay(network, self.rules, replay)
         self.model = model
-        _check_model(model, network, self.rules, declared=widths is not None or strict)
+        if model == "behavioural" and (widths is not None or strict):
+            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
         self.unproven: list[str] = []
         if model == "structural":
             former = self._keeps_logits
@@ -227,7 +231,10 @@ class LavaEngine(Engine):
 
     @classmethod
     def supports_of(cls, **options: Any) -> Support:
-        return MODELS[options.get("model") or "behavioural"]
+        model = options.get("model") or "behavioural"
+        if model not in MODELS:
+            raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
+        return MODELS[model]
 
     # --- the graph ---
 
@@ -518,14 +525,3 @@ def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
             f"batch={rules.batch}{', pipelined' if rules.pipelined else ''} with a memory that keeps logits:"
             f" want 1 or {2 * replay.step} and not pipelined, as it waits for the answers to a step's samples"
         )
-
-
-def _check_model(model: str, network: Network, rules: Rules, declared: bool) -> None:
-    """Raise unless every layer has such a model, and it can do what the rules ask."""
-    if model not in MODELS:
-        raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
-    if model == "behavioural":
-        if declared:
-            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
-        return
-    MODELS[model].check(network, rules)
