@@ -183,7 +183,20 @@ def lava_table(folder: Path = RESULTS) -> str:
         )
     versions = record["versions"]
     lines += ["", f"{versions['machine']}, Python {versions['python']}, load {record['load']:.0f}."]
-    return "\n".join(lines)
+    return "\n".join([*lines, _structural_epoch(folder)])
+
+
+def _structural_epoch(folder: Path) -> str:
+    """What a whole epoch through the structural models came to; of `experiments.studies.structural`."""
+    record = json.loads((folder / "structural.json").read_text())
+    parts = record["structural"]
+    equal = "equal to" if record["equal"] else "**not** equal to"
+    return (
+        f"{record['samples']:,} images of {parts['config']['data']} through the structural models of"
+        f" {short_name(parts['network'])}: test accuracy {100 * parts['accuracy_last']:.2f} %, trained in"
+        f" {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal} those"
+        " of the behavioural run."
+    )
 
 
 def chip_table(folder: Path = RESULTS) -> str:
