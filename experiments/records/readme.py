@@ -19,6 +19,7 @@ from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
 from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
+from experiments.records.hardware import hardware_table
 from experiments.records.names import learning, short_name
 from experiments.runs.training import Config
 from experiments.studies.binary import binary_table
@@ -267,6 +268,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "binary": binary_table,
     "agreement": agreement_table,
     "microcontroller": microcontroller_table,
+    "hardware": hardware_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
