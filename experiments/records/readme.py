@@ -18,6 +18,7 @@ from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
 from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
+from experiments.records.hardware import hardware_table
 from experiments.records.names import learning, mean_and_spread, short_name
 from experiments.runs.training import Config
 from experiments.studies.binary import binary_table
@@ -184,12 +185,13 @@ def _structural_epoch(folder: Path) -> str:
     """What a whole epoch through the structural models came to; of `experiments.studies.structural`."""
     record = json.loads((folder / "structural.json").read_text())
     parts = record["structural"]
+    accuracy = f"{100 * parts['accuracy_last']:.2f} %"
     equal = "equal to" if record["equal"] else "**not** equal to"
     return (
         f"{record['samples']:,} images of {parts['config']['data']} through the structural models of"
-        f" {short_name(parts['network'])}: test accuracy {100 * parts['accuracy_last']:.2f} %,"
-        f" trained in {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal} those"
-        " of the behavioural run."
+        f" {short_name(parts['network'])}: test accuracy {accuracy}, trained in"
+        f" {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal}"
+        " those of the behavioural run."
     )
 
 
@@ -292,6 +294,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "binary": binary_table,
     "agreement": agreement_table,
     "microcontroller": microcontroller_table,
+    "hardware": hardware_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
