@@ -34,8 +34,14 @@ from wage_neuro.train import predict
 
 ONNX = {"onnx": "integer", "onnx-qlinear": "qlinear", "qonnx": "qonnx"}
 """Forms of `mappings.formats.onnx`, by the format's name."""
-FORMATS = ("nir", "netx", "packed", "program", *ONNX)
-EXTRAS = {"nir": "export", "netx": "export", "program": "export", **dict.fromkeys(ONNX, "onnx")}
+FORMATS = ("nir", "nir-if", "netx", "packed", "program", *ONNX)
+EXTRAS = {
+    "nir": "export",
+    "nir-if": "export",
+    "netx": "export",
+    "program": "export",
+    **dict.fromkeys(ONNX, "onnx"),
+}
 """What must be installed for a format."""
 ONE_WAY = ("c",)
 """What is written and not read back."""
@@ -71,10 +77,15 @@ def format_of(name: str) -> Format:
                 lambda path, saved: onnx_graph.write(path, Inference.of(saved), ONNX[name]),
                 lambda path: onnx_graph.read(path).checkpoint(),
             )
-        if name == "nir":
-            from mappings.formats import nir as module
-        elif name == "netx":
-            from mappings.formats import netx as module  # type: ignore[no-redef]
+        if name in ("nir", "nir-if"):
+            from mappings.formats import nir as graph
+
+            return Format(
+                lambda path, saved: graph.write(path, Inference.of(saved), spiking=name == "nir-if"),
+                lambda path: graph.read(path).checkpoint(),
+            )
+        if name == "netx":
+            from mappings.formats import netx as module
         elif name == "packed":
             from mappings.formats import packed as module  # type: ignore[no-redef]
         else:
@@ -199,8 +210,8 @@ def register(app: typer.Typer, console: Console) -> None:
         to: Annotated[
             str,
             typer.Option(
-                help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
-                " `qonnx`, to answer with;"
+                help="`nir`, `nir-if` (for snntorch, norse, sinabs), `netx` (lava-dl), `packed` (two bits a"
+                " weight), `onnx`, `onnx-qlinear` or `qonnx`, to answer with;"
                 " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
             ),
         ],
