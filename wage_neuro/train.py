@@ -12,6 +12,7 @@ from wage_neuro.control import Control, LayerControl, control_of
 from wage_neuro.errors import SettingError
 from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
+from wage_neuro.fixed_point import peak as peak_of
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
@@ -321,7 +322,7 @@ def learn(
     if not layer.quantized:
         exponent = layer.gradient_exponent(samples)
     elif rules.update != "coincidence":  # whose steps have no scale
-        peak = layers.peak(G)
+        peak = peak_of(G)
         exponent, held = exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
     new = layers.update(layer, S, G, exponent, control.log2_eta, rules, *seed_step, importance)
     if counts is not None:
