@@ -20,7 +20,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiments.commands.command_line import DataDir
 from experiments.records.names import short_name
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
@@ -175,7 +174,7 @@ def main(
     loihi: Annotated[Path | None, typer.Option(help="Python that has nengo-loihi.")] = None,
     sana: Annotated[Path | None, typer.Option(help="Python that has SANA-FE.")] = None,
     replayed: Annotated[int, typer.Option(help="Test images that SANA-FE replays.")] = 20,
-    data_dir: DataDir = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data.")] = None,
     output: Annotated[Path, typer.Option(help="JSON record; what is not run stays as it is.")] = RESULT,
 ) -> None:
     """Run a network in these simulators, compare, and write the record."""

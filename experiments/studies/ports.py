@@ -18,11 +18,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiments.commands.command_line import DataDir
-from experiments.commands.export import format_of
 from experiments.records.names import short_name
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
+from mappings.formats.registry import FORMATS
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
@@ -200,7 +199,7 @@ def compare(saved: Checkpoint, name: str, images: np.ndarray, data: str, folder:
     """
     library, network = LIBRARIES[name], saved.network
     path = folder / library.to
-    format_of(library.to).write(path, saved)
+    FORMATS.find(library.to).write(path, saved)
     try:
         answer = library.load(path)
     except ImportError as error:
@@ -255,7 +254,7 @@ def main(
     images: Annotated[
         int | None, typer.Option(help="Test images. [default: all]", show_default=False)
     ] = None,
-    data_dir: DataDir = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the data.")] = None,
     output: Annotated[Path, typer.Option(help="JSON record.")] = RESULT,
 ) -> None:
     """Compare a network's answers in these libraries, and write the record."""

@@ -7,11 +7,12 @@ import contextlib
 import json
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import sanafe
 
 
-def counts(chip: "sanafe.SpikingChip", steps: int) -> dict:
+def counts(chip: "sanafe.SpikingChip", steps: int) -> dict[str, Any]:
     with contextlib.redirect_stdout(sys.stderr):
         done = chip.sim(steps, message_trace=True)
     sent = [message for step in done["message_trace"] for message in step]

@@ -19,7 +19,6 @@ grey level.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,8 @@ from mappings.formats.inference import (
     source_shape,
     symmetric_padding,
 )
-from mappings.formats.nir_if import thresholds, to_nir_if, weights_of
+from mappings.formats.nir_if import thresholds, to_nir_if, weights_of, write_graph
 from wage_neuro.errors import CheckpointError, NetworkError
-from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.specs import Dense
@@ -164,12 +162,9 @@ def _check_same(graph: nir.NIRGraph, wanted: nir.NIRGraph, network: Network) -> 
                 raise CheckpointError(f"node {name}: its {field} is not that of {network}")
 
 
-def write(path: Path, inference: Inference, spiking: bool = False) -> None:
-    """Write a NIR file, of IF neurons or of thresholds; what is there is replaced in one step."""
-    content = io.BytesIO()
-    nir.write(content, to_nir_if(inference) if spiking else to_nir(inference))
-    with written_whole(path) as file:
-        file.write(content.getbuffer())
+def write(path: Path, inference: Inference) -> None:
+    """Write a NIR file; an existing file is replaced at the end, in one step."""
+    write_graph(path, to_nir(inference))
 
 
 def read(path: Path) -> Inference:

@@ -19,8 +19,10 @@ The graph takes (channels, height, width) input codes, of a dense network (featu
 
 from __future__ import annotations
 
+import io
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import nir
 import numpy as np
@@ -33,6 +35,7 @@ from mappings.formats.inference import (
     symmetric_padding,
 )
 from wage_neuro.errors import NetworkError
+from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.specs import Conv, Dense
@@ -68,6 +71,26 @@ def to_nir_if(inference: Inference) -> nir.NIRGraph:
     names = list(nodes)
     metadata = {"wage_neuro": inference.header(), "input_codes": network.input_codes, "form": "if"}
     return nir.NIRGraph(nodes, list(pairwise(names)), metadata)
+
+
+def write(path: Path, inference: Inference) -> None:
+    """Write a NIR file; an existing file is replaced at the end, in one step."""
+    write_graph(path, to_nir_if(inference))
+
+
+def write_graph(path: Path, graph: nir.NIRGraph) -> None:
+    """Write a graph, whole or not at all."""
+    content = io.BytesIO()
+    nir.write(content, graph)
+    with written_whole(path) as file:
+        file.write(content.getbuffer())
+
+
+def read(path: Path) -> Inference:
+    """Read a NIR file, as `nir.read` does."""
+    from mappings.formats.nir import read as read_either
+
+    return read_either(path)
 
 
 def check(network: Network) -> None:

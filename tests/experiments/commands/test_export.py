@@ -79,9 +79,7 @@ def test_round_trip_writes_its_record(run, uninterrupted, wage_neuro, tmp_path):
             assert row["refused"] == f"format {row['format']!r} needs onnx: {INSTALL_ONNX}"
         else:
             assert row["classes_that_differ"] == row["logits_that_differ"] == 0
-    refused = [
-        {row["format"]: row.get("refused") for row in rows["formats"]} for rows in (with_pools, wide)
-    ]
+    refused = [{row["format"]: row.get("refused") for row in rows["formats"]} for rows in (with_pools, wide)]
     assert "netx has no max-pooling" in refused[0]["netx"]
     assert "no max-pooling is common" in refused[0]["nir-if"]
     assert "netx has no max-pooling" in done.out

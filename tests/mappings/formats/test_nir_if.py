@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappings.formats import nir as mapping
+from mappings.formats import nir_if
 from mappings.formats.inference import Inference
 from mappings.formats.nir_if import theta, thresholds, to_nir_if, values
 from wage_neuro import Conv, Dense, Flatten, Network, Rules, initial_state, predict
@@ -87,10 +88,10 @@ def test_a_trained_network_goes_out_and_comes_back(network, trained, images_of, 
             to_nir_if(Inference.of(trained(network)))
         return
     saved, images = trained(network), images_of(network)
-    mapping.write(tmp_path / "net.nir", Inference.of(saved), spiking=True)
+    nir_if.write(tmp_path / "net.nir", Inference.of(saved))
     logits = predict(network, saved.state, network.encode(images))
     assert np.array_equal(answers(nir.read(tmp_path / "net.nir"), images), logits)
-    back = mapping.read(tmp_path / "net.nir").checkpoint()
+    back = nir_if.read(tmp_path / "net.nir").checkpoint()
     assert np.array_equal(predict(back.network, back.state, network.encode(images)), logits)
 
 
