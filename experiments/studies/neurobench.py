@@ -1,7 +1,7 @@
-"""NeuroBench's row of a trained network, by its own metrics: `python -m experiments.studies.neurobench RUN`.
+"""NeuroBench's row of a trained network, by its metrics: `python -m experiments.studies.neurobench RUN`.
 
-Footprint is ours to say, as their model holds whole-number weights in float32: 2 bits a weight to answer with,
-8 bits to learn with. Their effective operations are compared with those that our engine counts.
+Footprint is ours to say, as their model holds whole-number weights in float32: 2 bits a weight to answer
+with, 8 bits to learn with. Their effective operations are compared with those that our engine counts.
 """
 
 from __future__ import annotations
