@@ -166,6 +166,30 @@ def _run(python: Path, script: Path, *words: object) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+def sana_fe_table(folder: Path) -> str:
+    """Counts and energies of SANA-FE beside those of `map`, a sample."""
+    lines = [
+        "| chip, cores | messages | hops | synapses reached | pJ: synapses | neurons | messages |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = json.loads((folder / RESULT.name).read_text())["sana_fe"]
+    for row in rows:
+        theirs, ours = row["energy_pJ"], row["map_energy_pJ"]
+        neurons = ours["active neurons"] + ours["inactive neurons"]
+        lines.append(
+            f"| {row['chip']}, {row['cores']} | {row['messages']:,.1f} ({row['map_messages']:,.1f}) |"
+            f" {row['hops']:,.1f} ({row['map_hops']:,.1f}) |"
+            f" {row['synapses_reached']:,.0f} ({row['map_synapses_reached']:,.0f}) |"
+            f" {theirs['synapse']:,.0f} ({ours['synaptic operations']:,.0f}) |"
+            f" {theirs['soma']:,.0f} ({neurons:,.0f}) |"
+            f" {theirs['network']:,.0f} ({ours['messages']:,.0f}) |"
+        )
+    what = f"{rows[0]['network']} on {rows[0]['images']} test images of {rows[0]['data']}"
+    return "\n".join(
+        [*lines, "", f"{what}, the mean of a sample; `map`'s in brackets; {rows[0]['runs_in']}."]
+    )
+
+
 # --- the command -------------------------------------------------------------------------------------
 
 
