@@ -39,6 +39,7 @@ class Engine(ABC):
     network : Network
     rules : Rules, optional
         The paper's, if none are given.
+    options : those that `supports_of` asks about
 
     Raises
     ------
@@ -63,9 +64,9 @@ class Engine(ABC):
                 says = "says" if ability in cls.supports.abilities else "does not say"
                 raise TypeError(f"{cls.__name__} {says} that it {ability}: {', '.join(methods)}")
 
-    def __init__(self, network: Network, rules: Rules | None = None) -> None:
+    def __init__(self, network: Network, rules: Rules | None = None, **options: Any) -> None:
         self.network, self.rules = network, rules or Rules()
-        self.supports.check(network, self.rules)
+        self.supports_of(**options).check(network, self.rules)
         prove_gradients(network, self.rules)
 
     @classmethod

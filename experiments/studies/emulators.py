@@ -177,8 +177,8 @@ def sana_fe_table(folder: Path) -> str:
         theirs, ours = row["energy_pJ"], row["map_energy_pJ"]
         neurons = ours["active neurons"] + ours["inactive neurons"]
         lines.append(
-            f"| {row['chip']}, {row['cores']} | {row['messages']:,.1f} ({row['map_messages']:,.1f}) |"
-            f" {row['hops']:,.1f} ({row['map_hops']:,.1f}) |"
+            f"| {row['chip']}, {row['cores']} | {row['messages']:,.2f} ({row['map_messages']:,.2f}) |"
+            f" {row['hops']:,.2f} ({row['map_hops']:,.2f}) |"
             f" {row['synapses_reached']:,.0f} ({row['map_synapses_reached']:,.0f}) |"
             f" {theirs['synapse']:,.0f} ({ours['synaptic operations']:,.0f}) |"
             f" {theirs['soma']:,.0f} ({neurons:,.0f}) |"

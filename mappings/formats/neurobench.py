@@ -15,10 +15,13 @@ from torch import nn
 
 from mappings.formats.inference import Inference, channels_first, flattens
 from wage_neuro.errors import NetworkError
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.specs import Dense
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
+from wage_neuro.support import Support
 
+TAKES = Support(who="a NeuroBench model", kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}))
 EXACT = 2**24
 
 
@@ -42,31 +45,35 @@ def module_of(inference: Inference) -> nn.Sequential:
         If a sum could pass what float32 holds exactly.
     """
     network, parts = inference.network, list[nn.Module]()
-    network.require_whole_windows("a NeuroBench model")
+    TAKES.check(network)
     for layer, V in zip(network.layers, inference.V, strict=True):
         if layer.z_bound > EXACT:
             raise NetworkError(f"layer {layer.index} {layer}: a sum may reach {layer.z_bound}, past float32")
         if flattens(network, layer):
             parts.append(nn.Flatten())
         parts += _sums(network, layer, V)
-        if layer.pool:
-            parts.append(nn.MaxPool2d(layer.pool.size, layer.pool.step))
+        if pool := max_pool(layer.pool):
+            parts.append(nn.MaxPool2d(pool.size, pool.step))
         if not layer.is_last:
             parts.append(Activation(layer))
     return nn.Sequential(*parts)
 
 
 def _sums(network: Network, layer: Layer, V: np.ndarray) -> list[nn.Module]:
-    if isinstance(layer.spec, Dense):
-        W = np.ascontiguousarray(channels_first(network, layer, V), np.float32)
-        dense = nn.Linear(W.shape[1], W.shape[0], bias=False)
-        dense.weight.data = torch.tensor(W)
-        return [dense]
-    W = np.ascontiguousarray(V.transpose(3, 2, 0, 1), np.float32)
-    conv = nn.Conv2d(W.shape[1], W.shape[0], layer.spec.kernel, layer.spec.stride, bias=False)
-    conv.weight.data = torch.tensor(W)
-    top, bottom, left, right = layer.padding
-    return [nn.ZeroPad2d((left, right, top, bottom)), conv] if any(layer.padding) else [conv]
+    match layer.spec:
+        case Dense():
+            W = np.ascontiguousarray(channels_first(network, layer, V), np.float32)
+            dense = nn.Linear(W.shape[1], W.shape[0], bias=False)
+            dense.weight.data = torch.tensor(W)
+            return [dense]
+        case Conv(kernel=kernel, stride=stride):
+            W = np.ascontiguousarray(V.transpose(3, 2, 0, 1), np.float32)
+            conv = nn.Conv2d(W.shape[1], W.shape[0], kernel, stride, bias=False)
+            conv.weight.data = torch.tensor(W)
+            top, bottom, left, right = layer.padding
+            return [nn.ZeroPad2d((left, right, top, bottom)), conv] if any(layer.padding) else [conv]
+        case _:
+            assert_never(layer.spec)
 
 
 def model_of(inference: Inference) -> Any:

@@ -36,11 +36,14 @@ from mappings.formats.inference import (
 )
 from wage_neuro.errors import NetworkError
 from wage_neuro.files import written_whole
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.specs import Conv, Dense
+from wage_neuro.specs import Conv, Dense, assert_never
+from wage_neuro.support import Support
 
 EXACT = 2**24  # whole numbers that float32 holds
+TAKES = Support(who="nir-if", kinds=frozenset({Kind.DENSE, Kind.CONV}))  # no pooling is common to them
 VALUES_MAX = 2**27  # of a graph, four bytes each
 
 
@@ -95,13 +98,9 @@ def read(path: Path) -> Inference:
 
 def check(network: Network) -> None:
     """Raise NetworkError unless the graph can say a network."""
+    TAKES.check(network)
     for layer in network.layers:
         where = f"layer {layer.index} {layer}"
-        if layer.pool:
-            raise NetworkError(
-                f"{where}: no max-pooling is common to the libraries that read nir-if; use a Conv with"
-                " stride=2, or --to nir"
-            )
         if 4 * theta(layer) > EXACT:
             raise NetworkError(f"{where}: a sum may reach {layer.z_bound}, past what NIR's float32 holds")
     if values(network) > VALUES_MAX:
@@ -149,13 +148,17 @@ def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _weights(network: Network, layer: Layer, V: np.ndarray) -> nir.Conv2d:
     W = np.ascontiguousarray(channels_first(network, layer, V), np.float32)
-    if isinstance(layer.spec, Dense):
-        image = _image(source_shape(network, layer))
-        rows, columns, zeros = _square(image)
-        kernel = np.zeros((len(W), image[0], max(image[1:]), max(image[1:])), np.float32)
-        kernel[:, :, rows, columns] = W.reshape(-1, *image)
-        return _conv(kernel, image[1:], np.zeros(len(W)), max(image) + 1, zeros)
-    return _conv(W, layer.in_shape[:2], np.zeros(len(W)), layer.spec.stride, symmetric_padding(layer))
+    match layer.spec:
+        case Dense():
+            image = _image(source_shape(network, layer))
+            rows, columns, zeros = _square(image)
+            kernel = np.zeros((len(W), image[0], max(image[1:]), max(image[1:])), np.float32)
+            kernel[:, :, rows, columns] = W.reshape(-1, *image)
+            return _conv(kernel, image[1:], np.zeros(len(W)), max(image) + 1, zeros)
+        case Conv(stride=stride):
+            return _conv(W, layer.in_shape[:2], np.zeros(len(W)), stride, symmetric_padding(layer))
+        case _:
+            assert_never(layer.spec)
 
 
 def _square(image: tuple[int, ...]) -> tuple[slice, slice, tuple[int, int]]:

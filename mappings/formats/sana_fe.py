@@ -15,6 +15,7 @@ import numpy as np
 from mappings.chips.chip import Chip
 from mappings.chips.placement import HOST, Placement
 from wage_neuro.errors import NetworkError
+from wage_neuro.kinds import Kind, kinds_of
 
 _AXES = {"east": "x", "west": "x", "north": "y", "south": "y"}
 DRIVE = 1e6  # a step, of a neuron that is to spike
@@ -145,7 +146,7 @@ def _place(placement: Placement, core: int) -> str:
 def check(placement: Placement) -> None:
     """Raise NetworkError unless SANA-FE's files can say a placement."""
     for layer in placement.network.layers:
-        if len(layer.in_shape) != 1:
+        if kinds_of(layer) != {Kind.DENSE}:
             raise NetworkError(
                 f"layer {layer.index} {layer}: SANA-FE's files are written of dense layers alone"
             )
