@@ -19,10 +19,13 @@ from experiments.continual import records as continual_records
 from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
 from experiments.records.hardware import hardware_table
+from experiments.records.machines import machines_table
 from experiments.records.names import learning, mean_and_spread, short_name
 from experiments.runs.training import Config
 from experiments.studies.binary import binary_table
+from experiments.studies.emulators import sana_fe_table
 from experiments.studies.microcontroller import microcontroller_table
+from experiments.studies.neurobench import neurobench_table
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
 from wage_neuro.network import Network
@@ -295,6 +298,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "agreement": agreement_table,
     "microcontroller": microcontroller_table,
     "hardware": hardware_table,
+    "machines": machines_table,
+    "neurobench": neurobench_table,
+    "sana-fe": sana_fe_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
