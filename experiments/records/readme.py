@@ -151,16 +151,24 @@ def command_of(record: dict[str, Any]) -> str:
 def bench_table(folder: Path = RESULTS) -> str:
     """The benchmark's rows, and the machine they were measured on."""
     record = json.loads((folder / "bench.json").read_text())
-    lines = ["| what | ours | against | ratio | bar | met |", "|---|---|---|---|---|---|"]
+    lines = ["| what | ours | against | ratio | bar | met | busy besides |", "|---|---|---|---|---|---|---|"]
     for row in record["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} x"
         ours = f"{row['ours']:,.2f}" if row["ours"] < 10 else f"{row['ours']:,.0f}"
         met = ("yes" if row["met"] else "**no**") if row["bar"] else ""
+        others = row.get("others")  # older rows have none
+        busy = "" if others is None else f"{others:.2f}"
         lines.append(
-            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met} |"
+            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met}"
+            f" | {busy} |"
         )
     versions = record["versions"]
     lines += ["", f"{versions['machine']}, Python {versions['python']}, numpy {versions['numpy']}."]
+    if any(row.get("others") is not None for row in record["rows"]):
+        lines[-1] += " Busy besides: processors that the rest of the machine used meanwhile."
+    blas = {each["about"]["BLAS"] for each in record.get("kernels", []) if "BLAS" in each["about"]}
+    if blas:
+        lines[-1] += f" BLAS of numpy: {', '.join(sorted(blas))}."
     return "\n".join(lines)
 
 
