@@ -92,8 +92,8 @@ def export_(
     to: Annotated[
         str,
         typer.Option(
-            help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
-            " `qonnx`, to answer with;"
+            help="`nir`, `nir-if` (for snntorch, norse, sinabs), `netx` (lava-dl), `packed` (two bits a"
+            " weight), `onnx`, `onnx-qlinear` or `qonnx`, to answer with;"
             " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
         ),
     ],

@@ -18,10 +18,14 @@ from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
 from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
+from experiments.records.hardware import hardware_table
+from experiments.records.machines import machines_table
 from experiments.records.names import learning, mean_and_spread, short_name
 from experiments.runs.training import Config
 from experiments.studies.binary import binary_table
+from experiments.studies.emulators import sana_fe_table
 from experiments.studies.microcontroller import microcontroller_table
+from experiments.studies.neurobench import neurobench_table
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
 from wage_neuro.network import Network
@@ -147,16 +151,24 @@ def command_of(record: dict[str, Any]) -> str:
 def bench_table(folder: Path = RESULTS) -> str:
     """The benchmark's rows, and the machine they were measured on."""
     record = json.loads((folder / "bench.json").read_text())
-    lines = ["| what | ours | against | ratio | bar | met |", "|---|---|---|---|---|---|"]
+    lines = ["| what | ours | against | ratio | bar | met | busy besides |", "|---|---|---|---|---|---|---|"]
     for row in record["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} x"
         ours = f"{row['ours']:,.2f}" if row["ours"] < 10 else f"{row['ours']:,.0f}"
         met = ("yes" if row["met"] else "**no**") if row["bar"] else ""
+        others = row.get("others")  # older rows have none
+        busy = "" if others is None else f"{others:.2f}"
         lines.append(
-            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met} |"
+            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met}"
+            f" | {busy} |"
         )
     versions = record["versions"]
     lines += ["", f"{versions['machine']}, Python {versions['python']}, numpy {versions['numpy']}."]
+    if any(row.get("others") is not None for row in record["rows"]):
+        lines[-1] += " Busy besides: processors that the rest of the machine used meanwhile."
+    blas = {each["about"]["BLAS"] for each in record.get("kernels", []) if "BLAS" in each["about"]}
+    if blas:
+        lines[-1] += f" BLAS of numpy: {', '.join(sorted(blas))}."
     return "\n".join(lines)
 
 
@@ -177,7 +189,21 @@ def lava_table(folder: Path = RESULTS) -> str:
         )
     versions = record["versions"]
     lines += ["", f"{versions['machine']}, Python {versions['python']}, load {record['load']:.0f}."]
-    return "\n".join(lines)
+    return "\n".join([*lines, _structural_epoch(folder)])
+
+
+def _structural_epoch(folder: Path) -> str:
+    """What a whole epoch through the structural models came to; of `experiments.studies.structural`."""
+    record = json.loads((folder / "structural.json").read_text())
+    parts = record["structural"]
+    accuracy = f"{100 * parts['accuracy_last']:.2f} %"
+    equal = "equal to" if record["equal"] else "**not** equal to"
+    return (
+        f"{record['samples']:,} images of {parts['config']['data']} through the structural models of"
+        f" {short_name(parts['network'])}: test accuracy {accuracy}, trained in"
+        f" {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal}"
+        " those of the behavioural run."
+    )
 
 
 def chip_table(folder: Path = RESULTS) -> str:
@@ -279,6 +305,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "binary": binary_table,
     "agreement": agreement_table,
     "microcontroller": microcontroller_table,
+    "hardware": hardware_table,
+    "machines": machines_table,
+    "neurobench": neurobench_table,
+    "sana-fe": sana_fe_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,

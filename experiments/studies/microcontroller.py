@@ -25,7 +25,7 @@ from wage_neuro import Network, initial_state
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import EngineError, WageError
 from wage_neuro.rules import Rules
-from wage_neuro.train import Held, State, train_step
+from wage_neuro.train import Batch, Held, State, train_step
 
 BOARDS = {"cortex-m4": "mps2-an386", "cortex-m7": "mps2-an500"}
 TOOLS = ("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm")
@@ -104,7 +104,7 @@ def compare(
     """Raise WageError unless the logits and the bytes of the final state are the numpy engine's."""
     state, wanted, network = saved.state, [], saved.network
     for i in range(len(x)):
-        state, Z = train_step(network, state, x[i : i + 1], labels[i : i + 1], log2_eta, saved.rules)
+        state, Z = train_step(network, state, Batch(x[i : i + 1], labels[i : i + 1]), log2_eta, saved.rules)
         wanted.append(Z[0])
     _check_equal("logits", np.frombuffer(logits, "<i4").reshape(len(x), -1), np.array(wanted))
     L = len(network.layers)

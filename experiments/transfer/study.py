@@ -137,7 +137,7 @@ class Source:
     def state(self, network: Network, learner: str, seed: int) -> State:
         """Return where a learner begins."""
         fresh = initial_state(network, seed)
-        return fresh if learner == "scratch" else replace(fresh, S=(*self.S[:-1], fresh.S[-1]))
+        return fresh if learner == "scratch" else fresh.having(S=(*self.S[:-1], fresh.S[-1]))
 
 
 def _form(shape: tuple[int, ...], signed: bool) -> str:
