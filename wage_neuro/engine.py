@@ -22,7 +22,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import VALUES, Rules
 from wage_neuro.state import State, consolidated, importance_of, initial_state
 from wage_neuro.support import ABILITIES, Support
-from wage_neuro.train import Batch, Learner, predict
+from wage_neuro.train import Batch, Learner, predict, visible_weights
 
 Entered = TypeVar("Entered", bound="Engine")
 
@@ -115,6 +115,11 @@ class Engine(ABC):
     @abstractmethod
     def state(self) -> State:
         """Everything that training has changed so far."""
+
+    @property
+    def V(self) -> tuple[np.ndarray, ...]:
+        """Visible weights of each layer, k_W-bit codes: -1, 0 and 1 of ternary ones."""
+        return tuple(visible_weights(self.network, self.state))
 
     # --- abilities ---
 

@@ -184,9 +184,7 @@ def main(
     if record:
         tools = [_run([tool, "--version"], Path()).splitlines()[0] for tool in (TOOLS[0], TOOLS[2])]
         facts = {"rules": str(CHIP), "log2_eta": eta, "rows": rows, "tools": tools}
-        run_folder.write_text(
-            record, json.dumps({**facts, "versions": run_folder.versions()}, indent=1) + "\n"
-        )
+        run_folder.write_json(record, {**facts, "versions": run_folder.versions()})
 
 
 if __name__ == "__main__":

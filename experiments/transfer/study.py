@@ -7,7 +7,6 @@ starts from scratch. All draw the same output layer.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, asdict, dataclass, replace
@@ -306,7 +305,7 @@ class Study:
 
     def write(self) -> None:
         """Write the record as far as it is."""
-        run_folder.write_text(self.folder / RECORD, "".join(json.dumps(row) + "\n" for row in self.rows))
+        run_folder.write_rows(self.folder / RECORD, self.rows)
 
 
 def _load(config: Config, data_dir: Path | None) -> Dataset:
