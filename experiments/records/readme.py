@@ -194,8 +194,8 @@ def _structural_epoch(folder: Path) -> str:
     return (
         f"{record['samples']:,} images of {parts['config']['data']} through the structural models of"
         f" {short_name(parts['network'])}: test accuracy {100 * parts['accuracy_last']:.2f} %, trained in"
-        f" {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal} those"
-        " of the behavioural run."
+        f" {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal}"
+        " those of the behavioural run."
     )
 
 
