@@ -81,12 +81,12 @@ def as_state(learned, step, seed=0):
     def held(pair):
         return Held(None if pair[0] < 0 else int(pair[0]), int(pair[1]))
 
-    return State(
-        tuple(one["S"].astype(np.int8) for one in learned),
-        tuple(held(one["error_held"]) for one in learned),
-        tuple(held(one["gradient_held"]) for one in learned),
-        seed,
-        step,
+    return State.of(
+        [one["S"].astype(np.int8) for one in learned],
+        seed=seed,
+        step=step,
+        error_held=[held(one["error_held"]) for one in learned],
+        gradient_held=[held(one["gradient_held"]) for one in learned],
     )
 
 
