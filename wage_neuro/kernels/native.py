@@ -10,7 +10,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from wage_neuro.feedback import backward_weights, feedback_weights
 from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
+from wage_neuro.learner import LayerLearner
 from wage_neuro.network import Network
 from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
-from wage_neuro.train import Held, State, importance_of, learn, next_held, pass_error, receive_error
+from wage_neuro.state import Held, LayerState, State, importance_of
 
 VARIABLE = "WAGE_NEURO_ISA"
 FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN = range(6)  # Event of api.h
@@ -198,10 +199,6 @@ def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, gro
 # --- one layer ---------------------------------------------------------------------------------------
 
 
-Learned = tuple[np.ndarray, Held, Held, np.ndarray | None]
-"""Stored weights, held exponents of errors and of gradients, importance."""
-
-
 class LoneLayer:
     """A layer at work by itself in the library, between neighbours that the caller plays.
 
@@ -256,28 +253,28 @@ class LoneLayer:
         """How its products are made."""
         return str(self._api.path(self._net, self._at).decode())
 
-    def put(self, learned: Learned) -> None:
-        """Go on from others of these."""
-        S, error_held, gradient_held, importance = learned
-        _check_range(self.layer, S, self.rules)
-        S = np.ascontiguousarray(S, np.int16)
-        parts = (None, None) if importance is None else (importance[0].copy(), importance[1].copy())
+    def put(self, learned: LayerState) -> None:
+        """Go on from another state."""
+        _check_range(self.layer, learned.S, self.rules)
+        S, held = np.ascontiguousarray(learned.S, np.int16), learned.importance
+        parts = (None, None) if held is None else (held[0].copy(), held[1].copy())
         self._api.set_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
-        self.hold(error_held, gradient_held)
+        self.hold(learned.error_held, learned.gradient_held)
 
     def hold(self, error_held: Held, gradient_held: Held) -> None:
         """Go on from other exponents."""
         four = np.array([*_pair(error_held), *_pair(gradient_held)], np.int64)
         self._api.set_held(self._net, self._at, four.ctypes.data)
 
-    def get(self) -> Learned:
+    def get(self) -> LayerState:
         """What it has learned, copied."""
         S, four = np.empty(self.layer.weight_shape, np.int16), np.empty(4, np.int64)
         held = layers.no_importance(self.layer, self.rules)
         parts = (None, None) if held is None else (held[0], held[1])
         self._api.get_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
         self._api.get_held(self._net, self._at, four.ctypes.data)
-        return S, _held(four[:2]), _held(four[2:]), held
+        error, gradient = _held(four[:2]), _held(four[2:])
+        return LayerState(S=S, error_held=error, gradient_held=gradient, importance=held)
 
     def follow(self, rules: Rules) -> None:
         """Go on with another update form."""
@@ -486,13 +483,13 @@ class NativeNet:
         if not self._net:
             raise EngineError(f"engine 'compiled': no memory for {network} with batch={rules.batch}")
         held = importance_of(network, state, rules)
-        self._foreign: dict[int, _NumpyLayer] = {}
+        self._foreign: dict[int, LayerLearner] = {}
+        self._in_flight: dict[tuple[int, int], Kept] = {}  # of those, by layer and slot
+        state = state.having(importance=held)
         for i, layer in enumerate(network.layers):
             _check_range(layer, state.S[i], rules)
             if i in foreign:
-                self._foreign[i] = _NumpyLayer(
-                    layer, rules, state.S[i], state.error_held[i], state.gradient_held[i], held[i]
-                )
+                self._foreign[i] = LayerLearner(layer, network.classes, rules, self.seed, state.layers[i])
                 continue
             self._put_weights(i, state.S[i], held[i])
             four = np.array([*_pair(state.error_held[i]), *_pair(state.gradient_held[i])], np.int64)
@@ -528,17 +525,16 @@ class NativeNet:
         found = []
         for i, layer in enumerate(self.network.layers):
             if i in self._foreign:
-                own = self._foreign[i]
-                weights, importance = own.S, None if own.importance is None else own.importance.copy()
-                held = own.error_held, own.gradient_held
-            else:
-                weights, importance = self._weights(layer)
-                four = np.empty(4, np.int64)
-                self._api.get_held(self._net, i, four.ctypes.data)
-                held = _held(four[:2]), _held(four[2:])
-            found.append((weights, *held, importance))
-        S, errors, gradients, kept = zip(*found, strict=True)
-        return State(S, errors, gradients, self.seed, self.step, None if kept[0] is None else kept)
+                own = self._foreign[i].state
+                kept = None if own.importance is None else own.importance.copy()
+                found.append(replace(own, importance=kept))
+                continue
+            S, importance = self._weights(layer)
+            four = np.empty(4, np.int64)
+            self._api.get_held(self._net, i, four.ctypes.data)
+            error, gradient = _held(four[:2]), _held(four[2:])
+            found.append(LayerState(S=S, error_held=error, gradient_held=gradient, importance=importance))
+        return State(layers=tuple(found), seed=self.seed, step=self.step)
 
     def _weights(self, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
         S = np.empty(layer.weight_shape, np.int16)
@@ -551,7 +547,8 @@ class NativeNet:
         """Put another importance in the place of each layer's."""
         for layer, held in zip(self.network.layers, importance, strict=True):
             if layer.index in self._foreign:
-                self._foreign[layer.index].importance = held.copy()
+                own = self._foreign[layer.index]
+                own.go_on_from(replace(own.state, importance=held))
             else:
                 self._put_weights(layer.index, self._weights(layer)[0], held)
 
@@ -683,7 +680,7 @@ class NativeNet:
     def _numpy_forward(self, layer: Layer, slot: int, step: int, n: int) -> bool:
         i = layer.index
         codes = self._codes_in(layer, slot, n).astype(code_dtype(layer.bits.k_A))
-        out = self._foreign[i].forward(codes, slot)
+        out, self._in_flight[i, slot] = self._foreign[i].forward(codes)
         if layer.is_last:
             self.put(i, slot, LOGITS, out)
         else:
@@ -695,8 +692,11 @@ class NativeNet:
         hidden = self.rules.feedback == "direct" and not layer.is_last
         message = self._last_codes(slot) if hidden else self.get(i, slot, ERRORS, (n, *layer.out_shape))
         counts = self._watch.counts[i] if counted else None
-        control, classes = self._controls[i], self.network.classes
-        E, sent = self._foreign[i].learn(message, slot, control, classes, (self.seed, step), counts)
+        own, control = self._foreign[i], self._controls[i]
+        sent = own.error(message, self._in_flight[i, slot], control, step, counts)
+        own.update(n, control, step, counts)
+        E = own.E
+        assert E is not None
         if layer.is_last:
             self.put(i, slot, CODES_E, E)
         if sent is not None and self.rules.feedback != "direct":
@@ -712,62 +712,6 @@ _EVENTS: dict[int, Callable[..., bool]] = {
     FOREIGN_FORWARD: NativeNet._numpy_forward,
     FOREIGN_LEARN: NativeNet._numpy_learn,
 }
-
-
-@dataclass
-class _NumpyLayer:
-    """A layer that numpy computes, between layers of the library."""
-
-    layer: Layer
-    rules: Rules
-    S: np.ndarray
-    error_held: Held
-    gradient_held: Held
-    importance: np.ndarray | None
-
-    def __post_init__(self) -> None:
-        self.V: np.ndarray | None = None
-        self.kept: dict[int, Kept] = {}
-        self.importance = None if self.importance is None else self.importance.copy()
-
-    def visible(self) -> np.ndarray:
-        if self.V is None:
-            self.V = layers.visible_weights(self.layer, self.S)
-        return self.V
-
-    def forward(self, codes: np.ndarray, slot: int) -> np.ndarray:
-        out, self.kept[slot] = layers.forward(self.layer, self.visible(), codes)
-        return out
-
-    def learn(
-        self,
-        message: np.ndarray,
-        slot: int,
-        control: LayerControl,
-        classes: int,
-        seed_step: tuple[int, int],
-        counts: np.ndarray | None,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Learn from the error that arrives; return its codes, and the error that is sent on."""
-        layer, rules, kept = self.layer, self.rules, self.kept[slot]
-        E, peak = receive_error(layer, message, kept, self.error_held, classes, rules, seed_step[0], counts)
-        G, sent = pass_error(layer, self.visible(), kept, E, classes, control, rules, seed_step, counts)
-        self.error_held = next_held(self.error_held, peak, len(E), rules, control.hold)
-        S, self.gradient_held = learn(
-            layer,
-            self.S,
-            G,
-            self.gradient_held,
-            len(E),
-            control,
-            rules,
-            seed_step,
-            counts,
-            self.importance,
-        )
-        if S is not self.S:
-            self.S, self.V = S, None
-        return E, sent
 
 
 def _check_range(layer: Layer, S: np.ndarray, rules: Rules) -> None:
