@@ -19,8 +19,8 @@ from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.room import in_words
 from wage_neuro.rules import Rules
-from wage_neuro.train import Held, State
-from wage_neuro.typed import Count, built
+from wage_neuro.state import Held, State
+from wage_neuro.typed import Count, built, reading
 
 FORMAT = 1
 EXPONENTS = 63  # of numbers in 64 bits
@@ -84,6 +84,13 @@ def load(path: Path | str) -> Checkpoint:
         return _built(network, header, arrays)
     except WageError as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint says in JSON, and no weights; errors as of `load` where it has none."""
+    with reading(path, "checkpoint"), _opened(path, FORMAT) as (header, _):
+        built(_Header, header)
+        return header
 
 
 def read_arrays(path: Path, wanted: int | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -185,7 +192,14 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
     for held_exponent in (*header.error_held, *header.gradient_held):
         if not 0 <= (held_exponent.exponent or 0) < EXPONENTS or held_exponent.below < 0:
             raise CheckpointError(f"held exponent {held_exponent}: want 0..{EXPONENTS - 1}, below 0 or more")
-    state = State(S, header.error_held, header.gradient_held, header.seed, header.step, importance or None)
+    state = State.of(
+        S,
+        seed=header.seed,
+        step=header.step,
+        error_held=header.error_held,
+        gradient_held=header.gradient_held,
+        importance=importance or None,
+    )
     return Checkpoint(network, rules, state, header.extra)
 
 

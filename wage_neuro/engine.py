@@ -6,54 +6,164 @@ the result.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
-from wage_neuro.activity import Activity, Watch
+from wage_neuro.activity import FIELDS, Activity, Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.errors import DataError, SettingError
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
-from wage_neuro.pipeline import pipelined_step
-from wage_neuro.rules import Rules
-from wage_neuro.train import State, consolidated, importance_of, initial_state, predict, train_step
+from wage_neuro.rules import VALUES, Rules
+from wage_neuro.state import State, consolidated, importance_of, initial_state
+from wage_neuro.support import ABILITIES, Support
+from wage_neuro.train import Batch, Learner, predict, visible_weights
 
-Entered = TypeVar("Entered")
+Entered = TypeVar("Entered", bound="Engine")
 
 
-class Engine(Protocol):
-    """Where a network learns and answers."""
+class Engine(ABC):
+    """Where a network learns and answers.
 
+    An engine of one's own inherits this, says in `supports` what it takes, and calls `super().__init__`,
+    which refuses the rest. What an ability stands for must be there, and only then: see ABILITIES. It is
+    built with network, rules, `state=` (or `seed=`) and its options by name.
+
+    Parameters
+    ----------
+    network : Network
+    rules : Rules, optional
+        The paper's, if none are given.
+    options : those that `supports_of` asks about
+
+    Raises
+    ------
+    NetworkError, SettingError
+        If the network or a rule is not of `supports`, or a gradient sum might not be exact.
+    """
+
+    name: ClassVar[str]
+    supports: ClassVar[Support]
     network: Network
     rules: Rules
+    replay: Replay | None = None
+    """The memory that the engine holds, if it does."""
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn whole batches in the order given.
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "supports" not in vars(cls):
+            return
+        for ability, methods in ABILITIES.items():
+            have = {getattr(cls, method) is not getattr(Engine, method) for method in methods}
+            if have != {ability in cls.supports.abilities}:
+                says = "says" if ability in cls.supports.abilities else "does not say"
+                raise TypeError(f"{cls.__name__} {says} that it {ability}: {', '.join(methods)}")
 
-        images : (n, ...) uint8 grey levels, n a multiple of `rules.batch`; labels : (n,) whole numbers;
-        control : log2 of the step size, or a `Control` of each layer's own step size and hold.
-        Returns the (n, classes) int64 logits that each batch had before its update.
+    def __init__(self, network: Network, rules: Rules | None = None, **options: Any) -> None:
+        self.network, self.rules = network, rules or Rules()
+        self.supports_of(**options).check(network, self.rules)
+        prove_gradients(network, self.rules)
+
+    @classmethod
+    def supports_of(cls, **options: Any) -> Support:
+        """What an engine takes that is built with these options."""
+        return cls.supports
+
+    def train(
+        self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control, *, last: str = "refuse"
+    ) -> np.ndarray:
+        """Learn batches in the order given.
+
+        Parameters
+        ----------
+        images : (n, ...) uint8 grey levels
+        labels : (n,) whole numbers
+        log2_eta : log2 of the step size, or a `Control` of each layer's own step size and hold
+        last : 'refuse', 'drop' or 'pad'
+            What is done with samples at the end that fill no batch: nothing is learned and SettingError
+            raised; they are left out; or the first samples are learned again to fill it up.
+
+        Returns
+        -------
+        (n, classes) int64 logits that each batch had before its update, of no sample that was left out
+
+        Raises
+        ------
+        DataError, SettingError
+            If the network cannot learn from these.
         """
+        n, whole = len(images), whole_batches(len(images), self.rules.batch, last)
+        if whole is not None and len(labels) == n:
+            images, labels = images[whole], labels[whole]
+        check_training_input(self.network, self.rules, images, labels, log2_eta)
+        return self.learn(images, labels, log2_eta)[:n]
 
+    @abstractmethod
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn whole batches that are checked, as `train` does."""
+
+    @abstractmethod
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) int64 logits of (n, ...) uint8 images; nothing is learned."""
 
     @property
+    @abstractmethod
     def state(self) -> State:
         """Everything that training has changed so far."""
 
+    @property
+    def V(self) -> tuple[np.ndarray, ...]:
+        """Visible weights of each layer, k_W-bit codes: -1, 0 and 1 of ternary ones."""
+        return tuple(visible_weights(self.network, self.state))
+
+    # --- abilities ---
+
+    def _refuse(self, method: str, ability: str) -> NoReturn:
+        raise SettingError(f"{method}: engine {self.name!r} is none that {ability}")
+
     def watch(self, every: int) -> None:
         """Count the activity of every `every`-th update step, and of all predictions; 0 counts nothing."""
+        if every:
+            self._refuse(f"watch every={every}", "counts activity")
 
     def activity(self) -> Activity:
         """Return what was counted since the last call."""
+        return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
 
-    def close(self) -> None:
+    def train_recalling(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
+    ) -> np.ndarray:
+        """Learn as `train`, and draw the logits of each sample to `former`, (n, classes) int64.
+
+        `layers.UNKNOWN` stands where a logit is not known: nothing is drawn there.
+        """
+        self._refuse("train_recalling", "recalls former logits")
+
+    def consolidate(self, updates: int) -> None:
+        """Hold on to the synapses that moved most in the last `updates`; see `layers.consolidate`."""
+        self._refuse("consolidate", "consolidates")
+
+    def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn `replay.step` new samples, then as many that the engine recalls, and so on.
+
+        images : (n, ...) uint8 new samples, n a multiple of the step, 2 n of the batch; labels : (n,).
+        Returns the (2 n, classes) int64 logits, of new and recalled samples in the order of learning.
+        """
+        self._refuse("train_new", "holds the memory")
+
+    def read_memory(self) -> Reservoir:
+        """Return a copy of what the memory holds now."""
+        self._refuse("read_memory", "holds the memory")
+
+    # --- its end ---
+
+    def close(self) -> None:  # noqa: B027  (most engines hold nothing)
         """Free what the engine holds, if anything; it cannot be used afterwards."""
-        return
 
     def __enter__(self: Entered) -> Entered:
         return self
@@ -64,41 +174,22 @@ class Engine(Protocol):
         self.close()
 
 
-@runtime_checkable
-class RecallingEngine(Engine, Protocol):
-    """An engine that can also keep its answers to samples it has learned before."""
+def whole_batches(n: int, batch: int, last: str) -> np.ndarray | None:
+    """Places of the samples that are learned of n, in whole batches; None if nothing is to be done.
 
-    def train_recalling(
-        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
-    ) -> np.ndarray:
-        """Learn as `train`, and draw the logits of each sample to `former`, (n, classes) int64.
+    >>> whole_batches(5, 4, "drop").tolist(), whole_batches(5, 4, "pad").tolist()
+    ([0, 1, 2, 3], [0, 1, 2, 3, 4, 0, 1, 2])
 
-        `layers.UNKNOWN` stands where a logit is not known: nothing is drawn there.
-        """
-
-
-class ReplayingEngine(Engine, Protocol):
-    """An engine that holds the memory too, and recalls from it by itself."""
-
-    replay: Replay | None
-
-    def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn `replay.step` new samples, then as many that are recalled, and so on.
-
-        images : (n, ...) uint8 new samples, n a multiple of the step, 2 n of the batch; labels : (n,).
-        Returns the (2 n, classes) int64 logits, of new and recalled samples in the order of learning.
-        """
-
-    def read_memory(self) -> Reservoir:
-        """Return a copy of what the memory holds now."""
-
-
-@runtime_checkable
-class ConsolidatingEngine(Engine, Protocol):
-    """An engine that can be told that a task has ended."""
-
-    def consolidate(self, updates: int) -> None:
-        """Hold on to the synapses that moved most in the last `updates`; see `layers.consolidate`."""
+    Raises
+    ------
+    SettingError
+        If `last` is nothing that can be done.
+    """
+    if last not in ("refuse", "drop", "pad"):
+        raise SettingError(f"last={last!r}: want refuse, drop or pad")
+    if n % batch == 0 or last == "refuse":
+        return None
+    return np.arange(n - n % batch) if last == "drop" else np.resize(np.arange(n), n + -n % batch)
 
 
 def check_training_input(
@@ -110,18 +201,6 @@ def check_training_input(
     if len(images) % rules.batch:
         raise SettingError(f"{len(images)} samples: want a multiple of the batch, {rules.batch}")
     control_of(control).of_layers(len(network.layers), rules)
-
-
-def check_head(network: Network, rules: Rules) -> None:
-    """Raise SettingError unless an unquantized last layer is asked to learn as one does."""
-    if network.layers[-1].quantized:
-        return
-    for name, wanted in {"loss": "softmax", "update": "wide", "feedback": "transposed"}.items():
-        if getattr(rules, name) != wanted:
-            raise SettingError(
-                f"{name}={getattr(rules, name)!r} with an unquantized last layer"
-                f" ({network.layers[-1]}): want {wanted!r}"
-            )
 
 
 def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> None:
@@ -158,20 +237,23 @@ class NumpyEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with NumpyEngine(net, Rules(batch=4)) as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
 
     name = "numpy"
+    supports = Support(
+        who="engine 'numpy'",
+        kinds=frozenset(Kind),
+        rules=VALUES,
+        abilities=frozenset(ABILITIES) - {"holds the memory"},
+    )
 
     def __init__(
         self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None
     ) -> None:
-        self.network = network
-        self.rules = rules or Rules()
-        check_head(network, self.rules)
-        prove_gradients(network, self.rules)
+        super().__init__(network, rules)
         self._state = state or initial_state(network, seed)
         importance_of(network, self._state, self.rules)
         self.watch(0)
@@ -180,34 +262,28 @@ class NumpyEngine(Engine):
     def state(self) -> State:
         return self._state
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         return self._train(images, labels, None, control)
 
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
         logits = np.empty((len(images), self.network.classes), np.int64)
-        step = pipelined_step if self.rules.pipelined else train_step
         for i in range(0, len(images), self.rules.batch):
             part = slice(i, i + self.rules.batch)
-            x = self.network.encode(images[part])
-            self._state, logits[part] = step(
-                self.network,
-                self._state,
-                x,
-                labels[part],
-                control,
-                self.rules,
-                self._watch,
-                None if former is None else former[part],
+            learner = Learner(self.network, self._state, self.rules, self._watch)
+            stay = None if former is None else former[part]
+            logits[part] = learner.learn(
+                Batch(self.network.encode(images[part]), labels[part], stay), control
             )
+            self._state = learner.state
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:

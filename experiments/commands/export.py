@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from experiments.commands.command_line import DataDir, Record, busy, show_table
+from experiments.commands.command_line import busy, console, show_table
+from experiments.commands.options import Found, Written, command_of
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
-from mappings.formats.inference import Inference
+from mappings.formats.registry import FORMATS, kind_of
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import (
     BitWidthError,
-    CheckpointError,
     EngineError,
     NetworkError,
     SettingError,
@@ -31,107 +27,16 @@ from wage_neuro.errors import (
 )
 from wage_neuro.train import predict
 
-ONNX = {"onnx": "integer", "onnx-qlinear": "qlinear", "qonnx": "qonnx"}
-"""Forms of `mappings.formats.onnx`, by the format's name."""
-FORMATS = ("nir", "netx", "packed", "program", *ONNX)
-ONE_WAY = ("c",)
-"""What is written and not read back."""
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+ROUND = tuple(name for name in FORMATS if FORMATS.find(name).read)
+"""Formats that are read back."""
 
 
-@dataclass(frozen=True)
-class Format:
-    """How a network is written to one kind of file, and read back."""
-
-    write: Callable[[Path, Checkpoint], None]
-    read: Callable[[Path], Checkpoint]
-
-
-def format_of(name: str) -> Format:
-    """Return the format called `name`.
-
-    Raises
-    ------
-    SettingError
-        If there is no such format.
-    EngineError
-        If what it needs is not installed.
-    """
-    try:
-        if name == "program":
-            from mappings.formats import program as learning_program
-
-            return Format(learning_program.write, learning_program.read)
-        if name in ONNX:
-            onnx_graph = _onnx_graph()
-            return Format(
-                lambda path, saved: onnx_graph.write(path, Inference.of(saved), ONNX[name]),
-                lambda path: onnx_graph.read(path).checkpoint(),
-            )
-        if name == "nir":
-            from mappings.formats import nir as module
-        elif name == "netx":
-            from mappings.formats import netx as module  # type: ignore[no-redef]
-        elif name == "packed":
-            from mappings.formats import packed as module  # type: ignore[no-redef]
-        else:
-            raise SettingError(f"format {name!r}: want {', '.join(FORMATS + ONE_WAY)}")
-    except ImportError as error:
-        raise EngineError(f"format {name!r}: {error}") from None
-    return Format(
-        lambda path, saved: module.write(path, Inference.of(saved)),
-        lambda path: module.read(path).checkpoint(),
-    )
-
-
-def _onnx_graph() -> ModuleType:
-    # onnx first: pytest's collection of doctests leaves a module half imported where onnx is missing
-    import onnx  # noqa: F401
-
-    from mappings.formats import onnx as onnx_graph
-
-    return onnx_graph
-
-
-def kind_of(path: Path) -> str:
-    """Return the format that a file is of, by its content.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing, or of no format known here.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
-    if head == _HDF5:
-        return _kind_of_hdf5(path)
-    if head.startswith(b"\x89WAGE"):
-        return "packed"
-    if head.lstrip().startswith(b"{"):
-        return "program"
-    if head.startswith(b"\x08\x08\x12\x0awage"):  # protobuf: IR version 8, and the producer's name
-        return _onnx_kind(path)
-    raise CheckpointError(f"{path}: not a file of {', '.join(FORMATS)}")
-
-
-def _kind_of_hdf5(path: Path) -> str:
-    from mappings.formats import hdf5
-    from mappings.formats.inference import reading
-
-    with reading(path, "HDF5 file"):
-        return hdf5.check(path)
-
-
-def _onnx_kind(path: Path) -> str:
-    try:
-        onnx_graph = _onnx_graph()
-    except ImportError as error:
-        raise EngineError(f"{path}: a file of ONNX: {error}") from None
-    form = onnx_graph.form_of(path)
-    return next(name for name, its in ONNX.items() if its == form)
+def reader_of(path: Path) -> tuple[str, Callable[[Path], Checkpoint]]:
+    """Return the format that a file is of, and what reads it."""
+    name = kind_of(path)
+    read = FORMATS.find(name).read
+    assert read, f"{name}: tells a file as its own, and reads none"
+    return name, read
 
 
 def load_run(run: Path) -> Checkpoint:
@@ -152,14 +57,14 @@ def round_trip(saved: Checkpoint, images: np.ndarray) -> list[dict[str, Any]]:
     logits = predict(saved.network, saved.state, x)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in FORMATS:
+        for name in ROUND:
             path = Path(folder) / name
             try:
-                format_of(name).write(path, saved)
+                FORMATS.find(name).write(path, saved)
             except (BitWidthError, EngineError, NetworkError) as error:
                 rows.append({"format": name, "refused": str(error)})
                 continue
-            back = format_of(kind_of(path)).read(path)
+            back = reader_of(path)[1](path)
             answers = predict(back.network, back.state, x)
             rows.append(
                 {
@@ -182,98 +87,89 @@ def _smaller(path: Path, saved: Checkpoint) -> float:
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")]
 
 
-def register(app: typer.Typer, console: Console) -> None:
-    """Add the commands to the app."""
-
-    @app.command("export")
-    def export_(
-        run: RunArgument,
-        to: Annotated[
-            str,
-            typer.Option(
-                help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
-                " `qonnx`, to answer with;"
-                " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
-            ),
-        ],
-        output: Annotated[Path, typer.Option(help="The file; of `c` such as net.c, net.h comes beside it.")],
-        learn: Annotated[bool, typer.Option(help="C that goes on learning on the chip.")] = False,
-        ram: Annotated[int | None, typer.Option(help="Bytes of RAM that the microcontroller has.")] = None,
-        flash: Annotated[int | None, typer.Option(help="Bytes of flash that it has.")] = None,
-    ) -> None:
-        """Write a trained network for other tools: NIR, ONNX, netx, packed weights, learning program."""
-        if to == "c":
-            write_c(output, load_run(run), console, learn, ram, flash)
-            return
-        for name, value in (("learn", learn), ("ram", ram), ("flash", flash)):
-            if value not in (False, None):
-                raise SettingError(f"--{name} with --to {to}: want --to c")
-        form, saved = format_of(to), load_run(run)
-        run_folder.check_writable(output)
-        with busy(console, f"writing {output}"):
-            form.write(output, saved)
-        console.print(
-            f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
-            f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"
-            f" {_smaller(output, saved):.1f} x as much"
-        )
-
-    @app.command("import")
-    def import_(
-        file: Annotated[Path, typer.Argument(help="A file of `wage-neuro export`, of any format.")],
-        output: Annotated[Path, typer.Option(help="The checkpoint, such as `imported.npz`; must be new.")],
-    ) -> None:
-        """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
-        with busy(console, f"reading {file}"):
-            kind = kind_of(file)
-            saved = format_of(kind).read(file)
-        if output.exists():
-            raise SettingError(f"{output}: is there already")
-        run_folder.check_writable(output)
-        checkpoint.save(output, saved)
-        console.print(
-            f"{saved.network}, {saved.network.n_weights:,} weights, read from {file} ({kind}),"
-            f" written to {output}"
-        )
-
-    @app.command("round-trip")
-    def round_trip_(
-        runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or checkpoint files.")],
-        data_dir: DataDir = None,
-        record: Record = None,
-    ) -> None:
-        """Export to every format, import again, and compare the answers to all test images."""
-        if record:
-            run_folder.check_writable(record)
-        results = []
-        for run in runs:
-            saved = load_run(run)
-            data = saved.extra.get("config", {}).get("data", "digits")
-            with busy(console, f"writing and reading {run} in every format"):
-                images = np.asarray(load_for(saved, data, data_dir).test_images)
-                rows = round_trip(saved, images)
-            results.append(
-                {
-                    "network": str(saved.network),
-                    "bits": str(saved.network.bits),
-                    "config": saved.extra.get("config"),
-                    "data": data,
-                    "images": len(images),
-                    "formats": rows,
-                }
-            )
-            show_table(console, _table(results[-1]))
-        if record:
-            text = json.dumps({"round_trips": results, "versions": run_folder.versions()}, indent=1) + "\n"
-            run_folder.write_text(record, text)
-        differ = sum(row.get("logits_that_differ", 0) for result in results for row in result["formats"])
-        if differ:
-            raise WageError(f"{differ} logits differ after a round trip")
-
-
-def write_c(
-    output: Path, saved: Checkpoint, console: Console, learn: bool, ram: int | None, flash: int | None
+def export_(
+    run: RunArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="`nir`, `nir-if` (for snntorch, norse, sinabs), `netx` (lava-dl), `packed` (two bits a"
+            " weight), `onnx`, `onnx-qlinear` or `qonnx`, to answer with;"
+            " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="The file; of `c` such as net.c, net.h comes beside it.")],
+    learn: Annotated[bool, typer.Option(help="C that goes on learning on the chip.")] = False,
+    ram: Annotated[int | None, typer.Option(help="Bytes of RAM that the microcontroller has.")] = None,
+    flash: Annotated[int | None, typer.Option(help="Bytes of flash that it has.")] = None,
 ) -> None:
+    """Write a trained network for other tools: NIR, ONNX, netx, packed weights, learning program."""
+    if to == "c":
+        write_c(output, load_run(run), learn, ram, flash)
+        return
+    for name, value in (("learn", learn), ("ram", ram), ("flash", flash)):
+        if value not in (False, None):
+            raise SettingError(f"--{name} with --to {to}: want --to c")
+    form, saved = FORMATS.find(to), load_run(run)
+    run_folder.check_writable(output)
+    with busy(f"writing {output}"):
+        form.write(output, saved)
+    console.print(
+        f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
+        f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"
+        f" {_smaller(output, saved):.1f} x as much"
+    )
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file of `wage-neuro export`, of any format.")],
+    output: Annotated[Path, typer.Option(help="The checkpoint, such as `imported.npz`; must be new.")],
+) -> None:
+    """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
+    with busy(f"reading {file}"):
+        kind, read = reader_of(file)
+        saved = read(file)
+    if output.exists():
+        raise SettingError(f"{output}: is there already")
+    run_folder.check_writable(output)
+    checkpoint.save(output, saved)
+    console.print(
+        f"{saved.network}, {saved.network.n_weights:,} weights, read from {file} ({kind}),"
+        f" written to {output}"
+    )
+
+
+def round_trip_(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or checkpoint files.")],
+    found: Found,
+    written: Written,
+) -> None:
+    """Export to every format, import again, and compare the answers to all test images."""
+    results = []
+    for run in runs:
+        saved = load_run(run)
+        data = saved.extra.get("config", {}).get("data", "digits")
+        with busy(f"writing and reading {run} in every format"):
+            images = np.asarray(load_for(saved, data, found.data_dir).test_images)
+            rows = round_trip(saved, images)
+        results.append(
+            {
+                "network": str(saved.network),
+                "bits": str(saved.network.bits),
+                "config": saved.extra.get("config"),
+                "data": data,
+                "images": len(images),
+                "formats": rows,
+            }
+        )
+        show_table(_table(results[-1]))
+    if written.output:
+        run_folder.write_json(written.output, {"round_trips": results, "versions": run_folder.versions()})
+    differ = sum(row.get("logits_that_differ", 0) for result in results for row in result["formats"])
+    if differ:
+        raise WageError(f"{differ} logits differ after a round trip")
+
+
+def write_c(output: Path, saved: Checkpoint, learn: bool, ram: int | None, flash: int | None) -> None:
     """Write C source and say what it takes."""
     from mappings.formats import c as c_source
 
@@ -307,3 +203,6 @@ def _table(result: dict[str, Any]) -> Table:
             )  # fmt: skip
     table.caption = "\n".join(reasons)
     return table
+
+
+EXPORT, IMPORT, ROUND_TRIP = (command_of(each) for each in (export_, import_, round_trip_))

@@ -8,7 +8,6 @@ Source: arXiv:1802.04680, section 4.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
@@ -19,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs import run_folder
-from experiments.runs.eta import short_fraction
 from experiments.runs.forms import TrainingRecord
 from experiments.runs.training import Config, Report, Run
 from experiments.runs.workers import cpus, side_by_side
 from experiments.studies.float_run import FloatRun, float_torch
 from mappings.pattern import Pattern
 from wage_neuro.bits import Bits
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import SettingError, did_you_mean
+from wage_neuro.eta import short_fraction
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules
@@ -210,7 +209,9 @@ def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequ
         If there is no such experiment, or it has no such label.
     """
     if name not in EXPERIMENTS:
-        raise SettingError(f"experiment {name!r}: want {', '.join(EXPERIMENTS)}")
+        raise SettingError(
+            f"experiment {name!r}: want {', '.join(EXPERIMENTS)}{did_you_mean(name, EXPERIMENTS)}"
+        )
     settings = EXPERIMENTS[name]
     for label in only:
         if label not in settings:
@@ -265,7 +266,7 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
         run.fit(machine, partial(look, run))
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
-        run_folder.write_text(record, json.dumps(found, indent=1) + "\n")
+        run_folder.write_json(record, found)
     return run.finished
 
 
@@ -281,7 +282,7 @@ def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -
                 if means.records and finished and record:
                     path = job.record_path(means.records)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
+                    run_folder.write_json(path, record)
                 report(job, finished)
                 if not finished:
                     return False

@@ -5,9 +5,14 @@ Fields that nothing reads may be there too.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from collections.abc import Collection
+from dataclasses import fields
+from typing import Annotated, Any, TypedDict, TypeVar
 
-from wage_neuro.typed import Count, Share
+from wage_neuro.errors import CheckpointError
+from wage_neuro.typed import Count, Share, built
+
+C = TypeVar("C")
 
 Number = Annotated[float, (-1e15, 1e15)]
 Counts = list[Count]
@@ -115,6 +120,20 @@ class Extra(TypedDict, total=False):
     data_sha256: str | list[str]
 
 
+def config_of(cls: type[C], values: dict[str, Any], newer: Collection[str]) -> C:
+    """Build the settings of a run out of JSON, which may lack those that are `newer` than the run.
+
+    Raises
+    ------
+    CheckpointError
+        If others are missing, or some are not known.
+    """
+    known = {each.name for each in fields(cls)}  # type: ignore[arg-type]
+    if not known - set(newer) <= set(values) <= known:
+        raise CheckpointError(f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}")
+    return built(cls, values, "config")
+
+
 # --- continual learning ------------------------------------------------------------------------------
 
 
@@ -148,8 +167,8 @@ class StreamConfig(_StreamConfig, total=False):
     consolidation: Count
 
 
-StreamRun = TypedDict(
-    "StreamRun",
+_StreamRun = TypedDict(
+    "_StreamRun",
     {
         "config": StreamConfig,
         "tasks": list[str],
@@ -161,12 +180,17 @@ StreamRun = TypedDict(
         "samples_learned": Annotated[int, (1, 2**53)],
         "task_samples": Counts,
         "memory_bytes": Count,
-        "weight_updates": Count,
         "train_seconds": Number,
         "ACC": Number,
     },
 )
-"""The row of a record that says what a run was."""
+
+
+class StreamRun(_StreamRun, total=False):
+    """The row of a record that says what a run was; some engines count no updates."""
+
+    weight_updates: Count
+
 
 STREAM_ROWS: dict[str, Any] = {"run": StreamRun, "accuracy": Measured, "probe": Probe}
 

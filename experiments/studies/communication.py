@@ -7,7 +7,6 @@ updates are those of one machine that has the whole batch: what it sends to ever
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,15 +20,20 @@ from experiments.datasets.augment import Augment
 from experiments.engines import make_engine
 from experiments.records.figure import save
 from experiments.runs import run_folder
-from experiments.runs.eta import EtaSchedule
 from experiments.runs.training import Config, build_network, kept_of, open_data, predict_all
 from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import EtaSchedule
+from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules
+from wage_neuro.support import Support
 from wage_neuro.train import initial_state
 
+TAKES = Support(
+    who="the measure of communication", kinds=frozenset(Kind) - {Kind.UNQUANTIZED, Kind.AVERAGE_POOL}
+)
 FLOAT_BYTES = 4
 _LONGEST = 255  # a gap byte: so many zeros, and the gap goes on
 
@@ -170,7 +174,7 @@ def measure(
         raise SettingError("a pipelined run: its updates are one sample each, and overlap; give another run")
     data = open_data(config, data_dir)
     network = build_network(config, data)
-    network.require_quantized("the measure of communication")
+    TAKES.check(network)
     bits, rows = fixed_bits(network, config.rules), []
     eta, augment, batch = EtaSchedule.parse(config.eta), Augment.parse(config.augment), config.rules.batch
     steps = len(data.train_labels) // batch
@@ -296,6 +300,6 @@ def draw(path: Path, record: dict[str, Any]) -> None:
 
 def write(path: Path, record: dict[str, Any]) -> Path:
     """Write the record as JSON, and its picture beside it; return where the picture is."""
-    run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
+    run_folder.write_json(path, record)
     draw(path.with_suffix(".png"), record)
     return path.with_suffix(".png")

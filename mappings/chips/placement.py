@@ -19,15 +19,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
+from typing import Any
 
 import numpy as np
 
 from mappings.chips.chip import Chip
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
+from wage_neuro.support import Support
 
+CHIP = Support(who="a chip", kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}))
 HOST = -1
 """Piece and core of everything off the chip: images and labels come from there, answers go there."""
 
@@ -153,7 +158,7 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
         stored = learning if use.learns(i) else bits.k_W
         value = bits.weight_max * bits.activation_max
         links.append(_weights(layer, visible[i - 1], forward[i], False, chip, stored, use.learns(i), value))
-        if layer.pool:
+        if max_pool(layer.pool):
             visible[i] = add(layer, "pool", layer.out_shape)
             links.append(_one(forward[i], visible[i], "pool", layer, False, bits.k_W, layer.z_bound))
         if use.learns(i):
@@ -191,8 +196,13 @@ def _weights(
 ) -> Link:
     """A layer's weights, forward or as a transposed copy."""
     span, role = None, "feedback" if back else "forward"
-    if isinstance(layer.spec, Conv):
-        span = (layer.spec.kernel, layer.spec.stride, layer.padding[0], layer.padding[2])
+    match layer.spec:
+        case Dense():
+            pass
+        case Conv(kernel=kernel, stride=stride):
+            span = (kernel, stride, layer.padding[0], layer.padding[2])
+        case _:
+            assert_never(layer.spec)
     shared = span is not None and chip.shared_weights
     return Link(source, target, role, span, back, False, shared, bits, learns, value)
 
@@ -200,8 +210,9 @@ def _weights(
 def _one(source: int, target: int, role: str, layer: Layer, same: bool, bits: int, value: int) -> Link:
     """One neuron to one, or between the places of a pooling window and their winner."""
     span = (1, 1, 0, 0)
-    if layer.pool and not same:
-        span = (layer.pool.size, layer.pool.step, layer.pool_padding[0], layer.pool_padding[2])
+    pool = max_pool(layer.pool)
+    if pool and not same:
+        span = (pool.size, pool.step, layer.pool_padding[0], layer.pool_padding[2])
     return Link(source, target, role, span, role == "third factor", True, False, bits, False, value)
 
 
@@ -256,15 +267,12 @@ class Geometry:
             return (rows[1] - rows[0]) * (columns[1] - columns[0]) * channels * inputs
         return self.pairs(0, rows) * self.pairs(1, columns) * channels * inputs
 
-    def most(self, axis: int, size: int) -> tuple[int, int]:
-        """Most sources, and most connected places, of a segment of `size` places along an axis."""
+    def kinds(self, axis: int, size: int) -> list[tuple[int, int]]:
+        """Sources and connected places of each kind of segment of `size` places along an axis."""
         if self.link.span is None:
-            return 1, size
-        segments = list(_segments(self.target.shape[axis], size))
-        return (
-            max(len(self.sources(axis, s)) for s in segments),
-            max(self.pairs(axis, s) for s in segments),
-        )
+            return [(1, size)]
+        segments = _segments(self.target.shape[axis], size)
+        return sorted({(len(self.sources(axis, s)), self.pairs(axis, s)) for s in segments})
 
     def heard(self, axis: int, size: int) -> np.ndarray:
         """(places,) target segments of `size` places that hear each place of the source along an axis."""
@@ -277,7 +285,8 @@ class Geometry:
 
     def fan_in(self, inputs: int) -> int:
         """Most sources of one neuron, of a slice of the inputs."""
-        return self.most(0, 1)[1] * self.most(1, 1)[1] * inputs
+        rows, columns = (max(pairs for _, pairs in self.kinds(axis, 1)) for axis in (0, 1))
+        return rows * columns * inputs
 
 
 def _segments(n: int, size: int) -> Iterator[tuple[int, int]]:
@@ -338,17 +347,17 @@ def _take(
     neurons = rows * columns * channels
     memory, axons_in = np.zeros_like(neurons), np.zeros_like(neurons)
     for geometry in geometries:
-        most = [
-            np.array([geometry.most(a, int(n)) for n in sizes[a].ravel()]).T.reshape(2, *sizes[a].shape)
-            for a in (0, 1)
-        ]
-        (sources_y, pairs_y), (sources_x, pairs_x) = most
         depth = np.ones_like(inputs) if geometry.link.depthwise else inputs
-        axons = sources_y * sources_x * (channels if geometry.link.depthwise else depth)
-        memory = memory + _link_memory(
-            chip, geometry, axons, pairs_y * pairs_x * channels * depth, channels, depth
-        )
-        axons_in = axons_in + axons
+        of_link, axons_of_link = np.zeros_like(neurons), np.zeros_like(neurons)
+        # the most memory need not be where the most axons are: fewer of them have longer lists
+        for (sources_y, pairs_y), (sources_x, pairs_x) in product(
+            *(_kinds(geometry, sizes, a) for a in (0, 1))
+        ):
+            axons = sources_y * sources_x * (channels if geometry.link.depthwise else depth)
+            synapses = pairs_y * pairs_x * channels * depth
+            needed = _link_memory(chip, geometry, axons, synapses, channels, depth)
+            of_link, axons_of_link = np.maximum(of_link, needed), np.maximum(axons_of_link, axons)
+        memory, axons_in = memory + of_link, axons_in + axons_of_link
     slices = -(-main.inputs // inputs)
     helpers, told, extra = _beside(chip, use, population, main.link, neurons, axons_in)
     partial = (slices - 1) * neurons
@@ -357,6 +366,14 @@ def _take(
     for geometry, cut in listeners:
         out = out + _axons_out(geometry, cut, rows, columns) * channels
     return _Taken(neurons + helpers, memory, axons_in + told + partial, out, slices)
+
+
+def _kinds(geometry: Geometry, sizes: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
+    """(kinds, 2, *sizes) sources and connected places along an axis; a size of few kinds has one repeated."""
+    found = [geometry.kinds(axis, int(n)) for n in sizes[axis].ravel()]
+    most = max(map(len, found))
+    table = np.array([kinds + kinds[:1] * (most - len(kinds)) for kinds in found], np.int64)
+    return np.moveaxis(table, 0, -1).reshape(most, 2, *sizes[axis].shape)
 
 
 def _one_synapse(chip: Chip) -> int:
@@ -559,7 +576,7 @@ def place(network: Network, chip: Chip, use: Use) -> Placement:
     DoesNotFit
         If one neuron with one input needs more than a core has.
     """
-    network.require_quantized("a chip")
+    CHIP.check(network)
     populations, links = populations_and_links(network, chip, use)
     geometries = [Geometry(link, populations[link.source], populations[link.target]) for link in links]
     into = {t: [g for g in geometries if g.link.target == t] for t in range(1, len(populations))}
@@ -650,7 +667,7 @@ def _pieces(
             list(_segments(n, size))
             for n, size in zip((*population.shape, main.inputs), cuts[t], strict=True)
         ]
-        known: dict[tuple, tuple[int, int, int, int]] = {}
+        known: dict[tuple[Any, ...], tuple[int, int, int, int]] = {}
         for rows in ranges[0]:
             for columns in ranges[1]:
                 for channels in ranges[2]:

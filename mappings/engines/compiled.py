@@ -6,10 +6,12 @@ import numpy as np
 
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine, check_former, check_head, check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_former, check_training_input
 from wage_neuro.kernels.native import NativeNet
+from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
+from wage_neuro.rules import VALUES, Rules
+from wage_neuro.support import ABILITIES, Support
 from wage_neuro.train import State, consolidated, initial_state
 
 
@@ -31,36 +33,39 @@ class CompiledEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with CompiledEngine(net, Rules(batch=4)) as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
 
     name = "compiled"
+    supports = Support(
+        who="engine 'compiled'",
+        kinds=frozenset(Kind),
+        rules=VALUES,
+        abilities=frozenset(ABILITIES) - {"holds the memory"},
+    )
 
     def __init__(
         self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None
     ) -> None:
-        self.network = network
-        self.rules = rules or Rules()
-        check_head(network, self.rules)
-        prove_gradients(network, self.rules)
+        super().__init__(network, rules)
         self.net = NativeNet(network, self.rules, state or initial_state(network, seed))
         self.watch(0)
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         return self._train(images, labels, None, control)
 
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
         controls = control_of(control).of_layers(len(self.network.layers), self.rules)
         return self.net.train(images, labels, former, controls, self._watch)
 

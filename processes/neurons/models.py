@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -13,6 +14,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.neurons.process import Neurons
 from processes.part import PyLearningPartModelFixed
+from processes.ports import DirectIn
 from wage_neuro import activity, layers, neurocore
 from wage_neuro.fixed_point import carrier
 from wage_neuro.layers import Kept
@@ -24,17 +26,17 @@ from wage_neuro.layers import Kept
 class PyNeuronsModelFixed(PyLearningPartModelFixed):
     """The one delay of the activation's path through a layer; the masks wait here for the error."""
 
-    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    z_in: PyInPort = LavaPyType(DirectIn, np.int32)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16)
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    e_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    e_in: PyInPort = LavaPyType(DirectIn, np.int32)
+    m_in: PyInPort = LavaPyType(DirectIn, np.int32)
     x_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     e_pos_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     e_neg_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     y_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.in_flight: deque[Kept] = deque()
         self.message: np.ndarray | None = None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.quick import PyQuickModel
 from processes.source.process import ImageSource
 from wage_neuro.schedule import Schedule
 
@@ -17,14 +19,14 @@ from wage_neuro.schedule import Schedule
 @implements(proc=ImageSource, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyImageSourceModel(PyLoihiProcessModel):
+class PyImageSourceModel(PyQuickModel):
     """Sends micro-step t of the ring's next batch at step t."""
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16, precision=16)
     y_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.schedule: Schedule = proc_params["schedule"]
         self.images: np.ndarray = proc_params["images"]

@@ -143,7 +143,7 @@ def test_log2_round_on_either_side_of_every_half():
 def test_weights_outside_the_range_are_refused():
     network = Network((Dense(3),), (4,))
     begin = initial_state(network)
-    outside = replace(begin, S=(np.full((4, 3), -100, np.int8),))
+    outside = begin.having(S=(np.full((4, 3), -100, np.int8),))
     with pytest.raises(
         SettingError, match=r"^stored weights of layer 0 reach 100: stored_range='authors' ends at 64$"
     ):
@@ -203,7 +203,7 @@ def test_threads_change_no_bit(threads, assert_agree):
 
 def test_a_kind_of_layer_that_is_unknown_is_left_to_numpy(monkeypatch, assert_agree):
     """Within a network whose other layers are the library's."""
-    monkeypatch.setattr(native, "_is_known", lambda layer: layer.index != 1)
+    monkeypatch.setattr(native, "computes", lambda layer: layer.index != 1)
     for mode, rules in MODES.items():
         for name in ("dense", "conv, pooling", "conv VALID, stride 2"):
             assert_agree(CompiledEngine, NETWORKS[name], rules, n=48), mode

@@ -43,7 +43,7 @@ def test_the_structural_model_agrees(assert_agree):
 
 def test_brian2_refuses_them():
     pytest.importorskip("brian2")
-    with pytest.raises(NetworkError, match=r"^layer 0 4C3-MP3S2P: engine 'brian2' drops incomplete windows"):
+    with pytest.raises(NetworkError, match="engine 'brian2' has no incomplete pooling windows"):
         engine("brian2", PADDED, MODES["paper"])
 
 
@@ -55,9 +55,9 @@ def test_formats_refuse_them(tmp_path):
     from wage_neuro.checkpoint import Checkpoint
 
     saved = Checkpoint(PADDED, MODES["paper"], initial_state(PADDED))
-    with pytest.raises(NetworkError, match="a learning program drops incomplete windows"):
+    with pytest.raises(NetworkError, match="a learning program has no incomplete pooling windows"):
         learning_program.to_program(saved)
-    with pytest.raises(NetworkError, match="a NIR graph drops incomplete windows"):
+    with pytest.raises(NetworkError, match="a NIR graph has no incomplete pooling windows"):
         nir.to_nir(Inference.of(saved))
 
 

@@ -347,13 +347,13 @@ def test_an_absent_device(name):
 
 def test_pipelined_learning_is_refused():
     rules = Rules(batch=12, shift="held", update="ternary", pipelined=True)
-    with pytest.raises(EngineError, match=r"^engine 'torch': pipelined learning is .*; use 'compiled'$"):
+    with pytest.raises(SettingError, match=r"^pipelined=True: engine 'torch' has False only$"):
         TorchEngine(Network((Dense(3),), (4,)), rules)
 
 
 def test_weights_outside_the_range_are_refused():
     network = Network((Dense(3),), (4,))
-    outside = replace(initial_state(network), S=(np.full((4, 3), -100, np.int8),))
+    outside = initial_state(network).having(S=(np.full((4, 3), -100, np.int8),))
     with pytest.raises(
         SettingError, match=r"^stored weights of layer 0 reach 100: stored_range='authors' ends at 64$"
     ):

@@ -10,7 +10,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,22 +18,24 @@ import numpy as np
 
 from wage_neuro import activity, layers, softmax
 from wage_neuro.activity import Watch
+from wage_neuro.bits import code_dtype
 from wage_neuro.control import LayerControl
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import backward_weights, feedback_weights
 from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
+from wage_neuro.learner import LayerLearner
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv, Dense, MaxPool
-from wage_neuro.train import Held, State, importance_of, learn, next_held, pass_error, receive_error
+from wage_neuro.rules import LOSSES, Rules
+from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
+from wage_neuro.state import Held, LayerState, State, importance_of
 
 VARIABLE = "WAGE_NEURO_ISA"
 FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN = range(6)  # Event of api.h
 CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
 NONE, FROZEN = -1, -1000000
-LOSSES, FEEDBACKS = ("sse", "one-sided", "softmax"), ("transposed", "random", "direct")
+FEEDBACKS = ("transposed", "random", "direct")
 SUMS_OF_64_BITS = "events, sums of 64 bits"
 _UNLIMITED = 2**62
 
@@ -88,6 +90,13 @@ class _Api(ctypes.Structure):
         ("get_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
         ("get", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
         ("set", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
+        ("forward", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _pointer)),
+        (
+            "error",
+            ctypes.CFUNCTYPE(_i64, _pointer, _i64, _i64, _u64, _i64, _i64, _pointer, _pointer),
+        ),
+        ("update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _u64)),
+        ("set_update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64)),
         ("train", ctypes.CFUNCTYPE(None, _pointer, ctypes.POINTER(_Call))),
         ("predict", ctypes.CFUNCTYPE(None, _pointer, _pointer, _i64, _pointer, _i64)),
         ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
@@ -187,12 +196,158 @@ def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, gro
     return words
 
 
+# --- one layer ---------------------------------------------------------------------------------------
+
+
+class LoneLayer:
+    """A layer at work by itself in the library, between neighbours that the caller plays.
+
+    Parameters
+    ----------
+    slots : calls whose samples are kept at once
+    error_bound : largest error that may arrive
+    other : values in the place of those that its Spec of api.h would have
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        classes: int,
+        rules: Rules,
+        seed: int,
+        slots: int,
+        signed_in: bool,
+        error_bound: int,
+        **other: int,
+    ) -> None:
+        self.layer, self.rules = layer, rules
+        own = _spec(layer, None, classes, rules, False)
+        own = _changed(own, signed_in=signed_in, arriving_bound=error_bound, **other)
+        specs = [own] if layer.is_last else [own, _neighbour(own, layer.out_shape, (1,))]
+        self._at = int(layer.index > 0)
+        if self._at:
+            specs.insert(0, _changed(_neighbour(own, (1,), layer.in_shape), arriving_bound=layer.d_bound))
+        tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
+        packed, ruled = np.concatenate(specs), _rules(rules, slots)
+        arrays: list[np.ndarray] = [np.zeros(256, np.int16), *tables]
+        self._kept, self._hook, self._net = [packed, ruled, *arrays], _HOOK(lambda *_: 0), None
+        self._api = _sets()[instruction_set()][0]
+        pointers = [array.ctypes.data for array in arrays]
+        self._net = self._api.create(
+            len(specs), packed.ctypes.data, ruled.ctypes.data, seed, thread_count(), *pointers, self._hook
+        )
+        if not self._net:
+            raise EngineError(f"compiled kernels: no memory for layer {layer.index} {layer}")
+        B = feedback_weights(layer, classes, rules, seed) if rules.feedback == "random" else None
+        if B is not None:
+            B = np.ascontiguousarray(B, np.int8)
+            self._api.set_feedback(self._net, self._at, B.ctypes.data)
+
+    def __del__(self) -> None:
+        if getattr(self, "_net", None):
+            self._api.destroy(self._net)
+            self._net = None
+
+    @property
+    def path(self) -> str:
+        """How its products are made."""
+        return str(self._api.path(self._net, self._at).decode())
+
+    def put(self, learned: LayerState) -> None:
+        """Go on from another state."""
+        _check_range(self.layer, learned.S, self.rules)
+        S, held = np.ascontiguousarray(learned.S, np.int16), learned.importance
+        parts = (None, None) if held is None else (held[0].copy(), held[1].copy())
+        self._api.set_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
+        self.hold(learned.error_held, learned.gradient_held)
+
+    def hold(self, error_held: Held, gradient_held: Held) -> None:
+        """Go on from other exponents."""
+        four = np.array([*_pair(error_held), *_pair(gradient_held)], np.int64)
+        self._api.set_held(self._net, self._at, four.ctypes.data)
+
+    def get(self) -> LayerState:
+        """What it has learned, copied."""
+        S, four = np.empty(self.layer.weight_shape, np.int16), np.empty(4, np.int64)
+        held = layers.no_importance(self.layer, self.rules)
+        parts = (None, None) if held is None else (held[0], held[1])
+        self._api.get_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
+        self._api.get_held(self._net, self._at, four.ctypes.data)
+        error, gradient = _held(four[:2]), _held(four[2:])
+        return LayerState(S=S, error_held=error, gradient_held=gradient, importance=held)
+
+    def follow(self, rules: Rules) -> None:
+        """Go on with another update form."""
+        self.rules = rules
+        self._api.set_update(self._net, self._at, rules.update == "coincidence", _step_max(self.layer, rules))
+
+    def forward(self, slot: int, a_in: np.ndarray) -> np.ndarray:
+        """(n, *out_shape) codes, int16, or products of the last layer, int64, of (n, *in_shape) codes."""
+        a_in = np.ascontiguousarray(a_in, np.int16)
+        dtype = np.int64 if self.layer.is_last else np.int16
+        out = np.empty((len(a_in), *self.layer.out_shape), dtype)
+        self._api.forward(self._net, self._at, slot, len(a_in), a_in.ctypes.data, out.ctypes.data)
+        return out
+
+    def error(
+        self, slot: int, D: np.ndarray, control: LayerControl, step: int, sends: bool
+    ) -> tuple[bool, np.ndarray | None]:
+        """Meet an error; return whether any of it is left, and the (n, *in_shape) one that goes on."""
+        D = np.ascontiguousarray(D, np.int32)
+        sent = np.zeros((len(D), *self.layer.in_shape), np.int32) if sends else None
+        eta = FROZEN if control.log2_eta is None else control.log2_eta
+        some = self._api.error(self._net, self._at, slot, step, eta, control.hold, D.ctypes.data, _data(sent))
+        return bool(some), sent
+
+    def update(self, slot: int, step: int) -> None:
+        """Let the weights learn from the error that a slot has met."""
+        self._api.update(self._net, self._at, slot, step)
+
+    def load(self, slot: int, a_in: np.ndarray) -> None:
+        """Put input codes into a slot, as `forward`, but compute nothing."""
+        codes = np.ascontiguousarray(a_in, np.int64)
+        self._api.set(self._net, self._at, slot, CODES_IN, len(codes), codes.ctypes.data)
+
+    def look(self, slot: int, what: int, shape: tuple[int, ...]) -> np.ndarray:
+        """An array of the samples in a slot, in the order that numpy has."""
+        out = np.empty(shape, np.int64)
+        self._api.get(self._net, self._at, slot, what, shape[0], out.ctypes.data)
+        return out
+
+
+def computes(layer: Layer) -> bool:
+    """Whether the library knows layers of this kind."""
+    match layer.spec, layer.pool:
+        case Dense() | Conv(), None | MaxPool():
+            return True
+        case Dense() | Conv(), AvgPool():
+            return False
+        case _:
+            raise AssertionError(f"layer {layer}: a kind that nobody has thought of here")
+
+
+def _changed(spec: np.ndarray, **values: int) -> np.ndarray:
+    spec = spec.copy()
+    for name, value in values.items():
+        spec[_fields("Spec").index(name)] = value
+    return spec
+
+
+def _neighbour(own: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> np.ndarray:
+    """Spec of a foreign layer that takes and gives these shapes, with hardly a weight."""
+    (in_h, in_w, in_c), (out_h, out_w, n_out) = ((1, 1, *shape)[-3:] for shape in (in_shape, out_shape))
+    shapes = {"in_h": in_h, "in_w": in_w, "in_c": in_c, "out_h": out_h, "out_w": out_w, "n_out": n_out}
+    plain = dict.fromkeys(("kernel", "stride", "z_h", "z_w", "foreign"), 1)
+    none = dict.fromkeys(("conv", "is_last", "top", "left", "pool_size", "pool_step", "signed_in"), 0)
+    return _changed(own, **shapes, **plain, **none)
+
+
 # --- a network ---------------------------------------------------------------------------------------
 
 
 def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool) -> np.ndarray:
     bits, samples = layer.bits, rules.samples_an_update
-    conv = isinstance(layer.spec, Conv)
+    conv, pool = isinstance(layer.spec, Conv), None if foreign else max_pool(layer.pool)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
     out_h, out_w = layer.out_shape[:2] if conv else (1, 1)
@@ -219,8 +374,8 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "z_h": z_h,
             "z_w": z_w,
             "n_out": n_out,
-            "pool_size": layer.pool.size if layer.pool else 0,
-            "pool_step": layer.pool.step if layer.pool else 0,
+            "pool_size": pool.size if pool else 0,
+            "pool_step": pool.step if pool else 0,
             "pool_top": layer.pool_padding[0],
             "pool_left": layer.pool_padding[2],
             "out_h": out_h,
@@ -233,7 +388,7 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "signed_in": 0,
             "log2_target": layer.log2_target,
             "stored_max": stored_max,
-            "step_max": 2 * stored_max if rules.update == "wide" else 1,
+            "step_max": _step_max(layer, rules),
             "spread_max": layer.spread_error_max,
             "z_bound": layer.z_bound,
             "d_bound": layer.d_bound,
@@ -246,7 +401,12 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
     )
 
 
-def _rules(rules: Rules) -> np.ndarray:
+def _step_max(layer: Layer, rules: Rules) -> int:
+    """Largest step of a stored weight."""
+    return 2 * layer.bits.stored_max(rules.stored_range) if rules.update == "wide" else 1
+
+
+def _rules(rules: Rules, slots: int = 0) -> np.ndarray:
     return _numbers(
         "RuleSpec",
         {
@@ -261,13 +421,9 @@ def _rules(rules: Rules) -> np.ndarray:
             "metaplasticity": rules.metaplasticity,
             "consolidation": rules.consolidation,
             "log2_gamma": rules.log2_gamma,
+            "slots": slots,
         },
     )
-
-
-def _is_known(layer: Layer) -> bool:
-    """Whether the library computes layers of this kind."""
-    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
 
 
 class NativeNet:
@@ -295,7 +451,7 @@ class NativeNet:
         self._failure: BaseException | None = None
         self._watch = Watch(len(network.layers), 0)
         self._controls: tuple[LayerControl, ...] = ()
-        foreign = numpy_layers | {layer.index for layer in network.layers if not _is_known(layer)}
+        foreign = numpy_layers | {layer.index for layer in network.layers if not computes(layer)}
         self._create(foreign, state)
         slow = {i for i, path in enumerate(self.paths) if path == SUMS_OF_64_BITS}
         if rules.samples_an_update > 1 and slow:  # BLAS has the faster products
@@ -327,13 +483,13 @@ class NativeNet:
         if not self._net:
             raise EngineError(f"engine 'compiled': no memory for {network} with batch={rules.batch}")
         held = importance_of(network, state, rules)
-        self._foreign: dict[int, _NumpyLayer] = {}
+        self._foreign: dict[int, LayerLearner] = {}
+        self._in_flight: dict[tuple[int, int], Kept] = {}  # of those, by layer and slot
+        state = state.having(importance=held)
         for i, layer in enumerate(network.layers):
             _check_range(layer, state.S[i], rules)
             if i in foreign:
-                self._foreign[i] = _NumpyLayer(
-                    layer, rules, state.S[i], state.error_held[i], state.gradient_held[i], held[i]
-                )
+                self._foreign[i] = LayerLearner(layer, network.classes, rules, self.seed, state.layers[i])
                 continue
             self._put_weights(i, state.S[i], held[i])
             four = np.array([*_pair(state.error_held[i]), *_pair(state.gradient_held[i])], np.int64)
@@ -369,30 +525,30 @@ class NativeNet:
         found = []
         for i, layer in enumerate(self.network.layers):
             if i in self._foreign:
-                own = self._foreign[i]
-                weights, importance = own.S, None if own.importance is None else own.importance.copy()
-                held = own.error_held, own.gradient_held
-            else:
-                weights, importance = self._weights(layer)
-                four = np.empty(4, np.int64)
-                self._api.get_held(self._net, i, four.ctypes.data)
-                held = _held(four[:2]), _held(four[2:])
-            found.append((weights, *held, importance))
-        S, errors, gradients, kept = zip(*found, strict=True)
-        return State(S, errors, gradients, self.seed, self.step, None if kept[0] is None else kept)
+                own = self._foreign[i].state
+                kept = None if own.importance is None else own.importance.copy()
+                found.append(replace(own, importance=kept))
+                continue
+            S, importance = self._weights(layer)
+            four = np.empty(4, np.int64)
+            self._api.get_held(self._net, i, four.ctypes.data)
+            error, gradient = _held(four[:2]), _held(four[2:])
+            found.append(LayerState(S=S, error_held=error, gradient_held=gradient, importance=importance))
+        return State(layers=tuple(found), seed=self.seed, step=self.step)
 
     def _weights(self, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
         S = np.empty(layer.weight_shape, np.int16)
         held = layers.no_importance(layer, self.rules)
         bits, steps = (None, None) if held is None else (held[0], held[1])
         self._api.get_weights(self._net, layer.index, S.ctypes.data, _data(bits), _data(steps))
-        return S.astype(layers.code_dtype(layer.bits.k_G)), held
+        return S.astype(code_dtype(layer.bits.k_G)), held
 
     def set_importance(self, importance: tuple[np.ndarray, ...]) -> None:
         """Put another importance in the place of each layer's."""
         for layer, held in zip(self.network.layers, importance, strict=True):
             if layer.index in self._foreign:
-                self._foreign[layer.index].importance = held.copy()
+                own = self._foreign[layer.index]
+                own.go_on_from(replace(own.state, importance=held))
             else:
                 self._put_weights(layer.index, self._weights(layer)[0], held)
 
@@ -472,7 +628,7 @@ class NativeNet:
 
     def _kept_of(self, layer: Layer, slot: int) -> Kept:
         n = self.rules.samples_an_update
-        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if layer.pool else None
+        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if max_pool(layer.pool) else None
         return Kept(self._codes_in(layer, slot, n), winner=winner)
 
     def _forward_done(self, layer: Layer, slot: int, step: int, n: int) -> bool:
@@ -523,8 +679,8 @@ class NativeNet:
 
     def _numpy_forward(self, layer: Layer, slot: int, step: int, n: int) -> bool:
         i = layer.index
-        codes = self._codes_in(layer, slot, n).astype(layers.code_dtype(layer.bits.k_A))
-        out = self._foreign[i].forward(codes, slot)
+        codes = self._codes_in(layer, slot, n).astype(code_dtype(layer.bits.k_A))
+        out, self._in_flight[i, slot] = self._foreign[i].forward(codes)
         if layer.is_last:
             self.put(i, slot, LOGITS, out)
         else:
@@ -536,8 +692,11 @@ class NativeNet:
         hidden = self.rules.feedback == "direct" and not layer.is_last
         message = self._last_codes(slot) if hidden else self.get(i, slot, ERRORS, (n, *layer.out_shape))
         counts = self._watch.counts[i] if counted else None
-        control, classes = self._controls[i], self.network.classes
-        E, sent = self._foreign[i].learn(message, slot, control, classes, (self.seed, step), counts)
+        own, control = self._foreign[i], self._controls[i]
+        sent = own.error(message, self._in_flight[i, slot], control, step, counts)
+        own.update(n, control, step, counts)
+        E = own.E
+        assert E is not None
         if layer.is_last:
             self.put(i, slot, CODES_E, E)
         if sent is not None and self.rules.feedback != "direct":
@@ -553,62 +712,6 @@ _EVENTS: dict[int, Callable[..., bool]] = {
     FOREIGN_FORWARD: NativeNet._numpy_forward,
     FOREIGN_LEARN: NativeNet._numpy_learn,
 }
-
-
-@dataclass
-class _NumpyLayer:
-    """A layer that numpy computes, between layers of the library."""
-
-    layer: Layer
-    rules: Rules
-    S: np.ndarray
-    error_held: Held
-    gradient_held: Held
-    importance: np.ndarray | None
-
-    def __post_init__(self) -> None:
-        self.V: np.ndarray | None = None
-        self.kept: dict[int, Kept] = {}
-        self.importance = None if self.importance is None else self.importance.copy()
-
-    def visible(self) -> np.ndarray:
-        if self.V is None:
-            self.V = layers.visible_weights(self.layer, self.S)
-        return self.V
-
-    def forward(self, codes: np.ndarray, slot: int) -> np.ndarray:
-        out, self.kept[slot] = layers.forward(self.layer, self.visible(), codes)
-        return out
-
-    def learn(
-        self,
-        message: np.ndarray,
-        slot: int,
-        control: LayerControl,
-        classes: int,
-        seed_step: tuple[int, int],
-        counts: np.ndarray | None,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Learn from the error that arrives; return its codes, and the error that is sent on."""
-        layer, rules, kept = self.layer, self.rules, self.kept[slot]
-        E, peak = receive_error(layer, message, kept, self.error_held, classes, rules, seed_step[0], counts)
-        G, sent = pass_error(layer, self.visible(), kept, E, classes, control, rules, seed_step, counts)
-        self.error_held = next_held(self.error_held, peak, len(E), rules, control.hold)
-        S, self.gradient_held = learn(
-            layer,
-            self.S,
-            G,
-            self.gradient_held,
-            len(E),
-            control,
-            rules,
-            seed_step,
-            counts,
-            self.importance,
-        )
-        if S is not self.S:
-            self.S, self.V = S, None
-        return E, sent
 
 
 def _check_range(layer: Layer, S: np.ndarray, rules: Rules) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from mappings.engines.lava.engine import process_of
+from mappings.engines.lava.engine import learned_of, process_of
 from mappings.engines.lava.graph import Graph, in_turn
 from mappings.engines.lava.shared_memory import shared_array
 from processes.part import set_everywhere, take_counts
@@ -16,8 +15,9 @@ from processes.prototypes.process import PrototypeReadOut
 from processes.source.process import ImageSource
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control
+from wage_neuro.engine import Engine
 from wage_neuro.network import Network
-from wage_neuro.prototypes import PART, Prototypes
+from wage_neuro.prototypes import PART, PrototypeEngine, Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.train import State
@@ -26,7 +26,7 @@ RING = 8  # batches on their way into the graph
 ASKED = -1
 
 
-class LavaPrototypeEngine:
+class LavaPrototypeEngine(Engine):
     """`wage_neuro.prototypes.PrototypeEngine` inside Lava's CPU simulator, to the same bits.
 
     The layers below the last are Processes that only answer; the last layer's place has a PrototypeReadOut.
@@ -34,6 +34,7 @@ class LavaPrototypeEngine:
     """
 
     name = "lava"
+    supports = replace(PrototypeEngine.supports, who="prototypes in Lava")
 
     def __init__(self, network: Network, rules: Rules, state: State, prototypes: Prototypes) -> None:
         self.network, self.rules = network, rules
@@ -47,16 +48,14 @@ class LavaPrototypeEngine:
         self.source = ImageSource(self.schedule, PART, self._images, self._labels, network.input_codes)
         self.layers = [
             process_of(layer.spec)(
-                layer,
-                network.classes,
-                rules,
-                self.schedule,
-                PART,
-                state.S[layer.index],
-                state.error_held[layer.index],
-                state.gradient_held[layer.index],
-                state.seed,
-                state.step,
+                layer=layer,
+                classes=network.classes,
+                rules=rules,
+                clock=self.schedule,
+                lanes=PART,
+                seed=state.seed,
+                learned=learned_of(layer, state, rules),
+                signed_in=bool((network.input_codes < 0).any()) and not layer.index,
             )
             for layer in below
         ]
@@ -76,9 +75,14 @@ class LavaPrototypeEngine:
             sender = process
         self.source.y_out.connect(self.readout.y_in)
 
+    def train(
+        self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control, *, last: str = "refuse"
+    ) -> np.ndarray:
+        """Learn samples one after another, which fill no batches; see `PrototypeEngine.learn`."""
+        return self.learn(images, labels, log2_eta)
+
     @in_turn
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn samples one after another; see `wage_neuro.prototypes.PrototypeEngine.train`."""
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         self.network.check_labels(labels, len(images))
         return self._play(images, labels)
 
@@ -147,17 +151,9 @@ class LavaPrototypeEngine:
     def _take_counts(self) -> list[np.ndarray]:
         return self._graph.ask(lambda: [take_counts(process) for process in (*self.layers, self.readout)])
 
-    def _set(self, process, name: str, value: int) -> None:
+    def _set(self, process: Any, name: str, value: int) -> None:
         self._graph.ask(lambda: set_everywhere(process, name, value))
 
     def close(self) -> None:
         """Stop every Process of the graph; safe to call twice."""
         self._graph.close()
-
-    def __enter__(self) -> LavaPrototypeEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

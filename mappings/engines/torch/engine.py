@@ -11,8 +11,9 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,15 +24,17 @@ from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_head, check_training_input, prove_gradients
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import MARGIN_UNITS, Rules
-from wage_neuro.specs import Dense
-from wage_neuro.train import PREDICT_PART, Held, State, initial_state
+from wage_neuro.rules import MARGIN_UNITS, VALUES, Rules
+from wage_neuro.specs import AvgPool, MaxPool, assert_never
+from wage_neuro.support import Support
+from wage_neuro.train import PREDICT_PART, Held, LayerState, State, initial_state
 
 if TYPE_CHECKING:
     from mappings.engines.torch.fused import FusedNetwork
@@ -120,7 +123,11 @@ class RandomBits:
         places = [(random_bits.UPDATE, 3, 2**40 + 1, count) for count in (1, 100, 70_001)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's compiler warns of PyTorch's own code
-            for make in (lambda draw: torch.compile(draw, dynamic=True), lambda draw: draw):
+            makers: tuple[Callable[[Any], Any], ...] = (
+                partial(torch.compile, dynamic=True),
+                lambda draw: draw,
+            )
+            for make in makers:
                 with contextlib.suppress(RuntimeError):  # no compiler here
                     self._draw = make(kernels.philox16)
                     if all(np.array_equal(_array(self.on_device(*at)), self._wanted(*at)) for at in places):
@@ -202,7 +209,7 @@ class _Layer:
         self.error = _Exponent(state.error_held[layer.index], rules, device, fixed[0])
         self.gradient = _Exponent(state.gradient_held[layer.index], rules, device, fixed[1])
         self.part = PREDICT_PART
-        if not isinstance(layer.spec, Dense):
+        if layer.positions > 1:
             place = layer.fan_in * self.types.codes.itemsize + layer.weight_shape[-1] * 4
             self.part = max(1, PART_BYTES[device.type] // (layer.positions * place))
 
@@ -224,16 +231,22 @@ class _Layer:
 
     def _product(self, a: Tensor) -> Tensor:
         a = a.to(self.types.z)
-        rows = a if isinstance(self.layer.spec, Dense) else kernels.patches(self.layer, a)
-        return kernels.product(rows, self.V).view(-1, *self.layer.z_shape)
+        return kernels.product(kernels.rows_of(self.layer, a), self.V).view(-1, *self.layer.z_shape)
 
     def _activations(self, a: Tensor) -> tuple[Tensor, ...]:
         layer, top, Z = self.layer, self.layer.bits.activation_max, self._product(a)
         winner: list[Tensor] = []
-        if layer.pool:
-            Z, *winner = kernels.max_pool(layer, Z)
-        active, unsaturated = Z > 0, torch.le(Z, top << layer.z_shift)
-        A = Z.to(kernels.TYPES[layer.z_dtype]).mul_(2.0**-layer.z_shift)
+        match layer.pool:
+            case None:
+                pass
+            case MaxPool():
+                Z, *winner = kernels.max_pool(layer, Z)
+            case AvgPool():
+                Z = kernels.sum_pool(layer, Z)
+            case _:
+                assert_never(layer.pool)
+        active, unsaturated = Z > 0, torch.le(Z, top << layer.a_shift)
+        A = Z.to(kernels.TYPES[layer.z_dtype]).mul_(2.0**-layer.a_shift)
         A.round_().clamp_(0, top)  # halves to even
         return A.to(self.types.codes), active, unsaturated, *winner
 
@@ -284,9 +297,7 @@ class _Layer:
                 D.append(back.to(kernels.TYPES[layer.d_dtype]))
             if factors:
                 pre, post = factors
-                a = pre[part].to(self.types.g)
-                if not isinstance(layer.spec, Dense):
-                    a = kernels.patches(layer, a)
+                a = kernels.rows_of(layer, pre[part].to(self.types.g))
                 e = E_z if post is E else self._places(post, kept, part)
                 e = e.reshape(-1, layer.weight_shape[-1]).to(self.types.g)
                 sums = kernels.gradient_product(a, e, self.types.rows)
@@ -297,9 +308,16 @@ class _Layer:
 
     def _places(self, E: Tensor, kept: _Kept, part: slice) -> Tensor:
         """Errors (n, *z_shape) at each place of Z, of some samples."""
-        if kept.winner is not None:
-            return kernels.unpool(self.layer, E[part], kept.winner[part])
-        return E[part].view(-1, *self.layer.z_shape)
+        match self.layer.pool:
+            case None:
+                return E[part].view(-1, *self.layer.z_shape)
+            case MaxPool():
+                assert kept.winner is not None
+                return kernels.unpool(self.layer, E[part], kept.winner[part])
+            case AvgPool():
+                return kernels.spread(self.layer, E[part])
+            case _:
+                assert_never(self.layer.pool)
 
     # --- update ---
 
@@ -337,18 +355,27 @@ class TorchEngine(Engine):
     ------
     SettingError
         If a gradient of this batch may leave 53 bits, or a stored weight is outside the rules' range.
+    SettingError
+        For rules that it has not; see `supports`.
     EngineError
-        If the device is absent, or for pipelined learning, which is one sample at a time.
+        If the device is absent.
 
-    >>> from wage_neuro.specs import Dense
+    >>> from wage_neuro.specs import AvgPool, MaxPool, assert_never
     >>> net = Network((Dense(2),), (3,))
     >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
 
     name = "torch"
+    supports = Support(
+        who="engine 'torch'",
+        kinds=frozenset(Kind),
+        rules={**VALUES, "pipelined": (False,), "metaplasticity": (0,), "consolidation": (0,)},
+        abilities=frozenset({"counts activity"}),
+        options={"device": "cpu, cuda or cuda:N"},
+    )
 
     def __init__(
         self,
@@ -358,14 +385,8 @@ class TorchEngine(Engine):
         state: State | None = None,
         device: str | None = None,
     ) -> None:
-        self.network = network
-        self.rules = rules or Rules()
+        super().__init__(network, rules)
         self.device = find_device(device)
-        if self.rules.pipelined:
-            raise EngineError("engine 'torch': pipelined learning is one sample a time step; use 'compiled'")
-        check_head(network, self.rules)
-        prove_gradients(network, self.rules)
-        self.rules.require("engine 'torch'", metaplasticity=(0,), consolidation=(0,))
         self._largest = max(map(_largest_factor, network.layers))
         kernels.prove_products(self.device, self._largest)
         state = state or initial_state(network, seed)
@@ -394,8 +415,7 @@ class TorchEngine(Engine):
     # --- what a user calls ---
 
     @torch.inference_mode()
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         controls = control_of(control).of_layers(len(self.network.layers), self.rules)
         x, y = self._upload(images), torch.tensor(labels.astype(np.int64), device=self.device)
         if self._fused:
@@ -435,13 +455,11 @@ class TorchEngine(Engine):
     def state(self) -> State:
         if self._fused:
             return self._fused.state
-        return State(
-            tuple(layer.stored() for layer in self._layers),
-            tuple(layer.error.read() for layer in self._layers),
-            tuple(layer.gradient.read() for layer in self._layers),
-            self._seed,
-            self._step,
-        )
+        found = [
+            LayerState(S=each.stored(), error_held=each.error.read(), gradient_held=each.gradient.read())
+            for each in self._layers
+        ]
+        return State(layers=tuple(found), seed=self._seed, step=self._step)
 
     # --- the order of the work ---
 

@@ -27,12 +27,11 @@ from wage_neuro import random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import sigma
 from wage_neuro.control import Control
-from wage_neuro.engine import check_training_input
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import Layer, initial_weights
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
 from wage_neuro.train import PREDICT_PART
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4  # of vanilla, as the paper's
@@ -128,7 +127,7 @@ class FloatEngine:
     >>> pattern = Pattern.parse("28ff")
     >>> net = Network((Dense(2),), (3,), pattern.bits)
     >>> with FloatEngine(net, pattern, Rules(batch=4), initial_float_state(net, pattern, 0), "cpu") as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -157,11 +156,10 @@ class FloatEngine:
 
     # --- what a user calls ---
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches; answers in whole units of the target, of vanilla the probabilities."""
         if not isinstance(control, int):
             raise SettingError("a pattern with f, or vanilla: want one step size for all layers")
-        check_training_input(self.network, self.rules, images, labels, control)
         right = torch.tensor(labels.astype(np.int64), device=self.device)
         answers = np.empty((len(images), self.network.classes), np.int64)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -227,10 +225,10 @@ class FloatEngine:
                 return self._error_gate(z)
             if self.pattern.is_vanilla:
                 z = self._normalised(layer, z, tensors, learning)
-            if layer.pool:
+            if pool := max_pool(layer.pool):
                 top, bottom, left, right = layer.pool_padding
                 z = functional.pad(z, (left, right, top, bottom), value=-math.inf)
-                z = functional.max_pool2d(z, layer.pool.size, layer.pool.step)
+                z = functional.max_pool2d(z, pool.size, pool.step)
             a = self._error_gate(functional.relu(z))
             if self.pattern.k_A:
                 a = _Quantized.apply(a.clamp(max=1 - sigma(self.pattern.k_A)), self.pattern.k_A)
@@ -295,8 +293,12 @@ class FloatEngine:
 def _product(layer: Layer, a: Tensor, W: Tensor) -> Tensor:
     """Product of (n, *in_shape) activations, or what reshapes to it: (n, units) or (n, channels, h, w)."""
     a = a.reshape(len(a), *layer.in_shape)
-    if isinstance(layer.spec, Dense):
-        return a @ W
-    top, bottom, left, right = layer.padding
-    padded = functional.pad(a.permute(0, 3, 1, 2), (left, right, top, bottom))
-    return functional.conv2d(padded, W.permute(3, 2, 0, 1), stride=layer.spec.stride)
+    match layer.spec:
+        case Dense():
+            return a @ W
+        case Conv(stride=stride):
+            top, bottom, left, right = layer.padding
+            padded = functional.pad(a.permute(0, 3, 1, 2), (left, right, top, bottom))
+            return functional.conv2d(padded, W.permute(3, 2, 0, 1), stride=stride)
+        case _:
+            assert_never(layer.spec)

@@ -38,8 +38,8 @@ class NeuroCore(Component):
 
     def __init__(self, shapes: tuple[LayerShape, ...], multipliers: int = 1) -> None:
         self.shapes = shapes
-        self.layers = [LayerCore(shape) for shape in shapes]
         self.random_bits = RandomBits(multipliers)
+        self.layers = [LayerCore(shape, 2 * self.random_bits.depth) for shape in shapes]
         super().__init__(
             {
                 "write": In(1),
@@ -144,7 +144,7 @@ class NeuroCore(Component):
                 m.next = "IDLE"
 
     def _pipeline(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
-        """A time step of `wage_neuro.pipeline`: what has arrived goes up, then down, then the loss speaks.
+        """A time step of `wage_neuro.train`: what has arrived goes up, then down, then the loss speaks.
 
         Layers go one after another, the lowest first, so that no message is met in the step it is sent in.
         """

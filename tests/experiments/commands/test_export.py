@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
+import mappings.formats
 from experiments.commands import export
 from experiments.runs.training import Config, Run
 from wage_neuro import Network, checkpoint, initial_state
@@ -17,11 +19,12 @@ from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError
 from wage_neuro.rules import Rules
 
-ALL = ", ".join(export.FORMATS)
+INSTALL_ONNX = 'pip install "wage-neuro[onnx]"'
+ALL = ", ".join(export.ROUND)
 needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("onnx") is None, reason="the extra `onnx` is not installed"
 )
-KINDS = [pytest.param(kind, marks=[needs_onnx] if kind in export.ONNX else []) for kind in export.FORMATS]
+KINDS = [pytest.param(kind, marks=[needs_onnx] if "onnx" in kind else []) for kind in export.ROUND]
 STRIDED = Config("digits", "6C3S2-24FC", epochs=2, eta="4", train_images=400, rules=Rules(batch=32))
 
 
@@ -70,32 +73,34 @@ def test_round_trip_writes_its_record(run, uninterrupted, wage_neuro, tmp_path):
     assert done.code == 0
     strided, with_pools, wide = json.loads((tmp_path / "r.json").read_text())["round_trips"]
     assert strided["images"] == 360
-    assert [row["format"] for row in strided["formats"]] == list(export.FORMATS)
+    assert [row["format"] for row in strided["formats"]] == list(export.ROUND)
     for row in strided["formats"]:
         if "refused" in row:  # where the extra is not installed
-            assert row["refused"] == f"format {row['format']!r}: No module named 'onnx'"
+            assert row["refused"] == f"format {row['format']!r} needs onnx: {INSTALL_ONNX}"
         else:
             assert row["classes_that_differ"] == row["logits_that_differ"] == 0
-    assert "netx has no max-pooling" in with_pools["formats"][1]["refused"]
+    refused = [{row["format"]: row.get("refused") for row in rows["formats"]} for rows in (with_pools, wide)]
+    assert "netx has no max-pooling" in refused[0]["netx"]
+    assert "nir-if has no max-pooling" in refused[0]["nir-if"]
     assert "netx has no max-pooling" in done.out
-    assert "k_W=3: packed weights take two bits each" in wide["formats"][2]["refused"]
+    assert "k_W=3: packed weights take two bits each" in refused[1]["packed"]
 
 
 def test_round_trip_sees_a_difference(run, wage_neuro, monkeypatch):
     """The comparator: a format that loses a weight is caught."""
-    honest = export.format_of
+    honest = export.reader_of
 
-    def lossy(name):
-        form = honest(name)
+    def lossy(path):
+        name, read_honestly = honest(path)
 
         def read(path):
-            saved = form.read(path)
+            saved = read_honestly(path)
             saved.state.S[-1][:, 0] *= -1
             return saved
 
-        return export.Format(form.write, read)
+        return name, read
 
-    monkeypatch.setattr(export, "format_of", lossy)
+    monkeypatch.setattr(export, "reader_of", lossy)
     done = wage_neuro("round-trip", run)
     assert done.code == 1
     assert "logits differ after a round trip" in done.err
@@ -112,7 +117,7 @@ def test_import_leaves_a_checkpoint_alone(run, wage_neuro, tmp_path):
 def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
     pooled = uninterrupted["batch"].folder
     for words, line in (
-        ((run, "--to", "onyx", "--output", "f"), f"format 'onyx': want {ALL}, c"),
+        ((run, "--to", "onyx", "--output", "f"), f"format 'onyx': want {ALL} or c"),
         (("none", "--to", "nir", "--output", "f"), "none: no such checkpoint"),
         ((run, "--to", "nir", "--output", tmp_path), f"{tmp_path}: is a folder; want a file"),
         ((run, "--to", "nir", "--output", "no/f"), "no/f: cannot write there (No such file or directory)"),
@@ -125,6 +130,34 @@ def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "module", "extra"),
+    [
+        ("onnx", "onnx", "onnx"),
+        ("qonnx", "onnx", "onnx"),
+        ("nir", "nir", "export"),
+        ("program", "jsonschema", "export"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(
+    kind, module, extra, run, wage_neuro, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, module, None)  # an import of it fails
+    monkeypatch.delitem(sys.modules, f"mappings.formats.{kind}", raising=False)
+    monkeypatch.delattr(mappings.formats, kind, raising=False)
+    refused = wage_neuro("export", run, "--to", kind, "--output", "f")
+    line = f'wage-neuro: format {kind!r} needs {module}: pip install "wage-neuro[{extra}]"\n'
+    assert (refused.code, refused.err) == (1, line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_onnx_where_it_is_not_installed(wage_neuro, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    (tmp_path / "f").write_bytes(b"\x08\x08\x12\x0awage-neuro")
+    refused = wage_neuro("import", "f", "--output", "c.npz")
+    assert refused.err == f"wage-neuro: format 'onnx' needs onnx: {INSTALL_ONNX}\n"
+
+
 def test_c_source_is_written_with_its_bytes(run, wage_neuro, tmp_path):
     done = wage_neuro("export", run, "--to", "c", "--output", "net.c")
     assert done.code == 0
@@ -133,7 +166,8 @@ def test_c_source_is_written_with_its_bytes(run, wage_neuro, tmp_path):
     assert f"beside the code, {int(ram):,} bytes of RAM" in done.out
     for words, line in (
         (("--to", "c", "--output", "n.c", "--learn"), "layer 0 6C3S2: C source learns dense layers only"),
-        (("--to", "c", "--output", "n.c", "--ram", 100), "100 bytes of RAM: 6C3S2-F-24FC-10FC needs "),
+        (("--to", "c", "--output", "n.c", "--ram", 100), "--ram 100: 6C3S2-F-24FC-10FC needs "),
+        (("--to", "c", "--output", "n.c", "--flash=9"), "--flash 9: 6C3S2-F-24FC-10FC needs "),
         (("--to", "c", "--output", "n"), "n: want a name that ends in .c"),
         (("--to", "packed", "--output", "n", "--learn"), "--learn with --to packed: want --to c"),
         (("--to", "packed", "--output", "n", "--ram", 9), "--ram with --to packed: want --to c"),
@@ -190,7 +224,7 @@ def test_softmax_and_an_unquantized_layer_are_not_exported(wage_neuro, tmp_path)
         network = Network.parse(text, (9,))
         saved = Checkpoint(network, Rules(loss="softmax"), initial_state(network))
         checkpoint.save(tmp_path / name, saved)
-    for kind in (kind for kind in export.FORMATS if kind not in export.ONNX):  # those: test_onnx_graph.py
+    for kind in (kind for kind in export.ROUND if "onnx" not in kind):  # those: test_onnx_graph.py
         ended = wage_neuro("export", "u.npz", "--to", kind, "--output", "net")
         what = "a learning program" if kind == "program" else "an exported network"
         assert (ended.code, ended.err) == (1, f"wage-neuro: layer 1 3FCU: {what} has no unquantized layer\n")

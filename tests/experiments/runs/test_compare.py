@@ -26,8 +26,8 @@ class WrongEngine(NumpyEngine):
         super().__init__(*args, **kwargs)
         self.left, self.wrong = step, wrong
 
-    def train(self, images, labels, log2_eta):
-        logits = super().train(images, labels, log2_eta)
+    def learn(self, images, labels, log2_eta):
+        logits = super().learn(images, labels, log2_eta)
         self.left -= 1
         if self.left == 0:
             if self.wrong == "logits":
@@ -36,10 +36,10 @@ class WrongEngine(NumpyEngine):
                 S = [array.copy() for array in self._state.S]
                 S[0][7, 4] ^= 1
                 S[0][7, 5] ^= 1
-                self._state = replace(self._state, S=tuple(S))
+                self._state = self._state.having(S=tuple(S))
             else:
                 held = (Held(3, 1), *getattr(self._state, self.wrong)[1:])
-                self._state = replace(self._state, **{self.wrong: held})
+                self._state = self._state.having(**{self.wrong: held})
         return logits
 
 

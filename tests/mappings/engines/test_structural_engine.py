@@ -10,11 +10,10 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from mappings.engines.lava.engine import LavaEngine, _check_model
+from mappings.engines.lava.engine import LavaEngine
 from processes.widths import Widths
-from wage_neuro import Bits, Control, Dense, MaxPool, Network, NumpyEngine, Rules, State, neurocore
+from wage_neuro import Bits, Control, Dense, Network, NumpyEngine, Rules, State, neurocore
 from wage_neuro.errors import BitWidthError, EngineError, SettingError
-from wage_neuro.train import Held
 
 NETWORK = Network((Dense(12), Dense(3)), (10,))
 RULES = Rules(batch=1, shift="held", update="ternary")
@@ -52,21 +51,6 @@ def test_rules_that_a_chip_has_no_part_for(rules, lanes, message):
         LavaEngine(NETWORK, rules, lanes=lanes, model="structural")
 
 
-def test_lanes_other_than_one():
-    with pytest.raises(SettingError, match=r"^lanes=4: the structural model has lanes=1 only$"):
-        _check_model("structural", NETWORK, PIPELINED, 4, declared=False)
-
-
-def test_a_layer_without_a_structural_model():
-    class Odd:
-        layers = (*NETWORK.layers[:1], replace(NETWORK.layers[1], spec=MaxPool(2)))
-
-    with pytest.raises(
-        EngineError, match=r"layer 1 MP2: no structural model for it; Dense and Conv have one"
-    ):
-        _check_model("structural", Odd, PIPELINED, 1, declared=False)
-
-
 def test_models_by_name():
     with pytest.raises(SettingError, match=r"^model='Structural': want behavioural or structural$"):
         LavaEngine(NETWORK, PIPELINED, model="Structural")
@@ -93,7 +77,7 @@ def test_a_part_that_fails_is_named_and_nothing_is_left(monkeypatch, sparse_imag
 # --- widths ------------------------------------------------------------------------------------------
 
 SUM = Network((Dense(2),), (4,))
-UP_AND_DOWN = State((np.array([[64, -64]] * 4, np.int8),), (Held(),), (Held(),), seed=0)
+UP_AND_DOWN = State.of((np.array([[64, -64]] * 4, np.int8),), seed=0)
 FITS, ONE_TOO_MANY = np.array([[128, 128, 128, 126]], np.uint8), np.array([[128] * 4], np.uint8)
 
 
