@@ -217,10 +217,10 @@ def work(output: Path, columns: list[str], seeds: int, show: Callable[[str, int,
     cells = {place(c): c for c in (Cell(**found) for found in record["cells"])}
     every = [(network, mode, column) for column in columns for network in RECORDED for mode in MODES]
     for number, (network, mode, column) in enumerate(every):
-        show(f"{column}, {network}, {mode}", number, len(every))
         known = cells.get((network, mode, column))
         if known and known.seeds == seeds:
             continue
+        show(f"{column}, {network}, {mode}", number, len(every))
         cells[network, mode, column] = cell(network, mode, column, build_column(column), seeds)
         record["versions"][column] = run_folder.versions()
         rows = ",\n".join(json.dumps(asdict(c)) for c in cells.values())
@@ -319,6 +319,8 @@ def main() -> int:
 
         def show(what: str, done: int, of: int) -> None:
             progress.update(task, description=what, completed=done, total=of)
+            if what and not console.is_terminal:
+                print(f"{done + 1} of {of}: {what}", flush=True)
 
         cells = work(options.output, columns, options.seeds, show)
     wrong = [c for c in cells if c.difference]
