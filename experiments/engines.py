@@ -6,7 +6,7 @@ from typing import Any
 
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
-from wage_neuro.kernels.build import LIBRARY
+from wage_neuro.kernels import build, native
 from wage_neuro.network import Network
 from wage_neuro.prototypes import PrototypeEngine, Prototypes
 from wage_neuro.registry import Place, Registry
@@ -44,7 +44,17 @@ PROTOTYPES: Registry[type[Engine]] = Registry(
 """What holds prototypes in the place of the last layer."""
 NAMES = tuple(ENGINES)
 
-FASTEST = "compiled" if LIBRARY.exists() else "numpy"
+
+def fastest() -> str:
+    """The fastest engine of use here: compiled kernels may be missing, or older than their source."""
+    try:
+        native.load(build.LIBRARY)
+    except EngineError:
+        return "numpy"
+    return "compiled"
+
+
+FASTEST = fastest()
 """Of those here."""
 
 

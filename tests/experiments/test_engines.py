@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from experiments import engines
 from experiments.engines import NAMES, make_engine
 from wage_neuro import Network, Rules, initial_state
 from wage_neuro.errors import EngineError, NetworkError, SettingError
@@ -136,3 +137,10 @@ def test_without_an_extra_the_error_says_what_it_needs(name, module, package, mo
     with pytest.raises(EngineError, match=wanted):
         make_engine(name, NETWORK, RULES, STATE)
     make_engine("numpy", NETWORK, RULES, STATE).close()
+
+
+def test_the_fastest_engine_is_one_that_can_be_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(engines.build, "LIBRARY", tmp_path / "library.so")
+    assert engines.fastest() == "numpy"
+    (tmp_path / "library.so").write_bytes(b"of another day")
+    assert engines.fastest() == "numpy"

@@ -167,7 +167,7 @@ def test_c_source_is_written_with_its_bytes(run, wage_neuro, tmp_path):
     for words, line in (
         (
             ("--to", "c", "--output", "n.c", "--learn"),
-            "layer 0 6C3S2: C source that learns has no convolution",
+            "layer 0 6C3S2: C source that learns has no",
         ),
         (("--to", "c", "--output", "n.c", "--ram", 100), "--ram 100: 6C3S2-F-24FC-10FC needs "),
         (("--to", "c", "--output", "n.c", "--flash=9"), "--flash 9: 6C3S2-F-24FC-10FC needs "),
