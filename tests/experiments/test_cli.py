@@ -459,7 +459,16 @@ def test_a_resumed_run_takes_no_other_settings(words, refused, finished):
 
 
 def test_a_resumed_run_takes_no_other_lanes_than_its_shift_allows(refused, finished):
-    refused("--lanes 8: only the lava", "train", "--resume", finished, "--engine", "numpy", "--lanes", 8)
+    refused(
+        "--lanes 8: engine 'numpy' has no such option",
+        "train",
+        "--resume",
+        finished,
+        "--engine",
+        "numpy",
+        "--lanes",
+        8,
+    )
     refused("--engine 'gpu'", "train", "--resume", finished, "--engine", "gpu")
     refused("--epochs 0: want 1 or more", "train", "--resume", finished, "--epochs", 0)
 
