@@ -15,7 +15,9 @@ NOT_SHOWN = ("experiments.campaign", "experiments.benchmarks")
 
 def on_files(files: Files, config: Any) -> Files:
     """Add what is in the repository."""
-    for name in _tracked("*.md", "*.png", "LICENSE", "CITATION.cff", "*.toml", "*.schema.json"):
+    for name in _tracked(
+        "*.md", "*.png", "LICENSE", "CITATION.cff", "*.toml", "*.schema.json", "experiments/examples/*.py"
+    ):
         if not name.startswith(("docs/", "tests/golden/")):
             uri = "index.md" if name == "README.md" else name.replace("README.md", "index.md")
             files.append(_page(config, uri, ROOT / name))
