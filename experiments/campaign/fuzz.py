@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from experiments.campaign.commands import end_with_campaign
+from experiments.campaign.commands import end_with_campaign, patience
 from experiments.campaign.formats import Format, formats, json_of
 from experiments.campaign.kills import Say
 from experiments.campaign.rows import Row, row
@@ -208,7 +208,7 @@ def _wait(pid: int, place: mmap.mmap) -> str:
             )
         if place[:] != seen:
             seen, since = place[:], time.monotonic()
-        elif time.monotonic() - since > LIMIT_S:
+        elif time.monotonic() - since > LIMIT_S * patience():
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return f"no end within {LIMIT_S:.0f} s"
