@@ -6,6 +6,7 @@ the result.
 
 from __future__ import annotations
 
+from functools import partial
 from types import TracebackType
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -19,6 +20,7 @@ from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
 from wage_neuro.rules import Rules
+from wage_neuro.team import ALONE, Team, check_team
 from wage_neuro.train import State, consolidated, importance_of, initial_state, predict, train_step
 
 Entered = TypeVar("Entered")
@@ -33,7 +35,8 @@ class Engine(Protocol):
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches in the order given.
 
-        images : (n, ...) uint8 grey levels, n a multiple of `rules.batch`; labels : (n,) whole numbers;
+        images : (n, ...) uint8 grey levels, n a multiple of `rules.batch`, in a team its own rows of each
+        batch; labels : (n,) whole numbers;
         control : log2 of the step size, or a `Control` of each layer's own step size and hold.
         Returns the (n, classes) int64 logits that each batch had before its update.
         """
@@ -102,14 +105,27 @@ class ConsolidatingEngine(Engine, Protocol):
 
 
 def check_training_input(
-    network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, control: int | Control
+    network: Network,
+    rules: Rules,
+    images: np.ndarray,
+    labels: np.ndarray,
+    control: int | Control,
+    team: Team = ALONE,
 ) -> None:
     """Raise DataError or SettingError unless these are whole batches that the network can learn from."""
     network.check_images(images)
     network.check_labels(labels, len(images))
-    if len(images) % rules.batch:
-        raise SettingError(f"{len(images)} samples: want a multiple of the batch, {rules.batch}")
+    rows = own_rows(rules, team)
+    if len(images) % rows:
+        whole = "the batch" if team.size == 1 else f"this rank's rows of the batch of {rules.batch}"
+        raise SettingError(f"{len(images)} samples: want a multiple of {whole}, {rows}")
     control_of(control).of_layers(len(network.layers), rules)
+
+
+def own_rows(rules: Rules, team: Team) -> int:
+    """Samples of each batch that a member of a team learns."""
+    rows = team.rows(rules.batch)
+    return rows.stop - rows.start
 
 
 def check_head(network: Network, rules: Rules) -> None:
@@ -166,10 +182,16 @@ class NumpyEngine(Engine):
     name = "numpy"
 
     def __init__(
-        self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.network = network
+        self.network, self.team = network, team
         self.rules = rules or Rules()
+        check_team(self.rules, team)
         check_head(network, self.rules)
         prove_gradients(network, self.rules)
         self._state = state or initial_state(network, seed)
@@ -192,11 +214,12 @@ class NumpyEngine(Engine):
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+        check_training_input(self.network, self.rules, images, labels, control, self.team)
         logits = np.empty((len(images), self.network.classes), np.int64)
-        step = pipelined_step if self.rules.pipelined else train_step
-        for i in range(0, len(images), self.rules.batch):
-            part = slice(i, i + self.rules.batch)
+        step = pipelined_step if self.rules.pipelined else partial(train_step, team=self.team)
+        rows = own_rows(self.rules, self.team)
+        for i in range(0, len(images), rows):
+            part = slice(i, i + rows)
             x = self.network.encode(images[part])
             self._state, logits[part] = step(
                 self.network,
@@ -220,4 +243,4 @@ class NumpyEngine(Engine):
         self._watch = Watch(len(self.network.layers), every)
 
     def activity(self) -> Activity:
-        return self._watch.take()
+        return self._watch.take(self.team)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
 from wage_neuro.room import check_weights
 from wage_neuro.rules import Rules
+from wage_neuro.team import ALONE, Team, code_bits
 
 PREDICT_PART = 512  # samples a part of a prediction: bounds its memory
 
@@ -148,8 +151,9 @@ def train_step(
     rules: Rules,
     watch: Watch | None = None,
     former: np.ndarray | None = None,
+    team: Team = ALONE,
 ) -> tuple[State, np.ndarray]:
-    """Learn one batch.
+    """Learn one batch, or one's own rows of the batch that a team learns.
 
     Parameters
     ----------
@@ -163,16 +167,18 @@ def train_step(
     -------
     State after the update, and the (batch, classes) int64 logits before it, in units of Z.
     """
-    learner = Learner(network, state, control, rules, watch)
+    learner = Learner(network, state, control, rules, watch, team)
     a, kept = x, []
     for layer in network.layers:
         a, keep = learner.forward(layer, a, state.step)
         kept.append(keep)
     Z = a
-    message = layers.output_error(network.layers[-1], Z, labels, rules, former, state.step * len(x))
+    first = state.step * learner.samples(len(x)) + team.rows(rules.batch).start
+    message = layers.output_error(network.layers[-1], Z, labels, rules, former, first)
     for layer in reversed(network.layers):
         sent = learner.learn(layer, message, kept[layer.index], state.step)
         message = message if sent is None else sent
+    learner.learn_together(state.step)
     return learner.state(state.step + 1), Z
 
 
@@ -180,9 +186,16 @@ class Learner:
     """A network in the middle of learning, layer by layer: what every kind of training step changes."""
 
     def __init__(
-        self, network: Network, state: State, control: int | Control, rules: Rules, watch: Watch | None
+        self,
+        network: Network,
+        state: State,
+        control: int | Control,
+        rules: Rules,
+        watch: Watch | None,
+        team: Team = ALONE,
     ) -> None:
-        self.network, self.rules, self.before = network, rules, state
+        self.network, self.rules, self.before, self.team = network, rules, state, team
+        self.sent: list[tuple[Layer, Any]] = []  # sums of this step's gradients, on their way
         self.watch = watch or Watch(len(network.layers), 0)
         self.controls = control_of(control).of_layers(len(network.layers), rules)
         self.S = list(state.S)
@@ -211,11 +224,18 @@ class Learner:
         i, rules, seed = layer.index, self.rules, self.before.seed
         control, (error_held, gradient_held) = self.controls[i], self.held[i]
         counts = self.watch.counts[i] if self.watch.wants(step) else None
-        E, peak = receive_error(layer, message, kept, error_held, self.network.classes, rules, seed, counts)
+        E, peak = receive_error(
+            layer, message, kept, error_held, self.network.classes, rules, seed, counts, self.team
+        )
         G, sent = pass_error(
             layer, self.visible(layer), kept, E, self.network.classes, control, rules, (seed, step), counts
         )
-        error_held = next_held(error_held, peak, len(E), rules, control.hold)
+        error_held = next_held(error_held, peak, self.samples(len(E)), rules, control.hold)
+        if self.team.size > 1:
+            self.held[i] = error_held, gradient_held
+            if G is not None:
+                self.sent.append((layer, send_gradient(layer, G, rules, self.team)))
+            return sent
         S, gradient_held = learn(
             layer,
             self.S[i],
@@ -232,6 +252,27 @@ class Learner:
         if S is not self.S[i]:
             self.S[i], self.V[i] = S, None
         return sent
+
+    def samples(self, own: int) -> int:
+        """Samples of the whole update, of which this process has its own."""
+        return own if self.team.size == 1 else self.rules.batch
+
+    def learn_together(self, step: int) -> None:
+        """Let a team's layers learn from the gradients that were sent around."""
+        work = [
+            Gradient(layer, self.S[layer.index], self.held[layer.index][1], self.controls[layer.index], sums)
+            for layer, sums in self.sent
+        ]
+        self.sent = []
+        seed_step = self.before.seed, step
+        for done in learn_together(work, self.rules, seed_step, self.team):
+            i = done.layer.index
+            if self.watch.wants(step):
+                part = self.team.part(done.layer.n_weights)
+                before, after = (S.reshape(-1)[part] for S in (self.S[i], done.S))
+                activity.count_updates(self.watch.counts[i], before, after)
+            self.held[i] = self.held[i][0], done.held
+            self.S[i], self.V[i] = done.S, None
 
     def state(self, step: int) -> State:
         """The state after `step` updates."""
@@ -255,6 +296,7 @@ def receive_error(
     rules: Rules,
     seed: int,
     counts: np.ndarray | None = None,
+    team: Team = ALONE,
 ) -> tuple[np.ndarray, int]:
     """Quantize the error that arrives at a layer: its codes E, and the peak that was left after the mask.
 
@@ -268,7 +310,7 @@ def receive_error(
     D = arriving_error(layer, message, B, rules)
     if not layer.quantized:
         return layers.error_codes(layer, kept, D, layer.error_exponent), 0
-    peak = layers.mask_saturated(kept, D)
+    peak = int(team.most([layers.mask_saturated(kept, D)])[0])
     exponent = exponent_of(held, peak, rules)
     if exponent is not None:
         exponent -= rules.log2_gamma
@@ -317,16 +359,64 @@ def learn(
     """
     if G is None or control.log2_eta is None:
         return S, held
-    exponent = None
-    if not layer.quantized:
-        exponent = layer.gradient_exponent(samples)
-    elif rules.update != "coincidence":  # whose steps have no scale
-        peak = layers.peak(G)
-        exponent, held = exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
+    exponent, held = gradient_exponent(layer, held, layers.peak(G), samples, control, rules)
     new = layers.update(layer, S, G, exponent, control.log2_eta, rules, *seed_step, importance)
     if counts is not None:
         activity.count_updates(counts, S, new)
     return new, held
+
+
+def gradient_exponent(
+    layer: Layer, held: Held, peak: int, samples: int, control: LayerControl, rules: Rules
+) -> tuple[int | None, Held]:
+    """Exponent of Shift for a gradient over so many samples, and the one that is held after it."""
+    if not layer.quantized:
+        return layer.gradient_exponent(samples), held
+    if rules.update == "coincidence":  # whose steps have no scale
+        return None, held
+    return exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
+
+
+@dataclass
+class Gradient:
+    """What a layer of a team learns from: its stored weights, held exponent and control, and the sums of its
+    own part of the weights, which are on their way."""
+
+    layer: Layer
+    S: np.ndarray
+    held: Held
+    control: LayerControl
+    sums: Any
+
+
+def send_gradient(layer: Layer, G: np.ndarray, rules: Rules, team: Team) -> Any:
+    """Send the members of a team their parts of a gradient, in the width that no member's can pass."""
+    return team.send_sums(G.reshape(-1), layer.g_bound(team.most_rows(rules.batch)))
+
+
+def learn_together(
+    work: Sequence[Gradient], rules: Rules, seed_step: tuple[int, int], team: Team
+) -> Sequence[Gradient]:
+    """Update each layer as `learn` does: the sums are taken, each member updates its part, all take the steps.
+
+    Returns the layers with their new S and held exponents.
+    """
+    G = [team.take_sums(layer.sums) for layer in work]
+    peaks = team.most([layers.peak(g) for g in G]).tolist()
+    codes = []
+    for one, g, peak in zip(work, G, peaks, strict=True):
+        part, eta = team.part(one.layer.n_weights), one.control.log2_eta
+        assert eta is not None
+        exponent, one.held = gradient_exponent(one.layer, one.held, peak, rules.batch, one.control, rules)
+        own = one.S.reshape(-1)[part]
+        g = g.astype(np.float64)
+        new = layers.update(one.layer, own, g, exponent, eta, rules, *seed_step, first=part.start)
+        codes.append(new - own if rules.update == "ternary" else new)
+    bits = [code_bits(rules, one.layer.bits.k_G) for one in work]
+    for one, code in zip(work, team.share(codes, [w.layer.n_weights for w in work], bits), strict=True):
+        code = code.reshape(one.S.shape)
+        one.S = (one.S + code if rules.update == "ternary" else code).astype(one.S.dtype, copy=False)
+    return work
 
 
 def predict(network: Network, state: State, x: np.ndarray, watch: Watch | None = None) -> np.ndarray:
