@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -178,7 +178,8 @@ def train_step(
     for layer in reversed(network.layers):
         sent = learner.learn(layer, message, kept[layer.index], state.step)
         message = message if sent is None else sent
-    learner.learn_together(state.step)
+    if team.size > 1:
+        learner.learn_together(state.step)
     return learner.state(state.step + 1), Z
 
 
@@ -259,20 +260,21 @@ class Learner:
 
     def learn_together(self, step: int) -> None:
         """Let a team's layers learn from the gradients that were sent around."""
-        work = [
-            Gradient(layer, self.S[layer.index], self.held[layer.index][1], self.controls[layer.index], sums)
-            for layer, sums in self.sent
-        ]
-        self.sent = []
+        sent, self.sent = self.sent, []
         seed_step = self.before.seed, step
-        for done in learn_together(work, self.rules, seed_step, self.team):
-            i = done.layer.index
+        work = [
+            (MovingLayer(layer, self.S[i], self.held[i][1], self.controls[i], self.rules, seed_step), sums)
+            for layer, sums in sent
+            for i in (layer.index,)
+        ]
+        learn_together(work, self.rules, self.team)
+        for one, _ in work:
+            i, part = one.layer.index, self.team.part(one.layer.n_weights)
             if self.watch.wants(step):
-                part = self.team.part(done.layer.n_weights)
-                before, after = (S.reshape(-1)[part] for S in (self.S[i], done.S))
+                before, after = self.S[i].reshape(-1)[part], one.S.reshape(-1)[part]
                 activity.count_updates(self.watch.counts[i], before, after)
-            self.held[i] = self.held[i][0], done.held
-            self.S[i], self.V[i] = done.S, None
+            self.held[i] = self.held[i][0], one.held
+            self.S[i], self.V[i] = one.S, None
 
     def state(self, step: int) -> State:
         """The state after `step` updates."""
@@ -377,16 +379,44 @@ def gradient_exponent(
     return exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
 
 
+class Moving(Protocol):
+    """A layer that can update a part of its weights, and take over how the others have moved."""
+
+    layer: Layer
+
+    def move(self, part: slice, G: np.ndarray, peak: int) -> np.ndarray:
+        """Update a part, row-major, from its (m,) int64 gradient; `peak` is that of the whole gradient.
+
+        Returns (m,) codes, of steps or of stored weights; see `team.code_bits`.
+        """
+
+    def take(self, codes: np.ndarray) -> None:
+        """Take over the (n,) codes of all weights."""
+
+
 @dataclass
-class Gradient:
-    """What a layer of a team learns from: its stored weights, held exponent and control, and the sums of its
-    own part of the weights, which are on their way."""
+class MovingLayer:
+    """`Moving` in numpy: a layer's stored weights, held exponent and control, of one step."""
 
     layer: Layer
     S: np.ndarray
     held: Held
     control: LayerControl
-    sums: Any
+    rules: Rules
+    seed_step: tuple[int, int]
+
+    def move(self, part: slice, G: np.ndarray, peak: int) -> np.ndarray:
+        rules, control, own = self.rules, self.control, self.S.reshape(-1)[part]
+        assert control.log2_eta is not None
+        exponent, self.held = gradient_exponent(self.layer, self.held, peak, rules.batch, control, rules)
+        G = G.astype(np.float64)
+        eta = control.log2_eta
+        new = layers.update(self.layer, own, G, exponent, eta, rules, *self.seed_step, first=part.start)
+        return new - own if rules.update == "ternary" else new
+
+    def take(self, codes: np.ndarray) -> None:
+        codes = codes.reshape(self.S.shape).astype(self.S.dtype, copy=False)
+        self.S = self.S + codes if self.rules.update == "ternary" else codes
 
 
 def send_gradient(layer: Layer, G: np.ndarray, rules: Rules, team: Team) -> Any:
@@ -394,29 +424,20 @@ def send_gradient(layer: Layer, G: np.ndarray, rules: Rules, team: Team) -> Any:
     return team.send_sums(G.reshape(-1), layer.g_bound(team.most_rows(rules.batch)))
 
 
-def learn_together(
-    work: Sequence[Gradient], rules: Rules, seed_step: tuple[int, int], team: Team
-) -> Sequence[Gradient]:
-    """Update each layer as `learn` does: the sums are taken, each member updates its part, all take the steps.
+def learn_together(work: Sequence[tuple[Moving, Any]], rules: Rules, team: Team) -> None:
+    """Update each layer as `learn` does: each member adds up and updates its part, and all take the steps.
 
-    Returns the layers with their new S and held exponents.
+    work : layers, and what `send_gradient` has returned of each
     """
-    G = [team.take_sums(layer.sums) for layer in work]
+    G = [team.take_sums(sent) for _, sent in work]
     peaks = team.most([layers.peak(g) for g in G]).tolist()
-    codes = []
-    for one, g, peak in zip(work, G, peaks, strict=True):
-        part, eta = team.part(one.layer.n_weights), one.control.log2_eta
-        assert eta is not None
-        exponent, one.held = gradient_exponent(one.layer, one.held, peak, rules.batch, one.control, rules)
-        own = one.S.reshape(-1)[part]
-        g = g.astype(np.float64)
-        new = layers.update(one.layer, own, g, exponent, eta, rules, *seed_step, first=part.start)
-        codes.append(new - own if rules.update == "ternary" else new)
-    bits = [code_bits(rules, one.layer.bits.k_G) for one in work]
-    for one, code in zip(work, team.share(codes, [w.layer.n_weights for w in work], bits), strict=True):
-        code = code.reshape(one.S.shape)
-        one.S = (one.S + code if rules.update == "ternary" else code).astype(one.S.dtype, copy=False)
-    return work
+    weights = [one.layer.n_weights for one, _ in work]
+    codes = [
+        one.move(team.part(n), g, peak) for (one, _), n, g, peak in zip(work, weights, G, peaks, strict=True)
+    ]
+    bits = [code_bits(rules, one.layer.bits.k_G) for one, _ in work]
+    for (one, _), found in zip(work, team.share(codes, weights, bits), strict=True):
+        one.take(found)
 
 
 def predict(network: Network, state: State, x: np.ndarray, watch: Watch | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ from wage_neuro.engine import Engine, check_former, check_head, check_training_i
 from wage_neuro.kernels.native import NativeNet
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
+from wage_neuro.team import ALONE, Team, check_team
 from wage_neuro.train import State, consolidated, initial_state
 
 
@@ -39,13 +40,19 @@ class CompiledEngine(Engine):
     name = "compiled"
 
     def __init__(
-        self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.network = network
+        self.network, self.team = network, team
         self.rules = rules or Rules()
+        check_team(self.rules, team)
         check_head(network, self.rules)
         prove_gradients(network, self.rules)
-        self.net = NativeNet(network, self.rules, state or initial_state(network, seed))
+        self.net = NativeNet(network, self.rules, state or initial_state(network, seed), team=team)
         self.watch(0)
 
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
@@ -60,7 +67,7 @@ class CompiledEngine(Engine):
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+        check_training_input(self.network, self.rules, images, labels, control, self.team)
         controls = control_of(control).of_layers(len(self.network.layers), self.rules)
         return self.net.train(images, labels, former, controls, self._watch)
 
@@ -80,4 +87,4 @@ class CompiledEngine(Engine):
         self._watch = Watch(len(self.network.layers), every)
 
     def activity(self) -> Activity:
-        return self._watch.take()
+        return self._watch.take(self.team)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,23 @@ from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Conv, Dense, MaxPool
-from wage_neuro.train import Held, State, importance_of, learn, next_held, pass_error, receive_error
+from wage_neuro.team import ALONE, Team
+from wage_neuro.train import (
+    Held,
+    Moving,
+    MovingLayer,
+    State,
+    importance_of,
+    learn,
+    learn_together,
+    next_held,
+    pass_error,
+    receive_error,
+    send_gradient,
+)
 
 VARIABLE = "WAGE_NEURO_ISA"
-FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN = range(6)  # Event of api.h
+FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN, PEAK, SUMS, TOGETHER = range(9)  # Event
 CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
 NONE, FROZEN = -1, -1000000
 LOSSES, FEEDBACKS = ("sse", "one-sided", "softmax"), ("transposed", "random", "direct")
@@ -89,6 +103,8 @@ class _Api(ctypes.Structure):
         ("get", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
         ("set", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
         ("train", ctypes.CFUNCTYPE(None, _pointer, ctypes.POINTER(_Call))),
+        ("move", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64, _u64, _pointer)),
+        ("take", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64)),
         ("predict", ctypes.CFUNCTYPE(None, _pointer, _pointer, _i64, _pointer, _i64)),
         ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
         ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
@@ -190,8 +206,11 @@ def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, gro
 # --- a network ---------------------------------------------------------------------------------------
 
 
-def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool) -> np.ndarray:
+def _spec(
+    layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool, team: Team
+) -> np.ndarray:
     bits, samples = layer.bits, rules.samples_an_update
+    own = samples if team.size == 1 else team.most_rows(rules.batch)
     conv = isinstance(layer.spec, Conv)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
@@ -238,7 +257,7 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "z_bound": layer.z_bound,
             "d_bound": layer.d_bound,
             "arriving_bound": arriving,
-            "g_bound": layer.g_bound(samples),
+            "g_bound": layer.g_bound(own),
             "error_exponent": NONE if layer.quantized else layer.error_exponent,
             "gradient_exponent": NONE if layer.quantized else layer.gradient_exponent(samples),
             "foreign": foreign,
@@ -246,11 +265,15 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
     )
 
 
-def _rules(rules: Rules) -> np.ndarray:
+def _rules(rules: Rules, team: Team) -> np.ndarray:
+    rows = team.rows(rules.batch)
     return _numbers(
         "RuleSpec",
         {
-            "samples": rules.batch,
+            "samples": rows.stop - rows.start,
+            "total": rules.samples_an_update,
+            "first": rows.start,
+            "team": team.size > 1,
             "held": rules.shift == "held",
             "coincidence": rules.update == "coincidence",
             "loss": LOSSES.index(rules.loss),
@@ -287,9 +310,18 @@ class NativeNet:
     """
 
     def __init__(
-        self, network: Network, rules: Rules, state: State, numpy_layers: frozenset[int] = frozenset()
+        self,
+        network: Network,
+        rules: Rules,
+        state: State,
+        numpy_layers: frozenset[int] = frozenset(),
+        team: Team = ALONE,
     ) -> None:
         self.network, self.rules, self.seed, self.step = network, rules, state.seed, state.step
+        self.team, self._sent = team, list[tuple[Layer, Any]]()
+        rows = team.rows(rules.batch)
+        self._batch = rows.stop - rows.start
+        self._samples = self._batch if team.size > 1 else rules.samples_an_update
         self.isa = instruction_set()
         self._api, self._net, self._hook = _sets()[self.isa][0], None, _HOOK(self._called)
         self._failure: BaseException | None = None
@@ -306,12 +338,12 @@ class NativeNet:
         network, rules = self.network, self.rules
         above = (*network.layers[1:], None)
         specs = [
-            _spec(layer, upper, network.classes, rules, layer.index in foreign)
+            _spec(layer, upper, network.classes, rules, layer.index in foreign, self.team)
             for layer, upper in zip(network.layers, above, strict=True)
         ]
         specs[0][_fields("Spec").index("signed_in")] = bool((network.input_codes < 0).any())
         tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
-        codes, packed, ruled = network.input_codes.astype(np.int16), np.concatenate(specs), _rules(rules)
+        codes, packed, ruled = network.input_codes.astype(np.int16), np.concatenate(specs), _rules(rules, self.team)
         self._kept = [packed, ruled, codes, *tables]
         self._net = self._api.create(
             len(specs),
@@ -427,7 +459,7 @@ class NativeNet:
         )
         self._api.train(self._net, ctypes.byref(call))
         self._raise_failure()
-        self.step += n if self.rules.pipelined else n // self.rules.batch
+        self.step += n if self.rules.pipelined else n // self._batch
         return logits
 
     def predict(self, images: np.ndarray, watch: Watch) -> np.ndarray:
@@ -471,7 +503,7 @@ class NativeNet:
         return self.get(layer.index, slot, what, (n, *layer.in_shape))
 
     def _kept_of(self, layer: Layer, slot: int) -> Kept:
-        n = self.rules.samples_an_update
+        n = self._samples
         winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if layer.pool else None
         return Kept(self._codes_in(layer, slot, n), winner=winner)
 
@@ -499,10 +531,10 @@ class NativeNet:
 
     def _last_codes(self, slot: int) -> np.ndarray:
         last = self.network.layers[-1]
-        return self.get(last.index, slot, CODES_E, (self.rules.samples_an_update, *last.out_shape))
+        return self.get(last.index, slot, CODES_E, (self._samples, *last.out_shape))
 
     def _error_received(self, layer: Layer, slot: int, step: int, learns: int) -> bool:
-        i, n = layer.index, self.rules.samples_an_update
+        i, n = layer.index, self._samples
         counts, kept = self._watch.counts[i], self._kept_of(layer, slot)
         E = self.get(i, slot, CODES_E, (n, *layer.out_shape))
         factors = None
@@ -532,27 +564,88 @@ class NativeNet:
         return True
 
     def _numpy_learn(self, layer: Layer, slot: int, step: int, counted: int) -> bool:
-        i, n = layer.index, self.rules.samples_an_update
+        i, n = layer.index, self._samples
         hidden = self.rules.feedback == "direct" and not layer.is_last
         message = self._last_codes(slot) if hidden else self.get(i, slot, ERRORS, (n, *layer.out_shape))
         counts = self._watch.counts[i] if counted else None
         control, classes = self._controls[i], self.network.classes
-        E, sent = self._foreign[i].learn(message, slot, control, classes, (self.seed, step), counts)
+        own = self._foreign[i]
+        E, G, sent = own.receive(message, slot, control, classes, (self.seed, step), counts, self.team)
+        if self.team.size == 1:
+            own.learn(G, control, (self.seed, step), counts)
+        elif G is not None:
+            self._sent.append((layer, send_gradient(layer, G, self.rules, self.team)))
         if layer.is_last:
             self.put(i, slot, CODES_E, E)
         if sent is not None and self.rules.feedback != "direct":
             self.put(i - 1, slot, ERRORS, sent)
-        return bool(E.any())
+        return bool(E.any()) or self.team.size > 1
+
+    # --- in a team ---
+
+    def _peak(self, layer: Layer, slot: int, step: int, own: int) -> int:
+        return int(self.team.most([own])[0])
+
+    def _sums(self, layer: Layer, each: int, step: int, address: int) -> bool:
+        kind = ctypes.c_int32 if each == 4 else _i64
+        sums = np.ctypeslib.as_array((kind * layer.n_weights).from_address(address))
+        self._sent.append((layer, send_gradient(layer, sums, self.rules, self.team)))
+        return True
+
+    def _learn_together(self, _: Layer, slot: int, step: int, detail: int) -> bool:
+        sent, self._sent = self._sent, []
+        work = [(self._moving(layer, step), sums) for layer, sums in sent]
+        learn_together(work, self.rules, self.team)
+        for one, _sums in work:
+            if isinstance(one, MovingLayer):
+                own = self._foreign[one.layer.index]
+                own.S, own.V, own.gradient_held = one.S, None, one.held
+        return True
+
+    def _moving(self, layer: Layer, step: int) -> Moving:
+        i = layer.index
+        counts = self._watch.counts[i] if self._watch.wants(step) else None
+        if i not in self._foreign:
+            return _MovingNative(layer, self, step, counts)
+        own = self._foreign[i]
+        return MovingLayer(layer, own.S, own.gradient_held, self._controls[i], self.rules, (self.seed, step))
 
 
-_EVENTS: dict[int, Callable[..., bool]] = {
+_EVENTS: dict[int, Callable[..., int]] = {
     FORWARD: NativeNet._forward_done,
     ARRIVES: NativeNet._error_arrives,
     ERROR: NativeNet._error_received,
     UPDATED: NativeNet._updated,
     FOREIGN_FORWARD: NativeNet._numpy_forward,
     FOREIGN_LEARN: NativeNet._numpy_learn,
+    PEAK: NativeNet._peak,
+    SUMS: NativeNet._sums,
+    TOGETHER: NativeNet._learn_together,
 }
+
+
+@dataclass
+class _MovingNative:
+    """`train.Moving` in the library."""
+
+    layer: Layer
+    net: NativeNet
+    step: int
+    counts: np.ndarray | None
+
+    def move(self, part: slice, G: np.ndarray, peak: int) -> np.ndarray:
+        net, i, codes = self.net, self.layer.index, np.empty(len(G), np.int16)
+        G = np.ascontiguousarray(G, np.int64)
+        before = net._weights(self.layer)[0] if self.counts is not None else None
+        net._api.move(net._net, i, part.start, len(G), G.ctypes.data, peak, self.step, codes.ctypes.data)
+        if self.counts is not None and before is not None:
+            activity.count_updates(self.counts, before, net._weights(self.layer)[0])
+        return codes
+
+    def take(self, codes: np.ndarray) -> None:
+        net, own = self.net, self.net.team.part(self.layer.n_weights)
+        size, i = own.stop - own.start, self.layer.index
+        net._api.take(net._net, i, own.start, size, codes.ctypes.data, codes.dtype.itemsize)
 
 
 @dataclass
@@ -580,7 +673,7 @@ class _NumpyLayer:
         out, self.kept[slot] = layers.forward(self.layer, self.visible(), codes)
         return out
 
-    def learn(
+    def receive(
         self,
         message: np.ndarray,
         slot: int,
@@ -588,27 +681,39 @@ class _NumpyLayer:
         classes: int,
         seed_step: tuple[int, int],
         counts: np.ndarray | None,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Learn from the error that arrives; return its codes, and the error that is sent on."""
+        team: Team,
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Return the codes of the error that arrives, the gradient, and the error that is sent on."""
         layer, rules, kept = self.layer, self.rules, self.kept[slot]
-        E, peak = receive_error(layer, message, kept, self.error_held, classes, rules, seed_step[0], counts)
+        E, peak = receive_error(
+            layer, message, kept, self.error_held, classes, rules, seed_step[0], counts, team
+        )
         G, sent = pass_error(layer, self.visible(), kept, E, classes, control, rules, seed_step, counts)
-        self.error_held = next_held(self.error_held, peak, len(E), rules, control.hold)
+        self.error_held = next_held(self.error_held, peak, rules.samples_an_update, rules, control.hold)
+        return E, G, sent
+
+    def learn(
+        self,
+        G: np.ndarray | None,
+        control: LayerControl,
+        seed_step: tuple[int, int],
+        counts: np.ndarray | None,
+    ) -> None:
+        """Update the weights from their gradient."""
         S, self.gradient_held = learn(
-            layer,
+            self.layer,
             self.S,
             G,
             self.gradient_held,
-            len(E),
+            self.rules.samples_an_update,
             control,
-            rules,
+            self.rules,
             seed_step,
             counts,
             self.importance,
         )
         if S is not self.S:
             self.S, self.V = S, None
-        return E, sent
 
 
 def _check_range(layer: Layer, S: np.ndarray, rules: Rules) -> None:

@@ -523,6 +523,14 @@ template <class M> struct TileLayer final : Layer {
     }
   }
   void update(const u8 *, const u8 *, u64 step) override { wide ? update_from(scratch[0].wide_G.p, step) : update_from(scratch[0].G.p, step); }
+  void sums(u64 step) override { wide ? sums_of(scratch[0].wide_G.p, step) : sums_of(scratch[0].G.p, step); }
+  template <class T> void sums_of(const T *G, u64 step) {
+    if (N == Np) return tell_sums(*this, G, step);
+    Buf<T> rows;
+    rows.make(weights);
+    for (i64 i = 0; i < K; i++) memcpy(rows + i * N, G + i * Np, (size_t)N * sizeof(T));
+    tell_sums(*this, rows.p, step);
+  }
   template <class T> void update_from(const T *G, u64 step) {
     T high = 0, low = 0;
     for (i64 i = 0; i < K * Np; i++) high = most(high, G[i]), low = least(low, G[i]);
