@@ -568,7 +568,9 @@ def update(
     rows = np.flatnonzero(G.any(axis=1) if first is None else G)
     if not len(rows):
         return S
-    if first is None and len(rows) < _SPARSE * len(G):  # inputs that are silent all over the batch change no weight
+    if first is None and len(rows) < _SPARSE * len(
+        G
+    ):  # inputs that are silent all over the batch change no weight
         r = _update_bits(layer, seed, step, 0, layer.n_weights).reshape(G.shape)[rows]
         new = S.copy().reshape(G.shape)
         held = None if importance is None else importance.reshape(2, *G.shape)[:, rows]

@@ -1,13 +1,14 @@
 """A team: processes that learn every batch together, each on its own rows, to the bits of one process alone.
 
-All that one needs of the others are whole numbers, and their sums and maxima do not depend on who adds them up
-nor in which order: the largest error of each layer, the sums of each gradient, the steps of each weight. How
-they travel is the business of a class above (`mappings.cluster`); this floor knows what is asked of it.
+All that one needs of the others are whole numbers: the largest error of each layer, the sums of each gradient,
+the steps of each weight. Their sums and maxima do not depend on who adds them up, nor in which order. How they
+travel is the business of `mappings.cluster`; this floor knows what is asked of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def cut(n: int, parts: int) -> list[slice]:
     [slice(0, 3, None), slice(3, 6, None), slice(6, 8, None)]
     """
     ends = [n // parts * i + min(i, n % parts) for i in range(parts + 1)]
-    return [slice(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(first, last) for first, last in pairwise(ends)]
 
 
 def weight_parts(n: int, parts: int) -> list[slice]:
@@ -57,6 +58,10 @@ class Team:
 
     def most(self, values: Sequence[int]) -> np.ndarray:
         """Largest of each value over all members, int64, each |value| < 2**63."""
+        return np.array(values, np.int64)
+
+    def agree(self, values: Sequence[int]) -> np.ndarray:
+        """As `most`, of what is no part of learning: whether to stop, say."""
         return np.array(values, np.int64)
 
     def total(self, values: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -269,10 +269,9 @@ class Learner:
         ]
         learn_together(work, self.rules, self.team)
         for one, _ in work:
-            i, part = one.layer.index, self.team.part(one.layer.n_weights)
+            i = one.layer.index
             if self.watch.wants(step):
-                before, after = self.S[i].reshape(-1)[part], one.S.reshape(-1)[part]
-                activity.count_updates(self.watch.counts[i], before, after)
+                one.count_updates(self.watch.counts[i], self.S[i], self.team)
             self.held[i] = self.held[i][0], one.held
             self.S[i], self.V[i] = one.S, None
 
@@ -417,6 +416,11 @@ class MovingLayer:
     def take(self, codes: np.ndarray) -> None:
         codes = codes.reshape(self.S.shape).astype(self.S.dtype, copy=False)
         self.S = self.S + codes if self.rules.update == "ternary" else codes
+
+    def count_updates(self, counts: np.ndarray, before: np.ndarray, team: Team) -> None:
+        """Add the stored weights of this member's part that changed."""
+        part = team.part(self.layer.n_weights)
+        activity.count_updates(counts, before.reshape(-1)[part], self.S.reshape(-1)[part])
 
 
 def send_gradient(layer: Layer, G: np.ndarray, rules: Rules, team: Team) -> Any:

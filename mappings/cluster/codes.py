@@ -56,9 +56,9 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     """
     if bits != 2:
         return pack(codes, -(-bits // 8))
-    four = np.zeros(packed_bytes(len(codes), 2) * 4, np.uint8)
-    four[: len(codes)] = codes + 1
-    four = four.reshape(-1, 4)
+    flat = np.zeros(packed_bytes(len(codes), 2) * 4, np.uint8)
+    flat[: len(codes)] = codes + 1
+    four = flat.reshape(-1, 4)
     return four[:, 0] | four[:, 1] << 2 | four[:, 2] << 4 | four[:, 3] << 6
 
 

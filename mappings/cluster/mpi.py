@@ -21,7 +21,9 @@ class MpiWire(Wire):
     def exchange(self, to: Sequence[np.ndarray], sizes: Sequence[int]) -> Any:
         out, into = np.concatenate(to), np.empty(sum(sizes), np.uint8)
         counts = [len(part) for part in to]
-        request = self.ranks.Ialltoallv([out, (counts, None), MPI.BYTE], [into, (list(sizes), None), MPI.BYTE])
+        request = self.ranks.Ialltoallv(
+            [out, (counts, None), MPI.BYTE], [into, (list(sizes), None), MPI.BYTE]
+        )
         return request, out, into
 
     def arrived(self, sent: Any) -> np.ndarray:

@@ -21,7 +21,8 @@ class Wire(ABC):
 
     @abstractmethod
     def exchange(self, to: Sequence[np.ndarray], sizes: Sequence[int]) -> Any:
-        """Send each member the bytes that are its own, and take `sizes` of bytes from each; returns at once.
+        """Send each member the bytes that are its own, and take `sizes` of bytes from each; returns at once,
+        having copied them.
 
         Returns what `arrived` makes the received bytes of, one after the other.
         """
@@ -87,8 +88,8 @@ def float_bytes(weights: int, size: int) -> int:
 class WiredTeam(Team):
     """Members of a team on a wire.
 
-    Sums go straight to who adds them up: what is on the way are one member's own, which fit in fewer bytes than
-    sums of several, and any whole number of bytes will do.
+    Sums go straight to who adds them up: what is on the way are one member's own, which fit in fewer bytes
+    than sums of several, and any whole number of bytes will do.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -97,6 +98,10 @@ class WiredTeam(Team):
 
     def most(self, values: Sequence[int]) -> np.ndarray:
         self.traffic.maxima += self._reduced(len(values))
+        return self.wire.most(np.array(values, np.int64))
+
+    def agree(self, values: Sequence[int]) -> np.ndarray:
+        self.traffic.metrics += self._reduced(len(values))
         return self.wire.most(np.array(values, np.int64))
 
     def total(self, values: Sequence[int] | np.ndarray) -> np.ndarray:

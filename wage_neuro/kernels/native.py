@@ -343,7 +343,11 @@ class NativeNet:
         ]
         specs[0][_fields("Spec").index("signed_in")] = bool((network.input_codes < 0).any())
         tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
-        codes, packed, ruled = network.input_codes.astype(np.int16), np.concatenate(specs), _rules(rules, self.team)
+        codes, packed, ruled = (
+            network.input_codes.astype(np.int16),
+            np.concatenate(specs),
+            _rules(rules, self.team),
+        )
         self._kept = [packed, ruled, codes, *tables]
         self._net = self._api.create(
             len(specs),
@@ -599,6 +603,8 @@ class NativeNet:
         for one, _sums in work:
             if isinstance(one, MovingLayer):
                 own = self._foreign[one.layer.index]
+                if self._watch.wants(step):
+                    one.count_updates(self._watch.counts[one.layer.index], own.S, self.team)
                 own.S, own.V, own.gradient_held = one.S, None, one.held
         return True
 
