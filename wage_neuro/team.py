@@ -1,8 +1,8 @@
 """A team: processes that learn every batch together, each on its own rows, to the bits of one process alone.
 
-All that one needs of the others are whole numbers: the largest error of each layer, the sums of each gradient,
-the steps of each weight. Their sums and maxima do not depend on who adds them up, nor in which order. How they
-travel is the business of `mappings.cluster`; this floor knows what is asked of it.
+All that one needs of the others are whole numbers: the largest error of each layer, the sums of each
+gradient, the steps of each weight. Their sums and maxima do not depend on who adds them up, nor in which
+order. How they travel is the business of `mappings.cluster`; this floor knows what is asked of it.
 """
 
 from __future__ import annotations

@@ -232,10 +232,9 @@ def test_refused(engine, rules, message):
 def test_rows_that_are_not_whole(engine):
     with TeamOfThreads(ENGINES[engine], 3, NETWORKS["dense"], Rules(batch=8)) as team:
         last = team.engines[2]
-        with pytest.raises(
-            SettingError, match="^3 samples: want a multiple of this rank's rows of the batch of 8, 2$"
-        ):
+        with pytest.raises(SettingError) as error:
             last.train(np.zeros((3, 30), np.uint8), np.zeros(3, int), 3)
+    assert str(error.value) == "3 samples: want a multiple of this rank's rows of the batch of 8, 2"
 
 
 @given(n=st.integers(0, 3000), parts=st.integers(1, 12))
