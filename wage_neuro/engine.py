@@ -6,32 +6,81 @@ the result.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import partial
 from types import TracebackType
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
-from wage_neuro.activity import Activity, Watch
+from wage_neuro.activity import FIELDS, Activity, Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.errors import DataError, SettingError
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.pipeline import pipelined_step
-from wage_neuro.rules import Rules
+from wage_neuro.rules import VALUES, Rules
+from wage_neuro.support import ABILITIES, Support
 from wage_neuro.team import ALONE, Team, check_team
 from wage_neuro.train import State, consolidated, importance_of, initial_state, predict, train_step
 
-Entered = TypeVar("Entered")
+IN_TEAM = {"team": "processes that learn every batch together"}
+"""Option of an engine that can be one of several."""
+Entered = TypeVar("Entered", bound="Engine")
 
 
-class Engine(Protocol):
-    """Where a network learns and answers."""
+class Engine(ABC):
+    """Where a network learns and answers.
 
+    An engine of one's own inherits this, says in `supports` what it takes, and calls `super().__init__`,
+    which refuses the rest. What an ability stands for must be there, and only then: see ABILITIES. It is
+    built with network, rules, `state=` (or `seed=`) and its options by name.
+
+    Parameters
+    ----------
+    network : Network
+    rules : Rules, optional
+        The paper's, if none are given.
+    team : Team, optional
+        Processes that learn every batch together, of which this is one.
+
+    Raises
+    ------
+    NetworkError, SettingError
+        If the network or a rule is not of `supports`, or a gradient sum might not be exact.
+    """
+
+    name: ClassVar[str]
+    supports: ClassVar[Support]
     network: Network
     rules: Rules
+    replay: Replay | None = None
+    """The memory that the engine holds, if it does."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "supports" not in vars(cls):
+            return
+        for ability, methods in ABILITIES.items():
+            have = {getattr(cls, method) is not getattr(Engine, method) for method in methods}
+            if have != {ability in cls.supports.abilities}:
+                says = "says" if ability in cls.supports.abilities else "does not say"
+                raise TypeError(f"{cls.__name__} {says} that it {ability}: {', '.join(methods)}")
+
+    def __init__(self, network: Network, rules: Rules | None = None, team: Team = ALONE) -> None:
+        self.network, self.rules, self.team = network, rules or Rules(), team
+        check_team(self.rules, team)
+        self.supports.check(network, self.rules)
+        prove_gradients(network, self.rules)
+
+    @classmethod
+    def supports_of(cls, **options: Any) -> Support:
+        """What an engine takes that is built with these options."""
+        return cls.supports
+
+    @abstractmethod
     def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches in the order given.
 
@@ -41,35 +90,28 @@ class Engine(Protocol):
         Returns the (n, classes) int64 logits that each batch had before its update.
         """
 
+    @abstractmethod
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) int64 logits of (n, ...) uint8 images; nothing is learned."""
 
     @property
+    @abstractmethod
     def state(self) -> State:
         """Everything that training has changed so far."""
 
+    # --- abilities ---
+
+    def _refuse(self, method: str, ability: str) -> NoReturn:
+        raise SettingError(f"{method}: engine {self.name!r} is none that {ability}")
+
     def watch(self, every: int) -> None:
         """Count the activity of every `every`-th update step, and of all predictions; 0 counts nothing."""
+        if every:
+            self._refuse(f"watch every={every}", "counts activity")
 
     def activity(self) -> Activity:
         """Return what was counted since the last call."""
-
-    def close(self) -> None:
-        """Free what the engine holds, if anything; it cannot be used afterwards."""
-        return
-
-    def __enter__(self: Entered) -> Entered:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-@runtime_checkable
-class RecallingEngine(Engine, Protocol):
-    """An engine that can also keep its answers to samples it has learned before."""
+        return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
 
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
@@ -78,30 +120,36 @@ class RecallingEngine(Engine, Protocol):
 
         `layers.UNKNOWN` stands where a logit is not known: nothing is drawn there.
         """
+        self._refuse("train_recalling", "recalls former logits")
 
-
-class ReplayingEngine(Engine, Protocol):
-    """An engine that holds the memory too, and recalls from it by itself."""
-
-    replay: Replay | None
+    def consolidate(self, updates: int) -> None:
+        """Hold on to the synapses that moved most in the last `updates`; see `layers.consolidate`."""
+        self._refuse("consolidate", "consolidates")
 
     def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn `replay.step` new samples, then as many that are recalled, and so on.
+        """Learn `replay.step` new samples, then as many that the engine recalls, and so on.
 
         images : (n, ...) uint8 new samples, n a multiple of the step, 2 n of the batch; labels : (n,).
         Returns the (2 n, classes) int64 logits, of new and recalled samples in the order of learning.
         """
+        self._refuse("train_new", "holds the memory")
 
     def read_memory(self) -> Reservoir:
         """Return a copy of what the memory holds now."""
+        self._refuse("read_memory", "holds the memory")
 
+    # --- its end ---
 
-@runtime_checkable
-class ConsolidatingEngine(Engine, Protocol):
-    """An engine that can be told that a task has ended."""
+    def close(self) -> None:  # noqa: B027  (most engines hold nothing)
+        """Free what the engine holds, if anything; it cannot be used afterwards."""
 
-    def consolidate(self, updates: int) -> None:
-        """Hold on to the synapses that moved most in the last `updates`; see `layers.consolidate`."""
+    def __enter__(self: Entered) -> Entered:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def check_training_input(
@@ -126,18 +174,6 @@ def own_rows(rules: Rules, team: Team) -> int:
     """Samples of each batch that a member of a team learns."""
     rows = team.rows(rules.batch)
     return rows.stop - rows.start
-
-
-def check_head(network: Network, rules: Rules) -> None:
-    """Raise SettingError unless an unquantized last layer is asked to learn as one does."""
-    if network.layers[-1].quantized:
-        return
-    for name, wanted in {"loss": "softmax", "update": "wide", "feedback": "transposed"}.items():
-        if getattr(rules, name) != wanted:
-            raise SettingError(
-                f"{name}={getattr(rules, name)!r} with an unquantized last layer"
-                f" ({network.layers[-1]}): want {wanted!r}"
-            )
 
 
 def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> None:
@@ -180,6 +216,13 @@ class NumpyEngine(Engine):
     """
 
     name = "numpy"
+    supports = Support(
+        who="engine 'numpy'",
+        kinds=frozenset(Kind),
+        rules=VALUES,
+        abilities=frozenset(ABILITIES) - {"holds the memory"},
+        options=IN_TEAM,
+    )
 
     def __init__(
         self,
@@ -189,11 +232,7 @@ class NumpyEngine(Engine):
         state: State | None = None,
         team: Team = ALONE,
     ) -> None:
-        self.network, self.team = network, team
-        self.rules = rules or Rules()
-        check_team(self.rules, team)
-        check_head(network, self.rules)
-        prove_gradients(network, self.rules)
+        super().__init__(network, rules, team)
         self._state = state or initial_state(network, seed)
         importance_of(network, self._state, self.rules)
         self.watch(0)

@@ -11,18 +11,20 @@ kept where the others err, Hart, IEEE Transactions on Information Theory 14 (196
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 import numpy as np
 
 from wage_neuro import layers
 from wage_neuro.activity import FIELDS, Activity, Watch, count_dense_inputs, count_forward
 from wage_neuro.control import Control
+from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import carrier
+from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
 from wage_neuro.random_bits import UPDATE, bits16
 from wage_neuro.rules import MARGIN_UNITS, Rules
+from wage_neuro.support import Support
 from wage_neuro.train import PREDICT_PART, State, visible_weights
 
 _LAYER = 2**16  # no layer of a network has this number: names the random bits of the prototypes
@@ -187,7 +189,7 @@ def answer_and_learn(
     return logits
 
 
-class PrototypeEngine:
+class PrototypeEngine(Engine):
     """Prototypes on what the fixed layers below the last make of an image; see `wage_neuro.engine.Engine`.
 
     The last layer's weights are not used; in its place it is counted what the prototypes do: a feature other
@@ -196,8 +198,10 @@ class PrototypeEngine:
     """
 
     name = "numpy"
+    supports = Support(who="prototypes", kinds=frozenset(Kind), abilities=frozenset({"counts activity"}))
 
     def __init__(self, network: Network, rules: Rules, state: State, prototypes: Prototypes) -> None:
+        # no rule of a layer that learns says anything here
         self.network, self.rules, self.prototypes = network, rules, prototypes
         self._state, self._V = state, visible_weights(network, state)
         self.watch(0)
@@ -250,14 +254,3 @@ class PrototypeEngine:
 
     def activity(self) -> Activity:
         return self._watch.take()
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> PrototypeEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wage_neuro.errors import SettingError
@@ -156,3 +157,19 @@ class Rules:
     def new_samples(self) -> int:
         """New samples that are followed by as many recalled ones, where new_shift tells them apart."""
         return max(1, self.samples_an_update // 2)
+
+
+VALUES: dict[str, Iterable[object]] = {
+    "shift": ("batch", "held"),
+    "update": ("wide", "ternary", "coincidence"),
+    "stored_range": ("authors", "paper"),
+    "loss": ("sse", "one-sided", "softmax"),
+    "margin": range(MARGIN_UNITS + 1),
+    "pipelined": (False, True),
+    "feedback": ("transposed", "random", "direct"),
+    "new_shift": range(NEW_SHIFT_MAX + 1),
+    "metaplasticity": range(SHIFT_MAX + 1),
+    "consolidation": range(IMPORTANCE_MAX + 1),
+    "gamma": GAMMAS,
+}
+"""All values of every rule but `batch` and `hold`, which are any whole numbers; `Rules` refuses others."""

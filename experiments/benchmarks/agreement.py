@@ -21,13 +21,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.engines import engine_class, make_engine
+from experiments.engines import ENGINES, make_engine
 from experiments.runs import run_folder
 from experiments.runs.compare import Batch, first_difference
 from processes.widths import Widths
 from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, WageError
+from wage_neuro.support import Support
 
 RESULT = Path("experiments/results/agreement.json")
 
@@ -69,28 +70,15 @@ MODES = {
 }
 """The tests of every engine go over these tables too (tests/agreement)."""
 
-_PIPELINED = {mode for mode, rules in MODES.items() if rules.pipelined}
-_HOLDING = {"metaplastic", "consolidating"}
-REFUSED: dict[str, set[str]] = {
-    "brian2": {
-        "softmax",
-        "lower upper boundary",
-        "new and recalled in turn",
-        "new beside recalled",
-        *_HOLDING,
-    },
-    "torch": _HOLDING | _PIPELINED,
-}
-"""Modes that an engine refuses."""
 
+def modes_of(column: str) -> list[str]:
+    """Modes that a column's engine has, and agrees in, as its `supports` says.
 
-def modes_of(engine: str) -> list[str]:
-    """Modes that an engine has, and agrees in.
-
-    >>> len(modes_of("lava")) == len(MODES)
+    >>> modes_of("compiled") == list(MODES)
     True
     """
-    return [mode for mode in MODES if mode not in REFUSED.get(engine, ())]
+    supports = supports_of(column)
+    return [mode for mode, rules in MODES.items() if not supports.refusal(NETWORKS["dense"], rules)]
 
 
 RECORDED = ("dense", "conv VALID, stride 2", "conv, pooling")
@@ -116,6 +104,12 @@ COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
 """Engines with their options."""
 
 Build = Callable[[Network, Rules, int], Engine]
+
+
+def supports_of(column: str) -> Support:
+    """What the engine of a column takes, with its options."""
+    name, options = COLUMNS[column]
+    return ENGINES.find(name).supports_of(**options)
 
 
 @dataclass(frozen=True)
@@ -284,7 +278,7 @@ def main() -> int:
         if column not in COLUMNS:
             parser.error(f"engine {column!r}: want {', '.join(COLUMNS)}")
         try:
-            engine_class(COLUMNS[column][0])
+            ENGINES.find(COLUMNS[column][0])
             columns.append(column)
         except EngineError as error:
             console.print(f"left out: {error}")

@@ -22,11 +22,11 @@ import numpy as np
 
 from experiments.benchmarks.agreement import MODES, NETWORKS, RECORDED, Cell, batches, modes_of
 from experiments.commands.presets import EXPERIMENTS, Job, Means, Scale, do, jobs
-from experiments.engines import engine_class
+from experiments.engines import make_engine
 from experiments.runs import run_folder
 from experiments.runs.compare import first_difference
 from experiments.runs.training import Report, Run
-from wage_neuro import Network, NumpyEngine, Rules
+from wage_neuro import Network, NumpyEngine, Rules, initial_state
 from wage_neuro.errors import WageError
 
 RESULT = Path("experiments/results/gpu.json")
@@ -62,7 +62,7 @@ def _cell(name: str, mode: str, network: Network, rules: Rules, device: str, see
     for seed in range(seeds):
         oracle = NumpyEngine(network, rules, seed=seed)
         begin = oracle.state
-        with engine_class("torch")(network, rules, state=begin, device=device) as other:
+        with make_engine("torch", network, rules, begin, device=device) as other:
             found = first_difference({"numpy": oracle, "torch": other}, batches(network, rules, steps, seed))
         if found and not difference:
             difference = f"seed {seed}, {found}"
@@ -75,7 +75,7 @@ def speed(device: str, seconds: float) -> Iterator[dict[str, Any]]:
     for name, network in FULL.items():
         rng, size = np.random.default_rng(0), 128
         images = rng.integers(0, 256, (size, *network.input_shape), np.uint8)
-        with engine_class("torch")(network, Rules(), device=device) as engine:
+        with make_engine("torch", network, Rules(), initial_state(network), device=device) as engine:
             seen, spent, calls = 0, 0.0, 1
             while spent < seconds:
                 x, y = np.tile(images, (calls, 1, 1, 1)), rng.integers(0, 10, size * calls)

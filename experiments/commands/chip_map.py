@@ -24,7 +24,7 @@ from experiments.records.names import learning, short_name
 from experiments.runs import run_folder
 from experiments.runs.eta import EtaSchedule
 from experiments.runs.training import load_for
-from mappings.chips.chip import GRADES, NAMES, Chip, ChipError
+from mappings.chips.chip import CHIPS, GRADES, Chip, ChipError
 from mappings.chips.cost import Activity, Cost, count_activity, published_of
 from mappings.chips.limits import Limit, broken, broken_by_parts, no_room
 from mappings.chips.memory_cost import NOTES, WHERE, MemoryCost
@@ -337,7 +337,7 @@ def map_command(
         typer.Argument(help="Folder of a run, or a checkpoint file; or give --network.", show_default=False),
     ] = None,
     chip: Annotated[
-        str, typer.Option(help=f"{', '.join(NAMES)}, or a chip of your own: a `.toml` file.")
+        str, typer.Option(help=f"{', '.join(CHIPS)}, or a chip of your own: a `.toml` file.")
     ] = "loihi2",
     mode: Annotated[
         str | None,

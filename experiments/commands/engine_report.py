@@ -87,6 +87,6 @@ def report(seconds: float = SECONDS) -> tuple[list[str], Table]:
         try:
             found = f"{speed(name, seconds / len(NAMES)):,.0f} samples/s"
         except WageError as error:
-            found = f"needs {ENGINES[name][2]}" if version_of(name) == "not here" else str(error)
+            found = f"needs {ENGINES.needs(name)}" if version_of(name) == "not here" else str(error)
         table.add_row(name, version_of(name), found)
     return lines, table

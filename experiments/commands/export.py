@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,12 +16,11 @@ from rich.table import Table
 from experiments.commands.command_line import DataDir, Record, busy, show_table
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
-from mappings.formats.inference import Inference
+from mappings.formats.registry import FORMATS, kind_of
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import (
     BitWidthError,
-    CheckpointError,
     EngineError,
     NetworkError,
     SettingError,
@@ -31,107 +28,16 @@ from wage_neuro.errors import (
 )
 from wage_neuro.train import predict
 
-ONNX = {"onnx": "integer", "onnx-qlinear": "qlinear", "qonnx": "qonnx"}
-"""Forms of `mappings.formats.onnx`, by the format's name."""
-FORMATS = ("nir", "netx", "packed", "program", *ONNX)
-ONE_WAY = ("c",)
-"""What is written and not read back."""
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+ROUND = tuple(name for name in FORMATS if FORMATS.find(name).read)
+"""Formats that are read back."""
 
 
-@dataclass(frozen=True)
-class Format:
-    """How a network is written to one kind of file, and read back."""
-
-    write: Callable[[Path, Checkpoint], None]
-    read: Callable[[Path], Checkpoint]
-
-
-def format_of(name: str) -> Format:
-    """Return the format called `name`.
-
-    Raises
-    ------
-    SettingError
-        If there is no such format.
-    EngineError
-        If what it needs is not installed.
-    """
-    try:
-        if name == "program":
-            from mappings.formats import program as learning_program
-
-            return Format(learning_program.write, learning_program.read)
-        if name in ONNX:
-            onnx_graph = _onnx_graph()
-            return Format(
-                lambda path, saved: onnx_graph.write(path, Inference.of(saved), ONNX[name]),
-                lambda path: onnx_graph.read(path).checkpoint(),
-            )
-        if name == "nir":
-            from mappings.formats import nir as module
-        elif name == "netx":
-            from mappings.formats import netx as module  # type: ignore[no-redef]
-        elif name == "packed":
-            from mappings.formats import packed as module  # type: ignore[no-redef]
-        else:
-            raise SettingError(f"format {name!r}: want {', '.join(FORMATS + ONE_WAY)}")
-    except ImportError as error:
-        raise EngineError(f"format {name!r}: {error}") from None
-    return Format(
-        lambda path, saved: module.write(path, Inference.of(saved)),
-        lambda path: module.read(path).checkpoint(),
-    )
-
-
-def _onnx_graph() -> ModuleType:
-    # onnx first: pytest's collection of doctests leaves a module half imported where onnx is missing
-    import onnx  # noqa: F401
-
-    from mappings.formats import onnx as onnx_graph
-
-    return onnx_graph
-
-
-def kind_of(path: Path) -> str:
-    """Return the format that a file is of, by its content.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing, or of no format known here.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
-    if head == _HDF5:
-        return _kind_of_hdf5(path)
-    if head.startswith(b"\x89WAGE"):
-        return "packed"
-    if head.lstrip().startswith(b"{"):
-        return "program"
-    if head.startswith(b"\x08\x08\x12\x0awage"):  # protobuf: IR version 8, and the producer's name
-        return _onnx_kind(path)
-    raise CheckpointError(f"{path}: not a file of {', '.join(FORMATS)}")
-
-
-def _kind_of_hdf5(path: Path) -> str:
-    from mappings.formats import hdf5
-    from mappings.formats.inference import reading
-
-    with reading(path, "HDF5 file"):
-        return hdf5.check(path)
-
-
-def _onnx_kind(path: Path) -> str:
-    try:
-        onnx_graph = _onnx_graph()
-    except ImportError as error:
-        raise EngineError(f"{path}: a file of ONNX: {error}") from None
-    form = onnx_graph.form_of(path)
-    return next(name for name, its in ONNX.items() if its == form)
+def reader_of(path: Path) -> tuple[str, Callable[[Path], Checkpoint]]:
+    """Return the format that a file is of, and what reads it."""
+    name = kind_of(path)
+    read = FORMATS.find(name).read
+    assert read, f"{name}: tells a file as its own, and reads none"
+    return name, read
 
 
 def load_run(run: Path) -> Checkpoint:
@@ -152,14 +58,14 @@ def round_trip(saved: Checkpoint, images: np.ndarray) -> list[dict[str, Any]]:
     logits = predict(saved.network, saved.state, x)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in FORMATS:
+        for name in ROUND:
             path = Path(folder) / name
             try:
-                format_of(name).write(path, saved)
+                FORMATS.find(name).write(path, saved)
             except (BitWidthError, EngineError, NetworkError) as error:
                 rows.append({"format": name, "refused": str(error)})
                 continue
-            back = format_of(kind_of(path)).read(path)
+            back = reader_of(path)[1](path)
             answers = predict(back.network, back.state, x)
             rows.append(
                 {
@@ -208,7 +114,7 @@ def register(app: typer.Typer, console: Console) -> None:
         for name, value in (("learn", learn), ("ram", ram), ("flash", flash)):
             if value not in (False, None):
                 raise SettingError(f"--{name} with --to {to}: want --to c")
-        form, saved = format_of(to), load_run(run)
+        form, saved = FORMATS.find(to), load_run(run)
         run_folder.check_writable(output)
         with busy(console, f"writing {output}"):
             form.write(output, saved)
@@ -225,8 +131,8 @@ def register(app: typer.Typer, console: Console) -> None:
     ) -> None:
         """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
         with busy(console, f"reading {file}"):
-            kind = kind_of(file)
-            saved = format_of(kind).read(file)
+            kind, read = reader_of(file)
+            saved = read(file)
         if output.exists():
             raise SettingError(f"{output}: is there already")
         run_folder.check_writable(output)

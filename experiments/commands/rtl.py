@@ -143,7 +143,7 @@ def rtl(
         if device:
             report |= _place(made, multipliers, device, clock, folder)
     except ImportError as error:
-        raise EngineError(f"rtl: {error}; it needs {ENGINES['rtl'][2]}") from None
+        raise EngineError(f"rtl: {error}; it needs {ENGINES.needs('rtl')}") from None
     finally:
         if record and report:
             command = "wage-neuro " + shlex.join(sys.argv[1:])

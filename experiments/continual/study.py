@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeGuard, cast
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
@@ -29,13 +29,14 @@ from wage_neuro.arrays import DAMAGE, ArrayFile
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
-from wage_neuro.engine import ConsolidatingEngine, Engine, RecallingEngine, ReplayingEngine
-from wage_neuro.errors import CheckpointError, EngineError, SettingError, did_you_mean
+from wage_neuro.engine import Engine
+from wage_neuro.errors import CheckpointError, EngineError, SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.prototypes import Prototypes
+from wage_neuro.registry import Registry
 from wage_neuro.rules import Rules
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
@@ -79,25 +80,6 @@ class Method:
         return self.recalls or self.prototypes
 
 
-METHODS = {
-    "naive": Method("the stream as it comes"),
-    "joint": Method("all tasks at once, shuffled; as many samples", mixed=True),
-    "replay": Method("new samples and as many from a memory", recalls=True),
-    "replay-logits": Method(
-        "replay, and the answers of the time are kept and held on to (DER++)", recalls=True, keeps_logits=True
-    ),
-    "features": Method("fixed random ternary features, the last layer learns by the delta rule", frozen=True),
-    "features-replay": Method("the same with a memory", recalls=True, frozen=True),
-    "prototypes": Method(
-        "on such features, the nearest prototype answers; an error or a narrow lead allots a new one",
-        frozen=True,
-        prototypes=True,
-    ),
-    "metaplastic": Method("the larger a stored weight, the less it moves back towards 0", metaplasticity=2),
-    "consolidation": Method(
-        "synapses that moved much in a task move less after it; needs task boundaries", consolidation=7
-    ),
-}
 CALLED = {
     **dict.fromkeys(("ewc", "online-ewc", "si", "synaptic-intelligence", "mas", "lwf"), "consolidation"),
     **dict.fromkeys(("er", "experience-replay", "rehearsal", "gem", "agem"), "replay"),
@@ -107,6 +89,37 @@ CALLED = {
     **dict.fromkeys(("offline", "multitask", "iid"), "joint"),
 }
 """What the literature calls them, or what is nearest to it here."""
+METHODS: Registry[Method] = Registry(
+    "method",
+    "wage_neuro.methods",
+    Method,
+    {
+        "naive": Method("the stream as it comes"),
+        "joint": Method("all tasks at once, shuffled; as many samples", mixed=True),
+        "replay": Method("new samples and as many from a memory", recalls=True),
+        "replay-logits": Method(
+            "replay, and the answers of the time are kept and held on to (DER++)",
+            recalls=True,
+            keeps_logits=True,
+        ),
+        "features": Method(
+            "fixed random ternary features, the last layer learns by the delta rule", frozen=True
+        ),
+        "features-replay": Method("the same with a memory", recalls=True, frozen=True),
+        "prototypes": Method(
+            "on such features, the nearest prototype answers; an error or a narrow lead allots a new one",
+            frozen=True,
+            prototypes=True,
+        ),
+        "metaplastic": Method(
+            "the larger a stored weight, the less it moves back towards 0", metaplasticity=2
+        ),
+        "consolidation": Method(
+            "synapses that moved much in a task move less after it; needs task boundaries", consolidation=7
+        ),
+    },
+    called=CALLED,
+)
 
 
 @dataclass(frozen=True)
@@ -162,9 +175,7 @@ class Config:
             raise SettingError(
                 f"augment={self.augment!r} with {self.stream!r}: its pixels have no neighbours"
             )
-        if self.method not in METHODS:
-            instead = did_you_mean(self.method, METHODS, CALLED)
-            raise SettingError(f"method {self.method!r}: want {', '.join(METHODS)}{instead}")
+        METHODS.find(self.method)
         if METHODS[self.method].keeps and self.memory < 1:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: want room for 1 or more")
         if not METHODS[self.method].keeps and self.memory:
@@ -355,10 +366,11 @@ class Run:
         if self.memory and holds_memory(name):
             replay = Replay(self.memory, self.config.step, self._augmented)
         engine = make_engine(name, self.network, self.config.rules, self.saved.state, replay=replay)
-        if self.method.keeps_logits and not replay and not isinstance(engine, RecallingEngine):
+        abilities = engine.supports.abilities
+        if self.method.keeps_logits and not replay and "recalls former logits" not in abilities:
             engine.close()
             raise EngineError(f"engine {name!r} with method {self.config.method!r}: it learns labels alone")
-        if self.config.consolidation and not isinstance(engine, ConsolidatingEngine):
+        if self.config.consolidation and "consolidates" not in abilities:
             engine.close()
             raise EngineError(f"engine {name!r} with consolidation: it cannot be told that a task has ended")
         return engine
@@ -409,7 +421,6 @@ class Run:
                 self._learn(engine, images[part], labels[part])
                 progress.place += count
         if self.config.consolidation and place in self.stream.ends:
-            assert isinstance(engine, ConsolidatingEngine)
             engine.consolidate(self._updates_of_task(self.stream.ends.index(place)))
         progress.seconds += time.monotonic() - began
 
@@ -436,11 +447,10 @@ class Run:
         if not self.method.keeps_logits:
             engine.train(images, mixed.labels, control)
             return
-        recalling = cast(RecallingEngine, engine)  # `engine` saw to it
         outputs = self.stream.outputs
         former = np.full((len(labels) // step, 2, step, outputs), UNKNOWN)
         former[:, 1] = self.memory.former_logits(mixed.recalled).reshape(-1, step, outputs)
-        logits = recalling.train_recalling(images, mixed.labels, former.reshape(-1, outputs), control)
+        logits = engine.train_recalling(images, mixed.labels, former.reshape(-1, outputs), control)
         self.memory.keep_logits(mixed.kept, logits.reshape(former.shape)[:, 0].reshape(-1, outputs))
 
     @cached_property
@@ -600,10 +610,9 @@ class Run:
         return metrics.summary(R, None if self.config.scenario == "class" else untrained)
 
 
-def _replays(engine: Engine) -> TypeGuard[ReplayingEngine]:
+def _replays(engine: Engine) -> bool:
     """Whether the engine holds the memory."""
-    # isinstance of a protocol would read every property, the whole state with them
-    return getattr(engine, "replay", None) is not None
+    return engine.replay is not None
 
 
 def eta_of(text: str, length: int) -> EtaSchedule:

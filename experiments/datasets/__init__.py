@@ -3,19 +3,80 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from experiments.datasets import cifar, digits, files, idx, npz, photos, svhn, tiny_imagenet
 from experiments.datasets.base import Dataset
-from wage_neuro.errors import DataError, did_you_mean
+from wage_neuro.errors import DataError
+from wage_neuro.registry import Registry
 
-__all__ = ["NAMES", "Dataset", "Location", "load", "locations"]
+__all__ = ["DATASETS", "NAMES", "Dataset", "Known", "Location", "load", "locations"]
 
-NAMES = ("digits", "mnist", "fashion-mnist", "cifar-10", "svhn", "tiny-imagenet-20", "imagenet")
 ALIASES = {"fmnist": "fashion-mnist", "fashionmnist": "fashion-mnist", "cifar10": "cifar-10"}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set that has a name.
+
+    Attributes
+    ----------
+    what, licence, url : what it is, and whose
+    read : of the folder that the user named, or None, and whether it may be downloaded
+    find : of that folder; where it is, or None
+    downloads : whether it can be downloaded at all
+    """
+
+    what: str
+    licence: str
+    url: str
+    read: Callable[[Path | None, bool], Dataset]
+    find: Callable[[Path | None], Path | None]
+    downloads: bool = True
+
+
+def _published(name: str, read: Callable[[Sequence[Path]], Dataset]) -> Known:
+    """A data set whose files have a public place."""
+    source = files.SOURCES[name]
+
+    def load_(data_dir: Path | None, download: bool) -> Dataset:
+        paths = files.get(name, data_dir, download)
+        return replace(read(paths), source=str(paths[0] if len(paths) == 1 else paths[0].parent))
+
+    def find(data_dir: Path | None) -> Path | None:
+        paths = files.find(files.SOURCES[name], data_dir)
+        whole = None if None in paths else paths[0]
+        return whole if whole is None or len(paths) == 1 else whole.parent
+
+    return Known(source.what, source.licence, source.url, load_, find, not source.by_hand)
+
+
+def _of_scikit_learn(_: Path | None) -> Path | None:
+    spec = find_spec("sklearn")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+DATASETS: Registry[Known] = Registry(
+    "data",
+    "wage_neuro.datasets",
+    Known,
+    {
+        "digits": Known(digits.WHAT, digits.LICENCE, digits.URL, lambda *_: digits.read(), _of_scikit_learn),
+        "mnist": _published("mnist", lambda paths: idx.read("mnist", paths)),
+        "fashion-mnist": _published("fashion-mnist", lambda paths: idx.read("fashion-mnist", paths)),
+        "cifar-10": _published("cifar-10", lambda paths: cifar.read(paths[0])),
+        "svhn": _published("svhn", svhn.read),
+        "tiny-imagenet-20": _published("tiny-imagenet-20", lambda paths: tiny_imagenet.read(paths[0])),
+        "imagenet": _published("imagenet", lambda paths: photos.read_imagenet(paths[0], paths[1])),
+    },
+    problem=DataError,
+    called=ALIASES,
+    more="the path of an .npz file or of a folder of .npy files",
+)
+NAMES = tuple(DATASETS)
 
 
 def load(name_or_path: str, data_dir: Path | None = None, download: bool = True) -> Dataset:
@@ -45,30 +106,14 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
     if part:
         return load(part[1], data_dir, download).only_classes(int(part[2]), int(part[3]))
     name = ALIASES.get(text.lower(), text.lower())
-    if name == "digits":
-        return digits.read()
-    if name in files.SOURCES:
-        paths = files.get(name, data_dir, download)
-        source = paths[0] if len(paths) == 1 else paths[0].parent
-        return replace(_read(name, paths), source=str(source))
+    if name in DATASETS:
+        return DATASETS.find(name).read(data_dir, download)
     path = Path(text)
     if name.endswith(".npz"):
         return npz.read(files.moved(path, data_dir))
     if path.is_dir() and any(path.glob("*.npy")):
         return npz.read(path)
-    instead = f"{', '.join(NAMES)} or the path of an .npz file or of a folder of .npy files"
-    raise DataError(f"data {text!r}: want {instead}{did_you_mean(name, [*NAMES, *ALIASES])}")
-
-
-def _read(name: str, paths: Sequence[Path]) -> Dataset:
-    """Read the files of a data set that has a name."""
-    if name == "cifar-10":
-        return cifar.read(paths[0])
-    if name == "tiny-imagenet-20":
-        return tiny_imagenet.read(paths[0])
-    if name == "imagenet":
-        return photos.read_imagenet(paths[0], paths[1])
-    return svhn.read(paths) if name == "svhn" else idx.read(name, paths)
+    raise DATASETS.unknown(text)
 
 
 def is_name(text: str) -> bool:
@@ -78,7 +123,7 @@ def is_name(text: str) -> bool:
     (True, False)
     """
     name = text.lower().partition(":")[0]
-    return ALIASES.get(name, name) in NAMES
+    return ALIASES.get(name, name) in DATASETS
 
 
 @dataclass(frozen=True)
@@ -95,12 +140,8 @@ class Location:
 
 def locations(data_dir: Path | None = None) -> list[Location]:
     """One row for each data set; `found` is None unless all of its files are there (their md5 unchecked)."""
-    spec = find_spec("sklearn")
-    place = Path(spec.origin).parent if spec and spec.origin else None
-    rows = [Location("digits", digits.WHAT, place, digits.URL, digits.LICENCE)]
-    for name, source in files.SOURCES.items():
-        paths = files.find(source, data_dir)
-        whole = None if None in paths else paths[0]
-        found = whole if whole is None or len(paths) == 1 else whole.parent
-        rows.append(Location(name, source.what, found, source.url, source.licence, not source.by_hand))
-    return rows
+    known = {name: DATASETS.find(name) for name in DATASETS}
+    return [
+        Location(name, each.what, each.find(data_dir), each.url, each.licence, each.downloads)
+        for name, each in known.items()
+    ]

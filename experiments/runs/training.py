@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,7 @@ from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.room import check_learning
 from wage_neuro.rules import MARGIN_UNITS, Rules
+from wage_neuro.team import ALONE, Team, cut
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
 
@@ -44,6 +46,7 @@ KEEP_AT_MOST = (
 REPORT_EVERY_S = 0.5
 AT_ONCE_BYTES = 1 << 23  # of images that are made ready together
 PREDICT_AT_ONCE = 10_000
+LIMB = 40  # bits of a large number that the processes of a team add up at once
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
 
@@ -177,6 +180,15 @@ class Report:
     last_error: float | None
 
 
+def _limbs(value: int) -> list[int]:
+    """A number below 2**256 in parts, lowest first, which sums of 2**23 of them do not overflow.
+
+    >>> _limbs(2**40 + 5)[:3]
+    [5, 1, 0]
+    """
+    return [value >> LIMB * i & (1 << LIMB) - 1 for i in range(7)]
+
+
 def top_error(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of samples whose label is not among the k largest logits; of equal ones the first classes count.
 
@@ -257,8 +269,15 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, config: Config, data: Dataset, saved: Checkpoint, progress: Progress
+        self,
+        folder: Path,
+        config: Config,
+        data: Dataset,
+        saved: Checkpoint,
+        progress: Progress,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.folder, self.config, self.data = folder, config, data
         self.network = saved.network
         self.saved = saved
@@ -277,23 +296,25 @@ class Run:
             raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
         self.is_new = False
         self.stop_wanted = False
-        self.lock = run_folder.Lock(folder)
+        self.lock: AbstractContextManager[object] = run_folder.Lock(folder) if self.writes else nullcontext()
         self._ordered: tuple[int, np.ndarray] = -1, np.empty(0)
         self._kept_at, self._keep_seconds = 0.0, 0.0
 
     @classmethod
-    def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
+    def start(cls, config: Config, folder: Path, data_dir: Path | None = None, team: Team = ALONE) -> Run:
         """Begin a run in an empty folder."""
         data = open_data(config, data_dir)
         doubt_of(config.network, data.classes)
         if not datasets.is_name(config.data):  # so that it stays so, whatever the file says later
             config = replace(config, signed=data.signed)
-        run = cls(folder, config, data, cls._fresh(config, data), Progress())
+        run = cls(folder, config, data, cls._fresh(config, data), Progress(), team)
         run.is_new = True
         return run
 
     @classmethod
-    def resume(cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None) -> Run:
+    def resume(
+        cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None, team: Team = ALONE
+    ) -> Run:
         """Go on with the run in a folder, to the same bits as if it had never stopped."""
         saved = cls._load(run_folder.checkpoint_of(folder, resume=True))
         kept = kept_of(folder, saved)
@@ -305,7 +326,7 @@ class Run:
             raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
         if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
-        return cls(folder, config, data, saved, kept.progress)
+        return cls(folder, config, data, saved, kept.progress, team)
 
     # what a run of real numbers does in its own way, see `experiments.studies.float_run`
 
@@ -333,7 +354,8 @@ class Run:
     def engine(self, name: str, **options: int | str | None) -> Engine:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
         check_learning(self.network, self.config.rules.samples_an_update)
-        return make_engine(name, self.network, self.config.rules, self.saved.state, **options)
+        team = {"team": self.team} if self.team.size > 1 else {}
+        return make_engine(name, self.network, self.config.rules, self.saved.state, **options, **team)
 
     # --- the loop ---
 
@@ -354,22 +376,34 @@ class Run:
         size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
         with self.lock, stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
             coming = ahead.submit(self._prepare, progress.epoch, progress.batch, size)
-            while not self.finished and not self.stop_wanted:
+            while not self.finished and not self._all_stop():
                 images, labels, batches = coming.result()
                 coming = ahead.submit(self._prepare, *self._place_after(batches), size)
-                seconds = self._train(engine, images, labels)
-                seen += len(labels)
+                seconds = self._train(engine, images, labels, batches)
+                seen += batches * self.config.rules.batch
                 report(self._report(seen, seen / (time.monotonic() - began)))
                 size = max(1, min(2 * batches, int(batches * REPORT_EVERY_S / max(seconds, 1e-6))))
-                if time.monotonic() - self._kept_at > SAVE_EVERY_S:
+                if self.writes and time.monotonic() - self._kept_at > SAVE_EVERY_S:
                     self.save(engine)
                 if progress.batch == self.batches:
                     self._end_epoch(engine, watch)
                     report(self._report(seen, seen / (time.monotonic() - began)))
             self.save(engine)
-        if progress.curve:
+        if progress.curve and self.writes:
             self._write_metrics()
         return progress.curve
+
+    def _all_stop(self) -> bool:
+        return bool(self.team.agree([self.stop_wanted])[0])
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run's folder: in a team the first one alone does."""
+        return self.team.rank == 0
+
+    @property
+    def _rows(self) -> slice:
+        return self.team.rows(self.config.rules.batch)
 
     @property
     def finished(self) -> bool:
@@ -382,13 +416,14 @@ class Run:
         return (self.progress.epoch, batch) if batch < self.batches else (self.progress.epoch + 1, 0)
 
     def _prepare(self, epoch: int, first: int, batches: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Images and labels from batch `first` on, of at most so many batches, and of how many."""
+        """Own images and labels from batch `first` on, of at most so many batches, and of how many."""
         batch = self.config.rules.batch
         most = AT_ONCE_BYTES // (batch * math.prod(self.data.train_images.shape[1:]))
         batches = min(batches, self.batches - first, max(1, most))
         places = slice(first * batch, (first + batches) * batch)
-        index = self._order(epoch)[places]
-        images = self.augment.apply(self.data.train_images[index], self.config.seed, epoch, places)
+        own = np.arange(batches * batch).reshape(batches, batch)[:, self._rows].reshape(-1)
+        index = self._order(epoch)[places][own]
+        images = self.augment.apply(self.data.train_images[index], self.config.seed, epoch, places, own)
         return images, self.data.train_labels[index], batches
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -396,7 +431,7 @@ class Run:
             self._ordered = epoch, permutation(self.config.seed, epoch, len(self.data.train_labels))
         return self._ordered[1]
 
-    def _train(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> float:
+    def _train(self, engine: Engine, images: np.ndarray, labels: np.ndarray, batches: int) -> float:
         progress = self.progress
         began = time.monotonic()
         logits = engine.train(images, labels, self.eta.log2_at(progress.epoch))
@@ -404,11 +439,12 @@ class Run:
         error = self._answers(logits)
         error[np.arange(len(labels)), labels] -= self._right
         # whole numbers of any size: int64 could overflow on wide outputs
-        progress.squared_error += (
-            int(np.square(error.astype(object)).sum()) if self._right > 2**24 else int((error**2).sum())
-        )
-        progress.wrong += int((logits.argmax(axis=1) != labels).sum())
-        progress.batch += len(labels) // self.config.rules.batch
+        squared = int(np.square(error.astype(object)).sum()) if self._right > 2**24 else int((error**2).sum())
+        wrong, *limbs = self.team.total([int((logits.argmax(axis=1) != labels).sum()), *_limbs(squared)])
+        progress.squared_error += sum(int(limb) << LIMB * i for i, limb in enumerate(limbs))
+        progress.wrong += int(wrong)
+        progress.batch += batches
+        seconds = int(self.team.agree([int(1e9 * seconds)])[0]) / 1e9  # what follows is the same for all
         progress.seconds += seconds
         return seconds
 
@@ -437,7 +473,7 @@ class Run:
         engine.watch(watch)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
-        if time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
+        if self.writes and time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
             began = time.monotonic()
             self.save(engine)
             self._write_metrics()
@@ -465,8 +501,10 @@ class Run:
         return logits.copy()
 
     def predict(self, engine: Engine) -> np.ndarray:
-        """Logits of the held-out images."""
-        return predict_all(engine, self.data.test_images)
+        """Logits of the held-out images, of which each process answers its part."""
+        parts = cut(len(self.data.test_labels), self.team.size)
+        own = predict_all(engine, self.data.test_images[parts[self.team.rank]])
+        return self.team.gather(own, [part.stop - part.start for part in parts])
 
     def _report(self, seen: int, rate: float) -> Report:
         progress, batch = self.progress, self.config.rules.batch
@@ -488,6 +526,8 @@ class Run:
             "data_sha256": self._data_sum,
         }
         self.saved = replace(self.saved, state=engine.state, extra=extra)
+        if not self.writes:
+            return
         with self.lock:
             self._store(self.folder / run_folder.CHECKPOINT, self.saved)
         self._kept_at = time.monotonic()

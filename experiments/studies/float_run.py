@@ -37,7 +37,7 @@ def float_torch(pattern: str) -> Any:
     try:
         return import_module("mappings.engines.torch.floats")
     except ImportError as error:
-        raise EngineError(f"pattern {pattern!r}: {error}; it needs {ENGINES['torch'][2]}") from None
+        raise EngineError(f"pattern {pattern!r}: {error}; it needs {ENGINES.needs('torch')}") from None
 
 
 class _Header(TypedDict):

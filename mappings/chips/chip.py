@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from wage_neuro.errors import WageError
+from wage_neuro.registry import Registry
 
 if sys.version_info >= (3, 11):
+    from importlib.resources.abc import Traversable
+
     import tomllib
 else:
+    from importlib.abc import Traversable
+
     import tomli as tomllib
 
-NAMES = ("loihi1", "loihi2")
 GRADES = {"S": "seen in public source or paper text", "2": "second-hand", "?": "unverified", "own": "yours"}
 """How well a number is known."""
 
@@ -128,10 +132,8 @@ class Chip:
         (1024, 'S')
         """
         text = str(name_or_path)
-        if text in NAMES:
-            return cls._read(text, files("mappings").joinpath("chips").joinpath(f"{text}.toml").read_text())
-        if not text.endswith(".toml"):
-            raise ChipError(f"chip {text!r}: want {' or '.join(NAMES)}, or the path of a .toml file")
+        if text in CHIPS or not text.endswith(".toml"):
+            return cls._read(text, CHIPS.find(text).read_text(encoding="utf-8"))
         try:
             return cls._read(text, Path(text).read_text(encoding="utf-8"))
         except OSError as error:
@@ -146,8 +148,8 @@ class Chip:
         except tomllib.TOMLDecodeError as error:
             raise ChipError(f"{where}: no TOML file ({error})") from None
         base = given.pop("base", None)
-        if base is not None and base not in NAMES:
-            raise ChipError(f"{where}: base={base!r}: want {' or '.join(NAMES)}")
+        if base is not None and base not in CHIPS:
+            raise ChipError(f"{where}: base={base!r}: want {', '.join(CHIPS)}")
         known = cls.load(base) if base else None
         values: dict[str, Any] = {name: getattr(known, name) for name in _FIELDS} if known else {}
         evidence = dict(known.evidence) if known else {}
@@ -186,6 +188,16 @@ class Chip:
         }
         return {"name": self.name, "note": self.note, **numbers}
 
+
+CHIPS: Registry[Traversable] = Registry(
+    "chip",
+    "wage_neuro.chips",
+    Traversable,
+    {name: files("mappings").joinpath("chips", f"{name}.toml") for name in ("loihi1", "loihi2")},
+    problem=ChipError,
+    more="the path of a .toml file",
+)
+"""Chips by name: TOML files, ours and those of other packages."""
 
 _FIELDS: dict[str, Field] = {entry.name: entry for entry in fields(Chip) if "unit" in entry.metadata}
 

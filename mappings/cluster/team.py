@@ -96,6 +96,9 @@ class WiredTeam(Team):
         self.wire, self.traffic = wire, Traffic()
         self.rank, self.size = wire.rank, wire.size
 
+    def __str__(self) -> str:
+        return f"{self.size} ranks"
+
     def most(self, values: Sequence[int]) -> np.ndarray:
         self.traffic.maxima += self._reduced(len(values))
         return self.wire.most(np.array(values, np.int64))

@@ -6,11 +6,13 @@ import numpy as np
 
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine, check_former, check_head, check_training_input, prove_gradients
+from wage_neuro.engine import IN_TEAM, Engine, check_former, check_training_input
 from wage_neuro.kernels.native import NativeNet
+from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
-from wage_neuro.team import ALONE, Team, check_team
+from wage_neuro.rules import VALUES, Rules
+from wage_neuro.support import ABILITIES, Support
+from wage_neuro.team import ALONE, Team
 from wage_neuro.train import State, consolidated, initial_state
 
 
@@ -38,6 +40,15 @@ class CompiledEngine(Engine):
     """
 
     name = "compiled"
+    supports = Support(
+        who="engine 'compiled'",
+        kinds=frozenset(
+            {Kind.DENSE, Kind.UNQUANTIZED, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL},
+        ),
+        rules=VALUES,
+        abilities=frozenset(ABILITIES) - {"holds the memory"},
+        options=IN_TEAM,
+    )
 
     def __init__(
         self,
@@ -47,11 +58,7 @@ class CompiledEngine(Engine):
         state: State | None = None,
         team: Team = ALONE,
     ) -> None:
-        self.network, self.team = network, team
-        self.rules = rules or Rules()
-        check_team(self.rules, team)
-        check_head(network, self.rules)
-        prove_gradients(network, self.rules)
+        super().__init__(network, rules, team)
         self.net = NativeNet(network, self.rules, state or initial_state(network, seed), team=team)
         self.watch(0)
 

@@ -264,8 +264,8 @@ BAD_SETTINGS = {
     "--bits many": "--bits 'many': want four widths",
     "--lanes 5 --engine lava": "--lanes 5: want a divisor of the batch, 32",
     "--lanes 0 --engine lava": "--lanes 0: want a divisor of the batch, 32",
-    "--lanes 8": "--lanes 8: only the lava engine",
-    "--device cuda": "--device cuda: only the torch engine",
+    "--lanes 8": "--lanes 8: engine 'numpy' has no such option",
+    "--device cuda": "--device cuda: engine 'numpy' has no such option",
     "--lanes 8 --engine lava": "--lanes 8 with shift='batch': .* lanes must be 32",
     "--batch 0": "--batch 0: want a whole number >= 1",
     "--batch 1438": "--batch 1438: there are only 1437 training images",
@@ -289,7 +289,7 @@ BAD_SETTINGS = {
     "--pipelined": "shift='batch' with pipelined: want 'held'",
     "--mode onchip --pipelined --lanes 4 --engine lava": "--lanes 4 with pipelined: .* lanes must be 1",
     "--model chip --engine lava": "--model 'chip': want behavioural or structural",
-    "--model structural": "--model structural: only the lava engine has models",
+    "--model structural": "--model structural: engine 'numpy' has no such option",
     "--model structural --engine lava": "--batch 32: the structural model has --batch 1 or pipelined only",
     "--margin 1e999999999": "--margin 1e999999999: want a share of the target in eighths",
     "--network 300000FC-300000FC": r"90,0\d\d,\d00,000 weights: takes 2\.7 TiB of memory; .* are free",
@@ -412,7 +412,10 @@ def test_an_engine_that_counts_nothing_says_so_before_there_is_a_folder(wage_neu
     ended = wage_neuro(
         "train", "--network", "4FC", "--data", "digits", "--engine", "brian2", "--watch", 2, "--run", "out"
     )
-    assert (ended.code, ended.err) == (1, "wage-neuro: watch every=2: the brian2 engine counts nothing\n")
+    assert (ended.code, ended.err) == (
+        1,
+        "wage-neuro: watch every=2: engine 'brian2' is none that counts activity\n",
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -606,7 +609,7 @@ def test_softmax_from_windows(wage_neuro, tmp_path, sparse_images):
     assert "F-24FC-10FCU" in ended.out
     assert wage_neuro("evaluate", "out").last == ended.last
     refusal = wage_neuro(*words, "--run", "other")
-    message = "wage-neuro: loss='sse' with an unquantized last layer (10FCU): want 'softmax'\n"
+    message = "wage-neuro: loss='sse': an unquantized last layer (10FCU) has 'softmax' only\n"
     assert (refusal.code, refusal.err) == (1, message)
     assert not (tmp_path / "other").exists()
 

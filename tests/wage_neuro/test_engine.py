@@ -132,14 +132,14 @@ def test_former_logits_have_no_place_in_softmax():
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        (Rules(), "loss='sse' with an unquantized last layer (3FCU): want 'softmax'"),
+        (Rules(), "loss='sse': an unquantized last layer (3FCU) has 'softmax' only"),
         (
             Rules(loss="softmax", update="ternary"),
-            "update='ternary' with an unquantized last layer (3FCU): want 'wide'",
+            "update='ternary': an unquantized last layer (3FCU) has 'wide' only",
         ),
         (
             Rules(loss="softmax", feedback="direct"),
-            "feedback='direct' with an unquantized last layer (3FCU): want 'transposed'",
+            "feedback='direct': an unquantized last layer (3FCU) has 'transposed' only",
         ),
     ],
 )

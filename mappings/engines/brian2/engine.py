@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 
 from wage_neuro import random_bits
-from wage_neuro.activity import FIELDS, Activity
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_training_input
 from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import MARGIN_UNITS, NEUTRAL, Rules
+from wage_neuro.rules import MARGIN_UNITS, NEUTRAL, VALUES, Rules
 from wage_neuro.specs import Conv, Dense
+from wage_neuro.support import Support
 from wage_neuro.train import Held, State, initial_state
 
 with warnings.catch_warnings():
@@ -624,10 +625,6 @@ def _error_bound(network: Network, layer: Layer, rules: Rules) -> int:
 
 
 def _check(network: Network, rules: Rules, slots: int) -> None:
-    network.require_quantized("engine 'brian2'")
-    network.require_whole_windows("engine 'brian2'")
-    rules.require("engine 'brian2'", **NEUTRAL)
-    prove_gradients(network, rules)
     for layer in network.layers:
         synapses = slots * layer.positions * layer.n_weights
         if synapses > MAX_SYNAPSES:
@@ -752,6 +749,12 @@ class Brian2Engine(Engine):
     """
 
     name = "brian2"
+    supports = Support(
+        who="engine 'brian2'",
+        kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
+        rules={**VALUES, **NEUTRAL},
+        options={"codegen": "numpy or cython"},
+    )
 
     def __init__(
         self,
@@ -761,8 +764,7 @@ class Brian2Engine(Engine):
         state: State | None = None,
         codegen: str = "numpy",
     ) -> None:
-        self.network = network
-        self.rules = rules or Rules()
+        super().__init__(network, rules)
         self._start = state or initial_state(network, seed)
         self._step = self._start.step
         if codegen not in ("numpy", "cython"):
@@ -803,15 +805,6 @@ class Brian2Engine(Engine):
             self._start.seed,
             self._step,
         )
-
-    def watch(self, every: int) -> None:
-        """Refuse to count: the other engines do."""
-        if every:
-            raise SettingError(f"watch every={every}: the brian2 engine counts nothing")
-
-    def activity(self) -> Activity:
-        """Nothing counted."""
-        return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
 
     # --- time steps ---
 

@@ -8,7 +8,9 @@ runs as one piece (behavioural), or as the parts of a neurocore (structural).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from lava.magma.core.process.process import AbstractProcess
@@ -26,20 +28,48 @@ from processes.widths import Widths, limits, output_error_max, require_hold, unp
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine, check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_training_input
 from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.kinds import Kind
 from wage_neuro.memory import Replay, Reservoir, with_gaps
 from wage_neuro.network import Network
-from wage_neuro.rules import NEUTRAL, Rules
+from wage_neuro.rules import NEUTRAL, VALUES, Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
+from wage_neuro.support import Support
 from wage_neuro.train import Held, State, importance_of, initial_state
 
 MESSAGE_BITS = 32
 RING_BYTES = 32 << 20  # images on their way into the graph
-MODELS = ("behavioural", "structural")
-STRUCTURAL = (Dense, Conv)
-"""Layer specs whose Process has a structural model."""
+_LAVA = Support(
+    who="engine 'lava'",
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}),
+    rules=VALUES,
+    abilities=frozenset({"counts activity", "consolidates", "holds the memory"}),
+    options={
+        "lanes": "samples a time step",
+        "model": "behavioural or structural",
+        "widths": "declared widths of the structural model",
+        "strict": "a value past its width is an error",
+        "replay": "a memory that is a Process of the graph",
+    },
+)
+MODELS = {
+    "behavioural": _LAVA,
+    "structural": replace(
+        _LAVA,
+        who="the structural model",
+        rules={
+            **VALUES,
+            **NEUTRAL,
+            "shift": ("held",),
+            "update": ("ternary", "coincidence"),
+            "feedback": ("transposed",),
+        },
+        one_by_one=True,
+    ),
+}
+"""What each model of a layer's Process takes."""
 
 
 @singledispatch
@@ -91,6 +121,7 @@ class LavaEngine(Engine):
     """
 
     name = "lava"
+    supports = _LAVA
 
     def __init__(
         self,
@@ -104,14 +135,14 @@ class LavaEngine(Engine):
         strict: bool = False,
         replay: Replay | None = None,
     ) -> None:
-        self.network, self.replay = network, replay
-        self.rules = rules or Rules()
+        super().__init__(network, rules)
+        self.replay = replay
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes, self._keeps_logits)
         if replay:
             _check_replay(network, self.rules, replay)
         self.model = model
-        _check_model(model, network, self.rules, self.lanes, declared=widths is not None or strict)
+        _check_model(model, network, self.rules, declared=widths is not None or strict)
         self.unproven: list[str] = []
         if model == "structural":
             former = self._keeps_logits
@@ -127,6 +158,10 @@ class LavaEngine(Engine):
         self._graph = Graph(self.source, structural=model == "structural")
         self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
         self.watch(0)
+
+    @classmethod
+    def supports_of(cls, **options: Any) -> Support:
+        return MODELS[options.get("model") or "behavioural"]
 
     # --- the graph ---
 
@@ -221,7 +256,7 @@ class LavaEngine(Engine):
 
     @in_turn
     def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn new samples, and as many that the memory recalls; see `wage_neuro.engine.ReplayingEngine`."""
+        """Learn new samples, and as many that the memory recalls; see `wage_neuro.engine.Engine`."""
         if not self.replay:
             raise SettingError("train_new without a memory in the graph: want train, or replay=Replay(...)")
         step = self.replay.step
@@ -376,8 +411,6 @@ class LavaEngine(Engine):
 
 
 def _check(network: Network, rules: Rules, lanes: int, former: bool) -> None:
-    network.require_quantized("engine 'lava'")
-    prove_gradients(network, rules)
     if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1 or rules.batch % lanes:
         raise SettingError(f"lanes={lanes}: want a divisor of the batch, {rules.batch}")
     if rules.shift == "batch" and lanes != rules.batch:
@@ -413,7 +446,7 @@ def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
         )
 
 
-def _check_model(model: str, network: Network, rules: Rules, lanes: int, declared: bool) -> None:
+def _check_model(model: str, network: Network, rules: Rules, declared: bool) -> None:
     """Raise unless every layer has such a model, and it can do what the rules ask."""
     if model not in MODELS:
         raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
@@ -421,13 +454,4 @@ def _check_model(model: str, network: Network, rules: Rules, lanes: int, declare
         if declared:
             raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
         return
-    if rules.samples_an_update != 1:
-        raise SettingError(f"batch={rules.batch}: the structural model has batch=1 or pipelined only")
-    if lanes != 1:
-        raise SettingError(f"lanes={lanes}: the structural model has lanes=1 only")
-    allowed = {"shift": ("held",), "feedback": ("transposed",), "update": ("ternary", "coincidence")}
-    rules.require("the structural model", **allowed, **NEUTRAL)
-    for layer in network.layers:
-        if not isinstance(layer.spec, STRUCTURAL):
-            names = " and ".join(spec.__name__ for spec in STRUCTURAL)
-            raise EngineError(f"layer {layer.index} {layer}: no structural model for it; {names} have one")
+    MODELS[model].check(network, rules)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from processes.prototypes.process import PrototypeReadOut
 from processes.source.process import ImageSource
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control
+from wage_neuro.engine import Engine
 from wage_neuro.network import Network
-from wage_neuro.prototypes import PART, Prototypes
+from wage_neuro.prototypes import PART, PrototypeEngine, Prototypes
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.train import State
@@ -26,7 +26,7 @@ RING = 8  # batches on their way into the graph
 ASKED = -1
 
 
-class LavaPrototypeEngine:
+class LavaPrototypeEngine(Engine):
     """`wage_neuro.prototypes.PrototypeEngine` inside Lava's CPU simulator, to the same bits.
 
     The layers below the last are Processes that only answer; the last layer's place has a PrototypeReadOut.
@@ -34,6 +34,7 @@ class LavaPrototypeEngine:
     """
 
     name = "lava"
+    supports = replace(PrototypeEngine.supports, who="prototypes in Lava")
 
     def __init__(self, network: Network, rules: Rules, state: State, prototypes: Prototypes) -> None:
         self.network, self.rules = network, rules
@@ -153,11 +154,3 @@ class LavaPrototypeEngine:
     def close(self) -> None:
         """Stop every Process of the graph; safe to call twice."""
         self._graph.close()
-
-    def __enter__(self) -> LavaPrototypeEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

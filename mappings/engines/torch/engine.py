@@ -23,14 +23,16 @@ from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_head, check_training_input, prove_gradients
+from wage_neuro.engine import Engine, check_training_input
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import MARGIN_UNITS, Rules
+from wage_neuro.rules import MARGIN_UNITS, VALUES, Rules
 from wage_neuro.specs import Dense
+from wage_neuro.support import Support
 from wage_neuro.train import PREDICT_PART, Held, State, initial_state
 
 if TYPE_CHECKING:
@@ -337,8 +339,10 @@ class TorchEngine(Engine):
     ------
     SettingError
         If a gradient of this batch may leave 53 bits, or a stored weight is outside the rules' range.
+    SettingError
+        For rules that it has not; see `supports`.
     EngineError
-        If the device is absent, or for pipelined learning, which is one sample at a time.
+        If the device is absent.
 
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
@@ -349,6 +353,13 @@ class TorchEngine(Engine):
     """
 
     name = "torch"
+    supports = Support(
+        who="engine 'torch'",
+        kinds=frozenset({Kind.DENSE, Kind.UNQUANTIZED, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}),
+        rules={**VALUES, "pipelined": (False,), "metaplasticity": (0,), "consolidation": (0,)},
+        abilities=frozenset({"counts activity"}),
+        options={"device": "cpu, cuda or cuda:N"},
+    )
 
     def __init__(
         self,
@@ -358,14 +369,8 @@ class TorchEngine(Engine):
         state: State | None = None,
         device: str | None = None,
     ) -> None:
-        self.network = network
-        self.rules = rules or Rules()
+        super().__init__(network, rules)
         self.device = find_device(device)
-        if self.rules.pipelined:
-            raise EngineError("engine 'torch': pipelined learning is one sample a time step; use 'compiled'")
-        check_head(network, self.rules)
-        prove_gradients(network, self.rules)
-        self.rules.require("engine 'torch'", metaplasticity=(0,), consolidation=(0,))
         self._largest = max(map(_largest_factor, network.layers))
         kernels.prove_products(self.device, self._largest)
         state = state or initial_state(network, seed)

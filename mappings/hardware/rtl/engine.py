@@ -6,8 +6,7 @@ import numpy as np
 
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus, Driver
-from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
-from wage_neuro.activity import FIELDS, Activity
+from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
 from wage_neuro.control import Control, control_of
 from wage_neuro.engine import Engine, check_training_input
 from wage_neuro.errors import EngineError, SettingError
@@ -72,6 +71,7 @@ class RtlEngine(Engine):
     """
 
     name = "rtl"
+    supports = SUPPORTS
 
     def __init__(
         self,
@@ -83,8 +83,7 @@ class RtlEngine(Engine):
         multipliers: int = 1,
         simulator: str | None = None,
     ) -> None:
-        self.network = network
-        self.rules = rules or Rules(batch=1, shift="held", update="ternary")
+        super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
         made = shapes(network, self.rules, lanes)
         pipes(multipliers)
         state = state or initial_state(network, seed)
@@ -121,15 +120,6 @@ class RtlEngine(Engine):
     @property
     def state(self) -> State:
         return self.driver.read_state()
-
-    def watch(self, every: int) -> None:
-        """Refuse to count: the other engines do."""
-        if every:
-            raise SettingError(f"watch every={every}: the rtl engine counts nothing")
-
-    def activity(self) -> Activity:
-        """Nothing counted."""
-        return Activity(0, np.zeros((len(self.network.layers), len(FIELDS)), np.int64))
 
     def close(self) -> None:
         self.driver.bus.close()

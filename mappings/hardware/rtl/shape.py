@@ -8,10 +8,11 @@ from functools import cached_property
 from processes.widths import FORWARD, NEURONS, TRANSPOSED, LayerLimits, Widths, limits
 from wage_neuro.control import HOLD_MAX, LOG2_ETA_RANGE
 from wage_neuro.errors import NetworkError, SettingError
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import LINEAR, Rules
-from wage_neuro.specs import Dense
+from wage_neuro.rules import NEUTRAL, VALUES, Rules
+from wage_neuro.support import Support
 
 WHO = "the rtl core"
 LANES = (16, 8, 4, 2, 1)
@@ -26,18 +27,22 @@ PIPES = {1: (1, True), 2: (1, False), 4: (2, False), 5: (5, True), 10: (5, False
 """64 x 64 multipliers -> (round units in a ring, whether the two products of a round share a multiplier);
 a block takes 20 / multipliers cycles."""
 
-SUPPORTS: dict[str, tuple[object, ...]] = {
-    "pipelined": (False, True),
-    "shift": ("held",),
-    "update": ("ternary", "coincidence"),
-    "loss": LINEAR,
-    "feedback": ("transposed", "random", "direct"),
-    "gamma": (1,),
-    "new_shift": (0,),
-    "metaplasticity": (0,),
-    "consolidation": (0,),
-}
-"""Rules that the core has; without `pipelined`, batch = 1."""
+SUPPORTS = Support(
+    who=WHO,
+    kinds=frozenset({Kind.DENSE}),
+    rules={
+        **VALUES,
+        **NEUTRAL,
+        "shift": ("held",),
+        "update": ("ternary", "coincidence"),
+    },
+    one_by_one=True,
+    options={
+        "lanes": "at most so many synapses a word",
+        "multipliers": "64 x 64 multipliers of the random bits",
+        "simulator": "compiled or python",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -178,17 +183,12 @@ def shapes(network: Network, rules: Rules, lanes: int = LANES[0]) -> tuple[Layer
 
 def check(network: Network, rules: Rules) -> None:
     """Refuse by name what the core has not."""
-    rules.require(WHO, **SUPPORTS)
+    SUPPORTS.check(network, rules)
     if rules.pipelined:
         rules.require(f"{WHO}, pipelined,", feedback=("transposed", "random"))
-    else:
-        rules.require(WHO, batch=(1,))
-    network.require_quantized(WHO)
     if len(network.layers) > LAYERS_MAX:
         raise NetworkError(f"{len(network.layers)} layers: {WHO} has at most {LAYERS_MAX}")
     for layer in network.layers:
-        if not isinstance(layer.spec, Dense):
-            raise NetworkError(f"layer {layer.index} {layer}: {WHO} has dense layers only")
         if layer.fan_in > INPUTS_MAX:
             raise NetworkError(
                 f"layer {layer.index} {layer}: {layer.fan_in} inputs, {WHO} takes {INPUTS_MAX}"

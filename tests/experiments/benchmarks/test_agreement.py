@@ -42,7 +42,7 @@ def find(name):
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(agreement, "make_engine", make)
-    monkeypatch.setattr(agreement, "engine_class", find)
+    monkeypatch.setattr(agreement.ENGINES, "find", find)
     monkeypatch.setattr(agreement, "RECORDED", ("dense", "conv VALID, stride 2"))
     monkeypatch.setattr(agreement, "MODES", {name: MODES[name] for name in ("paper", "pipelined")})
     monkeypatch.chdir(tmp_path)
@@ -120,13 +120,15 @@ def test_wrong_options(command, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("engine", agreement.REFUSED)
-def test_what_an_engine_has_not_it_refuses(engine):
+@pytest.mark.parametrize("column", ["brian2", "torch", "lava structural"])
+def test_what_an_engine_has_not_it_refuses(column):
     """The tests of an engine go over the other modes."""
-    pytest.importorskip(engine)
-    for mode in agreement.REFUSED[engine]:
-        with pytest.raises(WageError, match=f"engine '{engine}'"):
-            agreement.build_column(engine)(NETWORKS["dense"], MODES[mode], 0)
+    pytest.importorskip(column.partition(" ")[0])
+    refused = set(MODES) - set(agreement.modes_of(column))
+    assert refused
+    for mode in refused:
+        with pytest.raises(WageError, match=f": {agreement.supports_of(column).who} has .* only$"):
+            agreement.build_column(column)(NETWORKS["dense"], MODES[mode], 0)
 
 
 def test_every_layer_but_a_single_one_is_controlled_on_its_own():

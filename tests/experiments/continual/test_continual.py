@@ -13,6 +13,8 @@ from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from wage_neuro import checkpoint
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
+from wage_neuro.kinds import Kind
+from wage_neuro.support import Support
 from wage_neuro.train import initial_state
 
 SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
@@ -185,7 +187,7 @@ def test_prototypes_need_no_replay(tmp_path):
     assert head["prototypes"] == run.memory.count <= 150
     assert head["samples_learned"] == head["samples"] == 1437
     assert head["memory_bytes"] == 150 * (64 + 2 + 4 + 8)
-    with pytest.raises(EngineError, match="engine 'torch' with prototypes: want numpy or lava"):
+    with pytest.raises(EngineError, match="engine with prototypes 'torch': want numpy, compiled or lava"):
         run.engine("torch")
 
 
@@ -386,7 +388,7 @@ def test_damaged_runs_are_refused(tmp_path):
 
 def test_an_engine_that_learns_labels_alone_is_refused(tmp_path, monkeypatch):
     class LabelsAlone:
-        def train(self, images, labels, control): ...
+        supports = Support(who="an abacus", kinds=frozenset(Kind))
 
         def close(self) -> None:
             self.closed = True

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from mappings.engines.lava.engine import LavaEngine, _check_model
+from mappings.engines.lava.engine import LavaEngine
 from processes.widths import Widths
-from wage_neuro import Bits, Control, Dense, MaxPool, Network, NumpyEngine, Rules, State, neurocore
+from wage_neuro import Bits, Control, Dense, Network, NumpyEngine, Rules, State, neurocore
 from wage_neuro.errors import BitWidthError, EngineError, SettingError
 from wage_neuro.train import Held
 
@@ -50,21 +50,6 @@ PIPELINED = Rules(batch=16, shift="held", update="ternary", pipelined=True)
 def test_rules_that_a_chip_has_no_part_for(rules, lanes, message):
     with pytest.raises(SettingError, match=f"^{message}$"):
         LavaEngine(NETWORK, rules, lanes=lanes, model="structural")
-
-
-def test_lanes_other_than_one():
-    with pytest.raises(SettingError, match=r"^lanes=4: the structural model has lanes=1 only$"):
-        _check_model("structural", NETWORK, PIPELINED, 4, declared=False)
-
-
-def test_a_layer_without_a_structural_model():
-    class Odd:
-        layers = (*NETWORK.layers[:1], replace(NETWORK.layers[1], spec=MaxPool(2)))
-
-    with pytest.raises(
-        EngineError, match=r"layer 1 MP2: no structural model for it; Dense and Conv have one"
-    ):
-        _check_model("structural", Odd, PIPELINED, 1, declared=False)
 
 
 def test_models_by_name():

@@ -40,7 +40,7 @@ def test_trains_and_answers_images(sparse_images, assert_same_state):
         assert engine.activity().samples == 0
         with pytest.raises(DataError, match=r"^label 3: "):
             engine.train(images[:1], np.array([3]), 0)
-        with pytest.raises(SettingError, match=r"^watch every=2: the rtl engine counts nothing$"):
+        with pytest.raises(SettingError, match=r"^watch every=2: engine 'rtl' is none that counts activity$"):
             engine.watch(2)
 
 
