@@ -1,7 +1,8 @@
 """The benchmark: ratios measured side by side, held to the project's bars. `make bench`.
 
 Every pair is timed in turn, A B A B ..., and the median of the ratios is reported: absolute figures drift on
-a shared machine, ratios hold. Exit code 1 when a bar is missed.
+a shared machine, ratios hold. Each row is printed and written to the record as soon as it is measured; a run
+that was stopped goes on with what its record lacks. Exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -17,22 +18,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from experiments.benchmarks.bench_kernels import CASES, Case, Measured, measure, peak_or_none, rows_of
+from experiments.benchmarks.bench_kernels import (
+    CASES,
+    FORCED,
+    THREADED,
+    Case,
+    Measured,
+    measure,
+    peak_or_none,
+    rows_of,
+    threads_measured,
+)
 from experiments.benchmarks.bench_worker import FORMS, TORCH
 from experiments.commands.command_line import show_table
 from experiments.engines import make_engine
-from experiments.runs.run_folder import versions, write_text
+from experiments.runs.run_folder import check_writable, versions, write_text
 from wage_neuro import Network, NumpyEngine, Rules
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError
@@ -86,7 +97,12 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table.
+
+    Attributes
+    ----------
+    others : processors that the rest of the machine kept busy meanwhile; near 0 on an idle one
+    """
 
     what: str
     ours: float
@@ -95,6 +111,7 @@ class Row:
     ratio: float | None
     bar: str
     met: bool
+    others: float | None = None
 
 
 # --- what is timed -----------------------------------------------------------------------------------
@@ -212,6 +229,17 @@ def kernels_against_float(case: Case, rounds: int, seconds: float, details: list
         )
         for what, other, ratio, bar in rows_of(case, found, peak_or_none())
     ]
+
+
+def threads_against_one(case: Case, rounds: int, seconds: float, details: list[Measured]) -> list[Row]:
+    """Two threads of the compiled engine against one, by the clock on the wall."""
+    found = threads_measured(case, 2, rounds, seconds, say)
+    details += found
+    if len(found) < 2:
+        return []
+    two, one = found
+    what, met = f"compiled engine, {case.title}, 2 threads", one.wall_ratio >= case.eager
+    return [Row(what, 1e6 / two.wall, "samples/s", "1 thread", one.wall_ratio, f">= {case.eager} x", met)]
 
 
 def say(line: str) -> None:
@@ -366,77 +394,155 @@ def _proportional_size(pid: int) -> int:
 # --- the table ---------------------------------------------------------------------------------------
 
 
-def run(quick: bool) -> tuple[list[Row], list[Measured]]:
-    """Measure every row, saying what is measured meanwhile; and the times behind those of the kernels."""
-    details: list[Measured] = []
+Measure = Callable[[list[Measured]], list[Row]]
+"""Gives its rows, and appends the times behind them to its argument."""
+
+
+def measures(quick: bool) -> dict[str, Measure]:
+    """Everything that is measured, by name."""
     rounds, seconds = (3, 0.3) if quick else (15, 1.0)
     torch_python = sys.executable if find_spec("torch") else None
     pairs = 3 if quick else 31  # half a minute a row: shorter than that, a neighbour decides
     repeats = 3 if quick else 7
-    measures: dict[str, Callable[[], list[Row]]] = {
+    return {
         **{
-            f"numpy engine, {case.title}": partial(numpy_against_float, case, rounds, seconds, details)
-            for case in NUMPY_CASES
-        },
-        **{
-            f"{case.engine} engine, {case.title}": partial(
-                kernels_against_float, case, rounds, seconds, details
-            )
+            f"{case.engine} engine, {case.title}": partial(kernels_against_float, case, rounds, seconds)
             for case in CASES
         },
-        "Lava engine, LeNet": lambda: lava_against_numpy(8, pairs),
-        "Lava engine, one lane": lambda: [lava_one_lane(3, repeats)],
-        "Lava engine, pipelined": lambda: [lava_pipelined(repeats)],
-        **{f"{what}, small network": partial(one_by_one, what, pairs) for what in SMALL},
-        "torch engine": lambda: torch_engine(torch_python, min(pairs, 15)),
+        "compiled engine, 2 threads": partial(threads_against_one, THREADED, rounds, seconds),
+        **{
+            f"numpy engine, {case.title}": partial(numpy_against_float, case, rounds, seconds)
+            for case in NUMPY_CASES
+        },
+        "Lava engine, LeNet, against numpy": lambda _: lava_against_numpy(8, pairs),
+        "Lava engine, one lane": lambda _: [lava_one_lane(3, repeats)],
+        "Lava engine, pipelined": lambda _: [lava_pipelined(repeats)],
+        **{f"{what}, small network": partial(_small, what, pairs) for what in SMALL},
+        "torch engine": lambda _: torch_engine(torch_python, min(pairs, 15)),
     }
-    rows = []
-    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=len(measures))
-        for name, measure in measures.items():
-            progress.update(task, description=name)
-            rows += measure()
-            progress.advance(task)
-    return rows, details
+
+
+def _small(what: str, pairs: int, _: list[Measured]) -> list[Row]:
+    return one_by_one(what, pairs)
+
+
+def busy_seconds() -> tuple[float, float]:
+    """Processor time so far: of the machine (0 where it does not tell), of this process and its children."""
+    own = sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+    try:
+        user, nice, system, _, _, irq, soft = map(int, Path("/proc/stat").read_text().split()[1:8])
+    except OSError:
+        return 0.0, own
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK"), own
+
+
+def measured(measure: Measure) -> tuple[list[Row], list[Measured]]:
+    """Rows with what the rest of the machine did meanwhile, and the times behind them."""
+    details: list[Measured] = []
+    (all_before, own_before), began = busy_seconds(), time.perf_counter()
+    rows = measure(details)
+    (all_after, own_after), wall = busy_seconds(), time.perf_counter() - began
+    others = max(0.0, all_after - all_before - (own_after - own_before)) / wall
+    return [replace(row, others=round(others, 2)) for row in rows], details
+
+
+class Record:
+    """The rows so far, each under the name of what it was measured by; written whole after every change."""
+
+    def __init__(self, path: Path, found: dict[str, str]) -> None:
+        self.path, self.commit = path, found["commit"]
+        self.content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": []}
+        self.content = {"versions": found, **{key: self.content.get(key, []) for key in ("rows", "kernels")}}
+
+    def holds(self, name: str) -> bool:
+        """Whether this very code has measured it already."""
+        commits = {row.get("commit") for row in self.content["rows"] if row.get("of") == name}
+        return commits == {self.commit} and not self.commit.endswith("-dirty")
+
+    def put(self, name: str, names: Iterable[str], rows: list[Row], details: list[Measured]) -> None:
+        """Put rows in the place of those of the same name; what no name of today has made goes."""
+        for key, news in (("rows", rows), ("kernels", details)):
+            lines = [line for line in self.content[key] if line.get("of") in {*names} - {name}]
+            lines += [{"of": name, "commit": self.commit, **asdict(new)} for new in news]
+            self.content[key] = sorted(lines, key=lambda line: [*names].index(line["of"]))
+        write_text(self.path, json.dumps(self.content, indent=1) + "\n")
+
+
+def line_of(row: Row) -> list[str]:
+    """A row in words."""
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f} x"
+    ours = f"{row.ours:,.2f}" if row.ours < 10 else f"{row.ours:,.0f}"
+    met = ("yes" if row.met else "NO") if row.bar else ""
+    others = "" if row.others is None else f"{row.others:.2f}"
+    return [row.what, f"{ours} {row.unit}", row.against, ratio, row.bar, met, others]
 
 
 def show(rows: list[Row]) -> None:
     """Print the table."""
-    table = Table("what", "ours", "against", "ratio", "bar", "met")
+    table = Table("what", "ours", "against", "ratio", "bar", "met", "busy besides")
     for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f} x"
-        table.add_row(
-            row.what,
-            f"{row.ours:,.2f} {row.unit}" if row.ours < 10 else f"{row.ours:,.0f} {row.unit}",
-            row.against,
-            ratio,
-            row.bar,
-            ("yes" if row.met else "NO") if row.bar else "",
-        )
+        table.add_row(*line_of(row))
     show_table(Console(highlight=False), table)
 
 
 def main() -> int:
-    """Print the table, write its record, and say whether every bar is met."""
+    """Print every row and write it to the record, and say whether every bar is met."""
+    if os.environ.pop(FORCED, None):  # it would slow numpy; it has been read already
+        os.execv(sys.executable, [sys.executable, "-m", "experiments.benchmarks.bench", *sys.argv[1:]])
     parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.bench", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="three pairs a row: a first impression, nothing to report"
     )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="TEXT",
+        help="measure only what has TEXT in its name; may be repeated",
+    )
+    parser.add_argument("--list", action="store_true", help="list the names of what is measured")
+    parser.add_argument(
+        "--anew", action="store_true", help="measure again what this code has measured already"
+    )
     parser.add_argument("--output", type=Path, default=RESULT, help="JSON record (default: %(default)s)")
     options = parser.parse_args()
+    every = measures(options.quick)
+    if options.list:
+        print(*every, sep="\n")
+        return 0
+    chosen = chosen_of(list(every), options.only)
+    for text in options.only or ():
+        if not chosen_of(list(every), [text]):
+            parser.error(f"--only {text}: want a part of a name (--list shows them)")
     found = versions()
-    console = Console(highlight=False)
-    console.print(f"measuring on {found['machine']}; rows with PyTorch need it here (make torch)")
-    rows, details = run(options.quick)
+    print(f"measuring on {found['machine']}; rows with PyTorch need it here (make torch)", flush=True)
+    check_writable(options.output)
+    record, rows = Record(options.output, found), list[Row]()
+    for name in chosen:
+        if not options.quick and not options.anew and record.holds(name):
+            print(f"{name}: measured already, by this code", flush=True)
+            continue
+        news, details = measured(every[name])
+        rows += news
+        for row in news:
+            print(
+                " | ".join(filter(None, line_of(row)[:-1])), f"(busy besides: {row.others:.2f})", flush=True
+            )
+        if not options.quick:
+            record.put(name, every, news, details)
     show(rows)
-    if not options.quick:
-        record = {
-            "versions": found,
-            "rows": [asdict(row) for row in rows],
-            "kernels": [asdict(each) for each in details],
-        }
-        write_text(options.output, json.dumps(record, indent=1) + "\n")
     return 0 if all(row.met for row in rows) else 1
+
+
+def chosen_of(names: Sequence[str], texts: Sequence[str] | None) -> list[str]:
+    """Names that contain one of the texts, large or small letters alike; all of them without any.
+
+    >>> chosen_of(["LeNet, batch 128", "MLP", "VGG"], ["lenet", "vgg"])
+    ['LeNet, batch 128', 'VGG']
+    """
+    return [name for name in names if not texts or any(text.lower() in name.lower() for text in texts)]
 
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ CASES = (
     Case("16C5-MP2-32C5-MP2-128-10, one sample at a time", "16C5-MP2-32C5-MP2-128FC", MNIST, 1, 3, None),
     Case("LeNet, lanes = batch", "lenet", MNIST, 128, 3, None, "lava"),
 )
+THREADED = Case("LeNet 32C5-MP2-64C5-MP2-512-10, batch 128", "lenet", MNIST, 128, 1.7, None)
+"""Two threads against one, on two idle cores."""
+FORCED = "OPENBLAS_CORETYPE"
+"""A kernel forced on OpenBLAS would slow numpy where another one suits the processor."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,7 @@ class Worker:
     """A kind of training in another process; see `experiments.benchmarks.bench_worker`."""
 
     def __init__(self, kind: str, case: Case, threads: int) -> None:
-        # a kernel forced on OpenBLAS would slow numpy where another one suits the processor
-        environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+        environment = {name: value for name, value in os.environ.items() if name != FORCED}
         environment |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
         words = [kind, case.network, "x".join(map(str, case.shape)), str(case.batch), str(threads)]
         self.process = subprocess.Popen(
@@ -135,13 +138,33 @@ def measure(
     threads: int = 1,
 ) -> list[Measured]:
     """Time our engine, the first, and the other kinds in turn; kinds that do not start are left out."""
+    return _in_turn(case, [(kind, threads) for kind in (case.engine, *kinds)], rounds, seconds, say)
+
+
+def threads_measured(
+    case: Case, threads: int, rounds: int, seconds: float, say: Callable[[str], None]
+) -> list[Measured]:
+    """Time our engine on several threads, the first, and on one in turn."""
+    if (os.cpu_count() or 1) < threads:
+        say(f"{case.title}: {threads} threads left out, there are fewer processors here")
+        return []
+    return _in_turn(case, [(case.engine, threads), (case.engine, 1)], rounds, seconds, say)
+
+
+def _in_turn(
+    case: Case,
+    kinds_and_threads: Sequence[tuple[str, int]],
+    rounds: int,
+    seconds: float,
+    say: Callable[[str], None],
+) -> list[Measured]:
     with ExitStack() as stack:
-        workers = []
-        for kind in (case.engine, *kinds):
+        workers = list[Worker]()
+        for kind, threads in kinds_and_threads:
             worker = stack.enter_context(Worker(kind, case, threads))
             if not worker.about:
                 say(f"{case.title}: {kind} left out, {worker.why_not()}")
-                if kind == case.engine:
+                if not workers:
                     return []
                 continue
             worker.take(seconds)

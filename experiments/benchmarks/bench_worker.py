@@ -158,7 +158,7 @@ def main() -> None:
     else:
         about, learn = engine(kind, network, int(batch), max(SAMPLES, 8 * int(batch)))
     learn(int(batch))
-    print(json.dumps(about), flush=True)
+    print(json.dumps({**about, "threads": threads}), flush=True)
     for line in sys.stdin:
         print(*timed(learn, int(line)), flush=True)
 

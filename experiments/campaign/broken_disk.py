@@ -1,13 +1,15 @@
 """`wage-neuro` on a disk that fails: `python -m experiments.campaign.broken_disk N ERROR FILE WORDS...`.
 
 Counts what asks the disk to change something in the current folder (open, write, fsync, replace, mkdir) and
-fails from the N-th such operation on, or at it alone where N ends in `!`. The count goes to FILE.
+fails from the N-th such operation on, or at it alone where N ends in `!`. The count is in FILE, one
+for the command and the workers that it starts: they import this module too, and find all three in SETTING.
 """
 
 from __future__ import annotations
 
 import builtins
 import errno
+import fcntl
 import functools
 import io
 import os
@@ -17,21 +19,40 @@ from pathlib import Path
 from typing import Any
 
 WRITING = set("wax+")
+SETTING = "WAGE_NEURO_BROKEN_DISK"
 
 
 class BrokenDisk:
-    """Counts operations and fails the wanted ones."""
+    """Counts operations and fails the wanted ones.
 
-    def __init__(self, at: int, once: bool, error: int) -> None:
+    Parameters
+    ----------
+    counter : file of the count, which other processes go on with
+    """
+
+    def __init__(self, at: int, once: bool, error: int, counter: Path) -> None:
         self.home = os.getcwd()
-        self.at, self.once, self.error, self.count = at, once, error, 0
+        self.at, self.once, self.error = at, once, error
+        self._counter = OS_OPEN(counter, os.O_RDWR | os.O_CREAT, 0o600)
+
+    @property
+    def count(self) -> int:
+        """Operations so far, of every process."""
+        return int(os.pread(self._counter, 20, 0) or 0)
+
+    def _next(self) -> int:
+        fcntl.lockf(self._counter, fcntl.LOCK_EX)
+        number = self.count + 1
+        os.pwrite(self._counter, str(number).encode(), 0)
+        fcntl.lockf(self._counter, fcntl.LOCK_UN)
+        return number
 
     def ask(self, path: Any) -> None:
         """Count an operation on a path or descriptor of ours; raise OSError if it is one that fails."""
         if not self._is_ours(path):
             return
-        self.count += 1
-        if self.count == self.at or (self.count > self.at and not self.once):
+        number = self._next()
+        if number == self.at or (number > self.at and not self.once):
             raise OSError(self.error, os.strerror(self.error), path if isinstance(path, str) else None)
 
     def _is_ours(self, path: Any) -> bool:
@@ -99,21 +120,25 @@ class _File(io.FileIO):
         return super().write(data)
 
 
+def install(at: str, error: str, counter: str) -> None:
+    """Break the disk of this process."""
+    BrokenDisk(int(at.rstrip("!")), at.endswith("!"), getattr(errno, error), Path(counter)).install()
+
+
 def main() -> None:
-    """Run the command, and write the count whatever becomes of it."""
+    """Run the command."""
     at, error, file, *words = sys.argv[1:]
-    disk = BrokenDisk(int(at.rstrip("!")), at.endswith("!"), getattr(errno, error))
     sys.argv = ["wage-neuro", *words]
+    os.environ[SETTING] = " ".join((at, error, file))
+    Path(file).write_text("0")
     from experiments import cli
 
-    disk.install()
-    try:
-        cli.main()
-    finally:
-        with OPEN(file, "w") as out:
-            out.write(str(disk.count))
+    install(at, error, file)
+    cli.main()
 
 
 if __name__ == "__main__":
     Path.cwd()
     main()
+elif __name__ == "__mp_main__":  # a worker's name for the command that has started it
+    install(*os.environ[SETTING].split(" ", 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import re
@@ -17,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LIMIT_S = 300.0  # for a command that takes seconds
 GRACE_S = 10.0  # for what a process started to end after it
 STOPPED = 130
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def run_python(words: Sequence[str], folder: Path, kill: Kill | None = None) -> 
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
+            preexec_fn=end_with_campaign,
         )
     try:
         names = _killed(main, kill) if kill else set[Path]()
@@ -123,6 +127,11 @@ def run_python(words: Sequence[str], folder: Path, kill: Kill | None = None) -> 
             os.kill(pid, signal.SIGKILL)
     said, complained = (path.read_text(errors="replace") for path in (out, err))
     return Ended(code, said, complained, seconds, left, sum(name.exists() for name in names))
+
+
+def end_with_campaign() -> None:
+    """Let this process be killed when its parent ends, however that happens."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _code(main: subprocess.Popen[bytes]) -> int | None:

@@ -24,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from experiments.campaign.commands import end_with_campaign
 from experiments.campaign.formats import Format, formats, json_of
 from experiments.campaign.kills import Say
 from experiments.campaign.rows import Row, row
@@ -226,6 +227,7 @@ def _child(
 ) -> None:
     code = 1
     try:
+        end_with_campaign()
         warnings.simplefilter("ignore")
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_BYTES, used + LIMIT_BYTES))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from experiments.runs.run_folder import write_text
@@ -27,6 +27,7 @@ class Row:
     outcomes : how often each way to end well was seen
     faults : one line each, with what brings it back; the first KEPT
     seed, commit : that it was drawn by and run at
+    rounds : so many, each drawn by the next seed; rows add up
     """
 
     part: str
@@ -37,6 +38,17 @@ class Row:
     faults: tuple[str, ...] = ()
     seed: int = 0
     commit: str = ""
+    rounds: int = 1
+
+    def __add__(self, other: Row) -> Row:
+        return replace(
+            self,
+            tried=self.tried + other.tried,
+            wrong=self.wrong + other.wrong,
+            outcomes=dict(sorted((Counter(self.outcomes) + Counter(other.outcomes)).items())),
+            faults=(self.faults + other.faults)[:KEPT],
+            rounds=self.rounds + other.rounds,
+        )
 
 
 def row(part: str, subject: str, tried: int, faults: list[str], outcomes: Counter[str]) -> Row:

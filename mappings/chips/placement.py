@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -256,15 +257,12 @@ class Geometry:
             return (rows[1] - rows[0]) * (columns[1] - columns[0]) * channels * inputs
         return self.pairs(0, rows) * self.pairs(1, columns) * channels * inputs
 
-    def most(self, axis: int, size: int) -> tuple[int, int]:
-        """Most sources, and most connected places, of a segment of `size` places along an axis."""
+    def kinds(self, axis: int, size: int) -> list[tuple[int, int]]:
+        """Sources and connected places of each kind of segment of `size` places along an axis."""
         if self.link.span is None:
-            return 1, size
-        segments = list(_segments(self.target.shape[axis], size))
-        return (
-            max(len(self.sources(axis, s)) for s in segments),
-            max(self.pairs(axis, s) for s in segments),
-        )
+            return [(1, size)]
+        segments = _segments(self.target.shape[axis], size)
+        return sorted({(len(self.sources(axis, s)), self.pairs(axis, s)) for s in segments})
 
     def heard(self, axis: int, size: int) -> np.ndarray:
         """(places,) target segments of `size` places that hear each place of the source along an axis."""
@@ -277,7 +275,8 @@ class Geometry:
 
     def fan_in(self, inputs: int) -> int:
         """Most sources of one neuron, of a slice of the inputs."""
-        return self.most(0, 1)[1] * self.most(1, 1)[1] * inputs
+        rows, columns = (max(pairs for _, pairs in self.kinds(axis, 1)) for axis in (0, 1))
+        return rows * columns * inputs
 
 
 def _segments(n: int, size: int) -> Iterator[tuple[int, int]]:
@@ -338,17 +337,17 @@ def _take(
     neurons = rows * columns * channels
     memory, axons_in = np.zeros_like(neurons), np.zeros_like(neurons)
     for geometry in geometries:
-        most = [
-            np.array([geometry.most(a, int(n)) for n in sizes[a].ravel()]).T.reshape(2, *sizes[a].shape)
-            for a in (0, 1)
-        ]
-        (sources_y, pairs_y), (sources_x, pairs_x) = most
         depth = np.ones_like(inputs) if geometry.link.depthwise else inputs
-        axons = sources_y * sources_x * (channels if geometry.link.depthwise else depth)
-        memory = memory + _link_memory(
-            chip, geometry, axons, pairs_y * pairs_x * channels * depth, channels, depth
-        )
-        axons_in = axons_in + axons
+        of_link, axons_of_link = np.zeros_like(neurons), np.zeros_like(neurons)
+        # the most memory need not be where the most axons are: fewer of them have longer lists
+        for (sources_y, pairs_y), (sources_x, pairs_x) in product(
+            *(_kinds(geometry, sizes, a) for a in (0, 1))
+        ):
+            axons = sources_y * sources_x * (channels if geometry.link.depthwise else depth)
+            synapses = pairs_y * pairs_x * channels * depth
+            needed = _link_memory(chip, geometry, axons, synapses, channels, depth)
+            of_link, axons_of_link = np.maximum(of_link, needed), np.maximum(axons_of_link, axons)
+        memory, axons_in = memory + of_link, axons_in + axons_of_link
     slices = -(-main.inputs // inputs)
     helpers, told, extra = _beside(chip, use, population, main.link, neurons, axons_in)
     partial = (slices - 1) * neurons
@@ -357,6 +356,14 @@ def _take(
     for geometry, cut in listeners:
         out = out + _axons_out(geometry, cut, rows, columns) * channels
     return _Taken(neurons + helpers, memory, axons_in + told + partial, out, slices)
+
+
+def _kinds(geometry: Geometry, sizes: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
+    """(kinds, 2, *sizes) sources and connected places along an axis; a size of few kinds has one repeated."""
+    found = [geometry.kinds(axis, int(n)) for n in sizes[axis].ravel()]
+    most = max(map(len, found))
+    table = np.array([kinds + kinds[:1] * (most - len(kinds)) for kinds in found], np.int64)
+    return np.moveaxis(table, 0, -1).reshape(most, 2, *sizes[axis].shape)
 
 
 def _one_synapse(chip: Chip) -> int:

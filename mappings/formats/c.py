@@ -231,10 +231,10 @@ def write(
     if path.suffix != ".c":
         raise SettingError(f"{path}: want a name that ends in .c")
     source = to_c(saved, path.stem, learn)
-    for name, there, needed in (("RAM", ram, source.ram_bytes), ("flash", flash, source.constant_bytes)):
+    for name, there, needed in (("ram", ram, source.ram_bytes), ("flash", flash, source.constant_bytes)):
         if there is not None and needed > there:
-            least = " and its code more" if name == "flash" else " and a stack"
-            raise SettingError(f"{there:,} bytes of {name}: {saved.network} needs {needed:,}{least}")
+            least = "its code more" if name == "flash" else "a stack"
+            raise SettingError(f"{name}={there}: {saved.network} needs {needed:,} bytes, and {least}")
     with written_whole(path.with_suffix(".h")) as file:
         file.write(source.header.encode())
     with written_whole(path) as file:

@@ -16,6 +16,9 @@ from wage_neuro.registry import Registry
 HEAD = 8 + 8
 """Bytes that tell a file's format."""
 
+_EXTRAS = {"nir": "export", "netx": "export", "hdf5": "export", "program": "export", "onnx": "onnx"}
+"""What must be installed for a module of this folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -41,7 +44,8 @@ def _module(name: str, form: str) -> Any:
             import onnx  # noqa: F401  (doctests of a missing onnx leave our module half imported)
         return import_module(f"mappings.formats.{name}")
     except ImportError as error:
-        raise EngineError(f"format {form!r}: {error}") from None
+        extra = f'pip install "wage-neuro[{_EXTRAS[name]}]"'
+        raise EngineError(f"format {form!r} needs {error.name}: {extra}") from None
 
 
 def _answering(form: str, what: str, is_one: Callable[[Path, bytes], bool]) -> Format:

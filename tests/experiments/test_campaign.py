@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import os
 import random
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments.campaign import commands, disk, endurance, fuzz, kills, rows
+from experiments.campaign import broken_disk, commands, disk, endurance, fuzz, kills, rows
 from experiments.campaign.__main__ import SIZES, work
 from experiments.campaign.broken_disk import BrokenDisk
 from experiments.campaign.commands import Kill, draw_kill, run_python
@@ -109,6 +112,49 @@ def test_a_kill_reaches_whom_it_is_meant_for(how, to, code, place):
     assert ended.processes == (to == "the main process")
 
 
+MONITOR = """
+import os, sys, time
+from pathlib import Path
+from experiments.campaign import commands, fuzz
+from experiments.campaign.formats import Format, texts
+
+place = Path.cwd()
+
+def sleep(text="a"):
+    if text == "a" and os.getpid() != campaign:
+        (place / "pid").write_text(str(os.getpid()))
+        (place / "pid").rename(place / "ready")
+        time.sleep(60)
+
+campaign = os.getpid()
+fuzz._held = lambda *_: []
+fuzz.draw_text = lambda *_: "a"
+SLEEP = "import os, time; open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'ready'); time.sleep(60)"
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "commands.run_python(['-c', SLEEP], place)",
+        "fuzz.feed(Format('mine', texts('a'), sleep, is_text=True), 2, 0, place / 'f', print)",
+    ],
+)
+def test_a_killed_campaign_leaves_none_of_its_processes(start, place):
+    blow = Kill(signal.SIGKILL, "the main process", WHEN_READY)
+    assert run_python(["-c", MONITOR + start], place, blow).processes == 0
+    child = int((place / "ready").read_text())
+    commands.wait_until(lambda: not is_alive(child), 5)
+    assert not is_alive(child)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_seed_draws_the_same_kill():
     drawn = [draw_kill(random.Random(seed), 5.0) for seed in range(200)]
     assert drawn == [draw_kill(random.Random(seed), 5.0) for seed in range(200)]
@@ -181,7 +227,7 @@ def test_what_fails_unharmed_is_not_tried(counting, tmp_path):
 
 def test_a_disk_fails_at_the_operation_that_was_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    broken = BrokenDisk(at=3, once=True, error=28)
+    broken = BrokenDisk(at=3, once=True, error=28, counter=tmp_path / "count")
     with broken.open("a", "w") as file:  # 1 opens
         file.write("text")
         file.flush()  # 2 writes
@@ -194,10 +240,24 @@ def test_a_disk_fails_at_the_operation_that_was_asked_for(tmp_path, monkeypatch)
     broken.open("/dev/null", "w").close()
     broken.open("a").close()
     assert broken.count == 4  # not ours, or not changed
-    full = BrokenDisk(at=1, once=False, error=28)
+    full = BrokenDisk(at=1, once=False, error=28, counter=tmp_path / "other")
     for call in (lambda: full.open("b", "wb"), lambda: full.os_open("b", os.O_CREAT), lambda: full.ask("b")):
         with pytest.raises(OSError, match="No space left"):
             call()
+
+
+def test_the_disk_of_workers_fails_too(tmp_path, monkeypatch):
+    """The second operation fails, whichever process asks for it; `spawn` gives a worker this name."""
+    monkeypatch.setenv(broken_disk.SETTING, f"2 ENOSPC {tmp_path / 'count'}")
+    code = (
+        "import runpy; runpy.run_module('experiments.campaign.broken_disk', run_name='__mp_main__')\n"
+        "open('a', 'w')"
+    )
+    place = tmp_path / "run"
+    place.mkdir()
+    assert run_python(["-c", code], place).faults((0,)) == []
+    assert "No space left on device" in run_python(["-c", code], place).err
+    assert (tmp_path / "count").read_text() == "2"
 
 
 def test_errors_of_a_disk_are_injected_into_a_real_command(tmp_path):
@@ -290,9 +350,60 @@ def test_what_a_cycle_keeps_is_found(tmp_path, monkeypatch):
     assert found.faults == ("a cycle keeps 1,000 KiB", "4 descriptors after 6 cycles, 3 after half of them")
 
 
+def test_garbage_that_waits_for_its_collector_is_not_kept(tmp_path, monkeypatch):
+    """Each cycle leaves a circle of a megabyte; the next one must not find it alive."""
+
+    class Circle:
+        def __init__(self) -> None:
+            self.me, self.room = self, bytes(1 << 20)
+
+    last: list[weakref.ref] = []
+
+    def cycle() -> None:
+        assert not last or last.pop()() is None
+        last.append(weakref.ref(Circle()))
+
+    monkeypatch.setattr(endurance, "built_and_closed", lambda engine: cycle)
+    monkeypatch.setattr(sys, "argv", ["", "mine, built and closed", "6", str(tmp_path / "taken.json")])
+    gc.disable()
+    try:
+        endurance.main()
+    finally:
+        gc.enable()
+    assert len(json.loads((tmp_path / "taken.json").read_text())) == 2
+
+
 def test_parts_and_subjects_are_chosen(tmp_path):
     found = list(work(["fuzz"], "bits", SIZES["short"], 0, tmp_path, SILENT))
     assert [(one.part, one.subject, one.tried) for one in found] == [("fuzz", "bits", 2000)]
+
+
+def test_a_campaign_goes_on_after_its_last_round(tmp_path, monkeypatch):
+    """Killed after three rows, resumed, it ends with the rows of one that ran through."""
+    size = replace(SIZES["short"], rounds=3, inputs=40)
+    monkeypatch.setattr("experiments.campaign.__main__.formats", lambda: dict(list(formats().items())[:2]))
+
+    def rows_of(name: str, done: dict, most: int = 99) -> dict:
+        found = dict(done)
+        for one in itertools.islice(work(["fuzz"], "", size, 5, tmp_path / name, SILENT, done), most):
+            found[one.part, one.subject] = one
+        return found
+
+    whole = rows_of("whole", {})
+    assert [one.rounds for one in whole.values()] == [3, 3]
+    killed = rows_of("killed", {}, 3)
+    assert sorted(one.rounds for one in killed.values()) == [1, 2]
+    assert rows_of("resumed", killed) == whole
+    assert rows_of("again", whole) == whole
+
+
+def test_rows_add_up():
+    a = rows.row("fuzz", "bits", 5, ["x"] * 15, rows.Counter(taken=1))
+    b = rows.row("fuzz", "bits", 7, ["y"] * 15, rows.Counter(refused=2, taken=3))
+    both = a + b
+    assert (both.tried, both.wrong, both.rounds) == (12, 30, 2)
+    assert both.faults == ("x",) * 15 + ("y",) * 5
+    assert both.outcomes == {"refused": 2, "taken": 4}
 
 
 def test_the_table_counts_what_the_record_holds(tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
+import mappings.formats
 from experiments.commands import export
 from experiments.runs.training import Config, Run
 from wage_neuro import Network, checkpoint, initial_state
@@ -17,6 +19,7 @@ from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError
 from wage_neuro.rules import Rules
 
+INSTALL_ONNX = 'pip install "wage-neuro[onnx]"'
 ALL = ", ".join(export.ROUND)
 needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("onnx") is None, reason="the extra `onnx` is not installed"
@@ -73,7 +76,7 @@ def test_round_trip_writes_its_record(run, uninterrupted, wage_neuro, tmp_path):
     assert [row["format"] for row in strided["formats"]] == list(export.ROUND)
     for row in strided["formats"]:
         if "refused" in row:  # where the extra is not installed
-            assert row["refused"] == f"format {row['format']!r}: No module named 'onnx'"
+            assert row["refused"] == f"format {row['format']!r} needs onnx: {INSTALL_ONNX}"
         else:
             assert row["classes_that_differ"] == row["logits_that_differ"] == 0
     assert "netx has no max-pooling" in with_pools["formats"][1]["refused"]
@@ -125,6 +128,34 @@ def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "module", "extra"),
+    [
+        ("onnx", "onnx", "onnx"),
+        ("qonnx", "onnx", "onnx"),
+        ("nir", "nir", "export"),
+        ("program", "jsonschema", "export"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(
+    kind, module, extra, run, wage_neuro, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, module, None)  # an import of it fails
+    monkeypatch.delitem(sys.modules, f"mappings.formats.{kind}", raising=False)
+    monkeypatch.delattr(mappings.formats, kind, raising=False)
+    refused = wage_neuro("export", run, "--to", kind, "--output", "f")
+    line = f'wage-neuro: format {kind!r} needs {module}: pip install "wage-neuro[{extra}]"\n'
+    assert (refused.code, refused.err) == (1, line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_onnx_where_it_is_not_installed(wage_neuro, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    (tmp_path / "f").write_bytes(b"\x08\x08\x12\x0awage-neuro")
+    refused = wage_neuro("import", "f", "--output", "c.npz")
+    assert refused.err == f"wage-neuro: format 'onnx' needs onnx: {INSTALL_ONNX}\n"
+
+
 def test_c_source_is_written_with_its_bytes(run, wage_neuro, tmp_path):
     done = wage_neuro("export", run, "--to", "c", "--output", "net.c")
     assert done.code == 0
@@ -133,7 +164,8 @@ def test_c_source_is_written_with_its_bytes(run, wage_neuro, tmp_path):
     assert f"beside the code, {int(ram):,} bytes of RAM" in done.out
     for words, line in (
         (("--to", "c", "--output", "n.c", "--learn"), "layer 0 6C3S2: C source learns dense layers only"),
-        (("--to", "c", "--output", "n.c", "--ram", 100), "100 bytes of RAM: 6C3S2-F-24FC-10FC needs "),
+        (("--to", "c", "--output", "n.c", "--ram", 100), "--ram 100: 6C3S2-F-24FC-10FC needs "),
+        (("--to", "c", "--output", "n.c", "--flash=9"), "--flash 9: 6C3S2-F-24FC-10FC needs "),
         (("--to", "c", "--output", "n"), "n: want a name that ends in .c"),
         (("--to", "packed", "--output", "n", "--learn"), "--learn with --to packed: want --to c"),
         (("--to", "packed", "--output", "n", "--ram", 9), "--ram with --to packed: want --to c"),

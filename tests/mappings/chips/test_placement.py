@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mappings.chips.chip import Chip
@@ -138,8 +138,14 @@ def test_every_neuron_and_synapse_is_placed_once(network, chip, use):
     assert per_piece.tolist() == [piece.synapses for piece in placement.pieces]
 
 
+# the pieces that hear fewest sources need the most memory, as each source has the longest list
+UNEVEN = Network((Conv(2, 3), Flatten(), Dense(1)), (3, 6, 2))
+NARROW = replace(LOIHI2, core_neurons=9, core_memory=2000, list_header=0, axons_in=30, shared_weights=False)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(networks(), chips(), uses)
+@example(UNEVEN, NARROW, Use(True, ONCHIP))
 def test_no_core_holds_more_than_it_can_and_nothing_depends_on_chance(network, chip, use):
     try:
         placement = place(network, chip, use)

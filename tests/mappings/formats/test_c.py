@@ -272,12 +272,12 @@ def test_names_and_bytes_that_are_refused(tmp_path):
         (
             "net.c",
             {"ram": needs.ram_bytes - 1},
-            rf"^2,\d+ bytes of RAM: {network} needs {needs.ram_bytes:,} and",
+            rf"^ram=2\d+: {network} needs {needs.ram_bytes:,} bytes, and a stack$",
         ),
         (
             "net.c",
             {"flash": 100},
-            rf"^100 bytes of flash: {network} needs {needs.constant_bytes:,} and its code",
+            rf"^flash=100: {network} needs {needs.constant_bytes:,} bytes, and its code more$",
         ),
     ):
         with pytest.raises(WageError, match=message):
