@@ -93,6 +93,10 @@ class Team:
         """Rows of all members, rank by rank, each `counts` of them."""
         return own
 
+    def objects(self, own: Any) -> list[Any]:
+        """A small object of each member, rank by rank."""
+        return [own]
+
     def most_rows(self, batch: int) -> int:
         """Rows of a batch of the member that has the most."""
         return -(-batch // self.size)

@@ -157,5 +157,4 @@ class WiredTeam(Team):
         return self.wire.gather(flat, [n * row for n in counts]).view(own.dtype).reshape(-1, *own.shape[1:])
 
     def objects(self, own: Any) -> list[Any]:
-        """Any small object of each member, rank by rank."""
         return self.wire.objects(own)

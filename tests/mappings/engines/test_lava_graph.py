@@ -28,7 +28,7 @@ from mappings.engines.lava.engine import LavaEngine
 from wage_neuro import Dense, Network, NumpyEngine, Rules
 from wage_neuro.errors import EngineError, SettingError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NETWORK, RULES = Network((Dense(12), Dense(3)), (10,)), Rules(batch=8)
 IMAGES, LABELS = np.full((16, 10), 200, np.uint8), np.arange(16) % 3
 SETUP = """
