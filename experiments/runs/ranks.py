@@ -1,4 +1,4 @@
-"""The ranks that `mpiexec` has started: they join as one team, agree that they are of one mind, and end as one."""
+"""The ranks that `mpiexec` has started: they join as a team, see that they are of one mind, and end as one."""
 
 from __future__ import annotations
 
