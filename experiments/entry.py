@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 STOPPED = 130
 """Exit code of what Ctrl-C ended, as shells have it."""
@@ -32,6 +34,18 @@ def _at_once(number: int, frame: object) -> None:
 def _once(number: int, frame: object) -> None:
     signal.signal(signal.SIGINT, _at_once)
     raise KeyboardInterrupt
+
+
+@contextmanager
+def stops_at_once() -> Iterator[None]:
+    """While something is imported, Ctrl-C ends the command at once, where it would end it otherwise."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not _once:
+        yield
+        return
+    signal.signal(signal.SIGINT, _at_once)
+    yield
+    signal.signal(signal.SIGINT, _once)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from lava.magma.core.model.py.model import PyLoihiProcessModel
@@ -138,7 +139,7 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     importance: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
     task_updates: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
         self.classes: int = proc_params["classes"]

@@ -57,7 +57,7 @@ class PyPartModelFixed(PyLoihiProcessModel):
 
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
         self.rules: Rules = proc_params["rules"]
@@ -118,7 +118,7 @@ class PyLearningPartModelFixed(PyPartModelFixed):
     watch: np.ndarray = LavaPyType(np.ndarray, np.int32)
     counts: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.first_step = 0  # update step of the batch's first sample
 

@@ -79,6 +79,6 @@ class StructuralLayerModel(AbstractSubProcessModel):
             self.gradient_tracker.m_out.connect(self.transposed.m_in)
         self.transposed.e_out.connect(proc.e_out)
 
-    def _tracker(self, part: str, shape: tuple[int, ...], held) -> ExponentTracker:
+    def _tracker(self, part: str, shape: tuple[int, ...], held: Any) -> ExponentTracker:
         worst = self.limits[part]["x_in"].worst
         return ExponentTracker(part, shape=shape, held=held, worst=worst, **self._part(part))

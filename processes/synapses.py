@@ -47,7 +47,7 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
     m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     S: np.ndarray = LavaPyType(np.ndarray, np.int16)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         # the layer without its pooling: errors are counted at the places they are sent to
         self.at_z = replace(self.layer, pool=None, out_shape=self.layer.z_shape)

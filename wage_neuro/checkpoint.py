@@ -20,7 +20,7 @@ from wage_neuro.network import Network
 from wage_neuro.room import in_words
 from wage_neuro.rules import Rules
 from wage_neuro.train import Held, State
-from wage_neuro.typed import Count, built
+from wage_neuro.typed import Count, built, reading
 
 FORMAT = 1
 EXPONENTS = 63  # of numbers in 64 bits
@@ -84,6 +84,13 @@ def load(path: Path | str) -> Checkpoint:
         return _built(network, header, arrays)
     except WageError as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint says in JSON, and no weights; errors as of `load` where it has none."""
+    with reading(path, "checkpoint"), _opened(path, FORMAT) as (header, _):
+        built(_Header, header)
+        return header
 
 
 def read_arrays(path: Path, wanted: int | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

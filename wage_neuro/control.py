@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import LOG2_ETA_RANGE
 from wage_neuro.rules import Rules
 
-LOG2_ETA_RANGE = (-16, 16)
 HOLD_MAX = 2**31 - 1  # a Var of a Lava Process holds 32 bits
 
 
@@ -71,7 +72,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _one_a_layer(name: str, value: object, layers: int) -> tuple:
+def _one_a_layer(name: str, value: object, layers: int) -> tuple[Any, ...]:
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * layers
     if len(values) != layers:
         raise SettingError(f"{len(values)} values of {name}: want one for each of the {layers} layers")

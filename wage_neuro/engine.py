@@ -80,15 +80,39 @@ class Engine(ABC):
         """What an engine takes that is built with these options."""
         return cls.supports
 
-    @abstractmethod
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn whole batches in the order given.
+    def train(
+        self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control, *, last: str = "refuse"
+    ) -> np.ndarray:
+        """Learn batches in the order given.
 
-        images : (n, ...) uint8 grey levels, n a multiple of `rules.batch`, in a team its own rows of each
-        batch; labels : (n,) whole numbers;
-        control : log2 of the step size, or a `Control` of each layer's own step size and hold.
-        Returns the (n, classes) int64 logits that each batch had before its update.
+        Parameters
+        ----------
+        images : (n, ...) uint8 grey levels; in a team its own rows of each batch, `own_rows` of them
+        labels : (n,) whole numbers
+        log2_eta : log2 of the step size, or a `Control` of each layer's own step size and hold
+        last : 'refuse', 'drop' or 'pad'
+            What is done with samples at the end that fill no batch: nothing is learned and SettingError
+            raised; they are left out; or the first samples are learned again to fill it up.
+
+        Returns
+        -------
+        (n, classes) int64 logits that each batch had before its update, of no sample that was left out
+
+        Raises
+        ------
+        DataError, SettingError
+            If the network cannot learn from these.
         """
+        n, rows = len(images), own_rows(self.rules, self.team)
+        whole = whole_batches(n, rows, last)
+        if whole is not None and len(labels) == n:
+            images, labels = images[whole], labels[whole]
+        check_training_input(self.network, self.rules, images, labels, log2_eta, self.team)
+        return self.learn(images, labels, log2_eta)[:n]
+
+    @abstractmethod
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        """Learn whole batches that are checked, as `train` does."""
 
     @abstractmethod
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -152,6 +176,24 @@ class Engine(ABC):
         self.close()
 
 
+def whole_batches(n: int, batch: int, last: str) -> np.ndarray | None:
+    """Places of the samples that are learned of n, in whole batches; None if nothing is to be done.
+
+    >>> whole_batches(5, 4, "drop").tolist(), whole_batches(5, 4, "pad").tolist()
+    ([0, 1, 2, 3], [0, 1, 2, 3, 4, 0, 1, 2])
+
+    Raises
+    ------
+    SettingError
+        If `last` is nothing that can be done.
+    """
+    if last not in ("refuse", "drop", "pad"):
+        raise SettingError(f"last={last!r}: want refuse, drop or pad")
+    if n % batch == 0 or last == "refuse":
+        return None
+    return np.arange(n - n % batch) if last == "drop" else np.resize(np.arange(n), n + -n % batch)
+
+
 def check_training_input(
     network: Network,
     rules: Rules,
@@ -210,7 +252,7 @@ class NumpyEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with NumpyEngine(net, Rules(batch=4)) as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -241,19 +283,19 @@ class NumpyEngine(Engine):
     def state(self) -> State:
         return self._state
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         return self._train(images, labels, None, control)
 
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control, self.team)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control, self.team)
         logits = np.empty((len(images), self.network.classes), np.int64)
         step = pipelined_step if self.rules.pipelined else partial(train_step, team=self.team)
         rows = own_rows(self.rules, self.team)

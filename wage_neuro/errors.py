@@ -42,6 +42,16 @@ class DoubtWarning(UserWarning):
     """Something that can be done, and that was probably meant otherwise. A message is one line."""
 
 
+def either(words: Iterable[object]) -> str:
+    """Words as a choice.
+
+    >>> either(("wide", "ternary", 3))
+    'wide, ternary or 3'
+    """
+    *others, last = map(str, words)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def did_you_mean(text: str, known: Iterable[str], called: Mapping[str, str] | None = None) -> str:
     """What was probably meant, to be put behind a message, or nothing.
 

@@ -14,6 +14,7 @@ from wage_neuro.bits import UNQUANTIZED, Bits, code_dtype
 from wage_neuro.errors import DataError, NetworkError, did_you_mean
 from wage_neuro.layers import Layer
 from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
+from wage_neuro.summary import table_of
 
 PRESETS = {
     "lenet": "32C5-MP2-64C5-MP2-512FC",
@@ -109,6 +110,19 @@ class Network:
         if classes is not None:
             specs = list(_with_flatten([*specs, Dense(classes, quantized)], len(input_shape) == 3))
         return cls(tuple(specs), input_shape, Bits.parse(bits), signed_input)
+
+    def summary(self) -> str:
+        """The network as a table: output, weights, alpha and proven widths of each layer.
+
+        >>> print(Network.parse("8C3-MP2-16FC", (8, 8, 1), classes=10).summary())
+        8C3-MP2-F-16FC-10FC, input 8 x 8 x 1, bits 2888
+        layer  what     output     weights  alpha  bits of a sum  bits of an error sum
+        0      8C3-MP2  4 x 4 x 8  72       1      12
+        1      16FC     16         2,048    4      15             12
+        2      10FC     10         160      2      12             12
+        2,280 weights: 570 bytes to answer (2 bits each), 2,280 to learn (8 bits each)
+        """
+        return table_of(self)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:

@@ -211,7 +211,13 @@ class PrototypeEngine(Engine):
         """The layers below, which never change, and the number of samples learned."""
         return replace(self._state, step=self.prototypes.seen)
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def train(
+        self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control, *, last: str = "refuse"
+    ) -> np.ndarray:
+        """Learn samples one after another, which fill no batches; see `learn`."""
+        return self.learn(images, labels, log2_eta)
+
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn samples one after another; `control` says nothing, as a prototype has a step size of its own.
 
         Returns the (n, classes) logits that they had before the first of their `PART` was learned.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from fractions import Fraction
 
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import short_fraction
+from wage_neuro.settings import RULE, check_settings, setting
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
 NEW_SHIFT_MAX = 7
@@ -23,6 +26,19 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "consolidation": (0,),
 }
 """What is left when none of the later additions to the rules is used."""
+
+
+def margin_of(text: str) -> int:
+    """Eighths of the target, from a share such as 3/8, 0.5 or 0.
+
+    >>> margin_of("3/8"), margin_of("0.5"), margin_of("0")
+    (3, 4, 0)
+    """
+    share = short_fraction(text)
+    eighths = Fraction(-1) if share is None else share * MARGIN_UNITS
+    if eighths.denominator != 1 or not 0 <= eighths <= MARGIN_UNITS:
+        raise SettingError(f"margin={text}: want a share of the target in eighths, such as 3/8 (0 .. 1)")
+    return int(eighths)
 
 
 @dataclass(frozen=True)
@@ -74,35 +90,90 @@ class Rules:
         Q_E divides an error by Shift / gamma: those above the gamma-th part of the largest saturate.
     """
 
-    batch: int = 128
-    shift: str = "batch"
-    hold: int = 5000
-    update: str = "wide"
-    stored_range: str = "authors"
-    loss: str = "sse"
-    margin: int = 0
-    pipelined: bool = False
-    feedback: str = "transposed"
-    new_shift: int = 0
-    metaplasticity: int = 0
-    consolidation: int = 0
-    gamma: int = 1
+    batch: int = setting(128, "Samples that share one update.", RULE, least=1)
+    shift: str = setting(
+        "batch",
+        "Shift takes its maximum over the `batch`, or is `held` by each layer.",
+        RULE,
+        choices=("batch", "held"),
+    )
+    hold: int = setting(5000, "held: samples below an exponent before it steps down.", RULE, least=1)
+    update: str = setting(
+        "wide",
+        "`wide` updates as the paper's, `ternary` steps of -1, 0, 1, or `coincidence` of two spikes.",
+        RULE,
+        choices=("wide", "ternary", "coincidence"),
+    )
+    stored_range: str = setting(
+        "authors",
+        "Range of stored weights: as the `authors`' code, or as the `paper`.",
+        RULE,
+        choices=("authors", "paper"),
+    )
+    loss: str = setting(
+        "sse",
+        "`sse`, the paper's; `one-sided`: outputs past their target are left alone; or `softmax`, the paper's"
+        " cross-entropy for ImageNet.",
+        RULE,
+        choices=("sse", "one-sided", "softmax"),
+    )
+    margin: int = setting(
+        0,
+        "Skip samples whose right output leads by this share of the target: `3/8`; 0 skips none.",
+        RULE,
+        least=0,
+        most=MARGIN_UNITS,
+        unit="eighths of the target",
+        read=margin_of,
+        write=lambda eighths: f"{eighths}/{MARGIN_UNITS}" if eighths else "0",
+    )
+    pipelined: bool = setting(
+        False,
+        "One sample a time step, several in flight; the batch is how many enter before it drains.",
+        RULE,
+        choices=(False, True),
+        flag="--pipelined",
+    )
+    feedback: str = setting(
+        "transposed",
+        "The error goes down through `transposed` weights (the paper), fixed `random` ones, or `direct` from"
+        " the last layer to each.",
+        RULE,
+        choices=("transposed", "random", "direct"),
+    )
+    new_shift: int = setting(
+        0,
+        "Bits by which errors of new samples are shifted right beside recalled ones.",
+        RULE,
+        least=0,
+        most=NEW_SHIFT_MAX,
+        unit="bits",
+        option=False,
+    )
+    metaplasticity: int = setting(
+        0,
+        "Bits by which a large stored weight is less likely to step back towards 0.",
+        RULE,
+        least=0,
+        most=SHIFT_MAX,
+        unit="bits",
+        option=False,
+    )
+    consolidation: int = setting(
+        0,
+        "Largest importance of a synapse, the bits by which it is less likely to step.",
+        RULE,
+        least=0,
+        most=IMPORTANCE_MAX,
+        unit="bits",
+        option=False,
+    )
+    gamma: int = setting(
+        1, "Errors above the gamma-th part of the largest saturate: 1, 2, 4 .. 128.", RULE, choices=GAMMAS
+    )
 
     def __post_init__(self) -> None:
-        for name in ("batch", "hold"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SettingError(f"{name}={value!r}: want a whole number >= 1")
-        choices = {
-            "shift": ("batch", "held"),
-            "update": ("wide", "ternary", "coincidence"),
-            "stored_range": ("authors", "paper"),
-            "loss": ("sse", "one-sided", "softmax"),
-            "feedback": ("transposed", "random", "direct"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise SettingError(f"{name}={getattr(self, name)!r}: want {' or '.join(known)}")
+        check_settings(self)
         if self.update == "coincidence" and self.samples_an_update != 1:
             raise SettingError(
                 f"batch={self.batch} with update='coincidence': spikes meet one sample at a time,"
@@ -112,24 +183,10 @@ class Rules:
             raise SettingError(
                 f"shift={self.shift!r} with pipelined: want 'held', no sample waits for others"
             )
-        if type(self.margin) is not int or not 0 <= self.margin <= MARGIN_UNITS:
-            raise SettingError(f"margin={self.margin!r}: want eighths of the target, 0..{MARGIN_UNITS}")
-        shifts = {
-            "new_shift": NEW_SHIFT_MAX,
-            "metaplasticity": SHIFT_MAX,
-            "consolidation": IMPORTANCE_MAX,
-        }
-        for name, most in shifts.items():
-            value = getattr(self, name)
-            if type(value) is not int or not 0 <= value <= most:
-                raise SettingError(f"{name}={value!r}: want bits, 0..{most}")
         if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % 2:
             raise SettingError(
                 f"batch={self.batch} with new_shift={self.new_shift}: want an even batch, half of it recalled"
             )
-
-        if type(self.gamma) is not int or self.gamma not in GAMMAS:
-            raise SettingError(f"gamma={self.gamma!r}: want {', '.join(map(str, GAMMAS))}")
 
     def require(self, who: str, **known: tuple[object, ...]) -> None:
         """Raise SettingError unless each named setting is one that `who` knows.
@@ -160,16 +217,8 @@ class Rules:
 
 
 VALUES: dict[str, Iterable[object]] = {
-    "shift": ("batch", "held"),
-    "update": ("wide", "ternary", "coincidence"),
-    "stored_range": ("authors", "paper"),
-    "loss": ("sse", "one-sided", "softmax"),
-    "margin": range(MARGIN_UNITS + 1),
-    "pipelined": (False, True),
-    "feedback": ("transposed", "random", "direct"),
-    "new_shift": range(NEW_SHIFT_MAX + 1),
-    "metaplasticity": range(SHIFT_MAX + 1),
-    "consolidation": range(IMPORTANCE_MAX + 1),
-    "gamma": GAMMAS,
+    each.name: rule.get("choices") or range(rule["least"], rule["most"] + 1)
+    for each in fields(Rules)
+    if (rule := each.metadata).keys() & {"choices", "most"}
 }
 """All values of every rule but `batch` and `hold`, which are any whole numbers; `Rules` refuses others."""

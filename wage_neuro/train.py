@@ -14,6 +14,7 @@ from wage_neuro.control import Control, LayerControl, control_of
 from wage_neuro.errors import SettingError
 from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
+from wage_neuro.fixed_point import peak as peak_of
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
@@ -360,7 +361,7 @@ def learn(
     """
     if G is None or control.log2_eta is None:
         return S, held
-    exponent, held = gradient_exponent(layer, held, layers.peak(G), samples, control, rules)
+    exponent, held = gradient_exponent(layer, held, peak_of(G), samples, control, rules)
     new = layers.update(layer, S, G, exponent, control.log2_eta, rules, *seed_step, importance)
     if counts is not None:
         activity.count_updates(counts, S, new)
@@ -434,7 +435,7 @@ def learn_together(work: Sequence[tuple[Moving, Any]], rules: Rules, team: Team)
     work : layers, and what `send_gradient` has returned of each
     """
     G = [team.take_sums(sent) for _, sent in work]
-    peaks = team.most([layers.peak(g) for g in G]).tolist()
+    peaks = team.most([peak_of(g) for g in G]).tolist()
     weights = [one.layer.n_weights for one, _ in work]
     codes = [
         one.move(team.part(n), g, peak) for (one, _), n, g, peak in zip(work, weights, G, peaks, strict=True)

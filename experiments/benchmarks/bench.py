@@ -485,7 +485,7 @@ def show(rows: list[Row]) -> None:
     table = Table("what", "ours", "against", "ratio", "bar", "met", "busy besides")
     for row in rows:
         table.add_row(*line_of(row))
-    show_table(Console(highlight=False), table)
+    show_table(table, Console(highlight=False))
 
 
 def main() -> int:

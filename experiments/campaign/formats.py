@@ -22,8 +22,6 @@ from experiments.datasets import cifar, idx, npz, svhn
 from experiments.datasets.augment import Augment
 from experiments.records.curves import read_record
 from experiments.records.readme import RESULTS
-from experiments.runs.eta import EtaSchedule
-from experiments.runs.training import margin_of
 from mappings.chips import chip
 from mappings.chips.chip import Chip
 from mappings.formats import packed
@@ -33,6 +31,8 @@ from mappings.pattern import Pattern
 from wage_neuro import Network, NumpyEngine, Rules, checkpoint
 from wage_neuro.bits import Bits
 from wage_neuro.checkpoint import Checkpoint
+from wage_neuro.eta import EtaSchedule
+from wage_neuro.rules import margin_of
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from experiments import datasets
-from experiments.commands.command_line import DataDir, show_table
+from experiments.commands.command_line import console, show_table
+from experiments.commands.options import Found, Where, command_of
 from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.datasets.base import middle
@@ -22,7 +23,6 @@ from experiments.engines import make_engine, make_prototype_engine
 from experiments.records.chip_picture import draw
 from experiments.records.names import learning, short_name
 from experiments.runs import run_folder
-from experiments.runs.eta import EtaSchedule
 from experiments.runs.training import load_for
 from mappings.chips.chip import CHIPS, GRADES, Chip, ChipError
 from mappings.chips.cost import Activity, Cost, count_activity, published_of
@@ -32,14 +32,18 @@ from mappings.chips.placement import RESOURCES, DoesNotFit, Placement, Use, plac
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import EtaSchedule
 from wage_neuro.memory import Reservoir
 from wage_neuro.network import Network
 from wage_neuro.prototypes import Prototypes
 from wage_neuro.rules import Rules
+from wage_neuro.settings import DATA, NETWORK, OUTPUT, RULE, check_settings, setting
 from wage_neuro.train import initial_state
 
 FORMAT = 2
 """Version of the JSON report; it grows when a key changes its meaning or goes."""
+CHIP = "Chip"
+"""Group of the settings that are its own."""
 MODES = ("inference", "training")
 ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
 """How a network that is given by name would learn."""
@@ -54,8 +58,6 @@ ZERO_NOTE = (
     "A weight of 0 that learns is stored and read like any other; elsewhere only other weights are met. The"
     " memory is that of full lists."
 )
-
-console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 @dataclass(frozen=True)
@@ -331,97 +333,89 @@ class Subject:
 # --- the command -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is mapped, and how."""
+
+    chip: str = setting(
+        "loihi2", f"{', '.join(CHIPS)}, or a chip of your own: a `.toml` file.", CHIP, complete=tuple(CHIPS)
+    )
+    mode: str | None = setting(
+        None,
+        "`inference`, or `training`: learning on the chip.",
+        CHIP,
+        shown="inference; of a continual run training",
+        complete=MODES,
+    )
+    numbers: bool = setting(False, "Print the chip's numbers with their sources.", CHIP, flag="--numbers")
+    feedback: str | None = setting(
+        None,
+        "How errors come back in training: transposed, random or direct.",
+        RULE,
+        shown="as the run learned; transposed",
+    )
+    network: str | None = setting(
+        None, "A network before it is trained, as `train` takes it; wants --data.", NETWORK
+    )
+    bits: str = setting("2888", "Of --network: k_W k_A k_G k_E.", NETWORK)
+    data: str | None = setting(None, "Data set that its activity is counted on.", DATA, shown="the run's own")
+    images: int | None = setting(
+        None,
+        "Images that its activity is counted on.",
+        DATA,
+        least=1,
+        shown="what takes a second, 2 to 64",
+    )
+    output: Path | None = setting(None, "Folder for the picture and the report.", OUTPUT, shown="the run's")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
 def map_command(
+    asked: Asked,
+    found: Found,
+    machine: Where,
     run: Annotated[
         Path | None,
         typer.Argument(help="Folder of a run, or a checkpoint file; or give --network.", show_default=False),
     ] = None,
-    chip: Annotated[
-        str, typer.Option(help=f"{', '.join(CHIPS)}, or a chip of your own: a `.toml` file.")
-    ] = "loihi2",
-    mode: Annotated[
-        str | None,
-        typer.Option(
-            help="`inference`, or `training`: learning on the chip.  [default: inference; of a continual"
-            " run training]",
-            show_default=False,
-        ),
-    ] = None,
-    feedback: Annotated[
-        str | None,
-        typer.Option(
-            help="How errors come back in training: transposed, random or direct.  [default: as the run"
-            " learned; transposed]",
-            show_default=False,
-        ),
-    ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help="A network before it is trained, as `train` takes it; wants --data.", show_default=False
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Data set that its activity is counted on.  [default: the run's own]", show_default=False
-        ),
-    ] = None,
-    bits: Annotated[str, typer.Option(help="Of --network: k_W k_A k_G k_E.")] = "2888",
-    images: Annotated[
-        int | None,
-        typer.Option(
-            help="Images that its activity is counted on.  [default: what takes a second, 2 to 64]",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the picture and the report.  [default: the run's]", show_default=False),
-    ] = None,
-    numbers: Annotated[
-        bool, typer.Option("--numbers", help="Print the chip's numbers with their sources.")
-    ] = False,
-    engine: Annotated[
-        str, typer.Option(help="Where its activity is counted: `lava` in the running simulation.")
-    ] = "numpy",
-    data_dir: DataDir = None,
 ) -> None:
     """Map a network onto a chip: does it fit, where does it go, what does a sample cost (an estimate)."""
-    described = Chip.load(chip)
-    if numbers:
+    described = Chip.load(asked.chip)
+    if asked.numbers:
         _print_numbers(described)
-        if run is None and network is None:
+        if run is None and asked.network is None:
             return
-    if (run is None) == (network is None):
+    if (run is None) == (asked.network is None):
         raise SettingError("map: want a run, or --network with --data, and not both")
-    if mode not in (None, *MODES):
-        raise SettingError(f"mode {mode!r}: want {' or '.join(MODES)}")
-    if images is not None and images < 1:
-        raise SettingError(f"images={images}: want 1 or more")
-    if network and data is None:
+    if asked.mode not in (None, *MODES):
+        raise SettingError(f"mode {asked.mode!r}: want {' or '.join(MODES)}")
+    if asked.network and asked.data is None:
         raise SettingError("map --network: want --data too, for the shape of its input")
-    asked = replace(ONCHIP, feedback=feedback) if feedback else None  # refused before data are read
-    console.print(f"reading {run or data}")
+    rules_asked = (
+        replace(ONCHIP, feedback=asked.feedback) if asked.feedback else None
+    )  # refused before data are read
+    console.print(f"reading {run or asked.data}")
     if run:
-        subject = Subject.of_run(run, data, data_dir)
+        subject = Subject.of_run(run, asked.data, found.data_dir)
     else:
-        found = datasets.load(data or "", data_dir)
-        subject = Subject(_untrained(network or "", found, bits), ETA, found)
+        images = datasets.load(asked.data or "", found.data_dir)
+        subject = Subject(_untrained(asked.network or "", images, asked.bits), ETA, images)
     saved = subject.saved
-    mode = mode or MODES[subject.stream is not None]
+    mode = asked.mode or MODES[subject.stream is not None]
     prototypes = subject.prototypes
     room = len(prototypes.labels) if prototypes else 0
-    rules = replace(saved.rules, feedback=asked.feedback) if asked else saved.rules
+    rules = replace(saved.rules, feedback=rules_asked.feedback) if rules_asked else saved.rules
     use = Use(mode == "training", rules, subject.frozen, room)
-    folder = output or (run if run and run.is_dir() else Path())
+    folder = asked.output or (run if run and run.is_dir() else Path())
     words = re.findall("[a-z0-9]+", described.name.lower())
     name = f"map-{''.join(words)}-{mode}"
     name += f"-{rules.feedback}" if use.training and rules.feedback != saved.rules.feedback else ""
-    if output:
-        run_folder.prepare(output, new=False)
+    if asked.output:
+        run_folder.prepare(asked.output, new=False)
     run_folder.check_writable(folder / f"{name}.json")
-    some = images or _a_second(saved.network)
+    some = asked.images or _a_second(saved.network)
     if use.training and not use.rules.pipelined:
         some = -(-some // use.rules.batch) * use.rules.batch
     x, y, what = subject.samples(use.training, some)
@@ -429,7 +423,7 @@ def map_command(
     counted_on, memory = f"{what}, {state}", subject.memory(described)
     console.print(f"placing {short_name(str(saved.network), room)}, counting on {counted_on}")
     report = map_checkpoint(
-        saved, described, use, x, y, subject.control, counted_on, engine, memory, prototypes
+        saved, described, use, x, y, subject.control, counted_on, machine.engine, memory, prototypes
     )
     _print(report)
     written = [folder / f"{name}.json"]
@@ -442,6 +436,9 @@ def map_command(
         raise ChipError(
             f"{report.title}: does not fit, {_many(len(report.limits), 'limit')} broken ({written[0]})"
         )
+
+
+MAP = command_of(map_command)
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -484,10 +481,10 @@ def _print(report: Report) -> None:
                 else (f"{limit.value:,}", f"{limit.limit:,} {limit.unit}")
             )
             table.add_row(limit.where, limit.quantity, *values, limit.way_out)
-        show_table(console, table)
+        show_table(table)
     if report.placement and report.cost:
-        show_table(console, _placement_table(report.placement))
-        show_table(console, _cost_table(report))
+        show_table(_placement_table(report.placement))
+        show_table(_cost_table(report))
     for line in memory_lines(report):
         console.print(line)
     for note in report.notes:
@@ -611,13 +608,7 @@ def _picture_lines(report: Report) -> list[str]:
         ]
     if not report.fits:
         lines += ["", f"does not fit: {_many(len(report.limits), 'limit')} broken", "(drawn as if met)"]
-    return [*lines, "", *_wrapped(report.chip.note, 46)]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width)
+    return [*lines, "", *textwrap.wrap(report.chip.note, 46)]
 
 
 def _print_numbers(chip: Chip) -> None:
@@ -625,6 +616,6 @@ def _print_numbers(chip: Chip) -> None:
     for name, entry in chip.to_json().items():
         if isinstance(entry, dict):
             table.add_row(name, str(entry["value"]), entry["unit"], entry["grade"], entry["source"])
-    show_table(console, table)
+    show_table(table)
     console.print("grades: " + ", ".join(f"{grade} {words}" for grade, words in GRADES.items()))
     console.print(f"note: {chip.note}")

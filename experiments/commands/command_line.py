@@ -4,54 +4,31 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from experiments.entry import STOPPED
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import DoubtWarning
 
 __all__ = ["STOPPED"]
 
 PATIENCE_S = 1.5
 """Seconds that something may take without a word."""
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        help="Folder with data sets, before $WAGE_NEURO_DATA and ../shared/data.",
-        show_default=False,
-    ),
-]
-Validation = Annotated[
-    int, typer.Option(help="Measure on this many training images, held out; the test set is not read.")
-]
-
-# of learners over a stream of samples
-Eta = Annotated[
-    str, typer.Option(help="Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.")
-]
-Loss = Annotated[str, typer.Option(help="`one-sided` or `sse`.")]
-Update = Annotated[str, typer.Option(help="`ternary`, `coincidence` or `wide`.")]
-Hold = Annotated[int, typer.Option(help="Samples below an exponent before it steps down.")]
-FirstSeed = Annotated[int, typer.Option(help="The first of them.")]
-LearnerEngine = Annotated[
-    str, typer.Option(help="`compiled`, `numpy` or `lava`: the same bits at different speeds.")
-]
-Record = Annotated[Path | None, typer.Option(help="Also write the record to this file.", show_default=False)]
+console = Console(highlight=False, soft_wrap=True, markup=False)  # paths may look like markup
 
 
-def bar(console: Console, before: str, *after: str) -> Progress:
+def bar(before: str, *after: str) -> Progress:
     """A progress bar with the text `before` it and those `after` it, in rich's fields, and the time left."""
     return Progress(
         TextColumn(before),
@@ -64,7 +41,7 @@ def bar(console: Console, before: str, *after: str) -> Progress:
 
 
 @contextmanager
-def busy(console: Console, what: str) -> Iterator[None]:
+def busy(what: str) -> Iterator[None]:
     """Say what is being done if it takes longer than a moment."""
     # an alarm and no thread: Lava's graphs fork
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
@@ -82,7 +59,7 @@ def busy(console: Console, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def counter(console: Console, what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+def counter(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """A bar, shown from the first report on: the number done and, if not known before, of how many."""
     count = TextColumn(what + " {task.completed}/{task.total}")
     progress = Progress(count, BarColumn(), TimeRemainingColumn(compact=True), console=console)
@@ -116,7 +93,7 @@ def as_typed(message: str, words: Sequence[str]) -> str:
     return message
 
 
-def show_table(console: Console, table: Table) -> None:
+def show_table(table: Table, console: Console = console) -> None:
     """Print a table with every word and number whole: in a pipe as wide as it is, on a terminal its texts
     wrap."""
     for column in table.columns:
@@ -131,24 +108,24 @@ def show_table(console: Console, table: Table) -> None:
     wide.print(table, crop=False)
 
 
-def on_command_line(context: typer.Context, name: str) -> bool:
-    """Whether the user gave this parameter."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+def tell(message: str, kind: str = "") -> None:
+    """Say something in one line on stderr, of a kind such as 'warning: '."""
+    line = kind + as_typed(" ".join(message.splitlines()), sys.argv[1:])
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"wage-neuro: {line}")
 
 
-def refuse_other_settings(context: typer.Context, free: Collection[str]) -> None:
-    """A resumed run keeps its settings: a parameter that is not free would change one.
+@contextmanager
+def doubts_in_a_line() -> Iterator[None]:
+    """Make one line of each DoubtWarning."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
 
-    Raises
-    ------
-    SettingError
-        If the user gave such a parameter: it is not ignored.
-    """
-    for parameter in context.command.params:
-        name = parameter.name
-        if name and name not in free and on_command_line(context, name):
-            is_option = parameter.param_type_name == "option"
-            shown = parameter.opts[0] if is_option else getattr(parameter, "metavar", None) or name.upper()
-            but = "; only --epochs may grow" if "epochs" in free else ""
-            raise SettingError(f"{shown} with --resume: a resumed run keeps its settings{but}")
+        def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+            if issubclass(category, DoubtWarning):
+                tell(str(message), "warning: ")
+            else:
+                others(message, category, *more, **named)
+
+        warnings.simplefilter("always", DoubtWarning)
+        warnings.showwarning = show
+        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from experiments.commands.command_line import DataDir, Record, busy, show_table
+from experiments.commands.command_line import busy, console, show_table
+from experiments.commands.options import Found, Written, command_of
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
 from mappings.formats.registry import FORMATS, kind_of
@@ -88,98 +87,92 @@ def _smaller(path: Path, saved: Checkpoint) -> float:
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")]
 
 
-def register(app: typer.Typer, console: Console) -> None:
-    """Add the commands to the app."""
-
-    @app.command("export")
-    def export_(
-        run: RunArgument,
-        to: Annotated[
-            str,
-            typer.Option(
-                help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
-                " `qonnx`, to answer with;"
-                " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
-            ),
-        ],
-        output: Annotated[Path, typer.Option(help="The file; of `c` such as net.c, net.h comes beside it.")],
-        learn: Annotated[bool, typer.Option(help="C that goes on learning on the chip.")] = False,
-        ram: Annotated[int | None, typer.Option(help="Bytes of RAM that the microcontroller has.")] = None,
-        flash: Annotated[int | None, typer.Option(help="Bytes of flash that it has.")] = None,
-    ) -> None:
-        """Write a trained network for other tools: NIR, ONNX, netx, packed weights, learning program."""
-        if to == "c":
-            write_c(output, load_run(run), console, learn, ram, flash)
-            return
-        for name, value in (("learn", learn), ("ram", ram), ("flash", flash)):
-            if value not in (False, None):
-                raise SettingError(f"--{name} with --to {to}: want --to c")
-        form, saved = FORMATS.find(to), load_run(run)
-        run_folder.check_writable(output)
-        with busy(console, f"writing {output}"):
-            form.write(output, saved)
-        console.print(
-            f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
-            f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"
-            f" {_smaller(output, saved):.1f} x as much"
-        )
-
-    @app.command("import")
-    def import_(
-        file: Annotated[Path, typer.Argument(help="A file of `wage-neuro export`, of any format.")],
-        output: Annotated[Path, typer.Option(help="The checkpoint, such as `imported.npz`; must be new.")],
-    ) -> None:
-        """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
-        with busy(console, f"reading {file}"):
-            kind, read = reader_of(file)
-            saved = read(file)
-        if output.exists():
-            raise SettingError(f"{output}: is there already")
-        run_folder.check_writable(output)
-        checkpoint.save(output, saved)
-        console.print(
-            f"{saved.network}, {saved.network.n_weights:,} weights, read from {file} ({kind}),"
-            f" written to {output}"
-        )
-
-    @app.command("round-trip")
-    def round_trip_(
-        runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or checkpoint files.")],
-        data_dir: DataDir = None,
-        record: Record = None,
-    ) -> None:
-        """Export to every format, import again, and compare the answers to all test images."""
-        if record:
-            run_folder.check_writable(record)
-        results = []
-        for run in runs:
-            saved = load_run(run)
-            data = saved.extra.get("config", {}).get("data", "digits")
-            with busy(console, f"writing and reading {run} in every format"):
-                images = np.asarray(load_for(saved, data, data_dir).test_images)
-                rows = round_trip(saved, images)
-            results.append(
-                {
-                    "network": str(saved.network),
-                    "bits": str(saved.network.bits),
-                    "config": saved.extra.get("config"),
-                    "data": data,
-                    "images": len(images),
-                    "formats": rows,
-                }
-            )
-            show_table(console, _table(results[-1]))
-        if record:
-            text = json.dumps({"round_trips": results, "versions": run_folder.versions()}, indent=1) + "\n"
-            run_folder.write_text(record, text)
-        differ = sum(row.get("logits_that_differ", 0) for result in results for row in result["formats"])
-        if differ:
-            raise WageError(f"{differ} logits differ after a round trip")
-
-
-def write_c(
-    output: Path, saved: Checkpoint, console: Console, learn: bool, ram: int | None, flash: int | None
+def export_(
+    run: RunArgument,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
+            " `qonnx`, to answer with;"
+            " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="The file; of `c` such as net.c, net.h comes beside it.")],
+    learn: Annotated[bool, typer.Option(help="C that goes on learning on the chip.")] = False,
+    ram: Annotated[int | None, typer.Option(help="Bytes of RAM that the microcontroller has.")] = None,
+    flash: Annotated[int | None, typer.Option(help="Bytes of flash that it has.")] = None,
 ) -> None:
+    """Write a trained network for other tools: NIR, ONNX, netx, packed weights, learning program."""
+    if to == "c":
+        write_c(output, load_run(run), learn, ram, flash)
+        return
+    for name, value in (("learn", learn), ("ram", ram), ("flash", flash)):
+        if value not in (False, None):
+            raise SettingError(f"--{name} with --to {to}: want --to c")
+    form, saved = FORMATS.find(to), load_run(run)
+    run_folder.check_writable(output)
+    with busy(f"writing {output}"):
+        form.write(output, saved)
+    console.print(
+        f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
+        f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"
+        f" {_smaller(output, saved):.1f} x as much"
+    )
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file of `wage-neuro export`, of any format.")],
+    output: Annotated[Path, typer.Option(help="The checkpoint, such as `imported.npz`; must be new.")],
+) -> None:
+    """Make a checkpoint of an exported file, for `evaluate`; of a program also for `train --resume`."""
+    with busy(f"reading {file}"):
+        kind, read = reader_of(file)
+        saved = read(file)
+    if output.exists():
+        raise SettingError(f"{output}: is there already")
+    run_folder.check_writable(output)
+    checkpoint.save(output, saved)
+    console.print(
+        f"{saved.network}, {saved.network.n_weights:,} weights, read from {file} ({kind}),"
+        f" written to {output}"
+    )
+
+
+def round_trip_(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or checkpoint files.")],
+    found: Found,
+    written: Written,
+) -> None:
+    """Export to every format, import again, and compare the answers to all test images."""
+    record = written.output
+    if record:
+        run_folder.check_writable(record)
+    results = []
+    for run in runs:
+        saved = load_run(run)
+        data = saved.extra.get("config", {}).get("data", "digits")
+        with busy(f"writing and reading {run} in every format"):
+            images = np.asarray(load_for(saved, data, found.data_dir).test_images)
+            rows = round_trip(saved, images)
+        results.append(
+            {
+                "network": str(saved.network),
+                "bits": str(saved.network.bits),
+                "config": saved.extra.get("config"),
+                "data": data,
+                "images": len(images),
+                "formats": rows,
+            }
+        )
+        show_table(_table(results[-1]))
+    if record:
+        run_folder.write_json(record, {"round_trips": results, "versions": run_folder.versions()})
+    differ = sum(row.get("logits_that_differ", 0) for result in results for row in result["formats"])
+    if differ:
+        raise WageError(f"{differ} logits differ after a round trip")
+
+
+def write_c(output: Path, saved: Checkpoint, learn: bool, ram: int | None, flash: int | None) -> None:
     """Write C source and say what it takes."""
     from mappings.formats import c as c_source
 
@@ -213,3 +206,6 @@ def _table(result: dict[str, Any]) -> Table:
             )  # fmt: skip
     table.caption = "\n".join(reasons)
     return table
+
+
+EXPORT, IMPORT, ROUND_TRIP = (command_of(each) for each in (export_, import_, round_trip_))

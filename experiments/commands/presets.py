@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs import run_folder
-from experiments.runs.eta import short_fraction
 from experiments.runs.forms import TrainingRecord
 from experiments.runs.training import Config, Report, Run
 from experiments.runs.workers import cpus, side_by_side
@@ -27,6 +26,7 @@ from experiments.studies.float_run import FloatRun, float_torch
 from mappings.pattern import Pattern
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import short_fraction
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from experiments.commands.command_line import DataDir, Record, bar
+from experiments.commands.command_line import bar, console
+from experiments.commands.options import Found, command_of
 from experiments.engines import ENGINES
 from experiments.runs import run_folder
 from experiments.runs.compare import Difference, first_difference, next_batches
@@ -34,8 +31,6 @@ ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin
 SCRIPTED = 10
 """Samples that the testbench learns, at least; pipelined, whole batches."""
 BAUD = 115_200
-
-console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,7 @@ class Subject:
 
 
 def rtl(
+    found: Found,
     run: Annotated[Path | None, typer.Argument(help="Folder of a run.", show_default=False)] = None,
     network: Annotated[
         str | None,
@@ -105,15 +101,16 @@ def rtl(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the files.  [default: rtl-NETWORK]", show_default=False)
     ] = None,
-    record: Record = None,
-    data_dir: DataDir = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
+    ] = None,
 ) -> None:
     """Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed."""
     if simulate < 0 or clock <= 0:
         raise SettingError(
             f"simulate={simulate}, clock={clock:g}: want 0 or more samples and a clock above 0"
         )
-    subject = Subject.read(run, network, data_dir)
+    subject = Subject.read(run, network, found.data_dir)
     if simulate and subject.run is None:
         raise SettingError(f"simulate={simulate}: want a run, whose next samples are learned")
     made = shapes(subject.network, subject.rules, lanes)
@@ -146,11 +143,13 @@ def rtl(
         raise EngineError(f"rtl: {error}; it needs {ENGINES.needs('rtl')}") from None
     finally:
         if record and report:
-            command = "wage-neuro " + shlex.join(sys.argv[1:])
-            kept = {"command": command, **conditions, **report, "versions": run_folder.versions()}
-            run_folder.write_text(record, json.dumps(kept, indent=1) + "\n")
+            kept = {"command": run_folder.this_command(), **conditions, **report}
+            run_folder.write_json(record, {**kept, "versions": run_folder.versions()})
     if report.get("difference"):
         raise typer.Exit(1)
+
+
+RTL = command_of(rtl)
 
 
 def _show(made: tuple[LayerShape, ...]) -> None:
@@ -179,7 +178,7 @@ def _simulate(
         RtlEngine(
             network, rules, state=state, lanes=lanes, multipliers=multipliers, simulator=simulator
         ) as core,
-        bar(console, "batch {task.completed}") as progress,
+        bar("batch {task.completed}") as progress,
     ):
         engines = {"numpy": NumpyEngine(network, rules, state=state), "rtl": core}
         batches = -(-samples // rules.batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def _seeds(record: Record) -> str:
     return f"{len(record.runs)} seeds" if len(record.runs) > 1 else "1 seed"
 
 
-def _draw_matrix(axes, record: Record) -> None:
+def _draw_matrix(axes: Any, record: Record) -> None:
     R = 100 * record.R.mean(axis=0)
     axes.imshow(R, vmin=0, vmax=100, cmap="viridis", aspect="auto")
     T = len(record.tasks)
@@ -48,7 +49,7 @@ def _draw_matrix(axes, record: Record) -> None:
     )
 
 
-def _draw_tasks(axes, records: Sequence[Record]) -> None:
+def _draw_tasks(axes: Any, records: Sequence[Record]) -> None:
     T = len(records[0].tasks)
     for record in records:
         values = 100 * record.so_far
@@ -69,7 +70,7 @@ def _draw_tasks(axes, records: Sequence[Record]) -> None:
         axes.set_xticks(range(1, T + 1))
 
 
-def _draw_anytime(axes, records: Sequence[Record], ends: Sequence[int]) -> None:
+def _draw_anytime(axes: Any, records: Sequence[Record], ends: Sequence[int]) -> None:
     for record in records:
         values = 100 * record.anytime
         style = "--" if record.R.shape[1] == 1 else "-"
@@ -94,6 +95,6 @@ def _ends(record: Record) -> Sequence[int]:
     return np.cumsum(record.runs[0]["task_samples"])[:-1].tolist()
 
 
-def _finish(axes) -> None:
+def _finish(axes: Any) -> None:
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="lower left")

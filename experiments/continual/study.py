@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 
 from experiments.continual import metrics
-from experiments.continual.streams import Stream, Task, tasks_of
+from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
 from experiments.datasets.augment import Augment
 from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from experiments.runs import run_folder
-from experiments.runs.eta import EtaSchedule
 from experiments.runs.forms import Measured, Number, Probe
 from experiments.runs.stopping import stops_on_signals
+from experiments.runs.training import Config as Training
 from experiments.runs.training import doubt_of
 from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint
@@ -31,6 +31,7 @@ from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, EngineError, SettingError
+from wage_neuro.eta import EtaSchedule
 from wage_neuro.files import written_whole
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
@@ -38,9 +39,11 @@ from wage_neuro.network import Network
 from wage_neuro.prototypes import Prototypes
 from wage_neuro.registry import Registry
 from wage_neuro.rules import Rules
+from wage_neuro.settings import DATA, NETWORK, RULE, check_settings, like, setting
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
 
+MEMORY = 2000  # samples, where a method recalls and no other size is given
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
 LOOK_AHEAD = 100  # steps whose logits may be kept together
@@ -122,50 +125,92 @@ METHODS: Registry[Method] = Registry(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class OneByOne:
+    """How a learner of a stream of samples learns; shared by continual and transfer learning."""
+
+    eta: str = setting(
+        "8", "Step size, a power of two; `8, 2@80%` changes it after 80 % of the samples.", RULE
+    )
+    loss: str = like(Rules, "loss", default="one-sided")
+    margin: int = like(Rules, "margin", default=3)
+    update: str = like(Rules, "update", default="ternary")
+    hold: int = like(Rules, "hold")
+    seed: int = setting(0, "The first seed; it names every random bit.", RULE)
+    validation: int = like(Training, "validation")
+
+    @property
+    def held_out(self) -> str:
+        """Name of the part that the run is measured on."""
+        return "validation" if self.validation else "test"
+
+
 @dataclass(frozen=True)
-class Config:
+class Config(OneByOne):
     """What a continual run is; all of it decides the bits.
 
-    Attributes
-    ----------
-    stream, scenario, tasks : see `experiments.continual.streams.tasks_of`
-    method : one of METHODS
-    memory : samples that a method that recalls keeps; 0 for the others
-    eta : step size, and when in the stream it changes: "8, 2@80%"
-    step : new samples that are learned together; 1 learns one sample at a time, recalled ones too
-    validation : training images that stand in for the test images
-    new_shift : bits by which the output error of new samples is shifted right, where others are recalled
-    augment : of new and recalled images, as in training: "crop1" shifts each by up to a pixel
-    probes : times in each task that the accuracy is measured on a few test images of the tasks so far
-    metaplasticity, consolidation : see `Rules`; consolidation needs task boundaries
-    boundaries : the learner is told where a task ends; else it gets samples and labels alone
-    task_images, test_images : of each task, evenly spaced; None takes all
+    `stream`, `scenario`, `tasks`: see `experiments.continual.streams.tasks_of`.
     """
 
-    stream: str = "split-mnist"
-    scenario: str = "class"
-    tasks: int | None = None
-    method: str = "replay"
-    memory: int = 2000
-    network: str = "400FC-400FC"
-    bits: str = "2888"
-    eta: str = "8"
-    seed: int = 0
-    passes: int = 1
-    step: int = 1
-    validation: int = 0
-    probes: int = 5
-    loss: str = "one-sided"
-    margin: int = 3
-    update: str = "ternary"
-    hold: int = 5000
-    augment: str = "none"
-    new_shift: int = 0
-    metaplasticity: int = 0
-    consolidation: int = 0
-    boundaries: bool = False
-    task_images: int | None = None
-    test_images: int | None = None
+    stream: str = setting("split-mnist", "What is learned.", DATA, option=False)
+    _: KW_ONLY
+    scenario: str = setting(
+        "class",
+        f"{', '.join(SCENARIOS)}: what is known of the task at test, and who has outputs.",
+        DATA,
+        complete=SCENARIOS,
+    )
+    tasks: int | None = setting(None, "How many.", DATA, shown="pairs of classes, or 10")
+    method: str = setting(
+        "replay",
+        "; ".join(f"`{name}`: {m.what}" for name, m in METHODS.items()) + ".",
+        RULE,
+        complete=tuple(METHODS),
+    )
+    memory: int = setting(
+        MEMORY, "Samples that are kept, or prototypes.", RULE, shown=f"{MEMORY} where the method keeps any"
+    )
+    network: str = setting("400FC-400FC", "Hidden layers, as in `train`.", NETWORK)
+    bits: str = like(Training, "bits")
+    passes: int = setting(1, "Passes over each task before the next.", RULE)
+    step: int = setting(1, "New samples learned together, with as many recalled; 1: one at a time.", RULE)
+    probes: int = setting(
+        5,
+        "Times in each task that the accuracy is measured on some test images of the tasks so far.",
+        DATA,
+        least=0,
+    )
+    margin: int = like(
+        OneByOne,
+        "margin",
+        what="Skip samples whose right output leads by this share of the target; prototypes: by this share"
+        " of the distance to the nearest wrong one.",
+    )
+    augment: str = setting("none", "`crop1` shifts new and recalled images by up to a pixel; `none`.", DATA)
+    new_shift: int = like(Rules, "new_shift", option=True)
+    metaplasticity: int = like(
+        Rules,
+        "metaplasticity",
+        option=True,
+        shown=f"{METHODS['metaplastic'].metaplasticity} with `metaplastic`, else 0",
+    )
+    consolidation: int = like(
+        Rules,
+        "consolidation",
+        option=True,
+        shown=f"{METHODS['consolidation'].consolidation} with `consolidation`, else 0",
+    )
+    boundaries: bool = setting(
+        False,
+        "Tell the learner where a task ends, or give it samples and labels alone.",
+        RULE,
+        flag="--boundaries/--no-boundaries",
+        shown="tell it where it consolidates",
+    )
+    task_images: int | None = setting(
+        None, "Training images of each task, evenly spaced, for long streams.", DATA, shown="all"
+    )
+    test_images: int | None = setting(None, "Test images of each task.", DATA, shown="all")
 
     def __post_init__(self) -> None:
         eta_of(self.eta, 100)
@@ -184,8 +229,7 @@ class Config:
             raise SettingError(
                 f"new_shift={self.new_shift} with method {self.method!r}: it recalls no samples"
             )
-        if self.probes < 0:
-            raise SettingError(f"probes={self.probes}: want 0 or more")
+        check_settings(self)
         for name in ("metaplasticity", "consolidation"):
             if getattr(METHODS[self.method], name) and not getattr(self, name):
                 raise SettingError(f"{name}=0 with method {self.method!r}: want 1 bit or more")
@@ -215,21 +259,16 @@ class Config:
         together = 2 * self.step if METHODS[self.method].recalls else self.step
         batch = 1 if self.step == 1 else together
         return Rules(
-            batch,
-            "held",
-            self.hold,
-            self.update,
+            batch=batch,
+            shift="held",
+            hold=self.hold,
+            update=self.update,
             loss=self.loss,
             margin=self.margin,
             new_shift=self.new_shift,
             metaplasticity=self.metaplasticity,
             consolidation=self.consolidation,
         )
-
-    @property
-    def held_out(self) -> str:
-        """Name of the part that the run is measured on."""
-        return "validation" if self.validation else "test"
 
     @property
     def title(self) -> str:

@@ -18,13 +18,13 @@ from typing import Any
 from experiments import datasets
 from experiments.records.figure import save
 from experiments.runs.forms import Extra
-from wage_neuro import __version__, checkpoint
+from wage_neuro import __version__, checkpoint, trained
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.files import lock, sweep, written_whole
+from wage_neuro.trained import CHECKPOINT as CHECKPOINT
 from wage_neuro.typed import checked, reading
 
-CHECKPOINT = "checkpoint.npz"
 LOCK = ".lock"
 
 
@@ -128,17 +128,9 @@ def checkpoint_of(run: Path, resume: bool = False) -> Path:
     """
     if run.is_file() and resume:
         raise CheckpointError(f"{run}: a file; want the folder that it is in, {shlex.quote(str(run.parent))}")
-    if run.is_file():
-        return run
-    if (run / CHECKPOINT).exists():
-        return run / CHECKPOINT
     if not run.exists() and datasets.is_name(str(run)):
         raise CheckpointError(f"{run}: no such checkpoint; it is a data set, want the folder of a run")
-    runs = sorted(str(path.parent) for path in run.glob(f"*/{CHECKPOINT}"))[:3] if run.is_dir() else []
-    path = run / CHECKPOINT if run.is_dir() else run
-    raise CheckpointError(
-        f"{path}: no such checkpoint" + (f"; want one of {', '.join(runs)}" if runs else "")
-    )
+    return trained.checkpoint_of(run)
 
 
 def load(run: Path) -> Checkpoint:
@@ -199,6 +191,16 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as file:
         file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def this_command() -> str:
+    """The command that is running, as a record names it."""
+    return "wage-neuro " + shlex.join(sys.argv[1:])
 
 
 def write_metrics(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
-from fractions import Fraction
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -21,7 +19,6 @@ from experiments.datasets import Dataset
 from experiments.datasets.augment import Augment
 from experiments.engines import make_engine
 from experiments.runs import run_folder
-from experiments.runs.eta import EtaSchedule, short_fraction
 from experiments.runs.forms import Epoch, Number
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
@@ -29,10 +26,12 @@ from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, DoubtWarning, SettingError
-from wage_neuro.network import Network
+from wage_neuro.eta import EtaSchedule
+from wage_neuro.network import PRESETS, Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.room import check_learning
-from wage_neuro.rules import MARGIN_UNITS, Rules
+from wage_neuro.rules import Rules
+from wage_neuro.settings import DATA, NETWORK, RULE, check_settings, setting
 from wage_neuro.team import ALONE, Team, cut
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
@@ -58,23 +57,48 @@ class Config:
     the test set. `signed` says how grey levels are read, -1..1 or 0..1; None is the data's own way.
     """
 
-    data: str = "digits"
-    network: str = "lenet"
-    bits: str = "2888"
-    epochs: int = 10
-    eta: str = "8"
-    seed: int = 0
-    validation: int = 0
-    train_images: int | None = None
-    augment: str = "none"
+    data: str = setting(
+        "digits",
+        f"{', '.join(datasets.NAMES)}, or an `.npz` or a folder of `.npy` with images and labels.",
+        DATA,
+        complete=datasets.NAMES,
+    )
+    network: str = setting(
+        "lenet",
+        f"{', '.join(PRESETS)}, or hidden layers as in the paper: `32C5-MP2-64C5-MP2-512FC`.",
+        NETWORK,
+        complete=tuple(PRESETS),
+    )
+    bits: str = setting("2888", "k_W k_A k_G k_E, each 2 to 16: `2888`, `28C8` or `2-8-12-8`.", NETWORK)
+    _: KW_ONLY
+    epochs: int = setting(10, "Passes over the training images.", RULE, least=1, resumes=True)
+    eta: str = setting(
+        "8", "Step size, a power of two; `8, 1@10, 1/8@13` changes it at epochs 10 and 13 (from 0).", RULE
+    )
+    seed: int = setting(0, "Names every random bit: weights, order of the data, rounding.", RULE)
+    validation: int = setting(
+        0, "Measure on this many training images, held out; the test set is not read.", DATA
+    )
+    train_images: int | None = setting(None, "Use the first N training images only.", DATA, shown="all")
+    augment: str = setting(
+        "none",
+        "`crop4-flip`: pad 4, crop at random, mirror; `crop1` shifts by up to 1 pixel; `window224-flip`: a"
+        " window of each image, drawn in training, the middle in tests; `none`.",
+        DATA,
+    )
     rules: Rules = Rules()  # noqa: RUF009 - frozen
-    signed: bool | None = None
+    signed: bool | None = setting(
+        None,
+        "Grey levels are read as -1..1, or as 0..1.",
+        DATA,
+        flag="--signed/--unsigned",
+        shown="as is best for the data set; an `.npz` says it, or is signed where it has three colours",
+    )
 
     def __post_init__(self) -> None:
         EtaSchedule.parse(self.eta)
         Augment.parse(self.augment)
-        if self.epochs < 1:
-            raise SettingError(f"epochs={self.epochs}: want 1 or more")
+        check_settings(self)
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if (name, value) != ("signed", None)}
@@ -92,19 +116,6 @@ class Config:
     def held_out(self) -> str:
         """Name of the part that the run is measured on."""
         return "validation" if self.validation else "test"
-
-
-def margin_of(text: str) -> int:
-    """Eighths of the target, from a share such as 3/8, 0.5 or 0.
-
-    >>> margin_of("3/8"), margin_of("0.5"), margin_of("0")
-    (3, 4, 0)
-    """
-    share = short_fraction(text)
-    eighths = Fraction(-1) if share is None else share * MARGIN_UNITS
-    if eighths.denominator != 1 or not 0 <= eighths <= MARGIN_UNITS:
-        raise SettingError(f"margin={text}: want a share of the target in eighths, such as 3/8 (0 .. 1)")
-    return int(eighths)
 
 
 @dataclass
@@ -567,4 +578,4 @@ class Run:
 
     def write_record(self, path: Path, engine_name: str, command: str) -> None:
         """Write the record as JSON."""
-        run_folder.write_text(path, json.dumps(self.record(engine_name, command), indent=1) + "\n")
+        run_folder.write_json(path, self.record(engine_name, command))

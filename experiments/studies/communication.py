@@ -21,10 +21,10 @@ from experiments.datasets.augment import Augment
 from experiments.engines import make_engine
 from experiments.records.figure import save
 from experiments.runs import run_folder
-from experiments.runs.eta import EtaSchedule
 from experiments.runs.training import Config, build_network, kept_of, open_data, predict_all
 from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import EtaSchedule
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules

@@ -89,7 +89,9 @@ def in_ours(setting: tuple[int, str, str], seed: int, train: Images, test: Image
         return _accuracy(engine.predict(test[0]), test[1])
 
 
-def compare(name: str, settings: tuple, learner: Learner, data: datasets.Dataset, config: Config) -> Side:
+def compare(
+    name: str, settings: tuple[Any, ...], learner: Learner, data: datasets.Dataset, config: Config
+) -> Side:
     """Choose a setting on the validation split, then test it seed by seed."""
     images, labels, cut = data.train_images, data.train_labels, len(data.train_labels) - config.validation
     side = Side(name, [str(setting) for setting in settings])

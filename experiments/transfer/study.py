@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from experiments import datasets
-from experiments.continual.study import eta_of
+from experiments.continual.study import OneByOne, eta_of
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.runs import run_folder
@@ -33,6 +33,7 @@ from wage_neuro.errors import CheckpointError, DataError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.random_bits import STREAM, permutation, words
 from wage_neuro.rules import Rules
+from wage_neuro.settings import DATA, RULE, check_settings, like, setting
 from wage_neuro.specs import Dense
 from wage_neuro.train import State, initial_state
 from wage_neuro.typed import checked, read_rows, reading
@@ -48,38 +49,32 @@ PART = 500  # samples that the engine is given at once
 
 
 @dataclass(frozen=True)
-class Config:
-    """What a transfer study is; all of it decides the bits.
+class Config(OneByOne):
+    """What a transfer study is; all of it decides the bits. A seed draws examples, order and new weights."""
 
-    Attributes
-    ----------
-    data : what is learned, as `experiments.datasets.load` takes it
-    examples : of each class; "1, 5, all"
-    seed, seeds : the first seed and how many; a seed draws the examples, their order and the new weights
-    passes : most over the examples; as many as fit in `samples`, and at least one
-    samples : that a learner gets at most, unless one pass takes more
-    eta : step size, and when in the samples it changes: "8, 2@80%"
-    validation : training images that stand in for the test images
-    """
-
-    data: str
-    examples: str = "1, 5, 25, 100, all"
-    seed: int = 0
-    seeds: int = 3
-    passes: int = 100
-    samples: int = 10_000
-    eta: str = "32, 8@50%, 2@75%"
-    loss: str = "one-sided"
-    margin: int = 3
-    update: str = "ternary"
-    hold: int = 5000
-    validation: int = 0
+    data: str = setting(
+        "", "What it learns now: a data set as in `train`; `mnist:5-9` takes some classes alone.", DATA
+    )
+    examples: str = setting("1, 5, 25, 100, all", "Of each class; `all` takes all.", DATA)
+    _: KW_ONLY
+    seeds: int = setting(1, "Draws of examples and new weights.", RULE, least=1)
+    passes: int = setting(
+        100,
+        "Most over the examples: as many as fit in --samples, at least one.",
+        RULE,
+        least=1,
+    )
+    samples: int = setting(
+        10_000,
+        "Most that a learner gets, unless one pass over its examples takes more.",
+        RULE,
+        least=1,
+    )
+    eta: str = like(OneByOne, "eta", default="32, 8@50%, 2@75%")
 
     def __post_init__(self) -> None:
         eta_of(self.eta, 100)
-        for name in ("seeds", "passes", "samples"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name}={getattr(self, name)}: want 1 or more")
+        check_settings(self)
         _ = self.shots, self.rules
 
     @cached_property
@@ -94,7 +89,9 @@ class Config:
     @property
     def rules(self) -> Rules:
         """One sample at a time."""
-        return Rules(1, "held", self.hold, self.update, loss=self.loss, margin=self.margin)
+        return Rules(
+            batch=1, shift="held", hold=self.hold, update=self.update, loss=self.loss, margin=self.margin
+        )
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,9 @@ class Cell:
 class Study:
     """Every cell of a study, in a folder that holds what is finished."""
 
-    def __init__(self, folder: Path, config: Config, source: Source, data: Dataset, rows: list[dict]) -> None:
+    def __init__(
+        self, folder: Path, config: Config, source: Source, data: Dataset, rows: list[dict[str, Any]]
+    ) -> None:
         self.folder, self.config, self.source, self.data, self.rows = folder, config, source, data, rows
         self.network = source.fitted_to(data)
         self.stop_wanted = False
@@ -299,7 +298,7 @@ class Study:
             "weights": self.network.n_weights,
             "training_images": len(self.data.train_labels),
             "classes": self.data.classes,
-            "measured_on": "validation" if self.config.validation else "test",
+            "measured_on": self.config.held_out,
             "data_sha256": self.data.checksum,
             "engine": engine,
             "versions": run_folder.versions(),

@@ -199,13 +199,13 @@ CHIPS: Registry[Traversable] = Registry(
 )
 """Chips by name: TOML files, ours and those of other packages."""
 
-_FIELDS: dict[str, Field] = {entry.name: entry for entry in fields(Chip) if "unit" in entry.metadata}
+_FIELDS: dict[str, Field[Any]] = {entry.name: entry for entry in fields(Chip) if "unit" in entry.metadata}
 
 
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
 
-def _read_entry(where: str, entry: Field, given: object) -> tuple[int | float | bool, Evidence]:
+def _read_entry(where: str, entry: Field[Any], given: object) -> tuple[int | float | bool, Evidence]:
     key, unit = entry.name, entry.metadata["unit"]
     where = f"{where}: {key}"
     if not isinstance(given, dict) or "value" not in given or "unit" not in given:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -657,7 +658,7 @@ def _pieces(
             list(_segments(n, size))
             for n, size in zip((*population.shape, main.inputs), cuts[t], strict=True)
         ]
-        known: dict[tuple, tuple[int, int, int, int]] = {}
+        known: dict[tuple[Any, ...], tuple[int, int, int, int]] = {}
         for rows in ranges[0]:
             for columns in ranges[1]:
                 for channels in ranges[2]:

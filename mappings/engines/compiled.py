@@ -34,7 +34,7 @@ class CompiledEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with CompiledEngine(net, Rules(batch=4)) as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -62,19 +62,19 @@ class CompiledEngine(Engine):
         self.net = NativeNet(network, self.rules, state or initial_state(network, seed), team=team)
         self.watch(0)
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         return self._train(images, labels, None, control)
 
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control, self.team)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control, self.team)
         controls = control_of(control).of_layers(len(self.network.layers), self.rules)
         return self.net.train(images, labels, former, controls, self._watch)
 

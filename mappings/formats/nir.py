@@ -22,6 +22,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nir
 import numpy as np
@@ -114,7 +115,7 @@ def _weights(network: Network, layer: Layer, V: np.ndarray) -> nir.NIRNode:
     )
 
 
-def _level(add, layer: Layer, source: str, j: int, theta: float) -> str:
+def _level(add: Any, layer: Layer, source: str, j: int, theta: float) -> str:
     z_shape, out_shape = channels_first_shape(layer.z_shape), channels_first_shape(layer.out_shape)
     level = add(f"{source}.level{j}", nir.Threshold(np.full(z_shape, theta, np.float32)), source)
     if not layer.pool:

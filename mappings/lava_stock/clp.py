@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from lava.magma.core.learning.constants import GradedSpikeCfg
@@ -130,7 +131,7 @@ def learn_and_answer(x: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> An
     return Answers(np.where(first > 0, first - 1, UNKNOWN), (counts[0], counts[1]))
 
 
-def _through(sender, weights: np.ndarray, receiver, **options: int) -> None:
+def _through(sender: Any, weights: np.ndarray, receiver: Any, **options: int) -> None:
     """Connect two ports through fixed synapses, as Loihi has it."""
     dense = Dense(weights=weights, **options)
     sender.connect(dense.s_in)

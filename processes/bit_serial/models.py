@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -30,7 +31,7 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
     S: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     Z: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
         self.signed: bool = proc_params["signed"]

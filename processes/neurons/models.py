@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -34,7 +35,7 @@ class PyNeuronsModelFixed(PyLearningPartModelFixed):
     e_neg_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     y_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.in_flight: deque[Kept] = deque()
         self.message: np.ndarray | None = None

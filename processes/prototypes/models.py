@@ -36,7 +36,7 @@ class PyPrototypeReadOutModelFixed(PyLoihiProcessModel):
     watch: np.ndarray = LavaPyType(np.ndarray, np.int32)
     counts: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.schedule: Schedule = proc_params["schedule"]
         self.prototypes: Prototypes = proc_params["prototypes"]

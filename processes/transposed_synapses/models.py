@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
@@ -25,7 +27,7 @@ class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
     e_neg_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
-    def __init__(self, proc_params) -> None:
+    def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.message: np.ndarray | None = None
 

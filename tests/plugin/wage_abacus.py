@@ -10,7 +10,7 @@ from experiments.continual.study import Method
 from experiments.datasets import Dataset, Known
 from mappings.formats.registry import Format
 from wage_neuro import checkpoint
-from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.engine import Engine
 from wage_neuro.kinds import Kind
 from wage_neuro.support import Support
 from wage_neuro.train import initial_state, predict, train_step
@@ -30,8 +30,7 @@ class AbacusEngine(Engine):
         super().__init__(network, rules)
         self._state = state or initial_state(network, seed)
 
-    def train(self, images, labels, control):
-        check_training_input(self.network, self.rules, images, labels, control)
+    def learn(self, images, labels, control):
         logits = []
         for i in range(0, len(images), self.rules.batch):
             part = slice(i, i + self.rules.batch)

@@ -24,7 +24,7 @@ def test_training_is_step_after_step(sparse_images, assert_same_state):
     with NumpyEngine(NET, RULES, seed=3) as engine:
         assert (engine.network, engine.rules, engine.name) == (NET, RULES, "numpy")
         assert_same_state(engine.state, initial_state(NET, 3))
-        logits = engine.train(images, labels, control=1)
+        logits = engine.train(images, labels, log2_eta=1)
     state, parts = initial_state(NET, 3), []
     for i in (0, 4, 8):
         state, part = train_step(NET, state, NET.encode(images[i : i + 4]), labels[i : i + 4], 1, RULES)
@@ -85,23 +85,23 @@ def test_predictions_in_parts_equal_the_whole(part, monkeypatch, sparse_images, 
         ({"labels": np.array([0, 1, 2, 3])}, DataError, "label 3: this network has outputs 0..2"),
         ({"rules": Rules(batch=3)}, SettingError, "4 samples: want a multiple of the batch, 3"),
         ({"rules": Rules(batch=128)}, SettingError, "4 samples: want a multiple of the batch, 128"),
-        ({"control": 17}, SettingError, "eta=2**17: want 2**-16 .. 2**16"),
-        ({"control": -17}, SettingError, "eta=2**-17: want 2**-16 .. 2**16"),
-        ({"control": float("nan")}, SettingError, "eta=2**nan: want 2**-16 .. 2**16"),
-        ({"control": 0.5}, SettingError, "eta=2**0.5: want 2**-16 .. 2**16"),
+        ({"log2_eta": 17}, SettingError, "eta=2**17: want 2**-16 .. 2**16"),
+        ({"log2_eta": -17}, SettingError, "eta=2**-17: want 2**-16 .. 2**16"),
+        ({"log2_eta": float("nan")}, SettingError, "eta=2**nan: want 2**-16 .. 2**16"),
+        ({"log2_eta": 0.5}, SettingError, "eta=2**0.5: want 2**-16 .. 2**16"),
     ],
 )
 def test_input_that_cannot_be_learned(change, error, message, assert_same_state):
     given = {
         "images": np.zeros((4, 9), np.uint8),
         "labels": np.zeros(4, int),
-        "control": 0,
+        "log2_eta": 0,
         "rules": RULES,
         **change,
     }
     rules = given.pop("rules")
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        check_training_input(NET, rules, **given)
+        check_training_input(NET, rules, *given.values())
     engine = NumpyEngine(NET, rules)
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         engine.train(**given)
@@ -155,7 +155,7 @@ def test_an_unquantized_layer_learns_softmax_regression(sparse_images):
     labels = (images.reshape(len(images), 3, 4).sum(axis=2)).argmax(axis=1)
     engine = NumpyEngine(net, rules, seed=2)
     W = engine.state.S[0] / 2**15
-    engine.train(images, labels, control=3)
+    engine.train(images, labels, log2_eta=3)
     for x, y in zip(np.split(net.encode(images) / 128, 60), np.split(labels, 60), strict=True):
         e = np.exp(x @ W)
         W = W - 2 * x.T @ (e / e.sum(axis=1, keepdims=True) - np.eye(3)[y]) / 32  # eta / 4 of the mean
@@ -187,3 +187,22 @@ def test_former_logits_keep_an_answer_as_it_was(sparse_images):
 @pytest.mark.parametrize("log2_eta", [-16, 0, 16, np.int64(3)])
 def test_input_that_can_be_learned(log2_eta):
     check_training_input(NET, RULES, np.zeros((8, 9), np.uint8), np.zeros(8, np.uint8), log2_eta)
+
+
+@pytest.mark.parametrize(("last", "learned"), [("drop", 16), ("pad", 24)])
+def test_samples_that_fill_no_batch(last, learned, sparse_images, assert_same_state):
+    images, labels = sparse_images(21, NET.input_shape, NET.classes)
+    again = np.resize(np.arange(21), learned)
+    with NumpyEngine(NET, Rules(batch=8)) as one, NumpyEngine(NET, Rules(batch=8)) as other:
+        logits = one.train(images, labels, 3, last=last)
+        assert np.array_equal(logits, other.train(images[again], labels[again], 3)[:21])
+        assert_same_state(one.state, other.state)
+        before = one.state
+        with pytest.raises(SettingError, match=r"^21 samples: want a multiple of the batch, 8$"):
+            one.train(images, labels, 3)
+        with pytest.raises(SettingError, match=r"^last='fill': want refuse, drop or pad$"):
+            one.train(images, labels, 3, last="fill")
+        with pytest.raises(DataError, match=r"want 24 whole numbers|want 21 whole numbers"):
+            one.train(images, labels[:5], 3, last=last)
+        assert one.state is before
+        assert one.train(images[:16], labels[:16], 3, last=last).shape == (16, NET.classes)

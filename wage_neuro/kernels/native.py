@@ -19,6 +19,7 @@ import numpy as np
 
 from wage_neuro import activity, layers, softmax
 from wage_neuro.activity import Watch
+from wage_neuro.bits import code_dtype
 from wage_neuro.control import LayerControl
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import backward_weights, feedback_weights
@@ -422,7 +423,7 @@ class NativeNet:
         held = layers.no_importance(layer, self.rules)
         bits, steps = (None, None) if held is None else (held[0], held[1])
         self._api.get_weights(self._net, layer.index, S.ctypes.data, _data(bits), _data(steps))
-        return S.astype(layers.code_dtype(layer.bits.k_G)), held
+        return S.astype(code_dtype(layer.bits.k_G)), held
 
     def set_importance(self, importance: tuple[np.ndarray, ...]) -> None:
         """Put another importance in the place of each layer's."""
@@ -559,7 +560,7 @@ class NativeNet:
 
     def _numpy_forward(self, layer: Layer, slot: int, step: int, n: int) -> bool:
         i = layer.index
-        codes = self._codes_in(layer, slot, n).astype(layers.code_dtype(layer.bits.k_A))
+        codes = self._codes_in(layer, slot, n).astype(code_dtype(layer.bits.k_A))
         out = self._foreign[i].forward(codes, slot)
         if layer.is_last:
             self.put(i, slot, LOGITS, out)

@@ -23,7 +23,7 @@ import numpy as np
 from wage_neuro import random_bits
 from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
@@ -771,9 +771,7 @@ class Brian2Engine(Engine):
             raise SettingError(f"codegen={codegen!r}: want numpy or cython")
         self.simulation = Simulation(network, self.rules, self._start, codegen)
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn whole batches; see `wage_neuro.engine.Engine`."""
-        check_training_input(self.network, self.rules, images, labels, control)
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         controls = control_of(control).of_layers(len(self.simulation.layers), self.rules)
         for part, of_layer in zip(self.simulation.layers, controls, strict=True):
             part.set(of_layer)

@@ -94,7 +94,7 @@ class Children(MultiProcessing):
     def start(self) -> None:
         self._smm = AnonymousMemory()
 
-    def build_actor(self, target_fn: Callable, builder: Any, exception_q: Any = None) -> Actor:
+    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> Actor:
         actor = Actor(target=target_fn, args=(), kwargs={"builder": builder, "exception_q": exception_q})
         actor.start()
         self._actors.append(actor)

@@ -248,8 +248,7 @@ class LavaEngine(Engine):
     # --- what a user calls ---
 
     @in_turn
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn whole batches; see `wage_neuro.engine.Engine`."""
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         if self.replay:
             raise SettingError("train with a memory in the graph: want train_new, it recalls by itself")
         return self._train(images, labels, control)
@@ -262,10 +261,11 @@ class LavaEngine(Engine):
         step = self.replay.step
         if len(images) % step or len(images) != len(labels):
             raise SettingError(f"{len(images)} new samples, {len(labels)} labels: want a multiple of {step}")
-        return self._train(*with_gaps(images, labels, step), control)
+        images, labels = with_gaps(images, labels, step)
+        check_training_input(self.network, self.rules, images, labels, control)
+        return self._train(images, labels, control)
 
     def _train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
         controls = control_of(control).of_layers(len(self.layers), self.rules)
         if self.model == "structural":
             for limit, layer in zip(self._limits, controls, strict=True):

@@ -42,7 +42,7 @@ GRACE_S = 2.0  # for the others to answer after a Process has ended
 FIRST = 20  # of what ends when Python does: before it waits for children, and ends multiprocessing's pools
 
 
-class _Weak(weakref.WeakSet):
+class _Weak(weakref.WeakSet[Any]):
     append = weakref.WeakSet.add
 
 
@@ -290,4 +290,4 @@ def in_turn(
         with self._graph.turn():
             return method(self, *args, **kwargs)
 
-    return call
+    return call  # type: ignore[return-value]

@@ -77,9 +77,14 @@ class LavaPrototypeEngine(Engine):
             sender = process
         self.source.y_out.connect(self.readout.y_in)
 
+    def train(
+        self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control, *, last: str = "refuse"
+    ) -> np.ndarray:
+        """Learn samples one after another, which fill no batches; see `PrototypeEngine.learn`."""
+        return self.learn(images, labels, log2_eta)
+
     @in_turn
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn samples one after another; see `wage_neuro.prototypes.PrototypeEngine.train`."""
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         self.network.check_labels(labels, len(images))
         return self._play(images, labels)
 
@@ -148,7 +153,7 @@ class LavaPrototypeEngine(Engine):
     def _take_counts(self) -> list[np.ndarray]:
         return self._graph.ask(lambda: [take_counts(process) for process in (*self.layers, self.readout)])
 
-    def _set(self, process, name: str, value: int) -> None:
+    def _set(self, process: Any, name: str, value: int) -> None:
         self._graph.ask(lambda: set_everywhere(process, name, value))
 
     def close(self) -> None:

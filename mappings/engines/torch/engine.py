@@ -11,8 +11,9 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
@@ -122,7 +123,11 @@ class RandomBits:
         places = [(random_bits.UPDATE, 3, 2**40 + 1, count) for count in (1, 100, 70_001)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's compiler warns of PyTorch's own code
-            for make in (lambda draw: torch.compile(draw, dynamic=True), lambda draw: draw):
+            makers: tuple[Callable[[Any], Any], ...] = (
+                partial(torch.compile, dynamic=True),
+                lambda draw: draw,
+            )
+            for make in makers:
                 with contextlib.suppress(RuntimeError):  # no compiler here
                     self._draw = make(kernels.philox16)
                     if all(np.array_equal(_array(self.on_device(*at)), self._wanted(*at)) for at in places):
@@ -347,7 +352,7 @@ class TorchEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -399,8 +404,7 @@ class TorchEngine(Engine):
     # --- what a user calls ---
 
     @torch.inference_mode()
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         controls = control_of(control).of_layers(len(self.network.layers), self.rules)
         x, y = self._upload(images), torch.tensor(labels.astype(np.int64), device=self.device)
         if self._fused:

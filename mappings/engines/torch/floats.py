@@ -27,7 +27,6 @@ from wage_neuro import random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import sigma
 from wage_neuro.control import Control
-from wage_neuro.engine import check_training_input
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import Layer, initial_weights
 from wage_neuro.network import Network
@@ -128,7 +127,7 @@ class FloatEngine:
     >>> pattern = Pattern.parse("28ff")
     >>> net = Network((Dense(2),), (3,), pattern.bits)
     >>> with FloatEngine(net, pattern, Rules(batch=4), initial_float_state(net, pattern, 0), "cpu") as engine:
-    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), control=0)
+    ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
@@ -157,11 +156,10 @@ class FloatEngine:
 
     # --- what a user calls ---
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn whole batches; answers in whole units of the target, of vanilla the probabilities."""
         if not isinstance(control, int):
             raise SettingError("a pattern with f, or vanilla: want one step size for all layers")
-        check_training_input(self.network, self.rules, images, labels, control)
         right = torch.tensor(labels.astype(np.int64), device=self.device)
         answers = np.empty((len(images), self.network.classes), np.int64)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

@@ -8,7 +8,7 @@ from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus, Driver
 from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
@@ -65,7 +65,7 @@ class RtlEngine(Engine):
     >>> from wage_neuro.specs import Dense
     >>> net, rules = Network((Dense(2),), (3,)), Rules(batch=1, shift="held", update="ternary")
     >>> with RtlEngine(net, rules, simulator="python") as engine:
-    ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), control=0)
+    ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((2, 2), 2)
     """
@@ -99,8 +99,7 @@ class RtlEngine(Engine):
         """Clock cycles since the start of the simulation, loading and reading included."""
         return self.driver.bus.cycles
 
-    def train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         if control_of(control) != self._control:
             self._control = control_of(control)
             self.driver.set_control(self._control)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from processes.widths import FORWARD, NEURONS, TRANSPOSED, LayerLimits, Widths, limits
-from wage_neuro.control import HOLD_MAX, LOG2_ETA_RANGE
+from wage_neuro.control import HOLD_MAX
 from wage_neuro.errors import NetworkError, SettingError
+from wage_neuro.eta import LOG2_ETA_RANGE
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network

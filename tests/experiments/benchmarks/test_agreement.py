@@ -17,8 +17,8 @@ from wage_neuro.errors import EngineError, SettingError, WageError
 class WrongInOneBit(NumpyEngine):
     """After the fourth step one stored weight is off by one."""
 
-    def train(self, images, labels, control):
-        logits = super().train(images, labels, control)
+    def learn(self, images, labels, control):
+        logits = super().learn(images, labels, control)
         if self._state.step == 4:
             S = [array.copy() for array in self._state.S]
             S[0].flat[35] ^= 1

@@ -17,7 +17,7 @@ def shown(width: int, terminal: bool) -> str:
     out = io.StringIO()
     table = Table("a column of texts", *(f"number {i}" for i in range(6)), title="a title of some words")
     table.add_row("a text of several words that may wrap", *NUMBERS, *NUMBERS)
-    show_table(Console(file=out, width=width, force_terminal=terminal, soft_wrap=True), table)
+    show_table(table, Console(file=out, width=width, force_terminal=terminal, soft_wrap=True))
     return out.getvalue()
 
 

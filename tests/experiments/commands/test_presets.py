@@ -15,11 +15,11 @@ from experiments.commands.presets import EXPERIMENTS, PATTERNS, Means, Scale, do
 from experiments.datasets import files
 from experiments.engines import NAMES, make_engine
 from experiments.records.findings import arranged
-from experiments.runs.eta import EtaSchedule
 from experiments.runs.training import Run
 from mappings.pattern import Pattern
 from wage_neuro import Bits, Network, Rules, initial_state
 from wage_neuro.errors import DataError, EngineError, SettingError
+from wage_neuro.eta import EtaSchedule
 
 
 @pytest.fixture

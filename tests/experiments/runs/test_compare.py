@@ -26,8 +26,8 @@ class WrongEngine(NumpyEngine):
         super().__init__(*args, **kwargs)
         self.left, self.wrong = step, wrong
 
-    def train(self, images, labels, log2_eta):
-        logits = super().train(images, labels, log2_eta)
+    def learn(self, images, labels, log2_eta):
+        logits = super().learn(images, labels, log2_eta)
         self.left -= 1
         if self.left == 0:
             if self.wrong == "logits":

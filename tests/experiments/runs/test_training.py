@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import wage_neuro as wage_neuro_package
 from experiments.datasets import load
 from experiments.runs import run_folder, training
 from experiments.runs.training import Config, Run
@@ -562,3 +563,22 @@ def test_two_runs_of_one_folder_do_not_write_at_once(tmp_path, helpers):
 
         one.fit(engine, meanwhile)
     assert Run.resume(tmp_path).progress == one.progress
+
+
+def test_fit_in_python_gives_the_bits_of_the_command(wage_neuro, assert_same_state):
+    words = "train --data digits --network 16FC --batch 32 --epochs 2 --seed 4 --engine numpy --run out"
+    assert wage_neuro(*words.split()).code == 0
+    data, run = load("digits"), wage_neuro_package.load("out")
+    with NumpyEngine(run.network, run.rules, seed=4) as engine:
+        rows = wage_neuro_package.fit(
+            engine, data.train_images, data.train_labels, epochs=2,
+            held_out=(data.test_images, data.test_labels),
+        )  # fmt: skip
+    assert_same_state(engine.state, run.state)
+    metrics = [run.metrics, rows]
+    names = ("epoch", "eta", "samples", "train_error", "error", "accuracy")
+    kept, again = (
+        [[row[name] for name in names] for row in (m if isinstance(m, list) else m.to_dict("records"))]
+        for m in metrics
+    )
+    assert kept == again

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from wage_neuro.control import LOG2_ETA_RANGE
 from wage_neuro.errors import SettingError
+
+LOG2_ETA_RANGE = (-16, 16)
 
 
 def short_fraction(text: str) -> Fraction | None:

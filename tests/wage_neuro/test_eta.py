@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from experiments.runs.eta import EtaSchedule, log2_of
 from wage_neuro.control import LOG2_ETA_RANGE
 from wage_neuro.errors import SettingError
+from wage_neuro.eta import EtaSchedule, log2_of
 
 EXPONENTS = range(LOG2_ETA_RANGE[0], LOG2_ETA_RANGE[1] + 1)
 

@@ -1,0 +1,1 @@
+"""Short scripts, one use each: `python -m experiments.examples.NAME`."""
