@@ -97,6 +97,10 @@ class Team:
         """A small object of each member, rank by rank."""
         return [own]
 
+    def sent(self, weights: int, updates: int) -> dict[str, int]:
+        """What this member has sent in so many updates of so many weights; nothing if it is alone."""
+        return {}
+
     def most_rows(self, batch: int) -> int:
         """Rows of a batch of the member that has the most."""
         return -(-batch // self.size)

@@ -1,4 +1,4 @@
-"""The ranks that `mpiexec` has started: they join as a team, see that they are of one mind, and end as one."""
+"""The ranks that `mpiexec` has started: they join as a team, see that they are alike, and end as one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import hashlib
 import json
 import os
 import sys
-import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from wage_neuro import __version__
-from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.errors import DoubtWarning, EngineError, SettingError
 from wage_neuro.team import ALONE, Team
 
 LAUNCHERS = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
 """Where MPICH, Intel MPI, Slurm and Open MPI tell a process its rank, and of how many."""
-PATIENCE_S = 0.3  # that the first rank has to say what all would say
-_joined: list[Team] = []
+_joined, _alike = list[Team](), list[Team]()  # the team, once it is; once its ranks have been compared
 
 
 def launched(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
@@ -32,6 +31,12 @@ def launched(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
     return 0, 1
 
 
+def hush() -> None:
+    """Let what all ranks would say of the command line be said by the first one alone, until they `join`."""
+    if launched()[0]:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - to the end
+
+
 def join() -> Team:
     """The team of all ranks, or of this process alone where no launcher has started several.
 
@@ -43,6 +48,7 @@ def join() -> Team:
     _, size = launched()
     if size == 1:
         return ALONE
+    sys.stderr = sys.__stderr__
     try:
         from mpi4py import MPI
 
@@ -60,32 +66,47 @@ def join() -> Team:
         )
     team = WiredTeam(wire)
     _joined.append(team)
+    if team.rank:  # what all doubt is told once
+        warnings.simplefilter("ignore", DoubtWarning)
     return team
 
 
+def refuse_ranks(command: str) -> None:
+    """Raise SettingError where several ranks would do the same."""
+    _, size = launched()
+    if size > 1:
+        raise SettingError(
+            f"mpiexec -n {size} with {command}: want one process; `train` alone shares its work"
+        )
+
+
 def check_alike(team: Team, facts: Mapping[str, Callable[[], Any]]) -> None:
-    """See that all ranks have the same version, and the same of each fact.
+    """See that all ranks have come as far as this, with the same version and the same of each fact.
 
     facts : what can be told as JSON, by what it is; compared by their sha256
 
     Raises
     ------
     SettingError
-        On the first rank that differs from rank 0, with both.
+        If one differs from rank 0, with both.
+    SystemExit
+        If another rank has an error, which it tells.
     """
     if team.size == 1:
         return
     told = {"version": __version__, **{name: tell() for name, tell in facts.items()}}
     texts = {name: json.dumps(value, sort_keys=True, default=str) for name, value in told.items()}
-    for rank, other in enumerate(team.objects({name: _short(text) for name, text in texts.items()})):
-        if rank == 0:
-            first = other
-        for name, told_there in other.items():
-            if told_there != first[name]:
-                raise SettingError(
-                    f"rank {rank}: its {name} are {told_there}, those of rank 0 {first[name]}; want the same"
-                    " on every rank"
-                )
+    found = team.objects({name: _short(text) for name, text in texts.items()})
+    _alike.append(team)
+    if None in found:
+        sys.exit(1)
+    for rank, other in enumerate(found):
+        for name, there in other.items():
+            if there != found[0][name]:
+                message = f"rank {rank}: {name} {there}: want {found[0][name]}, as rank 0 has"
+                if team.rank:  # all see it, one tells it
+                    sys.exit(1)
+                raise SettingError(message)
 
 
 def _short(text: str) -> str:
@@ -93,9 +114,10 @@ def _short(text: str) -> str:
 
 
 def end_all(tell: Callable[[str], None], message: str) -> None:
-    """Tell an error once, and end every rank: the first rank does it, or else the one that has the error.
+    """Tell an error once, and end every rank. Returns where there is none beside this one.
 
-    Returns where there are no other ranks to be ended.
+    Before `check_alike` all ranks meet there, or here: the first one with an error tells it. Afterwards the
+    one with the error does, at once, as the others wait for it.
     """
     rank, size = launched()
     if size == 1:
@@ -103,14 +125,19 @@ def end_all(tell: Callable[[str], None], message: str) -> None:
     if not _joined:  # all ranks lack the same
         if rank == 0:
             tell(message)
-        os._exit(1)
-    if rank:
-        time.sleep(PATIENCE_S + 0.02 * min(rank, 50))
-    tell(f"rank {rank}: {message}" if rank else message)
+        sys.exit(1)
+    team = _joined[0]
+    told = f"rank {rank}: {message}" if rank else message
+    if not _alike:
+        if team.objects(None).index(None) == rank:
+            tell(told)
+        sys.exit(1)
+    tell(told)
     sys.stdout.flush()
     sys.stderr.flush()
-    if "PMI_HOSTNAME" not in os.environ:  # not MPICH's own launcher, which ends all without many words
-        from mpi4py import MPI
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # MPI has nothing to add
+        os.dup2(nowhere, stream)
+    from mpi4py import MPI
 
-        MPI.COMM_WORLD.Abort(1)
-    os._exit(1)
+    MPI.COMM_WORLD.Abort(1)

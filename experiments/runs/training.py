@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 import warnings
@@ -17,8 +18,8 @@ import numpy as np
 from experiments import datasets
 from experiments.datasets import Dataset
 from experiments.datasets.augment import Augment
-from experiments.engines import make_engine
-from experiments.runs import run_folder
+from experiments.engines import ENGINES, make_engine
+from experiments.runs import ranks, run_folder
 from experiments.runs.forms import Epoch, Number
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
@@ -307,6 +308,7 @@ class Run:
             raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
         self.is_new = False
         self.stop_wanted = False
+        self._first_step = saved.state.step
         self.lock: AbstractContextManager[object] = run_folder.Lock(folder) if self.writes else nullcontext()
         self._ordered: tuple[int, np.ndarray] = -1, np.empty(0)
         self._kept_at, self._keep_seconds = 0.0, 0.0
@@ -366,6 +368,10 @@ class Run:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
         check_learning(self.network, self.config.rules.samples_an_update)
         team = {"team": self.team} if self.team.size > 1 else {}
+        if team and "team" not in ENGINES.find(name).supports.options:
+            raise SettingError(
+                f"engine {name!r} on {self.team}: want one that shares batches, such as compiled"
+            )
         return make_engine(name, self.network, self.config.rules, self.saved.state, **options, **team)
 
     # --- the loop ---
@@ -406,6 +412,34 @@ class Run:
 
     def _all_stop(self) -> bool:
         return bool(self.team.agree([self.stop_wanted])[0])
+
+    def check_ranks(self, **more: Any) -> None:
+        """Raise SettingError where a rank differs in version, settings, data or weights."""
+        facts = {
+            "settings": lambda: {**self.config.to_json(), **more},
+            "data": lambda: self._data_sum,
+            "place": lambda: [self.progress.epoch, self.progress.batch],
+            "weights": lambda: [
+                hashlib.sha256(np.ascontiguousarray(S)).hexdigest() for S in self.saved.state.S
+            ],
+        }
+        ranks.check_alike(self.team, facts)
+
+    @property
+    def _sent(self) -> dict[str, int]:
+        return self.team.sent(self.network.n_weights, self.saved.state.step - self._first_step)
+
+    @property
+    def sent_in_words(self) -> list[str]:
+        """What this rank has sent in learning, beside an all-reduce of float32; nothing if it is alone."""
+        sent = self._sent
+        if not sent:
+            return []
+        own, floats = (sent[name] / max(1, sent["updates"]) for name in ("learning", "float32"))
+        return [
+            f"{sent['ranks']} ranks: each sent {own:,.0f} bytes an update; gradients of float32,"
+            f" all-reduced, are {floats:,.0f}"
+        ]
 
     @property
     def writes(self) -> bool:
@@ -531,14 +565,15 @@ class Run:
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint."""
+        self.saved = replace(self.saved, state=engine.state)
+        if not self.writes:
+            return
         extra = {
             "config": self.config.to_json(),
             "progress": asdict(self.progress),
             "data_sha256": self._data_sum,
         }
-        self.saved = replace(self.saved, state=engine.state, extra=extra)
-        if not self.writes:
-            return
+        self.saved = replace(self.saved, extra=extra)
         with self.lock:
             self._store(self.folder / run_folder.CHECKPOINT, self.saved)
         self._kept_at = time.monotonic()
@@ -565,6 +600,7 @@ class Run:
             "accuracy_last": accuracies[-1],
             "accuracy_best": max(accuracies),
             **({"unchanged": same} if (same := self.unchanged) else {}),
+            **({"team": sent} if (sent := self._sent) else {}),
             "train_seconds": round(sum(row["seconds"] for row in curve), 1),
             "versions": run_folder.versions(),
             "curve": curve,

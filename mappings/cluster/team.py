@@ -156,5 +156,14 @@ class WiredTeam(Team):
         flat = np.ascontiguousarray(own).reshape(-1).view(np.uint8)
         return self.wire.gather(flat, [n * row for n in counts]).view(own.dtype).reshape(-1, *own.shape[1:])
 
+    def sent(self, weights: int, updates: int) -> dict[str, int]:
+        return {
+            "ranks": self.size,
+            "updates": updates,
+            "learning": self.traffic.learning,
+            **self.traffic.to_json(),
+            "float32": float_bytes(weights, self.size) * updates,
+        }
+
     def objects(self, own: Any) -> list[Any]:
         return self.wire.objects(own)
