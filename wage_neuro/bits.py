@@ -73,10 +73,13 @@ class Bits:
         if isinstance(pattern, Bits):
             return pattern
         text = str(pattern)
-        if re.fullmatch(r"[0-9A-E]{4}", text):
-            return cls(*(int(c, 16) for c in text))
-        if re.fullmatch(r"\d{1,9}(-\d{1,9}){3}", text):
-            return cls(*(int(part) for part in text.split("-")))
+        try:
+            if re.fullmatch(r"[0-9A-E]{4}", text):
+                return cls(*(int(c, 16) for c in text))
+            if re.fullmatch(r"\d{1,9}(-\d{1,9}){3}", text):
+                return cls(*(int(part) for part in text.split("-")))
+        except BitWidthError as error:
+            raise BitWidthError(f"bits {text!r}: {error}") from None
         raise BitWidthError(f"bits {text!r}: want four widths k_W k_A k_G k_E such as 2888, 28C8 or 2-8-12-8")
 
     def __str__(self) -> str:

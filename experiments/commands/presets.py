@@ -25,7 +25,7 @@ from experiments.runs.workers import cpus, side_by_side
 from experiments.studies.float_run import FloatRun, float_torch
 from mappings.pattern import Pattern
 from wage_neuro.bits import Bits
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import SettingError, did_you_mean
 from wage_neuro.eta import short_fraction
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
@@ -210,7 +210,9 @@ def jobs(name: str, scale: Scale, seeds: Iterable[int], folder: Path, only: Sequ
         If there is no such experiment, or it has no such label.
     """
     if name not in EXPERIMENTS:
-        raise SettingError(f"experiment {name!r}: want {', '.join(EXPERIMENTS)}")
+        raise SettingError(
+            f"experiment {name!r}: want {', '.join(EXPERIMENTS)}{did_you_mean(name, EXPERIMENTS)}"
+        )
     settings = EXPERIMENTS[name]
     for label in only:
         if label not in settings:

@@ -142,7 +142,12 @@ def load(run: Path) -> Checkpoint:
         If there is none, it is damaged, or what it says of its run cannot be.
     """
     path = checkpoint_of(run)
-    saved = checkpoint.load(path)
+    try:
+        saved = checkpoint.load(path)
+    except CheckpointError as error:
+        if run.suffix == CHECKPOINT[-4:] or run != path:
+            raise
+        raise CheckpointError(f"{error}; want the folder of a run, or its {CHECKPOINT}") from None
     with reading(path, "checkpoint"):
         checked(Extra, saved.extra)
     return saved

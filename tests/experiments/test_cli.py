@@ -259,7 +259,7 @@ BAD_SETTINGS = {
     "--network 8C9V": r"layer 0 8C9V: kernel 9 is larger than its input \(8, 8, 1\)",
     "--network MP2": "layer 0 MP2: a MaxPool must follow a Conv",
     "--network 0FC": "0FC|units=0",
-    "--bits 1888": "k_W=1: want a whole number in 2..16",
+    "--bits 1888": "--bits '1888': k_W=1: want a whole number in 2..16",
     "--bits 17": "--bits '17': want four widths",
     "--bits 2-17-8-8": "k_A=17: want a whole number in 2..16",
     "--bits many": "--bits 'many': want four widths",
@@ -638,6 +638,8 @@ def test_what_is_given_in_the_place_of_a_run(refused, finished, tmp_path, sparse
     refused(f"^wage-neuro: {file}: a file; want the folder that it is in, done$", *RESUME, file)
     refused(r"^wage-neuro: checkpoint\.npz: no such checkpoint; want one of done$", *RESUME, ".")
     refused("digits: no such checkpoint; it is a data set", *RESUME, "digits")
+    (tmp_path / "done/notes").write_text("{}")
+    refused("; want the folder of a run, or its checkpoint.npz$", "evaluate", "done/notes")
 
 
 def test_a_finished_run_says_that_it_is(wage_neuro, finished, tmp_path):

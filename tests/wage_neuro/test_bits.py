@@ -62,7 +62,7 @@ def test_pattern_that_cannot_be_read(text):
 
 @pytest.mark.parametrize(("text", "name"), [("1888", "k_W=1"), ("2088", "k_A=0"), ("2-8-17-8", "k_G=17")])
 def test_pattern_with_a_width_out_of_range(text, name):
-    with pytest.raises(BitWidthError, match=f"^{name}: want"):
+    with pytest.raises(BitWidthError, match=f"^bits {text!r}: {name}: want"):
         Bits.parse(text)
 
 

@@ -198,7 +198,7 @@ def test_values_in_the_text_are_checked():
         Network.parse("8C3S0-F-2", IMAGE)
     with pytest.raises(NetworkError, match=r"^Dense units=0: want"):
         Network.parse("0FC", (4,))
-    with pytest.raises(BitWidthError, match=r"^k_W=1: want"):
+    with pytest.raises(BitWidthError, match=r"^bits '1888': k_W=1: want"):
         Network.parse("2FC", (4,), bits="1888")
 
 

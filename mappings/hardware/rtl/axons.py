@@ -16,8 +16,6 @@ from amaranth.lib.wiring import Component, In, Out
 from mappings.hardware.rtl.neurons import index_bits
 from mappings.hardware.rtl.shape import LayerShape
 
-TOKENS = 16
-"""Tokens that wait for random bits while the walk goes on."""
 LANES_A_BLOCK = 16  # random numbers in a block
 
 
@@ -48,6 +46,10 @@ def token_layout(shape: LayerShape) -> StructLayout:
 class Axons(Component):
     """Spike memory of one layer, and its walks.
 
+    Parameters
+    ----------
+    tokens : that may wait for random bits while the walk goes on
+
     Ports
     -----
     spike_valid, spike_index, spike : an input code other than 0; clear : forget all
@@ -61,8 +63,8 @@ class Axons(Component):
     empty : the walk that was just started has no token
     """
 
-    def __init__(self, shape: LayerShape) -> None:
-        self.shape = shape
+    def __init__(self, shape: LayerShape, tokens: int = 16) -> None:
+        self.shape, self.tokens = shape, tokens
         super().__init__(
             {
                 "spike_valid": In(1),
@@ -205,7 +207,7 @@ class Axons(Component):
         """Two stages: keep what the walk is at; make its address, ask for random bits, queue the token."""
         shape = self.shape
         layout = token_layout(shape)
-        m.submodules.queue = queue = SyncFIFO(width=layout.size, depth=TOKENS)
+        m.submodules.queue = queue = SyncFIFO(width=layout.size, depth=self.tokens)
         kept, token = Signal(layout), Signal(layout)
         kept_at = Signal.like(walk.at)
         flags = [walk.valid, walk.met, walk.forward, walk.draw]

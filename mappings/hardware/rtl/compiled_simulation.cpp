@@ -9,9 +9,9 @@ struct Simulation {
     cxxrtl_design::p_top top;
     uint64_t cycles = 0;
 
+    // Only rising edges do anything: one evaluation a cycle. What is no register is seen as it was before the edge.
     void tick() {
-        top.p_clk.set<bool>(false);
-        top.step();
+        top.prev_p_clk.set<bool>(false);
         top.p_clk.set<bool>(true);
         top.step();
         cycles++;

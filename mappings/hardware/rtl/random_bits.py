@@ -5,7 +5,9 @@ Source: Salmon et al., SC 2011; constants as in Random123's `philox.h`.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
@@ -14,9 +16,22 @@ from mappings.hardware.rtl.shape import pipes
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 ROUNDS = 10
-PRODUCT_CYCLES = 4
-DEPTH = 16
-"""Blocks that were asked for and not yet taken."""
+PRODUCT_CYCLES = 6  # even, so that a shared one is done on a beat
+
+
+def depth(multipliers: int) -> int:
+    """Blocks that may be asked for before one is taken: more than go round at once.
+
+    >>> [depth(multipliers) for multipliers in (1, 2, 4, 5, 10)]
+    [8, 8, 16, 32, 64]
+    """
+    units, shared = pipes(multipliers)
+    return 1 << (units * _places(shared)).bit_length()
+
+
+def _places(shared: bool) -> int:
+    """Places of a round unit; a block stays two cycles in one where the products share a multiplier."""
+    return PRODUCT_CYCLES // 2 + 1 if shared else PRODUCT_CYCLES + 1
 
 
 class RandomBits(Component):
@@ -32,6 +47,7 @@ class RandomBits(Component):
 
     def __init__(self, multipliers: int = 1) -> None:
         self.units, self.shared = pipes(multipliers)
+        self.depth = depth(multipliers)
         super().__init__(
             {
                 "seed": In(64),
@@ -72,8 +88,8 @@ class RandomBits(Component):
     def _enter(self, m: Module, entry: _Block, last: _Block, done: Signal, beat: Signal) -> None:
         """A block goes round until it is done; a new one takes a free place."""
         waiting, wanted = Signal(), Signal(32)
-        free, outstanding = Signal(), Signal(range(DEPTH + 1))
-        m.d.comb += [free.eq(~last.valid | done), self.ready.eq(~waiting & (outstanding != DEPTH))]
+        free, outstanding = Signal(), Signal(range(self.depth + 1))
+        m.d.comb += [free.eq(~last.valid | done), self.ready.eq(~waiting & (outstanding != self.depth))]
         asked = Signal()
         m.d.comb += asked.eq(self.request & self.ready)
         m.d.sync += outstanding.eq(outstanding + asked - self.take)
@@ -95,10 +111,10 @@ class RandomBits(Component):
             m.d.comb += entry.eq(last)
 
     def _answer(self, m: Module, last: _Block, arrives: object) -> None:
-        m.submodules.answers = answers = Memory(shape=256, depth=DEPTH, init=[])
+        m.submodules.answers = answers = Memory(shape=256, depth=self.depth, init=[])
         write, read = answers.write_port(), answers.read_port(domain="comb")
-        head, tail = Signal(range(DEPTH)), Signal(range(DEPTH))
-        granted = Signal(range(DEPTH + 1))  # answers that wait, less those granted
+        head, tail = Signal(range(self.depth)), Signal(range(self.depth))
+        granted = Signal(range(self.depth + 1))  # answers that wait, less those granted
         m.d.comb += [
             write.en.eq(arrives),
             write.addr.eq(tail),
@@ -132,22 +148,19 @@ class _RoundUnit:
     def __init__(
         self, m: Module, name: str, entry: _Block, beat: Signal, second: Signal, shared: bool
     ) -> None:
-        places = [
-            _Block(f"{name}_{i}") for i in range(PRODUCT_CYCLES // 2 + 1 if shared else PRODUCT_CYCLES + 1)
-        ]
+        places = [_Block(f"{name}_{i}") for i in range(_places(shared))]
         with m.If(beat):
             for place, before in zip(places, [entry, *places], strict=False):
                 m.d.sync += place.eq(before)
         first, last = places[0], places[-1]
         if shared:
-            now = _product(m, f"{name}_product", Mux(second, first.c[2], first.c[0]),
-                           Mux(second, *reversed(MULTIPLIERS)))  # fmt: skip
-            before = Signal(128, name=f"{name}_before")
-            m.d.sync += before.eq(now)
-            products = before, now
+            x = Mux(second, first.c[2], first.c[0])
+            now = _product(m, f"{name}_product", x, *MULTIPLIERS, second)
+            products = _later(m, now, f"{name}_before"), now
         else:
             products = tuple(
-                _product(m, f"{name}_product{i}", first.c[2 * i], MULTIPLIERS[i]) for i in range(2)
+                _product(m, f"{name}_product{i}", first.c[2 * i], factor, factor, None)
+                for i, factor in enumerate(MULTIPLIERS)
             )
         self.out = out = _Block(f"{name}_out")
         m.d.comb += [
@@ -161,21 +174,50 @@ class _RoundUnit:
         ]
 
 
-def _product(m: Module, name: str, x: object, y: object) -> Signal:
-    """x * y of 64 bits each, PRODUCT_CYCLES later, from 16 products of 16 x 16 bits."""
-    a, b = Signal(64, name=f"{name}_a"), Signal(64, name=f"{name}_b")
-    m.d.comb += [a.eq(x), b.eq(y)]
-    parts = [[Signal(32, name=f"{name}_{i}{j}") for j in range(4)] for i in range(4)]
-    m.d.sync += [
-        parts[i][j].eq(a.word_select(i, 16) * b.word_select(j, 16)) for i in range(4) for j in range(4)
+def _product(m: Module, name: str, x: Value, factor: int, other: int, second: Value | None) -> Signal:
+    """x * factor of 64 bits each, PRODUCT_CYCLES later; while `second`, x * other.
+
+    Source: Karatsuba, twice: 9 products of at most 18 x 18 bits, as devices multiply, in place of 16.
+    """
+    values = [Signal(width, name=f"{name}_x{i}") for i, width in enumerate(_WIDTHS)]
+    m.d.sync += [value.eq(part) for value, part in zip(values, _ninths(x), strict=True)]
+    factors = [
+        Const(one) if second is None else Mux(second, two, one)
+        for one, two in zip(_ninths(factor), _ninths(other), strict=True)
     ]
-    halves = [[Signal(64, name=f"{name}_h{i}{j}") for j in range(2)] for i in range(2)]
-    for i in range(2):
-        for j in range(2):
-            p = [[parts[2 * i + s][2 * j + t] for t in range(2)] for s in range(2)]
-            m.d.sync += halves[i][j].eq(Cat(p[0][0], p[1][1]) + ((p[0][1] + p[1][0]) << 16))
-    outer, middle = Signal(128, name=f"{name}_outer"), Signal(65, name=f"{name}_middle")
-    m.d.sync += [outer.eq(Cat(halves[0][0], halves[1][1])), middle.eq(halves[0][1] + halves[1][0])]
-    result = Signal(128, name=name)
-    m.d.sync += result.eq(outer + (middle << 32))
-    return result
+    if second is not None:  # the factor of a value comes with it
+        factors = [_later(m, chosen, f"{name}_y{i}") for i, chosen in enumerate(factors)]
+    products = [Signal(2 * width, name=f"{name}_p{i}") for i, width in enumerate(_WIDTHS)]
+    m.d.sync += [product.eq(a * b) for product, a, b in zip(products, values, factors, strict=True)]
+    thirds = [_joined(m, f"{name}_third{i}", products[3 * i : 3 * i + 3], 16) for i in range(3)]
+    return _joined(m, name, thirds, 32)
+
+
+def _ninths(x: Any) -> list[Any]:
+    """Factors of the 9 products: of a number's low half, the halves' sum and the high half, the same again.
+
+    >>> _ninths(0x0004_0003_0002_0001)
+    [1, 3, 2, 4, 10, 6, 3, 7, 4]
+    """
+    halves = x & (1 << 32) - 1, x >> 32
+    thirds = halves[0], halves[0] + halves[1], halves[1]
+    return [part for y in thirds for part in (y & 0xFFFF, (y & 0xFFFF) + (y >> 16), y >> 16)]
+
+
+_WIDTHS = (16, 17, 16, 16, 18, 17, 16, 17, 16)
+"""Bits of the ninths."""
+
+
+def _later(m: Module, value: Value, name: str) -> Signal:
+    """Its value of the cycle before."""
+    kept = Signal.like(value, name=name)
+    m.d.sync += kept.eq(value)
+    return kept
+
+
+def _joined(m: Module, name: str, parts: list[Signal], low: int) -> Signal:
+    """Product of two numbers from those of their low parts of `low` bits, their sums, their high parts."""
+    least, of_sums, most = parts
+    outer = _later(m, Cat(least[: 2 * low], most), f"{name}_outer")
+    middle = _later(m, (of_sums - least - most)[: len(of_sums)], f"{name}_middle")
+    return _later(m, (outer + (middle << low))[: len(outer)], name)

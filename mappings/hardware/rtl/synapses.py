@@ -212,12 +212,14 @@ class Synapses(Component):
         m.d.comb += scaled.eq(magnitude << left)
         hits = []
         for i, code in enumerate(e):
+            size = Signal(range(e_top + 1), name=f"size{i}")  # of what `code` will be
             product = Signal(range(e_top * WHOLE + 1), name=f"product{i}")
             quotient, up = Signal(range(WHOLE + 1), name=f"quotient{i}"), Signal(2, name=f"up{i}")
             small = product[: (a_top * e_top).bit_length()]  # all there is, where it is shifted right
             shifted = Mux(right != 0, small >> right, product)
             m.d.sync += [
-                product.eq(abs(code) * factor),
+                size.eq(abs(self.codes.word_select(i, shape.e_bits).as_signed())),
+                product.eq(size * factor),
                 quotient.eq(Mux(shifted > WHOLE, WHOLE, shifted)),
                 up.eq(Cat((code < 0) ^ (at[2].a < 0), up)),
             ]

@@ -274,13 +274,13 @@ def test_a_network_that_fits_nowhere(wage_neuro, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((*NEW, "--chip", "loihi3"), "chip 'loihi3': want loihi1 or loihi2"),
+        ((*NEW, "--chip", "loihi3"), "--chip 'loihi3': want loihi1 or loihi2"),
         ((*NEW, "--chip", "none.toml"), "none.toml: cannot read this chip"),
         ((*NEW, "--chip", "bad.toml"), "bad.toml: cores=-4: want 1 or more"),
         ((*NEW, "--mode", "dreaming"), "mode 'dreaming': want inference or training"),
         ((*NEW, "--feedback", "back"), "--feedback 'back': want transposed or random or direct"),
         ((*NEW, "--images", 0), "--images 0: want 1 or more"),
-        ((*NEW, "--bits", "1888"), "k_W=1: want a whole number in 2..16"),
+        ((*NEW, "--bits", "1888"), "--bits '1888': k_W=1: want a whole number in 2..16"),
         ((*NEW, "--output", "file"), "file: cannot write there"),
         (("map", "no-such-run"), "no-such-run: no such checkpoint"),
         (("map", "file"), "file: not a whole wage-neuro checkpoint"),

@@ -211,6 +211,7 @@ def test_the_command(small_sweep, wage_neuro):
     assert "small: 4 runs, engine numpy" in ended.out
     assert "b seed 1: done, runs/small/b-s1" in ended.out
     assert ended.out.count("±") == 4
+    assert wage_neuro("experiment", "mnist-lenett").err.endswith("; did you mean mnist-lenet?\n")
     assert wage_neuro("experiment", "none").err.startswith("wage-neuro: experiment 'none': want ")
 
 

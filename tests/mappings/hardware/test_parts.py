@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import importlib
 import itertools
 
 import numpy as np
@@ -16,13 +18,14 @@ from mappings.hardware.rtl import tracker
 from mappings.hardware.rtl.axons import Axons, token_layout
 from mappings.hardware.rtl.loss import OutputError
 from mappings.hardware.rtl.neurons import Activation, ErrorCode, ErrorNeurons
-from mappings.hardware.rtl.random_bits import RandomBits
+from mappings.hardware.rtl.random_bits import RandomBits, depth
 from mappings.hardware.rtl.shape import PIPES, pipes, shapes
 from mappings.hardware.rtl.synapses import Synapses
-from processes.widths import ERROR_TRACKER, NEURONS
+from processes.widths import ERROR_TRACKER, FORWARD, GRADIENT_TRACKER, NEURONS, TRANSPOSED, Limit
 from wage_neuro import Dense, Network, layers, neurocore, random_bits
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import Kept
+from wage_neuro.schedule import Schedule
 
 
 def shape_of(network, rules, index=0, lanes=16):
@@ -54,7 +57,7 @@ def test_random_bits_are_the_oracles(multipliers, cycles):
 @pytest.mark.parametrize("multipliers", PIPES)
 def test_random_bits_hold_back_when_nobody_takes_them(multipliers, cycles):
     found = cycles(RandomBits(multipliers), [{"request": 1, "block": 5}] * 450, ["ready"], after=0)
-    assert sum(found["ready"]) == 16
+    assert sum(found["ready"]) == depth(multipliers)
     assert found["ready"][-200:] == [0] * 200
 
 
@@ -478,3 +481,214 @@ def test_coincidence_where_the_random_bits_just_suffice_and_just_do_not(bits, lo
     reads = [{"host": 1, "host_address": i} for i in range(shape.words)] + [{}] * 3
     found = cycles(Synapses(shape), before + reads, ["host_read"], after=0)
     assert np.array_equal(read_back(shape, found, len(before)), np.clip(S - np.outer(pre, post), -64, 64))
+
+
+# --- the Processes of the structural model and the same messages, up to the ends of every declared width ---
+
+
+class Wire:
+    """Messages in the order in which a model takes or sends them."""
+
+    def __init__(self, messages=()):
+        self.messages = [np.array(message) for message in messages]
+
+    def recv(self):
+        return self.messages.pop(0)
+
+    def send(self, message):
+        self.messages.append(np.array(message))
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """Largest magnitude that each declared width has met: {(process, var): magnitude}."""
+    met = collections.defaultdict(int)
+    fit = Limit.fit
+
+    def noting(self, x):
+        met[self.process, self.var] = max(met[self.process, self.var], int(np.abs(x).max()))
+        return fit(self, x)
+
+    monkeypatch.setattr(Limit, "fit", noting)
+    return met
+
+
+def lava_model(part, shape, samples, options, inputs, **vars):
+    """The model that Lava runs for a Process of the structural layer, and what it sent: {port: messages}."""
+    pytest.importorskip("lava", reason="the extra wage-neuro[lava]")
+    name = {"readout": "ReadOut"}.get(part, part.title().replace("_", ""))
+    process_class = getattr(importlib.import_module(f"processes.{part}.process"), name)
+    model_class = getattr(importlib.import_module(f"processes.{part}.models"), f"Py{name}ModelFixed")
+    common = {"layer": shape.layer, "rules": shape.rules, "schedule": Schedule(shape.depth, samples)}
+    process = process_class(**common, **options)
+    model = model_class(process.proc_params)
+    for var in process.vars:
+        setattr(model, var.name, np.broadcast_to(vars.get(var.name, var.init), var.shape).copy())
+    for port in (*process.in_ports, *process.out_ports):
+        setattr(model, port.name, Wire(inputs.get(port.name, ())))
+    for _ in range(model.schedule.steps(learning=True)):
+        model.run_spk()
+        if hasattr(model, "run_lrn") and model.lrn_guard():
+            model.run_lrn()
+    return model, {port.name: getattr(model, port.name).messages for port in process.out_ports}
+
+
+def assert_every_end_was_met(ends, shape, part):
+    limits = shape.limits[part].values()
+    assert {limit.var: ends[limit.process, limit.var] for limit in limits} == {
+        limit.var: limit.worst for limit in limits
+    }
+
+
+@pytest.mark.parametrize("part", [ERROR_TRACKER, GRADIENT_TRACKER])
+def test_tracker_is_the_process(part, cycles, strict, ends):
+    shape = shape_of(Network((Dense(512), Dense(10)), (784,)), strict(hold=5))
+    worst = shape.limits[part]["x_in"].worst
+    peaks = [0, 1, worst, 0, *[worst // 3] * 12, *[1] * 40, worst - 1, worst]
+    model, sent = lava_model(
+        "exponent_tracker",
+        shape,
+        len(peaks),
+        {"part": part, "shape": (1, 2), "held": np.array([-1, 0]), "worst": worst, "seed": 0}
+        | {"limits": shape.limits[part]},
+        {"x_in": [[[0, peak * (-1) ** i]] for i, peak in enumerate(peaks)]},
+    )
+    inputs = [{"hold": 5, "peak": peak, "step": turn == 0} for peak in peaks for turn in range(3)]
+    found = cycles(tracker.ExponentTracker(worst), inputs, ["exponent", "below"])
+    assert found["exponent"][: len(inputs) : 3] == [int(m[0]) for m in sent["m_out"]]
+    assert (found["exponent"][-1], found["below"][-1]) == tuple(model.held.tolist())
+    assert_every_end_was_met(ends, shape, part)
+
+
+def test_neurons_are_the_process(cycles, strict, ends):
+    """Four samples on their way at once; sums, error sums and exponents from one end to the other."""
+    network = Network((Dense(16), Dense(32), Dense(10)), (20,))
+    shape = shape_of(network, strict(), 1)
+    limits, n = shape.limits[NEURONS], shape.n_out
+    rng = np.random.default_rng(4)
+    sweep = [np.linspace(-limits[var].worst, limits[var].worst, 4 * n).round() for var in ("z_in", "e_in")]
+    Z, D = (rng.permutation(values.astype(int)).reshape(4, 1, n) for values in sweep)
+    exponents = [-1, 0, 5, limits["e_in"].worst.bit_length()]
+    _, sent = lava_model(
+        "neurons",
+        shape,
+        4,
+        {"step": 0, "seed": 0, "limits": limits},
+        {"z_in": Z, "e_in": D, "m_in": [[m] for m in exponents]},
+    )
+    for i, m in enumerate(exponents):
+        up = [{"z_valid": 1, "z": z, "z_last": j == n - 1} for j, z in enumerate(Z[i, 0])]
+        going = cycles(Activation(shape), up, ["a", "active", "saturated"], after=1)
+        assert going["a"][1:] == sent["a_out"][i][0].tolist()
+        masks = [
+            {"mask_write": 1, "mask_index": j, "active": active, "saturated": saturated}
+            for j, (active, saturated) in enumerate(
+                zip(going["active"][1:], going["saturated"][1:], strict=True)
+            )
+        ]
+        down = [{"d_valid": 1, "d": d, "exponent": m} for d in D[i, 0]] + [{"exponent": m}] * 6
+        words = [{"word": w} for w in range(shape.words_a_row)] + [{}]
+        found = cycles(ErrorNeurons(shape), masks + down + words, ["d_peak", "codes"], after=0)
+        codes = [
+            word >> 8 * lane & 255
+            for word in found["codes"][-shape.words_a_row :]
+            for lane in range(shape.lanes)
+        ]
+        E = sent["e_pos_out"][i][0].astype(int) - sent["e_neg_out"][i][0]
+        assert codes == (E & 255).tolist()
+        assert found["d_peak"][-1] == np.abs(sent["x_out"][i]).max()
+    assert_every_end_was_met(ends, shape, NEURONS)
+
+
+def test_synapses_are_both_processes(cycles, strict, ends):
+    """One memory against the forward and the transposed copy: sums, then updates of rising exponents."""
+    network = Network((Dense(6), Dense(8), Dense(3)), (5,))
+    shape = shape_of(network, strict(), 1, lanes=8)
+    rng, seed, step, eta = np.random.default_rng(5), 9, 40, 2
+    S = rng.integers(-64, 65, (6, 8)).astype(np.int16)
+    A = np.array([[127] * 6, [-127, 127, 0, 1, 5, 90], [0] * 6, [127, -127, *rng.integers(0, 128, 4)]])
+    A[3, :2] = 127
+    E = rng.integers(-127, 128, (4, 8))
+    E[0], E[1, :4] = [127, -127, 127, 127, -127, 127, 127, 127], 0
+    S[0], S[:, 0], S[:, 1] = 64 * np.sign(E[0]), 64, -64
+    exponents = [-1, 14, 13, 12]
+    common = {"S": S, "step": step, "seed": seed}
+    inputs = {"a_in": A[:, None], "y_in": E[:, None], "m_in": [[m] for m in exponents]}
+    forward, sent = lava_model(
+        "forward_synapses", shape, 4, common | {"limits": shape.limits[FORWARD]}, inputs, log2_eta=[eta]
+    )
+    errors = {"e_pos_in": np.maximum(E, 0)[:, None], "e_neg_in": np.maximum(-E, 0)[:, None]}
+    transposed, back = lava_model(
+        "transposed_synapses",
+        shape,
+        4,
+        common | {"limits": shape.limits[TRANSPOSED]},
+        inputs | errors,
+        log2_eta=[eta],
+    )
+    assert np.array_equal(transposed.S.T, forward.S)
+    assert (forward.S != S).any()
+    up, down = [], []
+    for i, (a, e, m) in enumerate(zip(A, E, exponents, strict=True)):
+        rows = [{"a": a[j], "address": j, "first": j == 0, "last": j == 5, "end": j == 5} for j in range(6)]
+        up.append([{"forward": 1, "token_valid": 1, "token": token(shape, **row)} for row in rows])
+        r = random_bits.bits16(seed, random_bits.UPDATE, 1, step + i, 0, 48).reshape(6, 8)
+        cases = [
+            {
+                "token": {"a": a[j], "lane": 8 * j % 16, "first": 1, "last": 1},
+                "e": e,
+                "r": np.roll(np.r_[r[j], np.zeros(8, int)], 8 * j % 16),
+            }
+            for j in range(6)
+        ]
+        walk = visits(shape, cases, {"log2_eta": eta, "exponent": m})
+        if m < 0:  # nothing is updated while the exponent is unknown
+            for j, case in enumerate(cases):
+                walk[j]["token"] = token(shape, address=j, **case["token"])
+        down.append(walk)
+    order, schedule = [], Schedule(shape.depth, 4)
+    for t in range(schedule.steps(learning=True)):
+        i, j = schedule.forward(1, t), schedule.error(1, t)
+        order += [*up[i], *[{"forward": 1}] * 14] if i is not None else []
+        order += [*[{"log2_eta": eta, "exponent": exponents[j]}] * 2, *down[j]] if j is not None else []
+    reads = [{"host": 1, "host_address": i} for i in range(shape.words)] + [{}] * 3
+    before = load(shape, S)
+    found = cycles(
+        Synapses(shape), before + order + reads, ["z_valid", "z", "d_valid", "d", "host_read"], after=0
+    )
+    z = [v for v, valid in zip(found["z"], found["z_valid"], strict=True) if valid]
+    d = [v for v, valid in zip(found["d"], found["d_valid"], strict=True) if valid]
+    assert z == np.concatenate(sent["z_out"]).reshape(-1).tolist()
+    assert d == np.concatenate(back["e_out"]).reshape(-1).tolist()
+    assert np.array_equal(read_back(shape, found, len(before) + len(order)), forward.S)
+    assert [int(g[0]) for g in sent["g_out"]] == [
+        int(np.abs(a).max() * np.abs(e).max()) for a, e in zip(A, E, strict=True)
+    ]
+    assert_every_end_was_met(ends, shape, FORWARD)
+    assert_every_end_was_met(ends, shape, TRANSPOSED)
+
+
+@pytest.mark.parametrize(("loss", "margin"), [("sse", 0), ("one-sided", 3)])
+def test_output_error_is_the_read_outs(loss, margin, cycles, strict):
+    network = Network((Dense(3),), (6,))
+    shape = shape_of(network, strict(loss=loss, margin=margin))
+    worst, rng = shape.layer.z_bound, np.random.default_rng(6)
+    Z = np.r_[[[worst, -worst, 0], [-worst, worst, worst]], rng.integers(-worst, worst + 1, (30, 3))]
+    labels = np.r_[0, 0, rng.integers(0, 3, 30)]
+    logits = np.zeros((1, 32, 3), np.int64)
+    _, sent = lava_model(
+        "readout",
+        shape,
+        32,
+        {"lanes": 1, "logits": logits, "windows": [], "importance": []},
+        {"z_in": Z[:, None], "y_in": labels[:, None]},
+    )
+    inputs = []
+    for z, label in zip(Z, labels, strict=True):
+        common = {"label": label, "sent_label": label}
+        inputs += [{**common, "z_valid": 1, "z": v, "z_last": i == 2} for i, v in enumerate(z)]
+        inputs += [common] * 3 + [{**common, "start": 1}] + [common] * 6
+    found = cycles(OutputError(shape), inputs, ["d_valid", "d"])
+    got = [d for d, valid in zip(found["d"], found["d_valid"], strict=True) if valid]
+    assert np.array_equal(np.reshape(got, (-1, 3)), np.concatenate(sent["e_out"]))
+    assert np.array_equal(logits[0], Z)
