@@ -113,7 +113,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 20 else "sha256 " + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def end_all(tell: Callable[[str], None], message: str) -> None:
+def end_all(tell: Callable[[str, str], None], message: str) -> None:
     """Tell an error once, and end every rank. Returns where there is none beside this one.
 
     Before `check_alike` all ranks meet there, or here: the first one with an error tells it. Afterwards the
@@ -124,15 +124,15 @@ def end_all(tell: Callable[[str], None], message: str) -> None:
         return
     if not _joined:  # all ranks lack the same
         if rank == 0:
-            tell(message)
+            tell(message, "")
         sys.exit(1)
     team = _joined[0]
-    told = f"rank {rank}: {message}" if rank else message
+    who = f"rank {rank}: " if rank else ""
     if not _alike:
         if team.objects(None).index(None) == rank:
-            tell(told)
+            tell(message, who)
         sys.exit(1)
-    tell(told)
+    tell(message, who)
     sys.stdout.flush()
     sys.stderr.flush()
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -264,7 +264,7 @@ def test_alone_nothing_is_joined(monkeypatch):
     monkeypatch.delenv("PMI_SIZE", raising=False)
     assert ranks.join() is ALONE
     ranks.check_alike(ALONE, {"never": lambda: 1 / 0})
-    ranks.end_all(lambda told: 1 / 0, "nothing")
+    ranks.end_all(lambda told, who: 1 / 0, "nothing")
 
 
 def test_launchers():
@@ -338,7 +338,7 @@ def test_an_error_is_told_by_the_first_that_has_it(rank, other, told, monkeypatc
     ranks._joined.append(Meeting(rank, other))
     said: list[str] = []
     with pytest.raises(SystemExit):
-        ranks.end_all(said.append, "no")
+        ranks.end_all(lambda told, who: said.append(who + told), "no")
     assert said == told
 
 
