@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from wage_neuro.kernels import native
+
 _STEPS = np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3
-_STEPS = (_STEPS - 1).astype(np.int8)  # the four steps of each byte; 3 is never sent
+_STEPS = (_STEPS - 1).astype(np.int8).view(np.uint32).reshape(-1)  # four steps of each byte; 3 is never sent
 
 
 def bytes_for(bound: int) -> int:
@@ -43,6 +45,24 @@ def unpack(packed: np.ndarray, width: int) -> np.ndarray:
     return np.right_shift(numbers, 8 * (size - width), out=numbers)  # brings the sign along
 
 
+def pack_sums(sums: np.ndarray, width: int) -> np.ndarray:
+    """As `pack`, of whole numbers in floats too, by the compiled kernels where they are."""
+    if sums.dtype not in (np.int32, np.int64):
+        sums = sums.astype(np.int64 if width > 4 else np.int32)
+    return native.pack(sums, width) if native.is_here() else pack(sums, width)
+
+
+def add_up(packed: np.ndarray, ranks: int, width: int) -> np.ndarray:
+    """(n,) int64 sums of as many numbers of each of some ranks, packed one rank after the other.
+
+    >>> add_up(np.concatenate([pack(np.array(own), 3) for own in ([1, -2], [5, 6])]), 2, 3).tolist()
+    [6, 4]
+    """
+    if native.is_here():
+        return native.add_up(packed, ranks, width)
+    return unpack(packed, width).reshape(ranks, -1).sum(axis=0, dtype=np.int64)
+
+
 def packed_bytes(n: int, bits: int) -> int:
     """Bytes of n codes of so many bits: 2, or whole bytes."""
     return -(-n // 4) if bits == 2 else n * -(-bits // 8)
@@ -68,4 +88,4 @@ def unpack_codes(packed: np.ndarray, n: int, bits: int) -> np.ndarray:
     >>> unpack_codes(pack_codes(np.array([1, 0, -1, 0, 1]), 2), 5, 2).tolist()
     [1, 0, -1, 0, 1]
     """
-    return _STEPS[packed].reshape(-1)[:n] if bits == 2 else unpack(packed, -(-bits // 8))
+    return _STEPS[packed].view(np.int8)[:n] if bits == 2 else unpack(packed, -(-bits // 8))

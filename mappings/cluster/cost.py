@@ -16,7 +16,7 @@ def traffic_of(network: Network, rules: Rules, size: int, rank: int = 0) -> Traf
 
     >>> from wage_neuro.specs import Dense
     >>> traffic_of(Network((Dense(40), Dense(3)), (24,)), Rules(batch=8, update="ternary"), 2)
-    Traffic(sums=1704, steps=158, maxima=32, metrics=0)
+    Traffic(sums=1344, steps=158, maxima=32, metrics=0)
     """
     found, rows = Traffic(), -(-rules.batch // size)
     for layer in network.layers:

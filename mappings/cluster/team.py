@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mappings.cluster.codes import bytes_for, pack, pack_codes, packed_bytes, unpack, unpack_codes
+from mappings.cluster.codes import add_up, bytes_for, pack_codes, pack_sums, packed_bytes, unpack_codes
 from wage_neuro.team import Team, weight_parts
 
 
@@ -118,16 +118,14 @@ class WiredTeam(Team):
     def send_sums(self, sums: np.ndarray, bound: int) -> Any:
         width, parts = bytes_for(bound), weight_parts(len(sums), self.size)
         own = (parts[self.rank].stop - parts[self.rank].start) * width
-        if sums.dtype.kind == "f":
-            sums = sums.astype(np.int64 if width > 4 else np.int32)
-        to = [pack(sums[part], width) for part in parts]
+        packed = pack_sums(sums, width)
+        to = [packed[part.start * width : part.stop * width] for part in parts]
         self.traffic.sums += sum(len(part) for rank, part in enumerate(to) if rank != self.rank)
         return width, self.wire.exchange(to, [own] * self.size)
 
     def take_sums(self, sent: Any) -> np.ndarray:
         width, exchange = sent
-        each = unpack(self.wire.arrived(exchange), width).reshape(self.size, -1)
-        return each.sum(axis=0, dtype=np.int64)
+        return add_up(self.wire.arrived(exchange), self.size, width)
 
     def share(
         self, own: Sequence[np.ndarray], weights: Sequence[int], bits: Sequence[int]

@@ -107,6 +107,8 @@ class _Api(ctypes.Structure):
         ("move", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64, _u64, _pointer)),
         ("take", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64)),
         ("predict", ctypes.CFUNCTYPE(None, _pointer, _pointer, _i64, _pointer, _i64)),
+        ("pack", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
+        ("add_up", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
         ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
         ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
         ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _u64, _i64, _pointer)),
@@ -189,6 +191,22 @@ def is_here() -> bool:
 def peak(rounds: int) -> int:
     """Make products of bytes as fast as one core can; return how many they were."""
     return int(_sets()[instruction_set()][0].peak(rounds))
+
+
+def pack(values: np.ndarray, width: int) -> np.ndarray:
+    """(n * width,) uint8 of (n,) int32 or int64, each in `width` bytes, the lowest first."""
+    values, packed = np.ascontiguousarray(values), np.empty(len(values) * width, np.uint8)
+    assert values.dtype in (np.int32, np.int64), values.dtype
+    api = _sets()[instruction_set()][0]
+    api.pack(values.ctypes.data, values.dtype.itemsize, len(values), width, packed.ctypes.data)
+    return packed
+
+
+def add_up(packed: np.ndarray, ranks: int, width: int) -> np.ndarray:
+    """(n,) int64 sums over the ranks of (ranks * n * width,) uint8 of `pack`."""
+    sums = np.empty(len(packed) // (ranks * width), np.int64)
+    _sets()[instruction_set()][0].add_up(packed.ctypes.data, ranks, len(sums), width, sums.ctypes.data)
+    return sums
 
 
 def log2_round(x: int) -> int:

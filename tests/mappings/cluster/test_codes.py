@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappings.cluster.codes import bytes_for, pack, pack_codes, packed_bytes, unpack, unpack_codes
+from mappings.cluster import codes
+from mappings.cluster.codes import (
+    add_up,
+    bytes_for,
+    pack,
+    pack_codes,
+    pack_sums,
+    packed_bytes,
+    unpack,
+    unpack_codes,
+)
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -49,6 +59,23 @@ def test_stored_weights_take_whole_bytes(data, bits):
     packed = pack_codes(codes, bits)
     assert packed.size == packed_bytes(len(codes), bits) == len(codes) * (1 if bits <= 8 else 2)
     assert unpack_codes(packed, len(codes), bits).tolist() == codes.tolist()
+
+
+@given(st.data(), st.integers(1, 8), st.integers(1, 4), st.booleans())
+def test_compiled_packs_and_adds_up_as_numpy(data, width, ranks, floats):
+    top = min(2 ** (8 * width - 1), 2**31 if width <= 4 else 2**53)
+    rows = data.draw(st.integers(0, 9))
+    own = [
+        data.draw(st.lists(st.integers(1 - top, top - 1), min_size=rows, max_size=rows)) for _ in range(ranks)
+    ]
+    kind = np.float64 if floats else np.int64
+    packed = np.concatenate([pack_sums(np.array(each, kind), width) for each in own])
+    assert np.array_equal(packed, np.concatenate([pack(np.array(each, np.int64), width) for each in own]))
+    with pytest.MonkeyPatch.context() as change:
+        for here in (True, False):
+            if not here:
+                change.setattr(codes.native, "is_here", lambda: False)
+            assert add_up(packed, ranks, width).tolist() == [sum(each) for each in zip(*own, strict=True)]
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), max_size=30))

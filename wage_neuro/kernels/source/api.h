@@ -69,6 +69,9 @@ struct Api {
   // the same for all other weights, from their codes of 1 or 2 bytes
   void (*take)(void *, i64 layer, i64 first, i64 n, const void *codes, i64 bytes);
   void (*predict)(void *, const u8 *images, i64 n, i64 *logits, i64 watched);
+  // n numbers of `bytes` as `width` bytes each; and the sums of as many from each of some ranks
+  void (*pack)(const void *from, i64 bytes, i64 n, i64 width, u8 *to);
+  void (*add_up)(const u8 *from, i64 ranks, i64 n, i64 width, i64 *to);
   i64 (*peak)(i64 rounds);
   i64 (*log2_round)(u64 x);
   void (*philox)(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words);

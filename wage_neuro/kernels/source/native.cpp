@@ -14,6 +14,8 @@
 #include "tile.h"
 #include "wide.h"
 
+#include <type_traits>
+
 namespace {
 
 const i64 HALF = 1 << 30;  // sums below it can be rounded in 32 bits
@@ -279,6 +281,41 @@ void take(void *p, i64 i, i64 first, i64 n, const void *codes, i64 bytes) {
   for (int j = 0; j < 4; j += 2)
     bytes == 1 ? take_parts(l, ends[j], ends[j + 1], (const i8 *)codes) : take_parts(l, ends[j], ends[j + 1], (const i16 *)codes);
 }
+// Call f with a whole number in 1 .. 8 that the compiler knows.
+template <class F> void with_width(i64 width, F f) {
+  switch (width) {
+#define CASE(W) \
+  case W: return f(std::integral_constant<int, W>());
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
+#undef CASE
+  }
+}
+void pack(const void *from, i64 bytes, i64 n, i64 width, u8 *to) {
+  with_width(width, [&](auto W) {
+    const i32 *narrow = (const i32 *)from;
+    const i64 *wide = (const i64 *)from;
+    for (i64 i = 0; i < n; i++) {
+      const i64 x = bytes == 4 ? narrow[i] : wide[i];  // the lowest bytes come first
+      memcpy(to + i * W, &x, W);
+    }
+  });
+}
+void add_up(const u8 *from, i64 ranks, i64 n, i64 width, i64 *to) {
+  with_width(width, [&](auto W) {
+    constexpr int spare = 64 - 8 * W;
+    const u8 *end = from + ranks * n * W;
+    memset(to, 0, (size_t)n * 8);
+    for (i64 r = 0; r < ranks; r++) {
+      const i64 whole = most<i64>(0, least<i64>(n, (end - from - 8) / W));  // whose 8 bytes are all inside
+      for (i64 i = 0; i < n; i++) {
+        u64 x = 0;
+        i < whole ? memcpy(&x, from + i * W, 8) : memcpy(&x, from + i * W, W);
+        to[i] += (i64)(x << spare) >> spare;
+      }
+      from += n * W;
+    }
+  });
+}
 // Products of bytes in the widest tile, from the first cache; how many they were.
 i64 peak(i64 rounds) {
   constexpr i64 groups = 64;
@@ -312,5 +349,5 @@ void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i
 
 extern "C" const Api JOIN(wage_api_, NAME);
 extern "C" const Api JOIN(wage_api_, NAME) = {TEXT(NAME), VB,       create,   destroy, path, set_weights, get_weights, set_feedback,
-                                              set_held,   get_held, get,      set,     train, move, take, predict,     peak, rounded_log2, philox_words};
+                                              set_held,   get_held, get,      set,     train, move, take, predict, pack, add_up,    peak, rounded_log2, philox_words};
 #endif
