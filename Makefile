@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch rtl test-rtl readme maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch rtl test-rtl readme docs maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -64,6 +64,9 @@ TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.records.figures
 
+docs: .venv-docs/ready  ## build build/docs from docstrings and READMEs; a warning or a dead link is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -f docs/mkdocs.yml
+
 maps: kernels  ## train the networks of the chip reports, and map them anew
 	$(PYTHON) -m experiments.studies.maps
 
@@ -100,4 +103,9 @@ KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all work
 	@tools/venv.sh .venv-rtl $(PYTHONS) || { echo "rtl: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
 	@.venv-rtl/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout pytest-xdist
 	@.venv-rtl/bin/python $(INSTALL) --no-build-isolation --editable '.[rtl]'
+	@touch $@
+
+.venv-docs/ready: pyproject.toml
+	@tools/venv.sh .venv-docs $(PYTHONS) || { echo "docs: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
+	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocstrings[python]>=1.0'
 	@touch $@

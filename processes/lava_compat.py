@@ -1,12 +1,12 @@
 """lava-nc 0.10.0, the last release, on Pythons and numpys that came after it.
 
 Some of its modules are mended as they are imported. No file of Lava's is changed or copied, and nothing is
-touched where Python and numpy still take it as it is:
+touched where Python and numpy still take it as it is, but for a name in an error and the start method:
 
 - `lava.magma.compiler.var_model`: a `ByteEncoder` is the default of dataclass fields, and Python 3.11 wants
   defaults that have a hash. It has one while the module is executed.
 - `lava.magma.core.process.ports.ports`: `ReshapePort` calls `np.reshape(newshape=...)`, which numpy 2.1
-  renamed and later dropped. It calls `np.reshape(shape=...)`.
+  renamed and later dropped. It calls `np.reshape(shape=...)`. And ports whose shapes differ are told by name.
 - `lava.proc.clp.nsm.models`: `PyAllocatorModel` puts an array of one number into an element of another, of
   which numpy 1.25 warned and which it later refused. The Var is that number while `run_spk` runs.
 - `lava.magma.runtime.message_infrastructure.multiprocessing`: chooses the start method of the whole program,
@@ -52,10 +52,27 @@ def _var_model(execute: Execute, module: ModuleType) -> None:
 
 def _ports(execute: Execute, module: ModuleType) -> None:
     execute(module)
+    validate = module.AbstractPort._validate_ports
+
+    @functools.wraps(validate)
+    def by_name(self: Any, ports: Sequence[Any], *rest: Any, **named: Any) -> None:
+        try:
+            validate(self, ports, *rest, **named)
+        except AssertionError as error:
+            where = " and ".join(f"{_name(port.process)} {port.name}" for port in (self, *ports))
+            raise AssertionError(f"{where}: {error}") from None
+
+    module.AbstractPort._validate_ports = by_name
+    if "shape" not in inspect.signature(np.reshape).parameters:
+        return
     module.ReshapePort.get_transform_func_fwd = lambda self: functools.partial(np.reshape, shape=self.shape)
     module.ReshapePort.get_transform_func_bwd = lambda self: functools.partial(
         np.reshape, shape=self.old_shape
     )
+
+
+def _name(process: Any) -> str:
+    return getattr(process, "name", "a port between")
 
 
 def _allocator(execute: Execute, module: ModuleType) -> None:
@@ -87,7 +104,7 @@ def _mends() -> dict[str, Callable[[Execute, ModuleType], None]]:
     """Return what this Python and this numpy need, by the module's name."""
     needs = {
         "lava.magma.compiler.var_model": (_var_model, sys.version_info >= (3, 11)),
-        "lava.magma.core.process.ports.ports": (_ports, "shape" in inspect.signature(np.reshape).parameters),
+        "lava.magma.core.process.ports.ports": (_ports, True),
         "lava.magma.runtime.message_infrastructure.multiprocessing": (_start_method, True),
         "lava.proc.clp.nsm.models": (_allocator, np.lib.NumpyVersion(np.__version__) >= "1.25.0"),
     }

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections import deque
+import mmap
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
-from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
+from processes.alone import ONLINE, Alone, Stream, fitted, require_one_lane
+from processes.ports import DirectIn, given
+from processes.quick import PyQuickModel
 from wage_neuro import layers
-from wage_neuro.activity import FIELDS, count_forward
+from wage_neuro.activity import FIELDS
 from wage_neuro.control import LayerControl
-from wage_neuro.layers import Layer
+from wage_neuro.errors import SettingError
+from wage_neuro.kernels.layerwise import layer_at_work
+from wage_neuro.layers import Layer, initial_weights, no_importance
 from wage_neuro.neurocore import UNKNOWN
-from wage_neuro.rules import Rules
+from wage_neuro.rules import UPDATES, Rules
 from wage_neuro.schedule import Schedule
-from wage_neuro.train import Held, learn, next_held, pass_error, receive_error
+from wage_neuro.train import Held
+
+LEARNED = ("S", "error_held", "gradient_held", "update_step", "importance")
+"""Vars that hold all that learning changes."""
+ERROR_MAX = 2**31 - 1
+SHOW, TAKE = 1, 2  # of the Var window
+
+
+def _shared(shape: tuple[int, ...]) -> np.ndarray:
+    """Array that a program shares with the Processes that are forked later."""
+    size = int(np.prod(shape)) * np.dtype(np.int64).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), np.int64).reshape(shape)
 
 
 def held_to_var(held: Held) -> np.ndarray:
@@ -38,18 +54,28 @@ def held_from_var(value: np.ndarray) -> Held:
     return Held(None if exponent == UNKNOWN else exponent, below)
 
 
-class WageLayer(AbstractProcess):
-    """One WAGE layer: weights, pooling, activation, error and update. `lanes` samples a time step.
+class WageLayer(Alone):
+    """One WAGE layer: weights, pooling, activation, error and update.
 
     Ports (integers; one time step a hop)
     -------------------------------------
-    a_in : (lanes, *in_shape) activation codes, k_A bits
-    a_out : (lanes, *out_shape) activation codes, k_A bits; of a hidden layer
-    z_out : (lanes, *out_shape) products Z, 32 bits; of the last layer
-    e_in : (lanes, *out_shape) error sums V^T E of the layer above, 32 bits; with direct feedback
-        (lanes, classes) error codes of the last layer
-    e_out : (lanes, *in_shape) error sums for the layer below, 32 bits; with direct feedback (lanes, classes)
-        error codes, of the last layer only
+    a_in : in_shape, activation codes, k_A bits
+    a_out : out_shape, activation codes, k_A bits; of a hidden layer
+    z_out : out_shape, products Z, 32 bits; of the last layer
+    e_in : out_shape, error sums V^T E of the layer above, or errors of a loss, 32 bits
+    e_out : in_shape, error sums for the layer below, 32 bits; the layer of index 0 sends zeros
+    With direct feedback, e_in of a hidden layer and e_out of the last have (classes,) error codes. In a graph
+    that takes `lanes` samples a time step, each shape has them as its first axis.
+
+    Parameters
+    ----------
+    rules : how it learns; `processes.alone.ONLINE` if not given
+    clock : when messages come: a `Stream`, one a port and step, or the `Schedule` of a `LavaEngine`'s batches
+    learned : what `learned()` of another graph has returned, to go on from there
+    log2_eta : step size, as the Var
+    signed_in : whether activation codes may be below 0
+    error_bound : largest error that may arrive
+    kernels : 'auto', 'numpy' or 'compiled', what the behavioural model computes with
 
     Vars
     ----
@@ -59,72 +85,137 @@ class WageLayer(AbstractProcess):
     log2_eta : step size
     frozen : 1 keeps the weights as they are, while errors pass
     hold : samples below a held exponent before it steps down
-    update_step : updates done; names the random bits
+    update : place in `rules.UPDATES` of the update form
+    feedback : 1 sends the error on, 0 does not, and what is below learns nothing
+    update_step : updates done; names the random bits. Of a `Stream`, time steps since the first error
     watch : count the activity of every so many update steps, and of all answers; 0 counts nothing
     counts : what was counted, see `wage_neuro.activity.FIELDS`
     importance : (2, *weight_shape) bits of importance and steps of each synapse, see
         `wage_neuro.layers.no_importance`; (1,) where the rules keep none
     task_updates : set to the updates of a task that has ended, makes importance of its steps in the next step
+    window : set by `learned` and `go_on_from`
 
-    The structural model wants `proc_params["limits"]`, of `processes.widths.limits`. Set a Var that several
-    of its parts have with `processes.part.set_everywhere`.
+    The structural model wants `proc_params["limits"]`, of `processes.widths.limits`, and a `Schedule`; its
+    rules stay as they are. Set a Var that several of its parts have with `processes.part.set_everywhere`.
     """
 
     def __init__(
         self,
         layer: Layer,
-        classes: int,
-        rules: Rules,
-        schedule: Schedule,
-        lanes: int,
-        S: np.ndarray,
-        error_held: Held,
-        gradient_held: Held,
-        seed: int,
-        step: int,
-        importance: np.ndarray | None = None,
+        *,
+        rules: Rules = ONLINE,
+        clock: Schedule | Stream | None = None,
+        lanes: int = 1,
+        classes: int = 0,
+        seed: int = 0,
+        learned: Mapping[str, np.ndarray] | None = None,
+        log2_eta: int = 3,
+        signed_in: bool = False,
+        error_bound: int = 2**31 - 1,
+        kernels: str = "auto",
+        name: str | None = None,
     ) -> None:
+        clock = clock or Stream()
+        alone = isinstance(clock, Stream)
+        if alone:
+            require_one_lane(lanes)
+            require_online(layer, rules)
         super().__init__(
             layer=layer,
             classes=classes,
             rules=rules,
-            schedule=schedule,
+            schedule=clock,
+            lanes=lanes,
             seed=seed,
-            name=f"layer {layer.index} {layer}",
+            signed_in=signed_in,
+            error_bound=error_bound,
+            kernels=kernels,
+            name=name or f"layer {layer.index} {layer}",
         )
+        axis = () if alone else (lanes,)
         direct = rules.feedback == "direct"
-        self.a_in = InPort(shape=(lanes, *layer.in_shape))
-        self.a_out = OutPort(shape=(lanes, *layer.out_shape))
-        self.z_out = OutPort(shape=(lanes, *layer.out_shape))
-        self.e_in = InPort(shape=(lanes, classes) if direct else (lanes, *layer.out_shape))
-        self.e_out = OutPort(shape=(lanes, classes) if direct else (lanes, *layer.in_shape))
-        self.S = Var(shape=layer.weight_shape, init=S)
-        self.error_held = Var(shape=(2,), init=held_to_var(error_held))
-        self.gradient_held = Var(shape=(2,), init=held_to_var(gradient_held))
+        self.a_in = InPort(shape=(*axis, *layer.in_shape))
+        self.a_out = OutPort(shape=(*axis, *layer.out_shape))
+        self.z_out = OutPort(shape=(*axis, *layer.out_shape))
+        self.e_in = InPort(shape=(*axis, classes) if direct else (*axis, *layer.out_shape))
+        self.e_out = OutPort(shape=(*axis, classes) if direct else (*axis, *layer.in_shape))
+        first = {
+            "S": initial_weights(layer, seed),
+            "error_held": held_to_var(Held()),
+            "gradient_held": held_to_var(Held()),
+            "update_step": np.array([clock.first_step if isinstance(clock, Stream) else 0]),
+            "importance": no_importance(layer, rules) if rules.consolidation else np.zeros(1, np.int32),
+            **(learned or {}),
+        }
+        for name_of_var in LEARNED:
+            value = np.asarray(first[name_of_var])
+            setattr(self, name_of_var, Var(shape=value.shape, init=value))
+        if self.S.shape != layer.weight_shape:
+            raise SettingError(
+                f"{self.name}: stored weights of shape {self.S.shape}: want {layer.weight_shape}"
+            )
         self.learning = Var(shape=(1,), init=1)
-        self.log2_eta = Var(shape=(1,), init=0)
+        self.log2_eta = Var(shape=(1,), init=log2_eta)
         self.frozen = Var(shape=(1,), init=0)
         self.hold = Var(shape=(1,), init=rules.hold)
-        self.update_step = Var(shape=(1,), init=step)
+        self.update = Var(shape=(1,), init=UPDATES.index(rules.update))
+        self.feedback = Var(shape=(1,), init=1)
         self.watch = Var(shape=(1,), init=0)
         self.counts = Var(shape=(len(FIELDS),), init=0)
-        self.importance = Var(
-            shape=(1,) if importance is None else importance.shape,
-            init=0 if importance is None else importance.astype(np.int32),
-        )
         self.task_updates = Var(shape=(1,), init=0)
+        self.window = Var(shape=(1,), init=0)
+        shapes = {name: getattr(self, name).shape for name in LEARNED} if alone else {}
+        self.proc_params["seen"] = {name: _shared(shape) for name, shape in shapes.items()}
+
+    def learned(self) -> dict[str, np.ndarray]:
+        """Return what it has learned, of a graph of one's own that waits between two runs.
+
+        To build another graph that goes on to the same bits, let the samples in flight leave before: run as
+        many time steps of zeros as its samples are on their way. `Var.get` has the same numbers, one a
+        message.
+        """
+        self._ask_at_window(SHOW)
+        return {name: seen.copy() for name, seen in self.proc_params["seen"].items()}
+
+    def go_on_from(self, learned: Mapping[str, np.ndarray]) -> None:
+        """Put what `learned` has returned in the place of what it has learned, between two runs."""
+        for name, seen in self.proc_params["seen"].items():
+            seen[...] = learned[name]
+        self._ask_at_window(TAKE)
+
+    def _ask_at_window(self, what: int) -> None:
+        self.window.set(np.array([what]))
+        self.window.get()  # which waits until it is done; Lava confirms a set before the model looks at it
+
+    def wanted(self) -> dict[str, str]:
+        """In a graph of one's own, an input and an error."""
+        if not isinstance(self.proc_params["schedule"], Stream):
+            return {}
+        errors = "a layer learns from a loss, or the layer above; one that only answers is frozen"
+        return {"a_in": "it wants a message every time step", "e_in": errors}
 
 
-class PyWageLayerModelFixed(PyLoihiProcessModel):
+def require_online(layer: Layer, rules: Rules) -> None:
+    """Raise SettingError unless a layer can learn one sample a time step without an end."""
+    rules.require("a layer that stands alone", shift=("held",), feedback=("transposed", "random"))
+    if rules.samples_an_update != 1:
+        raise SettingError(
+            f"batch={rules.batch}: a layer that stands alone learns each sample by itself, want 1"
+        )
+    if not layer.quantized:
+        raise SettingError(f"layer {layer}: want a quantized one, to stand alone")
+
+
+class PyWageLayerModelFixed(PyQuickModel):
     """Behavioural model of a WAGE layer: receive, call `wage_neuro`, send. It owns no arithmetic.
 
     Subclasses say which Process they implement.
     """
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16, precision=16)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int16, precision=16)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16, precision=16)
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
-    e_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    e_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     S: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     error_held: np.ndarray = LavaPyType(np.ndarray, np.int32)
@@ -136,86 +227,122 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
     update_step: np.ndarray = LavaPyType(np.ndarray, np.int64)
     watch: np.ndarray = LavaPyType(np.ndarray, np.int32)
     counts: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    update: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    feedback: np.ndarray = LavaPyType(np.ndarray, np.int32)
     importance: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=16)
     task_updates: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    window: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
         super().__init__(proc_params)
         self.layer: Layer = proc_params["layer"]
-        self.classes: int = proc_params["classes"]
         self.rules: Rules = proc_params["rules"]
-        self.schedule: Schedule = proc_params["schedule"]
-        self.seed: int = proc_params["seed"]
-        self.t = 0  # step within the batch
+        clock: Schedule | Stream = proc_params["schedule"]
+        self.clock = clock
+        self.work = layer_at_work(
+            *(proc_params[name] for name in ("layer", "classes", "rules", "lanes", "seed")),
+            kernels=proc_params["kernels"],
+            in_flight=_most_in_flight(self.layer, clock),
+            signed_in=proc_params["signed_in"],
+            error_bound=proc_params["error_bound"],
+        )
+        self.t = 0  # step within the batch, or of the stream
         self.forward_message: np.ndarray | None = None
         self.error_message: np.ndarray | None = None
-        self.in_flight: deque[layers.Kept] = deque()
-        self.G: np.ndarray | None = None
-        self.error_peak: int | None = None  # of the batch so far; None before its first error
+        self.learned = False  # whether an error has come since the last update
         self.first_step = 0  # update step of the batch's first sample
-        self.V: np.ndarray | None = None
 
     def run_spk(self) -> None:
         """Send what the step before computed, then receive and compute."""
         self._send()
         if self.task_updates[0]:
             self._end_task()
+        if isinstance(self.clock, Stream):
+            self._meet_stream(self.clock)
+        else:
+            self._meet_batch(self.clock)
+
+    def _meet_batch(self, clock: Schedule) -> None:
         if self.t == 0:
             self.first_step = int(self.update_step[0])
-        micro = self.schedule.forward(self.layer.index, self.t)
+        micro = clock.forward(self.layer.index, self.t)
         if micro is not None:
-            self._forward(self.a_in.recv(), micro)
-        if self.learning[0]:
-            micro = self.schedule.error(self.layer.index, self.t)
-            if micro is not None:
-                self._backward(self.e_in.recv())
-        self.t = (self.t + 1) % self.schedule.steps(bool(self.learning[0]))
+            counts = self._counted(self.first_step + (micro if self.rules.pipelined else 0))
+            self.forward_message = self.work.forward(self.a_in.recv(), bool(self.learning[0]), counts)
+        if self.learning[0] and clock.error(self.layer.index, self.t) is not None:
+            self._backward(self.e_in.recv())
+        self.t = (self.t + 1) % clock.steps(bool(self.learning[0]))
+
+    def _meet_stream(self, clock: Stream) -> None:
+        """A sample and an error; those of steps without any are zeros."""
+        name, layer, step = self.proc_params["name"], self.layer, int(self.update_step[0])
+        top = layer.bits.activation_max
+        low = -top if self.proc_params["signed_in"] else 0
+        a = fitted(self.a_in.recv(), low, top, f"{name}: a_in")[None]
+        e = fitted(self.e_in.recv(), -ERROR_MAX, ERROR_MAX, f"{name}: e_in")[None]
+        self.forward_message = self.work.forward(a, True, self._counted(max(0, step)))
+        self.t += 1
+        if self.t > clock.delay and self.learning[0] and step >= 0:
+            self._backward(e)
+        elif self.t > clock.delay:
+            self.work.forget()
+        if not self.learned:
+            self.update_step = self.update_step + 1
+
+    def _backward(self, message: np.ndarray) -> None:
+        step, sends = int(self.update_step[0]), bool(self.feedback[0])
+        sent = self.work.error(message, self._control(), step, sends, self._counted(step))
+        self.error_message = sent if sends or sent is None else np.zeros_like(sent)
+        self.learned = True
 
     def lrn_guard(self) -> bool:
         """Learn in the learning phase of a batch's last step; pipelined, of every step with an error."""
-        return self.error_peak is not None and (self.rules.pipelined or self.t == 0)
+        return self.learned and (self.rules.pipelined or isinstance(self.clock, Stream) or self.t == 0)
 
     def run_lrn(self) -> None:
         """Update the stored weights from the batch's gradient, and the held exponents."""
-        samples, rules, control = self.rules.samples_an_update, self.rules, self._control()
-        assert self.error_peak is not None
-        held = next_held(held_from_var(self.error_held), self.error_peak, samples, rules, control.hold)
-        self.error_held = held_to_var(held)
-        gradient_held, importance = held_from_var(self.gradient_held), self._importance()
-        S, held = learn(
-            self.layer,
-            self.S,
-            self.G,
-            gradient_held,
-            samples,
-            control,
-            rules,
-            self._seed_step(),
-            self._counted(int(self.update_step[0])),
-            importance,
-        )
-        self.gradient_held = held_to_var(held)
+        step = int(self.update_step[0])
+        self.work.update(self._control(), step, self._counted(step))
+        self.update_step = self.update_step + 1
+        self.learned, self.stale = False, True
+
+    # --- Vars that others may read and set: their values lie in `work` while it runs ---
+
+    def fetch(self) -> None:
+        """Bring the Vars up to date."""
+        S, error_held, gradient_held, importance = self.work.get()
+        self.S = S.astype(np.int16)
+        self.error_held, self.gradient_held = held_to_var(error_held), held_to_var(gradient_held)
         if importance is not None:
             self.importance = importance.astype(np.int32)
-        if S is not self.S:
-            self.S, self.V = S, None
-        self.update_step = self.update_step + 1
-        self.G, self.error_peak = None, None
 
-    def _importance(self) -> np.ndarray | None:
-        return self.importance.astype(np.uint16) if self.rules.consolidation else None
+    def on_var_update(self) -> None:
+        """Go on from what has been set."""
+        self._look_through_window()
+        self.rules = replace(self.rules, update=chosen(UPDATES, self.update, "update"))
+        self.work.follow(self.rules)
+        importance = self.importance.astype(np.uint16) if self.rules.consolidation else None
+        held = held_from_var(self.error_held), held_from_var(self.gradient_held)
+        self.work.put((self.S, *held, importance))
+
+    def _look_through_window(self) -> None:
+        """Show the Vars that learning changes, or take others, in memory shared with the program."""
+        if self.window[0]:
+            for name, seen in self.proc_params["seen"].items():
+                var = getattr(self, name)
+                here, there = (seen, var) if self.window[0] == SHOW else (var, seen)
+                here[...] = there
+            self.window[0] = 0
 
     def _end_task(self) -> None:
-        importance = self._importance()
+        S, error_held, gradient_held, importance = self.work.get()
         assert importance is not None
         raised = layers.consolidate(importance, int(self.task_updates[0]), self.rules)
-        self.importance, self.task_updates = raised.astype(np.int32), np.zeros(1, np.int64)
+        self.work.put((S, error_held, gradient_held, raised))
+        self.task_updates, self.stale = np.zeros(1, np.int64), True
 
     def _control(self) -> LayerControl:
         return LayerControl(None if self.frozen[0] else int(self.log2_eta[0]), int(self.hold[0]))
-
-    def _seed_step(self) -> tuple[int, int]:
-        return self.seed, int(self.update_step[0])
 
     def _counted(self, step: int) -> np.ndarray | None:
         """Where to count the activity of an update step; None when it is not counted."""
@@ -223,42 +350,32 @@ class PyWageLayerModelFixed(PyLoihiProcessModel):
         return self.counts if every and (step % every == 0 or not self.learning[0]) else None
 
     def _send(self) -> None:
+        if isinstance(self.clock, Stream):
+            self._send_always()
         if self.forward_message is not None:
-            (self.z_out if self.layer.is_last else self.a_out).send(self.forward_message)
+            (self.z_out if self.layer.is_last else self.a_out).send(given(self.forward_message))
         if self.error_message is not None:
-            self.e_out.send(self.error_message)
+            self.e_out.send(given(self.error_message))
         self.forward_message = self.error_message = None
 
-    def _visible_weights(self) -> np.ndarray:
-        if self.V is None:
-            self.V = layers.visible_weights(self.layer, self.S)
-        return self.V
+    def _send_always(self) -> None:
+        """One message a port and step: zeros where there is nothing to tell."""
+        a, e = self.forward_message, self.error_message
+        layer = self.layer
+        self.forward_message = np.zeros(layer.out_shape, np.int32) if a is None else a[0]
+        self.error_message = np.zeros(layer.in_shape, np.int32) if e is None else e[0]
 
-    def _forward(self, a_in: np.ndarray, micro: int) -> None:
-        self.forward_message, kept = layers.forward(self.layer, self._visible_weights(), a_in)
-        if self.learning[0]:
-            self.in_flight.append(kept)
-        counts = self._counted(self.first_step + (micro if self.rules.pipelined else 0))
-        if counts is not None:
-            count_forward(counts, self.layer, self._visible_weights(), a_in, self.forward_message)
 
-    def _backward(self, message: np.ndarray) -> None:
-        layer, rules, kept = self.layer, self.rules, self.in_flight.popleft()
-        counts = self._counted(int(self.update_step[0]))
-        E, peak = receive_error(
-            layer, message, kept, held_from_var(self.error_held), self.classes, rules, self.seed, counts
-        )
-        self.error_peak = max(self.error_peak or 0, peak)
-        G, self.error_message = pass_error(
-            layer,
-            self._visible_weights(),
-            kept,
-            E,
-            self.classes,
-            self._control(),
-            rules,
-            self._seed_step(),
-            counts,
-        )
-        if G is not None:
-            self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)
+def _most_in_flight(layer: Layer, clock: Schedule | Stream) -> int:
+    """Calls whose samples wait for their error at once, at most."""
+    if isinstance(clock, Stream):
+        return clock.delay + 1
+    return min(clock.micro_steps, clock.error_delay(layer.index) - layer.index + 1)
+
+
+def chosen(names: tuple[str, ...], var: np.ndarray, what: str) -> str:
+    """The rule that a Var names by its place."""
+    place = int(var[0])
+    if not 0 <= place < len(names):
+        raise SettingError(f"{what}={place}: want {', '.join(f'{i} ({n})' for i, n in enumerate(names))}")
+    return names[place]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
+from processes.quick import PyQuickModel
 from processes.widths import Limit
 from wage_neuro.activity import FIELDS
 from wage_neuro.layers import Layer
@@ -52,7 +52,7 @@ class Part(AbstractProcess):
         self.learning = Var(shape=(1,), init=1)
 
 
-class PyPartModelFixed(PyLoihiProcessModel):
+class PyPartModelFixed(PyQuickModel):
     """Runs the layer's clock: sends what waits, then meets the activation and the error of this step."""
 
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)

@@ -6,12 +6,14 @@ from typing import Any
 
 from lava.magma.core.model.sub.model import AbstractSubProcessModel
 
+from processes.alone import Stream
 from processes.exponent_tracker.process import ExponentTracker
 from processes.forward_synapses.process import ForwardSynapses
 from processes.layer_process import WageLayer
 from processes.neurons.process import Neurons
 from processes.transposed_synapses.process import TransposedSynapses
 from processes.widths import ERROR_TRACKER, FORWARD, GRADIENT_TRACKER, NEURONS, TRANSPOSED, LayerLimits
+from wage_neuro.errors import SettingError
 from wage_neuro.layers import Layer
 
 
@@ -27,11 +29,13 @@ class StructuralLayerModel(AbstractSubProcessModel):
 
     def __init__(self, proc: WageLayer) -> None:
         params = proc.proc_params
+        if isinstance(params["schedule"], Stream):
+            raise SettingError(f"{proc.name}: a layer that stands alone has the behavioural model only")
         self.layer: Layer = params["layer"]
         self.limits: LayerLimits = params["limits"]
         self.common: dict[str, Any] = {
             "layer": self.layer,
-            **{name: params[name] for name in ("rules", "schedule", "seed")},
+            **{name: params[name] for name in ("rules", "schedule", "seed", "signed_in", "kernels")},
         }
         self._build_forward(proc)
         self._build_error_path(proc)
@@ -44,7 +48,7 @@ class StructuralLayerModel(AbstractSubProcessModel):
         return {**self.common, "limits": self.limits[part]}
 
     def _build_forward(self, proc: WageLayer) -> None:
-        step = int(proc.update_step.init)
+        step = int(proc.update_step.init[0])
         S = self.limits[FORWARD]["S"].fit(proc.S.init)
         self.synapses = ForwardSynapses(S=S, step=step, **self._part(FORWARD))
         self.neurons = Neurons(step=step, **self._part(NEURONS))
@@ -69,7 +73,7 @@ class StructuralLayerModel(AbstractSubProcessModel):
         proc.gradient_held.alias(self.gradient_tracker.held)
 
     def _build_transposed(self, proc: WageLayer) -> None:
-        step = int(proc.update_step.init)
+        step = int(proc.update_step.init[0])
         self.transposed = TransposedSynapses(S=self.synapses.S.init, step=step, **self._part(TRANSPOSED))
         proc.a_in.connect(self.transposed.a_in)
         self.neurons.e_pos_out.connect(self.transposed.e_pos_in)

@@ -13,7 +13,9 @@ from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.variable import Var
 
 from processes.part import LearningPart, PyLearningPartModelFixed
+from processes.ports import DirectIn
 from wage_neuro import layers, neurocore
+from wage_neuro.kernels.layerwise import NativeSynapses
 from wage_neuro.layers import Layer
 
 
@@ -42,9 +44,9 @@ class Synapses(LearningPart):
 class PySynapsesModelFixed(PyLearningPartModelFixed):
     """Pre factor meets post factor in the spiking phase; the weights change in the learning phase."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16)
-    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int16)
+    y_in: PyInPort = LavaPyType(DirectIn, np.int32)
+    m_in: PyInPort = LavaPyType(DirectIn, np.int32)
     S: np.ndarray = LavaPyType(np.ndarray, np.int16)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
@@ -56,6 +58,10 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
         self.G: np.ndarray | None = None
         self.exponent: int | None = None
         self.met = False
+        self.native: NativeSynapses | None = None
+        proven = all(limit.proven for limit in self.limits.values())
+        if proven and proc_params["kernels"] != "numpy" and NativeSynapses.can(self.layer, self.rules):
+            self.native = NativeSynapses(self.layer, self.rules, self.seed, proc_params["signed_in"])
 
     def _stored(self) -> np.ndarray:
         """S in the layout of the layer's weights."""
@@ -64,7 +70,19 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
     def _store(self, S: np.ndarray) -> None:
         self.S = S
 
+    def fetch(self) -> None:
+        """Bring the stored weights up to date."""
+        if self.native:
+            self._store(self.native.get())
+
+    def on_var_update(self) -> None:
+        """Go on from what has been set."""
+        self.V = None
+        if self.native:
+            self.native.put(self._stored())
+
     def _visible(self) -> np.ndarray:
+        self._fetch_if_stale()
         if self.V is None:
             self.V = self._fit("V", layers.visible_weights(self.layer, self._stored()))
         return self.V
@@ -75,16 +93,21 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
             self.in_flight.append(a)
         return a
 
+    def _sums(self, a: np.ndarray) -> np.ndarray:
+        return self.native.sums(a) if self.native else neurocore.sums(self.layer, self._visible(), a)
+
     def _meet(self) -> tuple[np.ndarray, np.ndarray]:
         """Let the kept pre factor meet the post factor; return both."""
-        pre, post = self.in_flight.popleft(), self.y_in.recv()
+        pre, post, step = self.in_flight.popleft(), self.y_in.recv(), int(self.update_step[0])
         if self.rules.update == "coincidence":
-            pre = neurocore.pre_spikes(self.layer, pre, self.seed, int(self.update_step[0]))
+            pre = neurocore.pre_spikes(self.layer, pre, self.seed, step)
         else:
             m = int(self.m_in.recv()[0])
             self.exponent = None if m == neurocore.UNKNOWN else m
         self.met = True
-        if not self.frozen[0]:
+        if self.native:
+            self.back = self.native.meet(pre, post, None if self.frozen[0] else int(self.log2_eta[0]), step)
+        elif not self.frozen[0]:
             self.G = self._fit("G", neurocore.gradient(self.layer, pre, post))
         return pre, post
 
@@ -94,15 +117,23 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
 
     def run_lrn(self) -> None:
         """Update the weights from their own gradients, unless they are frozen."""
-        if self.G is not None:
-            self._learn(self.G)
+        if not self.frozen[0]:
+            self._learn_native(self.native) if self.native else self._learn()
         self.update_step = self.update_step + 1
         self.G, self.met = None, False
 
-    def _learn(self, G: np.ndarray) -> None:
+    def _learn_native(self, synapses: NativeSynapses) -> None:
+        before = synapses.get() if self._counts_error() else None
+        synapses.update(self.exponent, int(self.update_step[0]))
+        self.V, self.stale = None, True
+        if before is not None:
+            self._learned(before, synapses.get())
+
+    def _learn(self) -> None:
+        assert self.G is not None
         before, step = self._stored(), int(self.update_step[0])
         eta, rules = int(self.log2_eta[0]), self.rules
-        S = layers.update(self.layer, before, G, self.exponent, eta, rules, self.seed, step)
+        S = layers.update(self.layer, before, self.G, self.exponent, eta, rules, self.seed, step)
         if S is not before:
             self._learned(before, S)
             self._store(self._fit("S", S))

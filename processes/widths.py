@@ -171,6 +171,12 @@ def _layer_limits(
     bits, above = layer.bits, network.layers[layer.index + 1 :]
     error_in = above[0].d_bound if above else output_error_max(layer, former)
     spread = layer.spread_error_max
+    if layer.pooled_bound.bit_length() >= widths.state > layer.z_bound.bit_length():
+        # what saturates is a message; a sum of messages would not
+        raise BitWidthError(
+            f"layer {layer.index} {layer}: a window's sum may reach {layer.pooled_bound}, past the"
+            f" {widths.state} bits of a neuron's state"
+        )
     if rules.feedback == "direct" and not layer.is_last:
         error_in = network.classes * bits.error_max
     post, G = spread, layer.g_bound(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -37,8 +38,10 @@ def test_the_bottom_floor_needs_numpy_only():
 
 
 def test_lava_stays_on_its_floors():
+    """But for the examples of graphs of one's own."""
+    examples = ROOT / "experiments" / "examples" / "lava"
     for path in [*(ROOT / "wage_neuro").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]:
-        assert "lava" not in imports_of(path), path.name
+        assert "lava" not in imports_of(path) or examples in path.parents, path.name
 
 
 @pytest.mark.parametrize("floor", FLOORS)
@@ -71,3 +74,55 @@ def test_works_without_threadpoolctl(tmp_path):
         outputs.append(done.stdout.split(maxsplit=1))
     assert outputs[1][0] == "True"
     assert outputs[0][1] == outputs[1][1]
+
+
+def test_training_needs_no_extra(tmp_path):
+    """What an extra brings is not asked for by a run in numpy; the arithmetic alone needs numpy."""
+    extras = shlex.split("lava brian2 torch nir h5py onnx onnxruntime amaranth pandas jsonschema networkx")
+    train = shlex.split("wage-neuro train --network 8FC --epochs 1 --batch 32 --engine numpy --run out")
+    code = f"from experiments import cli\nsys.argv = {train}\ncli.main()"
+    arithmetic = (
+        "import numpy as np, wage_neuro as w\n"
+        "with w.NumpyEngine(w.Network.parse('8FC', (9,), classes=3), w.Rules(batch=4)) as engine:\n"
+        "    rows = w.fit(engine, np.zeros((8, 9), np.uint8), np.zeros(8, int), epochs=1)\n"
+        "print(type(rows).__name__)"
+    )
+    alone = "top not in {'numpy', 'wage_neuro', *sys.stdlib_module_names}"
+    cases = (f"top in {extras}", code, "test accuracy"), (alone, arithmetic, "list")
+    for missing, use, shown in cases:
+        script = (
+            "import sys\nclass Missing:\n    def find_spec(self, name, path=None, target=None):\n"
+            f"        top = name.partition('.')[0]\n        if {missing}: raise ImportError(name)\n"
+            f"sys.meta_path.insert(0, Missing())\n{use}"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert shown in done.stdout
+
+
+def test_help_is_quick():
+    """It imports no numpy: what the commands need is imported when one is used."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "importtime",
+            "-c",
+            "import sys; from experiments import cli; cli.app(['--help'])",
+        ],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "transfer" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "experiments.cli" in imported
+    assert not {"numpy", "wage_neuro", "matplotlib", "experiments.datasets"} & imported

@@ -21,13 +21,14 @@ from wage_neuro.engine import Engine, NumpyEngine
 from wage_neuro.fitting import fit, save_best, stop_early
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv, Dense, Flatten, MaxPool
+from wage_neuro.specs import AvgPool, Conv, Dense, Flatten, MaxPool
 from wage_neuro.train import State, initial_state, predict, train_step
 from wage_neuro.trained import Trained, load
 
 __version__ = "0.2.0"
 __all__ = [
     "Activity",
+    "AvgPool",
     "Bits",
     "Control",
     "Conv",

@@ -13,7 +13,7 @@ import numpy as np
 
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import Kept, Layer, _unpool
-from wage_neuro.specs import Conv
+from wage_neuro.specs import Conv, Dense, assert_never
 from wage_neuro.team import ALONE, Team
 
 FIELDS = {
@@ -113,7 +113,7 @@ def count_error(
     if factors:
         pre, post = factors
         active = (pre != 0).reshape(len(pre), *layer.in_shape)
-        if isinstance(layer.spec, Conv):
+        if len(layer.in_shape) == 3:
             active = active.sum(axis=3, keepdims=True)  # of a place's channels, all or none are in its window
         inputs, errors = _windows(layer, active).sum(axis=2), _errors_of_places(layer, kept, post).sum(axis=2)
         counts[_PLACE["learning_operations"]] += int((inputs * errors).sum())
@@ -148,13 +148,17 @@ def _add(counts: np.ndarray, effective: str, reached: str, met: np.ndarray, W: n
 
 def _windows(layer: Layer, values: np.ndarray) -> np.ndarray:
     """(n, positions, fan_in) of (n, *in_shape) values, or of one channel of them: what places of Z sum up."""
-    if not isinstance(layer.spec, Conv):
-        return values[:, None]
-    size, step, (top, bottom, left, right) = layer.spec.kernel, layer.spec.stride, layer.padding
-    padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (1, size, size, 1))
-    windows = windows[:, ::step, ::step, :, 0, :, :, 0].transpose(0, 1, 2, 4, 5, 3)  # channels last
-    return windows.reshape(len(values), layer.positions, -1)
+    match layer.spec:
+        case Dense():
+            return values[:, None]
+        case Conv(kernel=size, stride=step):
+            top, bottom, left, right = layer.padding
+            padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)))
+            windows = np.lib.stride_tricks.sliding_window_view(padded, (1, size, size, 1))
+            windows = windows[:, ::step, ::step, :, 0, :, :, 0].transpose(0, 1, 2, 4, 5, 3)  # channels last
+            return windows.reshape(len(values), layer.positions, -1)
+        case _:
+            assert_never(layer.spec)
 
 
 def _errors_of_places(layer: Layer, kept: Kept, E: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ class Engine(ABC):
         The paper's, if none are given.
     team : Team, optional
         Processes that learn every batch together, of which this is one.
+    options : those that `supports_of` asks about
 
     Raises
     ------
@@ -69,10 +70,12 @@ class Engine(ABC):
                 says = "says" if ability in cls.supports.abilities else "does not say"
                 raise TypeError(f"{cls.__name__} {says} that it {ability}: {', '.join(methods)}")
 
-    def __init__(self, network: Network, rules: Rules | None = None, team: Team = ALONE) -> None:
+    def __init__(
+        self, network: Network, rules: Rules | None = None, team: Team = ALONE, **options: Any
+    ) -> None:
         self.network, self.rules, self.team = network, rules or Rules(), team
         check_team(self.rules, team)
-        self.supports.check(network, self.rules)
+        self.supports_of(**options).check(network, self.rules)
         prove_gradients(network, self.rules)
 
     @classmethod

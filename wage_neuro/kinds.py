@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 
 from wage_neuro.layers import Layer
-from wage_neuro.specs import Conv, Dense, MaxPool
-
-if sys.version_info >= (3, 11):
-    from typing import assert_never
-else:
-    from typing import NoReturn
-
-    def assert_never(value: NoReturn) -> NoReturn:
-        """Say to mypy that nothing is left, and to who comes here all the same what was."""
-        raise AssertionError(f"{value!r}: a kind that nobody has thought of here")
-
-
-__all__ = ["Kind", "assert_never", "kinds_of"]
+from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, assert_never
 
 
 class Kind(Enum):
@@ -28,6 +15,7 @@ class Kind(Enum):
     UNQUANTIZED = "unquantized layer"
     CONV = "convolution"
     MAX_POOL = "max-pooling"
+    AVERAGE_POOL = "average pooling"
     PADDED_POOL = "incomplete pooling windows (want it without the P)"
 
 
@@ -52,6 +40,8 @@ def kinds_of(layer: Layer) -> frozenset[Kind]:
             pass
         case MaxPool():
             kinds.add(Kind.MAX_POOL)
+        case AvgPool():
+            kinds.add(Kind.AVERAGE_POOL)
         case _:
             assert_never(layer.pool)
     if any(layer.pool_padding):

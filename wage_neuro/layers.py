@@ -23,7 +23,7 @@ from wage_neuro.bits import Bits, code_dtype
 from wage_neuro.fixed_point import carrier, log2_round, peak
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.rules import MARGIN_UNITS, Rules
-from wage_neuro.specs import Conv, Dense, MaxPool
+from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, Pool, assert_never
 
 _SPARSE = 0.7  # share of rows with a gradient below which only these are updated
 UNKNOWN = np.iinfo(np.int64).min
@@ -53,7 +53,7 @@ class Layer:
 
     index: int
     spec: Dense | Conv
-    pool: MaxPool | None
+    pool: Pool | None
     bits: Bits
     in_shape: tuple[int, ...]
     z_shape: tuple[int, ...]
@@ -64,9 +64,13 @@ class Layer:
 
     @cached_property
     def weight_shape(self) -> tuple[int, ...]:
-        if isinstance(self.spec, Conv):
-            return (self.spec.kernel, self.spec.kernel, self.in_shape[2], self.spec.channels)
-        return (self.in_shape[0], self.spec.units)
+        match self.spec:
+            case Dense(units):
+                return (self.in_shape[0], units)
+            case Conv(channels, kernel):
+                return (kernel, kernel, self.in_shape[2], channels)
+            case _:
+                assert_never(self.spec)
 
     @cached_property
     def fan_in(self) -> int:
@@ -95,6 +99,17 @@ class Layer:
         return self.bits.k_W - 1 + self.scale_shift
 
     @cached_property
+    def a_shift(self) -> int:
+        """log2 of a step of activation in units of what pooling leaves: maxima are Z, averages sums of Z."""
+        match self.pool:
+            case None | MaxPool():
+                return self.z_shift
+            case AvgPool(size):
+                return self.z_shift + 2 * log2_round(size)
+            case _:
+                assert_never(self.pool)
+
+    @cached_property
     def log2_target(self) -> int:
         """A step of Z is 2**-log2_target of 1.0, at the output."""
         return self.bits.k_A - 1 + self.z_shift
@@ -107,7 +122,13 @@ class Layer:
     @cached_property
     def quantized(self) -> bool:
         """False for the 16-bit form of a last layer that the paper leaves unquantized."""
-        return not isinstance(self.spec, Dense) or self.spec.quantized
+        match self.spec:
+            case Dense(quantized=quantized):
+                return quantized
+            case Conv():
+                return True
+            case _:
+                assert_never(self.spec)
 
     @cached_property
     def error_exponent(self) -> int:
@@ -128,6 +149,11 @@ class Layer:
         return self.fan_in * self.bits.weight_max * self.bits.activation_max
 
     @cached_property
+    def pooled_bound(self) -> int:
+        """Largest magnitude of what pooling leaves."""
+        return self.z_bound << (self.a_shift - self.z_shift)
+
+    @cached_property
     def spread_error_max(self) -> int:
         """Largest error at a place of Z: overlapping pooling windows may add up there."""
         overlap = (-(-self.pool.size // self.pool.step)) ** 2 if self.pool else 1
@@ -136,7 +162,7 @@ class Layer:
     @cached_property
     def d_bound(self) -> int:
         """Largest error that this layer can send back."""
-        places = self.spec.kernel**2 if isinstance(self.spec, Conv) else 1
+        places = math.prod(self.weight_shape[:-2])
         return places * self.weight_shape[-1] * self.bits.weight_max * self.spread_error_max
 
     def g_bound(self, batch: int) -> int:
@@ -145,7 +171,7 @@ class Layer:
 
     @cached_property
     def z_dtype(self) -> type[np.floating]:
-        return carrier(max(self.z_bound, self.target) * 2)
+        return carrier(max(self.pooled_bound, self.target) * 2)
 
     @cached_property
     def d_dtype(self) -> type[np.floating]:
@@ -250,49 +276,69 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
     shape = (n, *layer.out_shape)
     out = np.empty(shape, code_dtype(bits.k_A))
     active, saturated = np.empty(shape, bool), np.empty(shape, bool)
-    winner = np.empty(shape if layer.pool else 0, np.uint8)
-    ceiling = bits.activation_max * 2.0**layer.z_shift
+    winner = no_winner(layer, n)
+    ceiling = bits.activation_max * 2.0**layer.a_shift
 
     def work(part: slice) -> None:
-        Z = _product(layer, V, a_in[part])
-        if layer.pool:
-            Z = max_pool(layer, Z, winner[part])
+        Z = pooled(layer, _product(layer, V, a_in[part]), winner[part])
         np.greater(Z, 0, out=active[part])
         np.greater(Z, ceiling, out=saturated[part])
-        kernels.quantize_into(out[part], Z, layer.z_shift, 0, bits.activation_max)
+        kernels.quantize_into(out[part], Z, layer.a_shift, 0, bits.activation_max)
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
     return out, Kept(a_in, active, saturated, winner)
 
 
-def max_pool(layer: Layer, Z: np.ndarray, winner: np.ndarray) -> np.ndarray:
-    """Maxima of the windows of (n, *z_shape) carriers; `winner` gets the place of each in its window."""
-    assert layer.pool
-    if any(layer.pool_padding):
-        top, bottom, left, right = layer.pool_padding
-        Z = np.pad(Z, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=-np.inf)
-    return kernels.max_pool(Z, layer.pool.size, layer.pool.step, layer.out_shape[:2], winner)
+def no_winner(layer: Layer, n: int) -> np.ndarray:
+    """Room for the place of each window's maximum; empty rows where nothing is chosen."""
+    return np.empty((n, *layer.out_shape) if isinstance(layer.pool, MaxPool) else (n, 0), np.uint8)
+
+
+def pooled(layer: Layer, Z: np.ndarray, winner: np.ndarray) -> np.ndarray:
+    """What pooling leaves of (n, *z_shape) carriers: Z, maxima, or sums of which `Layer.a_shift` makes means.
+
+    winner : of `no_winner`, gets the place of each maximum in its window
+    """
+    match layer.pool:
+        case None:
+            return Z
+        case MaxPool(size):
+            if any(layer.pool_padding):
+                top, bottom, left, right = layer.pool_padding
+                Z = np.pad(Z, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=-np.inf)
+            return kernels.max_pool(Z, size, layer.pool.step, layer.out_shape[:2], winner)
+        case AvgPool(size):
+            return kernels.sum_pool(Z, size, layer.out_shape[:2])
+        case _:
+            assert_never(layer.pool)
 
 
 def _samples_a_part(layer: Layer, n: int) -> int:
     """Dense layers leave the cores to BLAS; the patches of a convolution are cut to stay in cache."""
-    if isinstance(layer.spec, Dense):
-        return n
-    return min(max(1, _PART_BYTES // (layer.positions * layer.fan_in * 4)), kernels.share(n))
+    match layer.spec:
+        case Dense():
+            return n
+        case Conv():
+            return min(max(1, _PART_BYTES // (layer.positions * layer.fan_in * 4)), kernels.share(n))
+        case _:
+            assert_never(layer.spec)
 
 
 def _product(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> np.ndarray:
     """Z of some samples, (n, *z_shape), in scratch memory."""
-    if isinstance(layer.spec, Dense):
-        return kernels.product(kernels.as_carrier(a_in, layer.z_dtype, "a"), V, "z")
-    rows = _patches(layer, a_in, layer.z_dtype)
-    return kernels.product(rows, V, "z").reshape(len(a_in), *layer.z_shape)
+    return kernels.product(rows_of(layer, a_in, layer.z_dtype), V, "z").reshape(len(a_in), *layer.z_shape)
 
 
-def _patches(layer: Layer, a_in: np.ndarray, dtype: type) -> np.ndarray:
-    assert isinstance(layer.spec, Conv)
-    padded = kernels.pad_images(a_in, layer.padding, dtype, "padded")
-    return kernels.patches(padded, layer.spec.kernel, layer.spec.stride, layer.z_shape[:2], "patches")
+def rows_of(layer: Layer, a_in: np.ndarray, dtype: type) -> np.ndarray:
+    """What meets the weights, (n * positions, fan_in), in scratch memory: the codes, or patches of them."""
+    match layer.spec:
+        case Dense():
+            return kernels.as_carrier(a_in, dtype, "a")
+        case Conv(kernel=kernel, stride=stride):
+            padded = kernels.pad_images(a_in, layer.padding, dtype, "padded")
+            return kernels.patches(padded, kernel, stride, layer.z_shape[:2], "patches")
+        case _:
+            assert_never(layer.spec)
 
 
 # --- backward ----------------------------------------------------------------------------------------
@@ -441,9 +487,14 @@ def backward(
     pre, post = spikes or (kept.a_in, E)
     if layer.index == 0:
         W_back = None
-    if isinstance(layer.spec, Dense):
-        return _dense_backward(layer, W_back, E, (pre, post) if learns else None)
-    return _conv_backward(layer, W_back, kept, E, (pre, post) if learns else None)
+    factors = (pre, post) if learns else None
+    match layer.spec:
+        case Dense():
+            return _dense_backward(layer, W_back, E, factors)
+        case Conv():
+            return _conv_backward(layer, W_back, kept, E, factors)
+        case _:
+            assert_never(layer.spec)
 
 
 _Pair = tuple[np.ndarray, np.ndarray]
@@ -456,7 +507,7 @@ def _dense_backward(
     if factors:
         pre, post = factors
         rows, dtype = layer.gradient_rows
-        G = kernels.gradient_product(kernels.as_carrier(pre, dtype, "a"), post.astype(dtype), rows)
+        G = kernels.gradient_product(rows_of(layer, pre, dtype), post.astype(dtype), rows)
     if W_back is not None:
         D = E.astype(layer.d_dtype) @ W_back.astype(layer.d_dtype, copy=False).T
     return G, D
@@ -483,7 +534,7 @@ def _conv_backward(
         if factors:
             pre, post = factors
             E_z = spread(post, part)
-            G = kernels.gradient_product(_patches(layer, pre[part], g_dtype), E_z, rows)
+            G = kernels.gradient_product(rows_of(layer, pre[part], g_dtype), E_z, rows)
             with lock:
                 np.add(total, G, out=total)
         if D is not None and W_d is not None:
@@ -502,14 +553,20 @@ def _conv_backward(
 def _unpool(
     layer: Layer, kept: Kept, E: np.ndarray, part: slice = slice(None), dtype: type = np.float64
 ) -> np.ndarray:
-    """Error at each place of Z, (n, *z_shape) in scratch memory: that of the windows which chose it."""
-    if not layer.pool:
-        return kernels.as_carrier(E[part], dtype, "unpool")
-    assert kept.winner is not None
-    pool, (h, w, c), (top, bottom, left, right) = layer.pool, layer.z_shape, layer.pool_padding
-    shape = (h + top + bottom, w + left + right, c)
-    out = kernels.unpool(E[part], kept.winner[part], pool.size, pool.step, shape, dtype)
-    return out[:, top : top + h, left : left + w]
+    """Error at each place of Z, (n, *z_shape) in scratch memory: that of the windows which heard it."""
+    match layer.pool:
+        case None:
+            return kernels.as_carrier(E[part], dtype, "unpool")
+        case MaxPool(size):
+            assert kept.winner is not None
+            (h, w, c), (top, bottom, left, right) = layer.z_shape, layer.pool_padding
+            shape = (h + top + bottom, w + left + right, c)
+            out = kernels.unpool(E[part], kept.winner[part], size, layer.pool.step, shape, dtype)
+            return out[:, top : top + h, left : left + w]
+        case AvgPool(size):
+            return kernels.spread(E[part], size, layer.z_shape, dtype)
+        case _:
+            assert_never(layer.pool)
 
 
 # --- update ------------------------------------------------------------------------------------------

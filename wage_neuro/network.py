@@ -13,7 +13,7 @@ import numpy as np
 from wage_neuro.bits import UNQUANTIZED, Bits, code_dtype
 from wage_neuro.errors import DataError, NetworkError, did_you_mean
 from wage_neuro.layers import Layer
-from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
+from wage_neuro.specs import AvgPool, Conv, Dense, Flatten, MaxPool, Pool, Spec
 from wage_neuro.summary import table_of
 
 PRESETS = {
@@ -35,6 +35,7 @@ _TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
         re.compile(r"MP(\d{1,9})(?:S(\d{1,9}))?(P?)"),
         lambda m: MaxPool(int(m[1]), int(m[2]) if m[2] else None, "SAME" if m[3] else "VALID"),
     ),
+    (re.compile(r"AP(\d{1,9})"), lambda m: AvgPool(int(m[1]))),
     (re.compile(r"(\d{1,9})FCU"), lambda m: Dense(int(m[1]), quantized=False)),
     (re.compile(r"(\d{1,9})(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
     (re.compile(r"F"), lambda m: Flatten()),
@@ -47,8 +48,8 @@ class Network:
 
     Parameters
     ----------
-    specs : Dense, Conv, MaxPool, Flatten
-        The last one is Dense, with a unit a class. A MaxPool follows its Conv; Flatten joins images to Dense.
+    specs : Dense, Conv, MaxPool, AvgPool, Flatten
+        The last one is Dense, with a unit a class. A pool follows its Conv; Flatten joins images to Dense.
     input_shape : (height, width, channels), or (features,)
     bits : Bits or a pattern such as "2888"
     signed_input : bool
@@ -92,7 +93,7 @@ class Network:
         """Build a network from the paper's notation, or from a preset's name.
 
         Tokens, joined by '-': 32C5 convolution (32C5S2 stride 2, 32C5V VALID padding), MP2 max-pooling
-        (MP3S2 with a stride, MP3S2P SAME padding), 512FC or 512 dense, F flatten.
+        (MP3S2 with a stride, MP3S2P SAME padding), AP2 average pooling, 512FC or 512 dense, F flatten.
 
         With `classes` the text names the hidden layers: the output layer is added, and Flatten put where it
         is needed. Without, the text is the whole network. An unquantized output layer is 10FCU, or with
@@ -183,20 +184,6 @@ class Network:
             bad = labels[(labels < 0) | (labels >= self.classes)][0]
             raise DataError(f"label {bad}: this network has outputs 0..{self.classes - 1}")
 
-    def require_quantized(self, who: str) -> None:
-        """Raise NetworkError if the last layer is unquantized, for `who` has no such layer."""
-        layer = self.layers[-1]
-        if not layer.quantized:
-            raise NetworkError(f"layer {layer.index} {layer}: {who} has no unquantized layer")
-
-    def require_whole_windows(self, who: str) -> None:
-        """Raise NetworkError if a pooling has incomplete windows, for `who` knows none."""
-        for layer in self.layers:
-            if any(layer.pool_padding):
-                raise NetworkError(
-                    f"layer {layer.index} {layer}: {who} drops incomplete windows; want it without the P"
-                )
-
     def __str__(self) -> str:
         return "-".join(map(str, self.specs))
 
@@ -226,28 +213,29 @@ def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -
     index = 0
     for place, spec in enumerate(specs):
         after = specs[place + 1] if place + 1 < len(specs) else None
-        if isinstance(spec, Flatten):
-            shape = (math.prod(shape),)
-        elif isinstance(spec, MaxPool):
-            if place == 0 or not isinstance(specs[place - 1], Conv):
-                raise NetworkError(f"layer {place} {spec}: a MaxPool must follow a Conv")
-        elif isinstance(spec, Conv | Dense):
-            pool = after if isinstance(after, MaxPool) and isinstance(spec, Conv) else None
-            if isinstance(spec, Dense) and not spec.quantized:
-                if after is not None:
-                    raise NetworkError(f"layer {place} {spec}: only the last layer may be unquantized")
-                bits = replace(bits, k_W=UNQUANTIZED, k_G=UNQUANTIZED, k_E=UNQUANTIZED)
-            layer = _build_layer(place, spec, pool, shape, bits, index, after is None)
-            shape, index = layer.out_shape, index + 1
-            yield layer
-        else:
-            raise NetworkError(f"layer {place} {spec!r}: want Dense, Conv, MaxPool or Flatten")
+        match spec:
+            case Flatten():
+                shape = (math.prod(shape),)
+            case MaxPool() | AvgPool():
+                if place == 0 or not isinstance(specs[place - 1], Conv):
+                    raise NetworkError(f"layer {place} {spec}: a {type(spec).__name__} must follow a Conv")
+            case Conv() | Dense():
+                pool = after if isinstance(after, Pool) and isinstance(spec, Conv) else None
+                if isinstance(spec, Dense) and not spec.quantized:
+                    if after is not None:
+                        raise NetworkError(f"layer {place} {spec}: only the last layer may be unquantized")
+                    bits = replace(bits, k_W=UNQUANTIZED, k_G=UNQUANTIZED, k_E=UNQUANTIZED)
+                layer = _build_layer(place, spec, pool, shape, bits, index, after is None)
+                shape, index = layer.out_shape, index + 1
+                yield layer
+            case _:  # a user's own object may stand here
+                raise NetworkError(f"layer {place} {spec!r}: want Dense, Conv, MaxPool, AvgPool or Flatten")
 
 
 def _build_layer(
     place: int,
     spec: Conv | Dense,
-    pool: MaxPool | None,
+    pool: Pool | None,
     shape: tuple[int, ...],
     bits: Bits,
     index: int,

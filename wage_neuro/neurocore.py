@@ -15,8 +15,8 @@ from wage_neuro import layers
 from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import log2_round, peak
 from wage_neuro.kernels import numpy_kernels as kernels
-from wage_neuro.layers import Kept, Layer, _patches, _product, _unpool
-from wage_neuro.specs import Dense
+from wage_neuro.layers import Kept, Layer, _product, _unpool, rows_of
+from wage_neuro.specs import Conv, Dense, assert_never
 
 UNKNOWN = -1
 """Exponent of a tracker that no value has reached yet."""
@@ -36,12 +36,14 @@ def error_sums(layer: Layer, V: np.ndarray, E_z: np.ndarray) -> np.ndarray:
     """V^T E, (n, *in_shape), of the (n, *z_shape) errors at the places of Z."""
     V_d = V.astype(layer.d_dtype, copy=False)
     back = E_z.reshape(-1, V.shape[1]).astype(layer.d_dtype) @ V_d.T
-    if isinstance(layer.spec, Dense):
-        return back
-    image, spec = (len(E_z), *layer.in_shape), layer.spec
-    return kernels.fold_patches(
-        back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2]
-    ).copy()
+    match layer.spec:
+        case Dense():
+            return back
+        case Conv(kernel=kernel, stride=stride):
+            image = (len(E_z), *layer.in_shape)
+            return kernels.fold_patches(back, image, layer.padding, kernel, stride, layer.z_shape[:2]).copy()
+        case _:
+            assert_never(layer.spec)
 
 
 def gradient(layer: Layer, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
@@ -51,14 +53,23 @@ def gradient(layer: Layer, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
     """
     rows, dtype = layer.gradient_rows
     post_rows = post.reshape(-1, layer.weight_shape[-1]).astype(dtype)
-    if isinstance(layer.spec, Dense):
-        return kernels.gradient_product(kernels.as_carrier(pre, dtype, "a"), post_rows, rows)
-    return kernels.gradient_product(_patches(layer, pre, dtype), post_rows, rows).astype(np.float64)
+    G = kernels.gradient_product(rows_of(layer, pre, dtype), post_rows, rows)
+    return G if layer.positions == 1 else G.astype(np.float64)
 
 
-def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray) -> int:
-    """Largest magnitude in G; of a dense layer the product of two peaks, which neurons can tell alone."""
-    return peak(pre) * peak(post) if isinstance(layer.spec, Dense) else peak(G)
+def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray | None) -> int:
+    """Largest magnitude in G; of a dense layer the product of two peaks, which neurons can tell alone.
+
+    G may be left out of a dense layer
+    """
+    match layer.spec:
+        case Dense():
+            return peak(pre) * peak(post)
+        case Conv():
+            assert G is not None
+            return peak(G)
+        case _:
+            assert_never(layer.spec)
 
 
 def pre_spikes(layer: Layer, a: np.ndarray, seed: int, step: int) -> np.ndarray:
@@ -83,18 +94,17 @@ def activate(layer: Layer, Z: np.ndarray) -> tuple[np.ndarray, Kept]:
     """
     bits, shape = layer.bits, (len(Z), *layer.out_shape)
     Z = Z.astype(layer.z_dtype)
-    winner = np.empty(shape if layer.pool else 0, np.uint8)
-    if layer.pool:
-        Z = layers.max_pool(layer, Z, winner)
-    kept = Kept(_NONE, Z > 0, bits.activation_max * 2.0**layer.z_shift < Z, winner)
+    winner = layers.no_winner(layer, len(Z))
+    Z = layers.pooled(layer, Z, winner)
+    kept = Kept(_NONE, Z > 0, bits.activation_max * 2.0**layer.a_shift < Z, winner)
     A = np.empty(shape, code_dtype(bits.k_A))
-    kernels.quantize_into(A, Z, layer.z_shift, 0, bits.activation_max)
+    kernels.quantize_into(A, Z, layer.a_shift, 0, bits.activation_max)
     return A, kept
 
 
 def unpool(layer: Layer, kept: Kept, E: np.ndarray) -> np.ndarray:
-    """Each error at the place of Z that won its window: (n, *out_shape) -> (n, *z_shape) integers."""
-    if not layer.pool:
+    """Each error at the places of Z that it is for: (n, *out_shape) -> (n, *z_shape) integers."""
+    if layer.pool is None:
         return E
     return _unpool(layer, kept, E, slice(None), layer.gradient_rows[1]).astype(np.int32)
 

@@ -16,6 +16,9 @@ SHIFT_MAX = 16  # bits of a step's probability
 IMPORTANCE_MAX = 15
 GAMMAS = tuple(1 << n for n in range(8))
 
+UPDATES = ("wide", "ternary", "coincidence")
+LOSSES = ("sse", "one-sided", "softmax")
+
 LINEAR: tuple[object, ...] = ("sse", "one-sided")
 """Losses whose error has the units of the logits."""
 NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -102,7 +105,7 @@ class Rules:
         "wide",
         "`wide` updates as the paper's, `ternary` steps of -1, 0, 1, or `coincidence` of two spikes.",
         RULE,
-        choices=("wide", "ternary", "coincidence"),
+        choices=UPDATES,
     )
     stored_range: str = setting(
         "authors",
@@ -115,7 +118,7 @@ class Rules:
         "`sse`, the paper's; `one-sided`: outputs past their target are left alone; or `softmax`, the paper's"
         " cross-entropy for ImageNet.",
         RULE,
-        choices=("sse", "one-sided", "softmax"),
+        choices=LOSSES,
     )
     margin: int = setting(
         0,

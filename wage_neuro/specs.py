@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from wage_neuro.errors import NetworkError
+
+if sys.version_info >= (3, 11):
+    from typing import assert_never
+else:
+    from typing import NoReturn
+
+    def assert_never(value: NoReturn) -> NoReturn:
+        """Say to mypy that nothing is left, and to who comes here all the same what was."""
+        raise AssertionError(f"{value!r}: a kind that nobody has thought of here")
+
+
+__all__ = ["AvgPool", "Conv", "Dense", "Flatten", "MaxPool", "Pool", "Spec", "assert_never", "max_pool"]
+
+AVERAGED = (2, 4, 8)
+"""Sizes of averaged windows: powers of two, so that a mean is a shift."""
 
 
 def _positive(spec: object, **values: int) -> None:
@@ -81,6 +97,36 @@ class MaxPool:
 
 
 @dataclass(frozen=True)
+class AvgPool:
+    """Average of size x size windows after a Conv, side by side; incomplete ones are dropped. AP2.
+
+    The mean is not rounded by itself: the sum of a window is kept whole, and Q_A divides it by size**2, a
+    power of two, together with alpha: one rounding, half to even. Backward every place of a window gets its
+    error as it is: the mean's factor size**-2 is a power of two that is the same for all, and Shift takes it
+    out again to the last bit. (Where spikes coincide, the rate is that of each place.)
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        _positive(self, size=self.size)
+        if self.size not in AVERAGED:
+            raise NetworkError(f"AvgPool size={self.size}: want {', '.join(map(str, AVERAGED))}")
+
+    @property
+    def step(self) -> int:
+        """Windows lie side by side."""
+        return self.size
+
+    @property
+    def padding(self) -> str:
+        return "VALID"
+
+    def __str__(self) -> str:
+        return f"AP{self.size}"
+
+
+@dataclass(frozen=True)
 class Flatten:
     """(height, width, channels) -> (height * width * channels), row-major; nothing is computed."""
 
@@ -88,4 +134,16 @@ class Flatten:
         return "F"
 
 
-Spec = Dense | Conv | MaxPool | Flatten
+Pool = MaxPool | AvgPool
+Spec = Dense | Conv | Pool | Flatten
+
+
+def max_pool(pool: Pool | None) -> MaxPool | None:
+    """The pooling of a layer, for who has maxima alone and has refused a network with others."""
+    match pool:
+        case None | MaxPool():
+            return pool
+        case AvgPool():
+            raise AssertionError(f"{pool}: its Support should have refused it")
+        case _:
+            assert_never(pool)

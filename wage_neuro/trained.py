@@ -78,7 +78,7 @@ class Trained:
 
     def engine(self, kind: type[Engine] = NumpyEngine, **options: Any) -> Engine:
         """Build an engine that goes on where this stands."""
-        return kind(self.network, self.rules, state=self.state, **options)  # type: ignore[call-arg]
+        return kind(self.network, self.rules, state=self.state, **options)
 
     def fit(self, images: np.ndarray, labels: np.ndarray, **more: Any) -> Any:
         """Train further in numpy, as `wage_neuro.fit` does, and keep the state; returns the metrics."""

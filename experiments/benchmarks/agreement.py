@@ -25,7 +25,7 @@ from experiments.engines import ENGINES, make_engine
 from experiments.runs import run_folder
 from experiments.runs.compare import Batch, first_difference
 from processes.widths import Widths
-from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro import AvgPool, Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, WageError
 from wage_neuro.support import Support
@@ -39,6 +39,9 @@ NETWORKS = {
     "dense on images": Network((Flatten(), Dense(5)), (6, 5, 2)),
     "conv SAME": Network((Conv(4, 3), Flatten(), Dense(5)), (6, 7, 2)),
     "conv VALID, stride 2": Network((Conv(4, 3, 2, "VALID"), Conv(3, 2), Flatten(), Dense(5)), (9, 8, 1)),
+    "conv, average pooling": Network(
+        (Conv(4, 3), AvgPool(2), Conv(6, 3), AvgPool(4), Flatten(), Dense(8), Dense(5)), (12, 13, 1)
+    ),
     "conv, pooling": Network(
         (Conv(4, 3), MaxPool(2), Conv(6, 3), MaxPool(3, 2), Flatten(), Dense(8), Dense(5)), (12, 12, 1)
     ),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs import run_folder
+from experiments.runs.cluster import on_cluster, workers_of
 from experiments.runs.forms import TrainingRecord
 from experiments.runs.training import Config, Report, Run
 from experiments.runs.workers import cpus, side_by_side
@@ -231,6 +232,7 @@ class Means:
     command : what their records name
     records : folder that keeps a copy of each record
     at_once : how many are done side by side, each in a process of its own
+    cluster : where they are done in place of that, see `cluster.on_cluster`
     """
 
     engine: str = "numpy"
@@ -239,6 +241,7 @@ class Means:
     data_dir: Path | None = None
     command: str = ""
     records: Path | None = None
+    cluster: str | None = None
 
 
 def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run, seen: None) -> bool:
@@ -251,8 +254,9 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
     SettingError
         If its folder holds another run.
     """
-    if means.at_once > 1:
-        kernels.set_threads(max(1, cpus() // means.at_once))
+    at_once = (workers_of(means.cluster) or 1) if means.cluster else means.at_once
+    if at_once > 1:
+        kernels.set_threads(max(1, cpus() // at_once))
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
         if run.config != job.config:
@@ -271,13 +275,18 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
     return run.finished
 
 
-def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:
+def do_all(
+    work: list[Job],
+    means: Means,
+    report: Callable[[Job, bool], None],
+    say: Callable[[str], None] = lambda line: None,
+) -> bool:
     """Do all runs, or end with the first that is stopped; return whether all are finished."""
     for job in work:
         if job.kind is FloatRun and job.record() is None:
             float_torch(job.config.bits)  # before hours are spent on the integers
     try:
-        with closing(_done(work, means)) as done:
+        with closing(_done(work, means, say)) as done:
             for job, finished in done:
                 record = job.record()
                 if means.records and finished and record:
@@ -292,9 +301,16 @@ def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -
     return True
 
 
-def _done(work: list[Job], means: Means) -> Generator[tuple[Job, bool], None, None]:
+def _done(
+    work: list[Job], means: Means, say: Callable[[str], None]
+) -> Generator[tuple[Job, bool], None, None]:
     """Do the runs; yield each as it ends, with whether it was finished."""
-    if means.at_once == 1:
+    if means.cluster:
+        elsewhere = [replace(job, folder=job.folder.resolve()) for job in work]
+        here = dict(zip(elsewhere, work, strict=True))
+        for job, finished in on_cluster(partial(do, means=means), elsewhere, means.cluster, str, say):
+            yield here[job], finished
+    elif means.at_once == 1:
         for job in work:
             yield job, do(job, means)
     else:

@@ -17,6 +17,7 @@ from experiments.runs import run_folder
 from experiments.runs.compare import Difference, first_difference, next_batches
 from experiments.runs.training import Run
 from mappings.hardware.rtl.devices import Device, device_of
+from mappings.hardware.rtl.registers import BAUD
 from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
 from wage_neuro.control import Control
 from wage_neuro.engine import NumpyEngine
@@ -30,7 +31,6 @@ ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin
 """How a network that is given by name learns."""
 SCRIPTED = 10
 """Samples that the testbench learns, at least; pipelined, whole batches."""
-BAUD = 115_200
 
 
 @dataclass(frozen=True)

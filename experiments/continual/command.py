@@ -182,12 +182,14 @@ def _show(progress: Progress, task: TaskID, report: Report) -> None:
 
 def _print(record: records.Record, folder: Path) -> None:
     head = record.runs[0]
+    changed = "changed weights not counted"
+    if "weight_updates" in head:
+        changed = f"{head['weight_updates'] / head['samples_learned']:,.0f} weights changed a sample"
     console.print(
         f"{record.title}: {head['network']}, measured on {head['measured_on']} images\n"
         f"{head['samples']:,} new samples in passes: {head['config']['passes']}; task id: {head['task id']};"
         f" task boundaries: {head['task boundaries']}\n"
-        f"memory {head['memory_bytes']:,} bytes; {head['weight_updates'] / head['samples_learned']:,.0f}"
-        f" weights changed a sample; {head['train_seconds']:,.0f} s of learning a seed"
+        f"memory {head['memory_bytes']:,} bytes; {changed}; {head['train_seconds']:,.0f} s of learning a seed"
     )
     for run in record.runs:
         for line in run.get("unchanged", ()):  # records of before have none

@@ -430,7 +430,7 @@ class Run:
         last_save = began
         if not progress.rows:
             self._measure(engine, None)
-        engine.watch(self._watch_every)
+        self._watch(engine)
         with self.lock, stops_on_signals(self):
             while not self.finished and not self.stop_wanted:
                 following = next(place for place in self.stops if place > progress.place)
@@ -534,7 +534,11 @@ class Run:
             self.progress.probes.append({"samples": place, "accuracy": float(np.mean(few))})
         if place in ends:
             self._measure(engine, len(self.tasks) - 1 if self.method.mixed else ends.index(place))
-        engine.watch(self._watch_every)
+        self._watch(engine)
+
+    def _watch(self, engine: Engine) -> None:
+        """Count from here on, with an engine that does."""
+        engine.watch(self._watch_every if "counts activity" in engine.supports.abilities else 0)
 
     @property
     def _watch_every(self) -> int:
@@ -615,9 +619,15 @@ class Run:
             "samples": len(self.stream),
             "task_samples": np.diff((0, *self.stream.ends)).tolist(),
             "samples_learned": self._samples_learned,
-            "weight_updates": round(sum(activity.a_sample("updates")) * self._samples_learned),
+            **(
+                {
+                    "weight_updates": round(sum(activity.a_sample("updates")) * self._samples_learned),
+                    "activity": activity.to_json(),
+                }
+                if activity.samples
+                else {}
+            ),
             "unchanged": self.unchanged,
-            "activity": activity.to_json(),
             "train_seconds": round(progress.seconds, 1),
             "data_sha256": self._checksums,
             "versions": run_folder.versions(),

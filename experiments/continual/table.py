@@ -50,9 +50,12 @@ def _row(record: Record) -> str:
     stream = f"{config['stream']}, {config['scenario']}"
     if not whole:
         stream += f", {len(head['tasks'])} tasks of {head['task_samples'][0]:,}"
-    changed, learned = (sum(run[k] for run in record.runs) for k in ("weight_updates", "samples_learned"))
+    learned = sum(run["samples_learned"] for run in record.runs)
+    changed = "not counted"
+    if all("weight_updates" in run for run in record.runs):
+        changed = f"{sum(run['weight_updates'] for run in record.runs) / learned:,.0f}"
     return (
         f"| {stream} | {record.method}{also} | {config['network']} | {len(record.runs)}"
         f" | **{record.mean_and_spread('ACC')}** | {forgotten} | {float_acc}"
-        f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed / learned:,.0f} |"
+        f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed} |"
     )

@@ -166,6 +166,26 @@ def bench_table(folder: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def lava_table(folder: Path = RESULTS) -> str:
+    """Lava's simulator against its own channels and models in numpy; of `bench_lava`."""
+    record = json.loads((folder / "bench-lava.json").read_text())
+    lines = [
+        "| network | against | processor time a sample | faster by it | on the wall | bar | met |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in record["cases"]:
+        bar, rate = case["bar"], f"{case['samples_a_second']:,.0f} samples/s"
+        met = ("yes" if case["ratio"] >= bar else "**no**") if bar else ""
+        lines.append(
+            f"| {case['name']} | {case['against']} | {case['slow_us']:,.0f} -> {case['fast_us']:,.0f} µs"
+            f" | **{case['ratio']:.2f} x** | {case['wall_ratio']:.2f} x, {rate}"
+            f" | {f'>= {bar} x' if bar else ''} | {met} |"
+        )
+    versions = record["versions"]
+    lines += ["", f"{versions['machine']}, Python {versions['python']}, load {record['load']:.0f}."]
+    return "\n".join(lines)
+
+
 def chip_table(folder: Path = RESULTS) -> str:
     """What `wage-neuro map` said of each network on each chip, and what was measured of the same layers."""
     lines = [
@@ -271,6 +291,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,
     "bench": bench_table,
+    "lava": lava_table,
 }
 
 

@@ -148,8 +148,8 @@ class StreamConfig(_StreamConfig, total=False):
     consolidation: Count
 
 
-StreamRun = TypedDict(
-    "StreamRun",
+_StreamRun = TypedDict(
+    "_StreamRun",
     {
         "config": StreamConfig,
         "tasks": list[str],
@@ -161,12 +161,17 @@ StreamRun = TypedDict(
         "samples_learned": Annotated[int, (1, 2**53)],
         "task_samples": Counts,
         "memory_bytes": Count,
-        "weight_updates": Count,
         "train_seconds": Number,
         "ACC": Number,
     },
 )
-"""The row of a record that says what a run was."""
+
+
+class StreamRun(_StreamRun, total=False):
+    """The row of a record that says what a run was; some engines count no updates."""
+
+    weight_updates: Count
+
 
 STREAM_ROWS: dict[str, Any] = {"run": StreamRun, "accuracy": Measured, "probe": Probe}
 

@@ -25,11 +25,16 @@ from experiments.runs.training import Config, build_network, kept_of, open_data,
 from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.eta import EtaSchedule
+from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules
+from wage_neuro.support import Support
 from wage_neuro.train import initial_state
 
+TAKES = Support(
+    who="the measure of communication", kinds=frozenset(Kind) - {Kind.UNQUANTIZED, Kind.AVERAGE_POOL}
+)
 FLOAT_BYTES = 4
 _LONGEST = 255  # a gap byte: so many zeros, and the gap goes on
 
@@ -170,7 +175,7 @@ def measure(
         raise SettingError("a pipelined run: its updates are one sample each, and overlap; give another run")
     data = open_data(config, data_dir)
     network = build_network(config, data)
-    network.require_quantized("the measure of communication")
+    TAKES.check(network)
     bits, rows = fixed_bits(network, config.rules), []
     eta, augment, batch = EtaSchedule.parse(config.eta), Augment.parse(config.augment), config.rules.batch
     steps = len(data.train_labels) // batch

@@ -31,9 +31,16 @@ from mappings.engines.brian2.engine import (
     windows_of,
     z_unit_of,
 )
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
+from wage_neuro.support import Support
 from wage_neuro.train import State
+
+TAKES = Support(
+    who="an answer in binary spikes",
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.AVERAGE_POOL}),
+)
 
 LOAD = """
 left = A + int(A < 0) * modulus
@@ -63,7 +70,7 @@ class BitSerial:
     """
 
     def __init__(self, network: Network, state: State, slots: int = 1) -> None:
-        network.require_quantized("an answer in binary spikes")
+        TAKES.check(network)
         self.network, self.slots = network, slots
         self.planes = planes_of(network)
         self.starts = (0, *accumulate(self.planes))
@@ -124,7 +131,7 @@ class BitSerial:
         )  # fmt: skip
         weights.S[:], weights.changed = S.ravel(), 1
         on_event(weights, "changed", "start", 2, VISIBLE)
-        pre, post, weight = synapses_of(layer.spec, layer)
+        pre, post, weight = synapses_of(layer)
         slot = np.arange(self.slots)[:, None]
         forward = self._build.synapses(
             self.senders[-1], products, "Z_post += V", "spike", ("synapses", 0), weights
@@ -137,7 +144,9 @@ class BitSerial:
         places = len(windows_of(layer))
         own, linked = ("z", "winner", "active", "open"), tuple(f"z{p}" for p in range(places))
         n, z_unit = math.prod(layer.out_shape), z_unit_of(layer)
-        neurons = self._sender(layer.index + 1, n, own, linked, pool_code(places) + ACTIVATE, z_unit=z_unit)
+        neurons = self._sender(
+            layer.index + 1, n, own, linked, pool_code(layer.pool, places) + ACTIVATE, z_unit=z_unit
+        )
         link_windows(neurons, self.products[-1], layer, self.slots)
         self.senders.append(neurons)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mappings.chips.chip import Chip
-from mappings.chips.placement import DoesNotFit, Placement, Use
+from mappings.chips.placement import CHIP, DoesNotFit, Placement, Use
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.specs import Conv
+from wage_neuro.specs import Conv, max_pool
 
 _ANSWER = "train off the chip and map with --mode inference"
 _OFF_CHIP = f"another chip, or {_ANSWER}"
@@ -52,7 +52,7 @@ def signed_bits(bound: int) -> int:
 def broken(network: Network, chip: Chip, use: Use) -> list[Limit]:
     """Every limit of widths and abilities that a network breaks, whatever the data; room is `place`'s
     matter."""
-    network.require_quantized("a chip")
+    CHIP.check(network)
     found = [*_message_limits(network, chip, use)]
     for layer in network.layers[: -1 if use.prototypes else None]:
         found += _layer_limits(layer, chip, use)
@@ -115,14 +115,11 @@ def _layer_limits(layer: Layer, chip: Chip, use: Use) -> Iterator[Limit]:
         if signed_bits(bound) > chip.state_bits:
             way_out = "fewer channels, or fewer bits (k_A, k_E, k_W)"
             yield Limit(where, quantity, signed_bits(bound), chip.state_bits, "bits of state", way_out)
-    if layer.pool and not chip.programmable_neurons:
-        way_out = f"a stride of {layer.pool.step} instead of {layer.pool} (such as {_strided(layer)})"
+    pool = max_pool(layer.pool)
+    if pool and not chip.programmable_neurons:
+        strided = f"{layer.weight_shape[-1]}C{layer.weight_shape[0]}S{pool.step}"
+        way_out = f"a stride of {pool.step} instead of {pool} (such as {strided})"
         yield Limit(where, "max-pooling (programmable neurons)", 1, 0, "ability", way_out)
-
-
-def _strided(layer: Layer) -> str:
-    assert layer.pool
-    return f"{layer.weight_shape[-1]}C{layer.weight_shape[0]}S{layer.pool.step}"
 
 
 def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:

@@ -25,11 +25,14 @@ from typing import Any
 import numpy as np
 
 from mappings.chips.chip import Chip
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
+from wage_neuro.support import Support
 
+CHIP = Support(who="a chip", kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}))
 HOST = -1
 """Piece and core of everything off the chip: images and labels come from there, answers go there."""
 
@@ -155,7 +158,7 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
         stored = learning if use.learns(i) else bits.k_W
         value = bits.weight_max * bits.activation_max
         links.append(_weights(layer, visible[i - 1], forward[i], False, chip, stored, use.learns(i), value))
-        if layer.pool:
+        if max_pool(layer.pool):
             visible[i] = add(layer, "pool", layer.out_shape)
             links.append(_one(forward[i], visible[i], "pool", layer, False, bits.k_W, layer.z_bound))
         if use.learns(i):
@@ -193,8 +196,13 @@ def _weights(
 ) -> Link:
     """A layer's weights, forward or as a transposed copy."""
     span, role = None, "feedback" if back else "forward"
-    if isinstance(layer.spec, Conv):
-        span = (layer.spec.kernel, layer.spec.stride, layer.padding[0], layer.padding[2])
+    match layer.spec:
+        case Dense():
+            pass
+        case Conv(kernel=kernel, stride=stride):
+            span = (kernel, stride, layer.padding[0], layer.padding[2])
+        case _:
+            assert_never(layer.spec)
     shared = span is not None and chip.shared_weights
     return Link(source, target, role, span, back, False, shared, bits, learns, value)
 
@@ -202,8 +210,9 @@ def _weights(
 def _one(source: int, target: int, role: str, layer: Layer, same: bool, bits: int, value: int) -> Link:
     """One neuron to one, or between the places of a pooling window and their winner."""
     span = (1, 1, 0, 0)
-    if layer.pool and not same:
-        span = (layer.pool.size, layer.pool.step, layer.pool_padding[0], layer.pool_padding[2])
+    pool = max_pool(layer.pool)
+    if pool and not same:
+        span = (pool.size, pool.step, layer.pool_padding[0], layer.pool_padding[2])
     return Link(source, target, role, span, role == "third factor", True, False, bits, False, value)
 
 
@@ -567,7 +576,7 @@ def place(network: Network, chip: Chip, use: Use) -> Placement:
     DoesNotFit
         If one neuron with one input needs more than a core has.
     """
-    network.require_quantized("a chip")
+    CHIP.check(network)
     populations, links = populations_and_links(network, chip, use)
     geometries = [Geometry(link, populations[link.source], populations[link.target]) for link in links]
     into = {t: [g for g in geometries if g.link.target == t] for t in range(1, len(populations))}

@@ -42,9 +42,7 @@ class CompiledEngine(Engine):
     name = "compiled"
     supports = Support(
         who="engine 'compiled'",
-        kinds=frozenset(
-            {Kind.DENSE, Kind.UNQUANTIZED, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL},
-        ),
+        kinds=frozenset(Kind),
         rules=VALUES,
         abilities=frozenset(ABILITIES) - {"holds the memory"},
         options=IN_TEAM,

@@ -25,23 +25,31 @@ from wage_neuro import random_bits
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import BitWidthError, NetworkError, SettingError
 from wage_neuro.files import written_whole
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import GAMMAS, MARGIN_UNITS, NEUTRAL
-from wage_neuro.specs import Conv, Dense
+from wage_neuro.rules import GAMMAS, MARGIN_UNITS, NEUTRAL, VALUES
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
+from wage_neuro.support import Support
 from wage_neuro.train import Held
 
 CODE_BITS = 8  # codes and stored weights are int8_t
 INT32 = 2**31
-RULES: dict[str, tuple[object, ...]] = {
-    **NEUTRAL,
-    "gamma": GAMMAS,
-    "batch": (1,),
-    "pipelined": (False,),
-    "update": ("ternary",),
-    "feedback": ("transposed",),
-}
-"""What the C that learns has of the rules; shift, hold, margin and range of S are free."""
+TAKES = Support(who="C source", kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}))
+LEARNS = Support(
+    who="C source that learns",
+    kinds=frozenset({Kind.DENSE}),
+    rules={
+        **VALUES,
+        **NEUTRAL,
+        "gamma": GAMMAS,
+        "batch": (1,),
+        "pipelined": (False,),
+        "update": ("ternary",),
+        "feedback": ("transposed",),
+    },
+)
+"""What the C takes, and what that which learns has of the rules."""
 _LAYER_BYTES = 20 * 4  # struct layer
 
 
@@ -92,6 +100,10 @@ def to_c(saved: Checkpoint, prefix: str = "net", learn: bool = False) -> Source:
 
 def _check(saved: Checkpoint, learn: bool) -> None:
     network, bits = saved.network, saved.network.bits
+    if learn:
+        LEARNS.check(network, saved.rules)
+    else:
+        TAKES.check(network)
     if bits.k_W != 2:
         raise BitWidthError(f"k_W={bits.k_W}: C source packs two bits a weight, so want k_W=2")
     for name in ("k_A", "k_G", "k_E") if learn else ("k_A",):
@@ -105,13 +117,6 @@ def _check(saved: Checkpoint, learn: bool) -> None:
         most = max(most, layer.d_bound) if learn else most
         if most >= INT32:
             raise NetworkError(f"layer {layer.index} {layer}: a sum may reach {most}, past 32 bits")
-        if learn and isinstance(layer.spec, Conv):
-            raise NetworkError(
-                f"layer {layer.index} {layer}: C source learns dense layers only; want it without --learn,"
-                " or a network of FC alone"
-            )
-    if learn:
-        saved.rules.require("C source that learns", **RULES)
 
 
 def _facts(saved: Checkpoint, inference: Inference, prefix: str, learn: bool) -> dict[str, Any]:
@@ -188,20 +193,24 @@ def _size(layer: Layer) -> int:
 
 def _row(layer: Layer, weights: int, a_in: int, out: int) -> str:
     """A `struct layer`; a dense layer is a convolution of kernel 1 over one place."""
-    if isinstance(layer.spec, Dense):
-        places: tuple[int, ...] = (1, 1, layer.fan_in, 1, 1, 0, 0, 1, 1, layer.spec.units, 1, 1, 0, 0, 1, 1)
-    else:
-        pool = (layer.pool.size, layer.pool.step) if layer.pool else (1, 1)
-        places = (
-            *layer.in_shape,
-            layer.spec.kernel,
-            layer.spec.stride,
-            *layer.padding[::2],
-            *layer.z_shape,
-            *pool,
-            *layer.pool_padding[::2],
-            *layer.out_shape[:2],
-        )
+    places: tuple[int, ...]
+    match layer.spec:
+        case Dense(units):
+            places = (1, 1, layer.fan_in, 1, 1, 0, 0, 1, 1, units, 1, 1, 0, 0, 1, 1)
+        case Conv(kernel=kernel, stride=stride):
+            pool = max_pool(layer.pool)
+            places = (
+                *layer.in_shape,
+                kernel,
+                stride,
+                *layer.padding[::2],
+                *layer.z_shape,
+                *((pool.size, pool.step) if pool else (1, 1)),
+                *layer.pool_padding[::2],
+                *layer.out_shape[:2],
+            )
+        case _:
+            assert_never(layer.spec)
     return "    {" + ", ".join(map(str, (*places, layer.z_shift, weights, a_in, out))) + "}"
 
 

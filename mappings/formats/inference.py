@@ -19,14 +19,19 @@ import numpy as np
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError, NetworkError, WageError
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.room import check_weights
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
+from wage_neuro.specs import Conv, Dense, assert_never
+from wage_neuro.support import Support
 from wage_neuro.train import Held, State, visible_weights
 
 FORMAT = 2
+
+
+TAKES = Support(who="an exported network", kinds=frozenset(Kind) - {Kind.UNQUANTIZED})
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Inference:
     data: str | None = None
 
     def __post_init__(self) -> None:
-        self.network.require_quantized("an exported network")
+        TAKES.check(self.network)
         layers = self.network.layers
         if len(self.V) != len(layers):
             raise NetworkError(f"weights of {len(self.V)} layers: {self.network} has {len(layers)}")
@@ -176,7 +181,7 @@ def source_shape(network: Network, layer: Layer) -> tuple[int, ...]:
 
 def flattens(network: Network, layer: Layer) -> bool:
     """Whether a layer sees images as a row of numbers."""
-    return isinstance(layer.spec, Dense) and len(source_shape(network, layer)) == 3
+    return len(layer.in_shape) == 1 and len(source_shape(network, layer)) == 3
 
 
 def symmetric_padding(layer: Layer) -> tuple[int, int]:
@@ -200,20 +205,28 @@ def channels_first(network: Network, layer: Layer, V: np.ndarray) -> np.ndarray:
 
     After Flatten, n_in counts channels first too.
     """
-    if not isinstance(layer.spec, Dense):
-        before = (_kernel_growth(layer), 0)
-        return np.pad(V, (before, before, (0, 0), (0, 0))).transpose(3, 2, 0, 1)
-    if flattens(network, layer):
-        V = V.reshape(*source_shape(network, layer), -1).transpose(2, 0, 1, 3).reshape(V.shape)
-    return V.T
+    match layer.spec:
+        case Dense():
+            if flattens(network, layer):
+                V = V.reshape(*source_shape(network, layer), -1).transpose(2, 0, 1, 3).reshape(V.shape)
+            return V.T
+        case Conv():
+            before = (_kernel_growth(layer), 0)
+            return np.pad(V, (before, before, (0, 0), (0, 0))).transpose(3, 2, 0, 1)
+        case _:
+            assert_never(layer.spec)
 
 
 def channels_last(network: Network, layer: Layer, W: np.ndarray) -> np.ndarray:
     """Undo `channels_first`."""
-    if not isinstance(layer.spec, Dense):
-        grown = _kernel_growth(layer)
-        return W.transpose(2, 3, 1, 0)[grown:, grown:]
-    if flattens(network, layer):
-        shape = channels_first_shape(source_shape(network, layer))
-        return W.T.reshape(*shape, -1).transpose(1, 2, 0, 3).reshape(W.shape[::-1])
-    return W.T
+    match layer.spec:
+        case Dense():
+            if flattens(network, layer):
+                shape = channels_first_shape(source_shape(network, layer))
+                return W.T.reshape(*shape, -1).transpose(1, 2, 0, 3).reshape(W.shape[::-1])
+            return W.T
+        case Conv():
+            grown = _kernel_growth(layer)
+            return W.transpose(2, 3, 1, 0)[grown:, grown:]
+        case _:
+            assert_never(layer.spec)

@@ -41,10 +41,13 @@ from mappings.formats.inference import (
 )
 from wage_neuro.errors import CheckpointError, NetworkError
 from wage_neuro.files import written_whole
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.specs import Conv
+from wage_neuro.specs import Conv, Dense, assert_never
+from wage_neuro.support import Support
 
+TAKES = Support(who="netx", kinds=frozenset({Kind.DENSE, Kind.CONV}))  # pooling: a Conv with a stride, or NIR
 FRACTION_BITS = 6  # netx: spike_exp and state_exp
 
 Tree = dict[str, np.ndarray | bytes | int]
@@ -67,6 +70,7 @@ def to_netx(inference: Inference) -> Tree:
     ((16, 6), (3, 16))
     """
     network = inference.network
+    TAKES.check(network)
     for layer in network.layers:
         _check(layer)
     blocks: list[Tree] = [_block("input", network.input_shape, _neuron())]
@@ -84,19 +88,23 @@ def _layer(network: Network, layer: Layer, V: np.ndarray) -> Tree:
     top = layer.bits.activation_max
     shape = (*layer.out_shape[:-1], 2 * layer.out_shape[-1])
     bias = np.repeat(np.array([0, -top], np.int32), layer.out_shape[-1])
-    if not isinstance(layer.spec, Conv):
-        return _block("dense", shape, _neuron(), weight=W, bias=bias)
-    return _block(
-        "conv",
-        shape,
-        _neuron(),
-        weight=W,
-        bias=bias,
-        stride=layer.spec.stride,
-        padding=np.array(symmetric_padding(layer)),
-        dilation=1,
-        groups=1,
-    )
+    match layer.spec:
+        case Dense():
+            return _block("dense", shape, _neuron(), weight=W, bias=bias)
+        case Conv(stride=stride):
+            return _block(
+                "conv",
+                shape,
+                _neuron(),
+                weight=W,
+                bias=bias,
+                stride=stride,
+                padding=np.array(symmetric_padding(layer)),
+                dilation=1,
+                groups=1,
+            )
+        case _:
+            assert_never(layer.spec)
 
 
 def _block(kind: str, shape: tuple[int, ...], neuron: Tree, **values: np.ndarray | int) -> Tree:
@@ -132,8 +140,6 @@ def _unweights(network: Network, layer: Layer, W: np.ndarray) -> np.ndarray:
 
 def _check(layer: Layer) -> None:
     where = f"layer {layer.index} {layer}"
-    if layer.pool:
-        raise NetworkError(f"{where}: netx has no max-pooling; use a Conv with a stride, or NIR")
     if not layer.is_last and layer.z_shift > FRACTION_BITS:
         raise NetworkError(f"{where}: scales by 2**-{layer.z_shift}; netx can by 2**-{FRACTION_BITS} at most")
     if layer.bits.weight_max > 127:

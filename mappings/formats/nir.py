@@ -40,10 +40,13 @@ from mappings.formats.inference import (
 )
 from wage_neuro.errors import CheckpointError, NetworkError
 from wage_neuro.files import written_whole
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.specs import Dense
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
+from wage_neuro.support import Support
 
+TAKES = Support(who="a NIR graph", kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}))
 K_A_MAX = 8  # a Threshold a level: 127 a layer; twice as many with every bit more
 EXACT = 2**24  # whole numbers that float32 holds
 
@@ -106,27 +109,31 @@ def thresholds(layer: Layer) -> np.ndarray:
 def _weights(network: Network, layer: Layer, V: np.ndarray) -> nir.NIRNode:
     W = np.ascontiguousarray(channels_first(network, layer, V), np.float32)
     metadata = {"z_shift": layer.z_shift}
-    if isinstance(layer.spec, Dense):
-        return nir.Linear(W, metadata=metadata)
-    stride = (layer.spec.stride, layer.spec.stride)
-    bias = np.zeros(len(W), np.float32)
-    return nir.Conv2d(
-        layer.in_shape[:2], W, stride, symmetric_padding(layer), (1, 1), 1, bias, metadata=metadata
-    )
+    match layer.spec:
+        case Dense():
+            return nir.Linear(W, metadata=metadata)
+        case Conv(stride=stride):
+            bias, padding = np.zeros(len(W), np.float32), symmetric_padding(layer)
+            return nir.Conv2d(
+                layer.in_shape[:2], W, (stride, stride), padding, (1, 1), 1, bias, metadata=metadata
+            )
+        case _:
+            assert_never(layer.spec)
 
 
 def _level(add: Any, layer: Layer, source: str, j: int, theta: float) -> str:
     z_shape, out_shape = channels_first_shape(layer.z_shape), channels_first_shape(layer.out_shape)
     level = add(f"{source}.level{j}", nir.Threshold(np.full(z_shape, theta, np.float32)), source)
-    if not layer.pool:
+    pool = max_pool(layer.pool)
+    if not pool:
         return level
-    size, step = np.full(2, layer.pool.size), np.full(2, layer.pool.step)
+    size, step = np.full(2, pool.size), np.full(2, pool.step)
     summed = add(f"{source}.pool{j}", nir.SumPool2d(size, step, np.zeros(2, int)), level)
     return add(f"{source}.max{j}", nir.Threshold(np.full(out_shape, 0.5, np.float32)), summed)
 
 
 def _check(network: Network) -> None:
-    network.require_whole_windows("a NIR graph")
+    TAKES.check(network)
     if network.bits.k_A > K_A_MAX:
         raise NetworkError(
             f"k_A={network.bits.k_A}: NIR counts an activation's levels one by one; want {K_A_MAX} at most"

@@ -36,12 +36,15 @@ from mappings.formats.inference import (
 )
 from wage_neuro.errors import BitWidthError, CheckpointError, NetworkError
 from wage_neuro.files import written_whole
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.specs import Dense
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
+from wage_neuro.support import Support
 
 OPSET, IR_VERSION = 13, 8
 QONNX = "qonnx.custom_op.general"
+TAKES = Support(who="ONNX", kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}))
 K_A_MAX = 8  # codes are int8
 K_W_MAX = 7  # some processors add two products of 8 bits in 16 bits, of which one factor may come as 0..255
 EXACT = 2**24  # whole numbers that float32 holds
@@ -65,10 +68,11 @@ class _Graph:
         return name
 
     def pooled(self, layer: Layer, source: str) -> str:
-        if not layer.pool:
+        pool = max_pool(layer.pool)
+        if not pool:
             return source
         top, bottom, left, right = layer.pool_padding
-        size, step = [layer.pool.size] * 2, [layer.pool.step] * 2
+        size, step = [pool.size] * 2, [pool.step] * 2
         pads = [top, left, bottom, right]
         return self.add("MaxPool", f"P{layer.index}", source, kernel_shape=size, strides=step, pads=pads)
 
@@ -103,7 +107,7 @@ def to_onnx(inference: Inference, form: str = "integer") -> onnx.ModelProto:
         if flattens(network, layer):
             a = graph.add("Flatten", f"flat{layer.index}", a, axis=1)
         W = np.ascontiguousarray(channels_first(network, layer, V))
-        a = build(graph, layer, W.T if isinstance(layer.spec, Dense) else W, a)
+        a = build(graph, layer, W.T if W.ndim == 2 else W, a)
     return _model(graph, inference, form)
 
 
@@ -137,16 +141,20 @@ def _io_types(form: str) -> tuple[int, int]:
 
 
 def _window(layer: Layer) -> dict[str, list[int]]:
-    assert not isinstance(layer.spec, Dense)
+    assert isinstance(layer.spec, Conv)
     return {"pads": list(symmetric_padding(layer)) * 2, "strides": [layer.spec.stride] * 2}
 
 
 def _integer_sum(graph: _Graph, layer: Layer, W: np.ndarray, a: str) -> str:
     V = graph.constant(f"V{layer.index}", W.astype(np.int8))
     name = "logits" if layer.is_last else f"Z{layer.index}"
-    if isinstance(layer.spec, Dense):
-        return graph.add("MatMulInteger", name, a, V)
-    return graph.add("ConvInteger", name, a, V, **_window(layer))
+    match layer.spec:
+        case Dense():
+            return graph.add("MatMulInteger", name, a, V)
+        case Conv():
+            return graph.add("ConvInteger", name, a, V, **_window(layer))
+        case _:
+            assert_never(layer.spec)
 
 
 def _integer(graph: _Graph, layer: Layer, W: np.ndarray, a: str) -> str:
@@ -171,10 +179,13 @@ def _qlinear(graph: _Graph, layer: Layer, W: np.ndarray, a: str) -> str:
         graph.constant(f"scale{i}", np.float32(2.0**layer.z_shift)),
     )
     factors = (a, one, zero, V, one, zero, scale, zero)
-    if isinstance(layer.spec, Dense):
-        q = graph.add("QLinearMatMul", f"Q{i}", *factors)
-    else:
-        q = graph.add("QLinearConv", f"Q{i}", *factors, **_window(layer))
+    match layer.spec:
+        case Dense():
+            q = graph.add("QLinearMatMul", f"Q{i}", *factors)
+        case Conv():
+            q = graph.add("QLinearConv", f"Q{i}", *factors, **_window(layer))
+        case _:
+            assert_never(layer.spec)
     high = graph.constant("high", np.int8(layer.bits.activation_max))
     return graph.pooled(layer, graph.add("Clip", f"A{i}", q, zero, high))
 
@@ -192,10 +203,13 @@ def _qonnx(graph: _Graph, layer: Layer, W: np.ndarray, a: str) -> str:
     graph.datatypes[V] = "TERNARY" if bits.k_W == 2 else f"INT{bits.k_W}"
     V = quant(f"W{i}", V, one, zero, width, signed=1, narrow=1)
     name = "logits" if layer.is_last else f"Z{i}"
-    if isinstance(layer.spec, Dense):
-        Z = graph.add("MatMul", name, a, V)
-    else:
-        Z = graph.add("Conv", name, a, V, kernel_shape=list(W.shape[2:]), **_window(layer))
+    match layer.spec:
+        case Dense():
+            Z = graph.add("MatMul", name, a, V)
+        case Conv():
+            Z = graph.add("Conv", name, a, V, kernel_shape=list(W.shape[2:]), **_window(layer))
+        case _:
+            assert_never(layer.spec)
     if layer.is_last:
         return Z
     scale = graph.constant(f"scale{i}", np.float32(2.0**layer.z_shift))
@@ -212,6 +226,7 @@ FORMS = {"integer": _integer, "qlinear": _qlinear, "qonnx": _qonnx}
 
 
 def _check(network: Network, form: str) -> None:
+    TAKES.check(network)
     for name, most in (("k_A", K_A_MAX), ("k_W", K_W_MAX)):
         bits = getattr(network.bits, name)
         if bits > most:
@@ -239,7 +254,7 @@ def from_onnx(model: onnx.ModelProto) -> Inference:
         for layer in network.layers:
             W = numpy_helper.to_array(found[f"V{layer.index}"])
             wanted = channels_first(network, layer, np.zeros(layer.weight_shape)).shape
-            W = W.T if isinstance(layer.spec, Dense) else W
+            W = W.T if W.ndim == 2 else W
             if W.shape != wanted:
                 raise NetworkError(f"weights of layer {layer.index} {layer}: shape {W.shape}; want {wanted}")
             yield channels_last(network, layer, W)

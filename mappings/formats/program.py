@@ -32,15 +32,22 @@ from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError
 from wage_neuro.files import written_whole
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
-from wage_neuro.rules import GAMMAS, MARGIN_UNITS, NEUTRAL, Rules
+from wage_neuro.rules import GAMMAS, MARGIN_UNITS, NEUTRAL, VALUES, Rules
 from wage_neuro.schedule import Schedule
-from wage_neuro.specs import Conv
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
+from wage_neuro.support import Support
 from wage_neuro.train import Held, State, initial_state
 
 KIND = "wage-neuro learning program"
+TAKES = Support(
+    who="a learning program",
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
+    rules={**VALUES, **NEUTRAL, "gamma": GAMMAS},
+)
 
 
 @cache
@@ -60,9 +67,7 @@ def to_program(saved: Checkpoint) -> dict[str, Any]:
         If its rules need what the expressions have no words for.
     """
     network, rules, state = saved.network, saved.rules, saved.state
-    network.require_quantized("a learning program")
-    network.require_whole_windows("a learning program")
-    rules.require("a learning program", **{**NEUTRAL, "gamma": GAMMAS})
+    TAKES.check(network, rules)
     fresh = initial_state(network, state.seed)
     drawn = all(np.array_equal(S, T) for S, T in zip(state.S, fresh.S, strict=True))
     program = {
@@ -117,10 +122,11 @@ def _has_feedback(layer: Layer, rules: Rules) -> bool:
 
 
 def _neurons(layer: Layer) -> dict[str, Any]:
+    pool = max_pool(layer.pool)
     return {
         "shape": list(layer.z_shape),
         "count": int(np.prod(layer.z_shape)),
-        "pool": {"size": layer.pool.size, "stride": layer.pool.step} if layer.pool else None,
+        "pool": {"size": pool.size, "stride": pool.step} if pool else None,
         "sends_shape": list(layer.out_shape),
         "sends": "z" if layer.is_last else "a",
         "z_bits": layer.z_bound.bit_length() + 1,
@@ -138,10 +144,14 @@ def _synapses(layer: Layer, rules: Rules) -> dict[str, Any]:
         "stored_max": bits.stored_max(rules.stored_range),
         "backward_bits": layer.d_bound.bit_length() + 1,
     }
-    if isinstance(spec, Conv):
-        place = {"kernel": spec.kernel, "stride": spec.stride, "padding": list(layer.padding)}
-        return {"kind": "conv", **place, **common}
-    return {"kind": "dense", **common}
+    match spec:
+        case Dense():
+            return {"kind": "dense", **common}
+        case Conv(kernel=kernel, stride=stride):
+            place = {"kernel": kernel, "stride": stride, "padding": list(layer.padding)}
+            return {"kind": "conv", **place, **common}
+        case _:
+            assert_never(spec)
 
 
 # --- the rules, as expressions -----------------------------------------------------------------------
@@ -192,7 +202,7 @@ def _loihi(network: Network, layer: Layer, rules: Rules) -> dict[str, str] | Non
     bits = layer.bits
     fits = bits.k_W == 2 < bits.k_G <= 9 and max(bits.k_A, bits.k_E) <= 8  # tag 9 bits, traces 7 and a sign
     signed = network.signed_input and not layer.index  # a trace of the input has no sign
-    if not fits or signed or isinstance(layer.spec, Conv) or rules.update == "wide":
+    if not fits or signed or not isinstance(layer.spec, Dense) or rules.update == "wide":
         return None
     if rules.samples_an_update != 1:
         return None

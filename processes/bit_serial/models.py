@@ -14,6 +14,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.bit_serial.process import WageBitSerial
+from processes.ports import DirectIn
 from wage_neuro import layers
 from wage_neuro.bits import code_dtype
 from wage_neuro.kernels import numpy_kernels as kernels
@@ -26,7 +27,7 @@ from wage_neuro.layers import Layer
 class PyWageBitSerialModelFixed(PyLoihiProcessModel):
     """Receive a plane, double the sum and add its product; at the end quantize, then send bit by bit."""
 
-    s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=1)
+    s_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=1)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=1)
     S: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     Z: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
@@ -63,10 +64,8 @@ class PyWageBitSerialModelFixed(PyLoihiProcessModel):
 
     def _activate(self) -> None:
         layer, Z = self.layer, self.Z.astype(self.layer.z_dtype)
-        if layer.pool:
-            winner = np.empty((len(Z), *layer.out_shape), np.uint8)
-            Z = layers.max_pool(layer, Z, winner)
+        Z = layers.pooled(layer, Z, layers.no_winner(layer, len(Z)))
         A = np.empty((len(Z), *layer.out_shape), code_dtype(layer.bits.k_A))
-        kernels.quantize_into(A, Z, layer.z_shift, 0, layer.bits.activation_max)
+        kernels.quantize_into(A, Z, layer.a_shift, 0, layer.bits.activation_max)
         self.left = A.astype(np.int32)
         self.threshold = 1 << (layer.bits.k_A - 2)

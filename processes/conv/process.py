@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from processes.alone import conv_layer
 from processes.layer_process import WageLayer
+from wage_neuro.layers import Layer
+from wage_neuro.specs import Conv, MaxPool
 
 
 class WageConv(WageLayer):
-    """Convolution, max-pooling and activation in one Process: an operating-system process a WAGE layer.
+    """Convolution, max-pooling and activation in one Process; ports, Vars and further keywords as WageLayer.
 
-    Ports and Vars as WageLayer. Weight shape (kernel, kernel, c_in, c_out).
+    Weight shape (kernel, kernel, c_in, c_out).
+
+    Parameters
+    ----------
+    in_shape : (height, width, channels)
+    conv : Conv(channels, kernel, stride, padding)
+    pool : MaxPool(size, stride, padding), if any
+    bits, index : as of WageDense
+    layer : a network's, in the place of all these
+
+    >>> WageConv((28, 28, 1), Conv(16, 5), MaxPool(2)).a_out.shape
+    (14, 14, 16)
     """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int] | None = None,
+        conv: Conv | None = None,
+        pool: MaxPool | None = None,
+        *,
+        bits: str = "2888",
+        index: int = 0,
+        layer: Layer | None = None,
+        **settings: Any,
+    ) -> None:
+        if layer is None:
+            assert in_shape
+            assert conv
+            layer = conv_layer(in_shape, conv, pool, bits=bits, index=index)
+        super().__init__(layer, **settings)

@@ -13,6 +13,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.error_neuron.process import ErrorNeuron
+from processes.ports import DirectIn
 from wage_neuro import layers
 from wage_neuro.layers import Kept, Layer
 
@@ -23,8 +24,8 @@ from wage_neuro.layers import Kept, Layer
 class PyErrorNeuronModelFixed(PyLoihiProcessModel):
     """Behavioural model; the error is quantized by `wage_neuro.layers.error_codes`."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    target_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=24)
+    target_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=24)
     y1_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=8)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:

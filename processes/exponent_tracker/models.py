@@ -11,6 +11,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.exponent_tracker.process import ExponentTracker
 from processes.part import PyPartModelFixed
+from processes.ports import DirectIn
 from wage_neuro import neurocore
 
 
@@ -20,7 +21,7 @@ from wage_neuro import neurocore
 class PyExponentTrackerModelFixed(PyPartModelFixed):
     """Same exponents as `wage_neuro.train.Held`, by comparisons and a counter alone."""
 
-    x_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    x_in: PyInPort = LavaPyType(DirectIn, np.int32)
     m_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     threshold: np.ndarray = LavaPyType(np.ndarray, np.int64)
     hold: np.ndarray = LavaPyType(np.ndarray, np.int32)

@@ -28,14 +28,14 @@ class PyForwardSynapsesModelFixed(PySynapsesModelFixed):
 
     def _forward(self) -> None:
         a = self._receive()
-        self.z_out.send(self._fit("z_out", neurocore.sums(self.layer, self._visible(), a)))
+        self.z_out.send(self._fit("z_out", self._sums(a)))
         if self._counts_forward():
             activity.count_inputs(self.counts, self.layer, self._visible(), a)
 
     def _backward(self) -> None:
         pre, post = self._meet()
         peak = 0
-        if self.G is not None:
+        if not self.frozen[0]:
             peak = self.limits["G"].fit_whole(neurocore.gradient_peak(self.layer, pre, post, self.G))
             if self._counts_error():
                 activity.count_error(self.counts, self.at_z, Kept(pre), NOTHING, (pre, post))

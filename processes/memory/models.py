@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.memory.process import Memory
+from processes.ports import DirectIn
+from processes.quick import PyQuickModel
 from wage_neuro.memory import LOGIT, Replay, Reservoir
 from wage_neuro.schedule import Schedule
 
@@ -20,15 +21,15 @@ from wage_neuro.schedule import Schedule
 @implements(proc=Memory, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyMemoryModel(PyLoihiProcessModel):
+class PyMemoryModel(PyQuickModel):
     """Behavioural model; what is kept and recalled is `wage_neuro.memory.Reservoir.fill`."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16, precision=16)
-    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int16, precision=16)
+    y_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=16)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16, precision=16)
     y_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=16)
     f_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
-    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    z_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
     images: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=8)
     labels: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     logits: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)

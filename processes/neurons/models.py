@@ -14,6 +14,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.neurons.process import Neurons
 from processes.part import PyLearningPartModelFixed
+from processes.ports import DirectIn
 from wage_neuro import activity, layers, neurocore
 from wage_neuro.fixed_point import carrier
 from wage_neuro.layers import Kept
@@ -25,11 +26,11 @@ from wage_neuro.layers import Kept
 class PyNeuronsModelFixed(PyLearningPartModelFixed):
     """The one delay of the activation's path through a layer; the masks wait here for the error."""
 
-    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    z_in: PyInPort = LavaPyType(DirectIn, np.int32)
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16)
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
-    e_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    e_in: PyInPort = LavaPyType(DirectIn, np.int32)
+    m_in: PyInPort = LavaPyType(DirectIn, np.int32)
     x_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     e_pos_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
     e_neg_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.ports import DirectIn
 from processes.prototypes.process import PrototypeReadOut
+from processes.quick import PyQuickModel
 from wage_neuro.prototypes import Prototypes, answer_and_learn
 from wage_neuro.schedule import Schedule
 
@@ -22,11 +23,11 @@ from wage_neuro.schedule import Schedule
 @implements(proc=PrototypeReadOut, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyPrototypeReadOutModelFixed(PyLoihiProcessModel):
+class PyPrototypeReadOutModelFixed(PyQuickModel):
     """Behavioural model; what is answered and learned is `wage_neuro.prototypes.answer_and_learn`."""
 
-    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int16, precision=16)
-    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    a_in: PyInPort = LavaPyType(DirectIn, np.int16, precision=16)
+    y_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=16)
     codes: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     labels: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     wins: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)

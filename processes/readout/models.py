@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort, PyRefPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.layer_process import chosen
+from processes.ports import DirectIn
+from processes.quick import PyQuickModel
 from processes.readout.process import MAX_WINDOWS, ReadOut
 from wage_neuro import layers
 from wage_neuro.layers import Layer
 from wage_neuro.memory import known
-from wage_neuro.rules import Rules
+from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.schedule import Schedule
 
 
 @implements(proc=ReadOut, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyReadOutModelFixed(PyLoihiProcessModel):
+class PyReadOutModelFixed(PyQuickModel):
     """Behavioural model; the error of the loss is `wage_neuro.layers.output_error`."""
 
-    z_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
-    y_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=16)
+    z_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
+    y_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=16)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
-    f_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=32)
+    f_in: PyInPort = LavaPyType(DirectIn, np.int32, precision=32)
     z_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=32)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    loss: np.ndarray = LavaPyType(np.ndarray, np.int32)
+    margin: np.ndarray = LavaPyType(np.ndarray, np.int32)
     read: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
@@ -74,6 +79,11 @@ class PyReadOutModelFixed(PyLoihiProcessModel):
             first, Z = self.learned + micro * self.lanes, Z.astype(np.int64)  # what is made of Z may be wider
             D = layers.output_error(self.layer, Z, labels, self.rules, former, first)
             self.error_message = D.astype(np.int32)
+
+    def on_var_update(self) -> None:
+        """Go on by the rules that have been set."""
+        loss = chosen(LOSSES, self.loss, "loss")
+        self.rules = replace(self.rules, loss=loss, margin=int(self.margin[0]))
 
     def post_guard(self) -> bool:
         """Copy what the others hold when the host has asked for it."""

@@ -8,7 +8,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
 from wage_neuro.layers import Layer
-from wage_neuro.rules import Rules
+from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.schedule import Schedule
 
 MAX_WINDOWS = 32
@@ -31,6 +31,8 @@ class ReadOut(AbstractProcess):
     Vars
     ----
     learning : 1 sends errors, 0 answers only
+    loss : place in `rules.LOSSES`
+    margin : eighths of the target, see `wage_neuro.rules.Rules`
     read : set to 1, these Vars are copied to `windows` and `importance` after the next time step
 
     Parameters
@@ -71,6 +73,8 @@ class ReadOut(AbstractProcess):
         self.f_in = InPort(shape=(lanes, *layer.out_shape))
         self.z_out = OutPort(shape=(lanes, *layer.out_shape))
         self.learning = Var(shape=(1,), init=1)
+        self.loss = Var(shape=(1,), init=LOSSES.index(rules.loss))
+        self.margin = Var(shape=(1,), init=rules.margin)
         self.read = Var(shape=(1,), init=0)
         for i in range(MAX_WINDOWS):
             for letter, arrays in (("s", windows), ("i", importance)):

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
-from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.quick import PyQuickModel
 from processes.source.process import ImageSource
 from wage_neuro.schedule import Schedule
 
@@ -19,7 +19,7 @@ from wage_neuro.schedule import Schedule
 @implements(proc=ImageSource, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyImageSourceModel(PyLoihiProcessModel):
+class PyImageSourceModel(PyQuickModel):
     """Sends micro-step t of the ring's next batch at step t."""
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int16, precision=16)

@@ -11,6 +11,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.ports import DirectIn
 from processes.synapses import PySynapsesModelFixed
 from processes.transposed_synapses.process import TransposedSynapses
 from wage_neuro import activity, neurocore
@@ -23,8 +24,8 @@ from wage_neuro.layers import Kept
 class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
     """The one delay of the error's path through a layer."""
 
-    e_pos_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
-    e_neg_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    e_pos_in: PyInPort = LavaPyType(DirectIn, np.int32)
+    e_neg_in: PyInPort = LavaPyType(DirectIn, np.int32)
     e_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
@@ -48,8 +49,10 @@ class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
     def _backward(self) -> None:
         # two axons of opposite weight an error neuron; their sums add up in one dendrite
         E = self.e_pos_in.recv() - self.e_neg_in.recv()
-        V = self._visible()
-        self.message = self._fit("e_out", neurocore.error_sums(self.layer, V, E))
         if self._counts_error():
-            activity.count_feedback(self.counts, self.at_z, V, Kept(E), E)
+            activity.count_feedback(self.counts, self.at_z, self._visible(), Kept(E), E)
+        if not self.native:
+            self.message = self._fit("e_out", neurocore.error_sums(self.layer, self._visible(), E))
         self._meet()
+        if self.native:
+            self.message = self.back

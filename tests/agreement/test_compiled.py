@@ -203,7 +203,7 @@ def test_threads_change_no_bit(threads, assert_agree):
 
 def test_a_kind_of_layer_that_is_unknown_is_left_to_numpy(monkeypatch, assert_agree):
     """Within a network whose other layers are the library's."""
-    monkeypatch.setattr(native, "_is_known", lambda layer: layer.index != 1)
+    monkeypatch.setattr(native, "computes", lambda layer: layer.index != 1)
     for mode, rules in MODES.items():
         for name in ("dense", "conv, pooling", "conv VALID, stride 2"):
             assert_agree(CompiledEngine, NETWORKS[name], rules, n=48), mode

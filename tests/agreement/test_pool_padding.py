@@ -55,9 +55,9 @@ def test_formats_refuse_them(tmp_path):
     from wage_neuro.checkpoint import Checkpoint
 
     saved = Checkpoint(PADDED, MODES["paper"], initial_state(PADDED))
-    with pytest.raises(NetworkError, match="a learning program drops incomplete windows"):
+    with pytest.raises(NetworkError, match="a learning program has no incomplete pooling windows"):
         learning_program.to_program(saved)
-    with pytest.raises(NetworkError, match="a NIR graph drops incomplete windows"):
+    with pytest.raises(NetworkError, match="a NIR graph has no incomplete pooling windows"):
         nir.to_nir(Inference.of(saved))
 
 

@@ -347,7 +347,7 @@ def test_an_absent_device(name):
 
 def test_pipelined_learning_is_refused():
     rules = Rules(batch=12, shift="held", update="ternary", pipelined=True)
-    with pytest.raises(EngineError, match=r"^engine 'torch': pipelined learning is .*; use 'compiled'$"):
+    with pytest.raises(SettingError, match=r"^pipelined=True: engine 'torch' has False only$"):
         TorchEngine(Network((Dense(3),), (4,)), rules)
 
 

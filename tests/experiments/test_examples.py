@@ -16,7 +16,7 @@ SHOWN = {
     "read_a_run": r"1 +10FC .*\n(.*\n)+.*weights\.png: every visible weight",
     "run_elsewhere": r"every logit equal: True",
     "transfer": r"features of 0-4: [5-9]\d\.\d %(.*\n)+random features: [5-9]\d\.\d %",
-    "your_own_chip": r"256FC.*4 of 16 cores(.*\n)+.*4096FC.*35 of 16 cores, 3 chips",
+    "your_own_chip": r"256FC.*: 4 cores, of 1 chip(.*\n)+.*4096FC.*: 35 cores, of 3 chip",
     "your_own_data_in_lava": r": (9\d|100) % of new images, learned inside Lava",
     "your_own_engine": r"equal to the oracle's: True\nlayer 0 8C3: engine 'abacus' has no convolution",
     "your_own_method": r"naive: [12]\d\.\d %\n20 images a class: [6-9]\d\.\d %",

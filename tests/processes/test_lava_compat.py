@@ -109,7 +109,14 @@ def test_encoders_have_their_defaults_and_are_as_unhashable_as_ever():
 @pytest.mark.parametrize(
     ("name", "touched"),
     [
-        (PORTS, {"ReshapePort.get_transform_func_fwd", "ReshapePort.get_transform_func_bwd"}),
+        (
+            PORTS,
+            {
+                "AbstractPort._validate_ports",
+                "ReshapePort.get_transform_func_fwd",
+                "ReshapePort.get_transform_func_bwd",
+            },
+        ),
         (NSM, {"PyAllocatorModel.run_spk"}),
     ],
 )
@@ -121,13 +128,13 @@ def test_no_other_method_is_touched(name, touched):
 
 
 def test_nothing_is_mended_where_lava_runs_as_it_is(monkeypatch):
-    """But for the start method, which is the program's on any Python."""
+    """But for the start method, which is the program's on any Python, and the names of ports in an error."""
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     monkeypatch.setattr(np, "__version__", "1.24.4")
     monkeypatch.setattr(np, "reshape", lambda a, newshape, order="C": a)
-    assert list(lava_compat._mends()) == [START_METHOD]
+    assert list(lava_compat._mends()) == [PORTS, START_METHOD]
     monkeypatch.setattr(sys, "version_info", (3, 11, 0))
-    assert list(lava_compat._mends()) == [VAR_MODEL, START_METHOD]
+    assert list(lava_compat._mends()) == [VAR_MODEL, PORTS, START_METHOD]
 
 
 @pytest.mark.parametrize("first", [PORTS, "processes", "mappings"])

@@ -204,10 +204,22 @@ def pool(Z: np.ndarray, size: int, step: int, padding: str = "VALID") -> tuple[n
     return best, chosen
 
 
+def average(Z: np.ndarray, size: int) -> tuple[np.ndarray, dict]:
+    """Sums of whole windows side by side, and for each the places that it came from."""
+    n, h, w, c = Z.shape
+    total, chosen = np.zeros((n, h // size, w // size, c), object), {}
+    for s, y, x, o in np.ndindex(total.shape):
+        window = [(s, y * size + i, x * size + j, o) for i in range(size) for j in range(size)]
+        total[s, y, x, o] = sum(Z[place] for place in window)
+        chosen[s, y, x, o] = window
+    return total, chosen
+
+
 def unpool(E: np.ndarray, chosen: dict, shape: tuple[int, ...]) -> np.ndarray:
     out = np.zeros(shape, object)
-    for place, source in chosen.items():
-        out[source] += E[place]
+    for place, sources in chosen.items():
+        for source in sources if isinstance(sources, list) else [sources]:
+            out[source] += E[place]
     return out
 
 
@@ -215,7 +227,7 @@ def unpool(E: np.ndarray, chosen: dict, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def pairs(specs) -> list[tuple]:
-    """(Dense or Conv, the MaxPool after it or None)."""
+    """(Dense or Conv, the pool after it or None)."""
     found: list[tuple] = []
     for spec in specs:
         if hasattr(spec, "size"):
@@ -253,9 +265,12 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         a = a if hasattr(spec, "kernel") else a.reshape(n, -1)
         full = convolve(a, W, spec.stride, spec.padding) if hasattr(spec, "kernel") else a @ W
         Z = full
-        if pooling:
-            Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size, pooling.padding)
         shift = k_W - 1 + alpha_shift(int(np.prod(W.shape[:-1])), k_W)
+        if hasattr(pooling, "stride"):
+            Z, chosen = pool(full, pooling.size, pooling.stride or pooling.size, pooling.padding)
+        elif pooling:  # the mean of size**2 sums, rounded with the scale
+            Z, chosen = average(full, pooling.size)
+            shift += 2 * (pooling.size.bit_length() - 1)
         out = each(lambda z, shift=shift: activation(z, shift, k_A), Z)
         kept.append((a, out, W, W_back, Z, chosen, full.shape, shift))
         a = out

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro import AvgPool, Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.activity import FIELDS, Activity, Watch, count_feedback
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import backward, forward
@@ -21,6 +21,7 @@ NETS = {
     "stride past the kernel": Network(
         (Conv(2, 2, 3, "VALID"), Conv(2, 1, 2), Flatten(), Dense(3)), (9, 8, 1)
     ),
+    "average": Network((Conv(3, 3), AvgPool(2), Conv(2, 2), AvgPool(2), Flatten(), Dense(3)), (7, 6, 1)),
     "pooling": Network((Conv(3, 3), MaxPool(2), Conv(2, 2), MaxPool(2), Flatten(), Dense(3)), (7, 6, 1)),
     "overlapping": Network(
         (Conv(3, 3), MaxPool(3, 1), Conv(3, 2), MaxPool(3, 2), Flatten(), Dense(4), Dense(3)),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wage_neuro import Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, layers, random_bits
+from wage_neuro import AvgPool, Bits, Conv, Dense, Flatten, MaxPool, Network, Rules, layers, random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.errors import NetworkError, SettingError
 from wage_neuro.fixed_point import CARRIERS, log2_round, peak
@@ -135,7 +135,7 @@ def test_dense_is_the_plain_product(n_in, n_out, batch, bits, plain):
     assert np.array_equal(plain.ints(D), plain.ints(E) @ W.T)
 
 
-POOLS = [None, MaxPool(2), MaxPool(3, 2), MaxPool(2, 1), MaxPool(1, 2)]
+POOLS = [None, MaxPool(2), MaxPool(3, 2), MaxPool(2, 1), MaxPool(1, 2), AvgPool(2), AvgPool(4)]
 
 
 def conv_layer(conv, pool, bits="2888", shape=(7, 6, 2)):
@@ -165,10 +165,13 @@ def assert_conv_is_plain(layer, plain, batch=2):
     full = plain.convolve(a, W, spec.stride, spec.padding)
     assert full.shape[1:] == layer.z_shape
     Z = full
-    if layer.pool:
+    shift = k.k_W - 1 + plain.alpha_shift(int(np.prod(W.shape[:-1])), k.k_W)
+    if isinstance(layer.pool, MaxPool):
         Z, chosen = plain.pool(full, layer.pool.size, layer.pool.step)
         E = plain.unpool(E, chosen, full.shape)
-    shift = k.k_W - 1 + plain.alpha_shift(int(np.prod(W.shape[:-1])), k.k_W)
+    elif layer.pool:
+        Z, chosen = plain.average(full, layer.pool.size)
+        E, shift = plain.unpool(E, chosen, full.shape), shift + {2: 2, 4: 4}[layer.pool.size]
     assert np.array_equal(run.A, plain.each(lambda z: plain.activation(z, shift, k.k_A), Z))
     assert np.array_equal(run.kept.active, Z > 0)
     assert np.array_equal(run.kept.saturated, plain.top(k.k_A) << shift < Z)
@@ -183,13 +186,13 @@ def assert_conv_is_plain(layer, plain, batch=2):
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
 def test_convolution_is_the_naive_loop(kernel, stride, padding, pool, plain):
     conv = Conv(3, kernel, stride, padding)
-    height = 7 if padding == "SAME" else (pool.size if pool else 2) * stride + kernel  # room for a window
+    height = (pool.size if pool else 2) * stride + (kernel if padding == "VALID" else 0)  # room for a window
     assert_conv_is_plain(conv_layer(conv, pool, shape=(max(7, height), max(6, height), 2)), plain)
 
 
 @pytest.mark.parametrize("bits", ["16-16-16-16", "2-16-8-16", "3-12-9-10", "2222"])
 @pytest.mark.parametrize(
-    "pool", [None, MaxPool(3, 2), MaxPool(3, 1)], ids=lambda pool: str(pool or "no pool")
+    "pool", [None, MaxPool(3, 2), MaxPool(3, 1), AvgPool(2)], ids=lambda pool: str(pool or "no pool")
 )
 def test_convolution_of_other_widths_is_the_naive_loop(bits, pool, plain):
     assert_conv_is_plain(conv_layer(Conv(3, 3), pool, bits, (6, 5, 3)), plain, batch=3)
@@ -635,6 +638,8 @@ def test_learning_spikes_are_drawn_for_each_neuron():
         (lambda: MaxPool(0), "MaxPool size=0: want a whole number >= 1"),
         (lambda: MaxPool(2, 0), "MaxPool stride=0: want a whole number >= 1"),
         (lambda: MaxPool(16), "MaxPool size=16: want 1..15"),
+        (lambda: AvgPool(3), "AvgPool size=3: want 2, 4, 8"),
+        (lambda: AvgPool(True), "AvgPool size=True: want a whole number >= 1"),
     ],
 )
 def test_spec_errors(make, message):

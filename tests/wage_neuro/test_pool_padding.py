@@ -7,6 +7,7 @@ import pytest
 
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules
 from wage_neuro.errors import NetworkError
+from wage_neuro.kinds import Kind, kinds_of
 from wage_neuro.train import predict, train_step
 
 SAME = "SAME"
@@ -57,16 +58,13 @@ def test_a_step_is_plain(net, feedback, plain_train, random_state, batch_of, ass
 def test_where_windows_are_whole_both_are_one():
     whole, same = (Network.parse(f"4C3-MP2{p}-6FC", (8, 8, 1), 3) for p in ("", "P"))
     assert same.layers[0].out_shape == whole.layers[0].out_shape
-    same.require_whole_windows("nobody")
+    assert Kind.PADDED_POOL not in kinds_of(same.layers[0])
 
 
 def test_notation():
     net = Network.parse("4C3-MP3S2P-3C3-MP2P-6FC", (9, 9, 1), 3)
     assert str(net) == "4C3-MP3S2P-3C3-MP2P-F-6FC-3FC"
     assert Network.parse(str(net), (9, 9, 1)) == net
-    with pytest.raises(
-        NetworkError, match=r"^layer 0 4C3-MP3S2P: an abacus drops incomplete windows; want it"
-    ):
-        net.require_whole_windows("an abacus")
+    assert Kind.PADDED_POOL in kinds_of(net.layers[0])
     with pytest.raises(NetworkError, match=r"^MaxPool padding='VALUED': want 'SAME' or 'VALID'$"):
         MaxPool(2, None, "VALUED")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wage_neuro import (
+    AvgPool,
     Conv,
     Dense,
     Flatten,
@@ -28,6 +29,7 @@ from wage_neuro.control import LayerControl
 from wage_neuro.train import Held, State, exponent_of, next_held
 
 DENSE = (Dense(6), Dense(5), Dense(3))
+AVERAGE = (Conv(3, 3), AvgPool(2), Conv(2, 2), Flatten(), Dense(4), Dense(3))
 CONV = (Conv(3, 3), MaxPool(3, 2), Conv(2, 2, 1, "VALID"), Flatten(), Dense(4), Dense(3))
 
 # Each width of each kind at least twice, in pairs that change from row to row.
@@ -60,7 +62,7 @@ def test_every_width_is_plain(widths, assert_steps_are_plain):
 
 
 @pytest.mark.parametrize("widths", ["2888", "16-16-16-16", "2-16-8-16", "3-9-12-6", "8448"])
-@pytest.mark.parametrize("specs", [DENSE, CONV], ids=["dense", "conv"])
+@pytest.mark.parametrize("specs", [DENSE, CONV, AVERAGE], ids=["dense", "conv", "average"])
 @pytest.mark.parametrize(
     "rules",
     [

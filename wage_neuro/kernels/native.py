@@ -27,8 +27,8 @@ from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv, Dense, MaxPool
+from wage_neuro.rules import LOSSES, Rules
+from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
 from wage_neuro.team import ALONE, Team
 from wage_neuro.train import (
     Held,
@@ -48,7 +48,7 @@ VARIABLE = "WAGE_NEURO_ISA"
 FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN, PEAK, SUMS, TOGETHER = range(9)  # Event
 CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
 NONE, FROZEN = -1, -1000000
-LOSSES, FEEDBACKS = ("sse", "one-sided", "softmax"), ("transposed", "random", "direct")
+FEEDBACKS = ("transposed", "random", "direct")
 SUMS_OF_64_BITS = "events, sums of 64 bits"
 _UNLIMITED = 2**62
 
@@ -103,6 +103,13 @@ class _Api(ctypes.Structure):
         ("get_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
         ("get", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
         ("set", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
+        ("forward", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _pointer)),
+        (
+            "error",
+            ctypes.CFUNCTYPE(_i64, _pointer, _i64, _i64, _u64, _i64, _i64, _pointer, _pointer),
+        ),
+        ("update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _u64)),
+        ("set_update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64)),
         ("train", ctypes.CFUNCTYPE(None, _pointer, ctypes.POINTER(_Call))),
         ("move", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64, _u64, _pointer)),
         ("take", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64)),
@@ -222,15 +229,165 @@ def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, gro
     return words
 
 
+# --- one layer ---------------------------------------------------------------------------------------
+
+
+Learned = tuple[np.ndarray, Held, Held, np.ndarray | None]
+"""Stored weights, held exponents of errors and of gradients, importance."""
+
+
+class LoneLayer:
+    """A layer at work by itself in the library, between neighbours that the caller plays.
+
+    Parameters
+    ----------
+    slots : calls whose samples are kept at once
+    error_bound : largest error that may arrive
+    other : values in the place of those that its Spec of api.h would have
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        classes: int,
+        rules: Rules,
+        seed: int,
+        slots: int,
+        signed_in: bool,
+        error_bound: int,
+        **other: int,
+    ) -> None:
+        self.layer, self.rules = layer, rules
+        own = _spec(layer, None, classes, rules, False)
+        own = _changed(own, signed_in=signed_in, arriving_bound=error_bound, **other)
+        specs = [own] if layer.is_last else [own, _neighbour(own, layer.out_shape, (1,))]
+        self._at = int(layer.index > 0)
+        if self._at:
+            specs.insert(0, _changed(_neighbour(own, (1,), layer.in_shape), arriving_bound=layer.d_bound))
+        tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
+        packed, ruled = np.concatenate(specs), _rules(rules, slots=slots)
+        arrays: list[np.ndarray] = [np.zeros(256, np.int16), *tables]
+        self._kept, self._hook, self._net = [packed, ruled, *arrays], _HOOK(lambda *_: 0), None
+        self._api = _sets()[instruction_set()][0]
+        pointers = [array.ctypes.data for array in arrays]
+        self._net = self._api.create(
+            len(specs), packed.ctypes.data, ruled.ctypes.data, seed, thread_count(), *pointers, self._hook
+        )
+        if not self._net:
+            raise EngineError(f"compiled kernels: no memory for layer {layer.index} {layer}")
+        B = feedback_weights(layer, classes, rules, seed) if rules.feedback == "random" else None
+        if B is not None:
+            B = np.ascontiguousarray(B, np.int8)
+            self._api.set_feedback(self._net, self._at, B.ctypes.data)
+
+    def __del__(self) -> None:
+        if getattr(self, "_net", None):
+            self._api.destroy(self._net)
+            self._net = None
+
+    @property
+    def path(self) -> str:
+        """How its products are made."""
+        return str(self._api.path(self._net, self._at).decode())
+
+    def put(self, learned: Learned) -> None:
+        """Go on from others of these."""
+        S, error_held, gradient_held, importance = learned
+        _check_range(self.layer, S, self.rules)
+        S = np.ascontiguousarray(S, np.int16)
+        parts = (None, None) if importance is None else (importance[0].copy(), importance[1].copy())
+        self._api.set_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
+        self.hold(error_held, gradient_held)
+
+    def hold(self, error_held: Held, gradient_held: Held) -> None:
+        """Go on from other exponents."""
+        four = np.array([*_pair(error_held), *_pair(gradient_held)], np.int64)
+        self._api.set_held(self._net, self._at, four.ctypes.data)
+
+    def get(self) -> Learned:
+        """What it has learned, copied."""
+        S, four = np.empty(self.layer.weight_shape, np.int16), np.empty(4, np.int64)
+        held = layers.no_importance(self.layer, self.rules)
+        parts = (None, None) if held is None else (held[0], held[1])
+        self._api.get_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
+        self._api.get_held(self._net, self._at, four.ctypes.data)
+        return S, _held(four[:2]), _held(four[2:]), held
+
+    def follow(self, rules: Rules) -> None:
+        """Go on with another update form."""
+        self.rules = rules
+        self._api.set_update(self._net, self._at, rules.update == "coincidence", _step_max(self.layer, rules))
+
+    def forward(self, slot: int, a_in: np.ndarray) -> np.ndarray:
+        """(n, *out_shape) codes, int16, or products of the last layer, int64, of (n, *in_shape) codes."""
+        a_in = np.ascontiguousarray(a_in, np.int16)
+        dtype = np.int64 if self.layer.is_last else np.int16
+        out = np.empty((len(a_in), *self.layer.out_shape), dtype)
+        self._api.forward(self._net, self._at, slot, len(a_in), a_in.ctypes.data, out.ctypes.data)
+        return out
+
+    def error(
+        self, slot: int, D: np.ndarray, control: LayerControl, step: int, sends: bool
+    ) -> tuple[bool, np.ndarray | None]:
+        """Meet an error; return whether any of it is left, and the (n, *in_shape) one that goes on."""
+        D = np.ascontiguousarray(D, np.int32)
+        sent = np.zeros((len(D), *self.layer.in_shape), np.int32) if sends else None
+        eta = FROZEN if control.log2_eta is None else control.log2_eta
+        some = self._api.error(self._net, self._at, slot, step, eta, control.hold, D.ctypes.data, _data(sent))
+        return bool(some), sent
+
+    def update(self, slot: int, step: int) -> None:
+        """Let the weights learn from the error that a slot has met."""
+        self._api.update(self._net, self._at, slot, step)
+
+    def load(self, slot: int, a_in: np.ndarray) -> None:
+        """Put input codes into a slot, as `forward`, but compute nothing."""
+        codes = np.ascontiguousarray(a_in, np.int64)
+        self._api.set(self._net, self._at, slot, CODES_IN, len(codes), codes.ctypes.data)
+
+    def look(self, slot: int, what: int, shape: tuple[int, ...]) -> np.ndarray:
+        """An array of the samples in a slot, in the order that numpy has."""
+        out = np.empty(shape, np.int64)
+        self._api.get(self._net, self._at, slot, what, shape[0], out.ctypes.data)
+        return out
+
+
+def computes(layer: Layer) -> bool:
+    """Whether the library knows layers of this kind."""
+    match layer.spec, layer.pool:
+        case Dense() | Conv(), None | MaxPool():
+            return True
+        case Dense() | Conv(), AvgPool():
+            return False
+        case _:
+            raise AssertionError(f"layer {layer}: a kind that nobody has thought of here")
+
+
+def _changed(spec: np.ndarray, **values: int) -> np.ndarray:
+    spec = spec.copy()
+    for name, value in values.items():
+        spec[_fields("Spec").index(name)] = value
+    return spec
+
+
+def _neighbour(own: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> np.ndarray:
+    """Spec of a foreign layer that takes and gives these shapes, with hardly a weight."""
+    (in_h, in_w, in_c), (out_h, out_w, n_out) = ((1, 1, *shape)[-3:] for shape in (in_shape, out_shape))
+    shapes = {"in_h": in_h, "in_w": in_w, "in_c": in_c, "out_h": out_h, "out_w": out_w, "n_out": n_out}
+    plain = dict.fromkeys(("kernel", "stride", "z_h", "z_w", "foreign"), 1)
+    none = dict.fromkeys(("conv", "is_last", "top", "left", "pool_size", "pool_step", "signed_in"), 0)
+    return _changed(own, **shapes, **plain, **none)
+
+
 # --- a network ---------------------------------------------------------------------------------------
 
 
 def _spec(
-    layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool, team: Team
+    layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool, team: Team = ALONE
 ) -> np.ndarray:
     bits, samples = layer.bits, rules.samples_an_update
     own = samples if team.size == 1 else team.most_rows(rules.batch)
-    conv = isinstance(layer.spec, Conv)
+    conv, pool = isinstance(layer.spec, Conv), None if foreign else max_pool(layer.pool)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
     out_h, out_w = layer.out_shape[:2] if conv else (1, 1)
@@ -257,8 +414,8 @@ def _spec(
             "z_h": z_h,
             "z_w": z_w,
             "n_out": n_out,
-            "pool_size": layer.pool.size if layer.pool else 0,
-            "pool_step": layer.pool.step if layer.pool else 0,
+            "pool_size": pool.size if pool else 0,
+            "pool_step": pool.step if pool else 0,
             "pool_top": layer.pool_padding[0],
             "pool_left": layer.pool_padding[2],
             "out_h": out_h,
@@ -271,7 +428,7 @@ def _spec(
             "signed_in": 0,
             "log2_target": layer.log2_target,
             "stored_max": stored_max,
-            "step_max": 2 * stored_max if rules.update == "wide" else 1,
+            "step_max": _step_max(layer, rules),
             "spread_max": layer.spread_error_max,
             "z_bound": layer.z_bound,
             "d_bound": layer.d_bound,
@@ -284,7 +441,12 @@ def _spec(
     )
 
 
-def _rules(rules: Rules, team: Team) -> np.ndarray:
+def _step_max(layer: Layer, rules: Rules) -> int:
+    """Largest step of a stored weight."""
+    return 2 * layer.bits.stored_max(rules.stored_range) if rules.update == "wide" else 1
+
+
+def _rules(rules: Rules, team: Team = ALONE, slots: int = 0) -> np.ndarray:
     rows = team.rows(rules.batch)
     return _numbers(
         "RuleSpec",
@@ -303,13 +465,9 @@ def _rules(rules: Rules, team: Team) -> np.ndarray:
             "metaplasticity": rules.metaplasticity,
             "consolidation": rules.consolidation,
             "log2_gamma": rules.log2_gamma,
+            "slots": slots,
         },
     )
-
-
-def _is_known(layer: Layer) -> bool:
-    """Whether the library computes layers of this kind."""
-    return type(layer.spec) in (Dense, Conv) and type(layer.pool) in (MaxPool, type(None))
 
 
 class NativeNet:
@@ -346,7 +504,7 @@ class NativeNet:
         self._failure: BaseException | None = None
         self._watch = Watch(len(network.layers), 0)
         self._controls: tuple[LayerControl, ...] = ()
-        foreign = numpy_layers | {layer.index for layer in network.layers if not _is_known(layer)}
+        foreign = numpy_layers | {layer.index for layer in network.layers if not computes(layer)}
         self._create(foreign, state)
         slow = {i for i, path in enumerate(self.paths) if path == SUMS_OF_64_BITS}
         if rules.samples_an_update > 1 and slow:  # BLAS has the faster products
@@ -527,7 +685,7 @@ class NativeNet:
 
     def _kept_of(self, layer: Layer, slot: int) -> Kept:
         n = self._samples
-        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if layer.pool else None
+        winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if max_pool(layer.pool) else None
         return Kept(self._codes_in(layer, slot, n), winner=winner)
 
     def _forward_done(self, layer: Layer, slot: int, step: int, n: int) -> bool:

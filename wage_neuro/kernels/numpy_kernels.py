@@ -208,7 +208,7 @@ def fold_patches(
     return out[:, top : top + h, left : left + w]
 
 
-# --- max-pooling -------------------------------------------------------------------------------------
+# --- pooling -----------------------------------------------------------------------------------------
 
 
 def _pool_views(x: np.ndarray, size: int, stride: int, out_hw: tuple[int, ...]) -> Iterator[np.ndarray]:
@@ -249,6 +249,26 @@ def unpool(
             np.multiply(e, winner == place, out=view, dtype=dtype)
         else:
             view += e * (winner == place)
+    return out
+
+
+def sum_pool(z: np.ndarray, size: int, out_hw: tuple[int, ...]) -> np.ndarray:
+    """Sums of the size x size windows that lie side by side, in scratch memory."""
+    views = _pool_views(z, size, size, out_hw)
+    first = next(views)
+    total = scratch("pool", first.shape, z.dtype.type)
+    total[...] = first
+    for view in views:
+        np.add(total, view, out=total)
+    return total
+
+
+def spread(e: np.ndarray, size: int, z_shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Send each error to every place of its window, (n, *z_shape) in scratch memory."""
+    out = scratch("unpool", (len(e), *z_shape), dtype)
+    out[...] = 0
+    for view in _pool_views(out, size, size, (e.shape[1], e.shape[2])):
+        view[...] = e
     return out
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from functools import singledispatch
 from types import TracebackType
 from typing import Any
 
@@ -29,7 +28,7 @@ from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, NEUTRAL, VALUES, Rules
-from wage_neuro.specs import Conv, Dense
+from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, Pool, assert_never
 from wage_neuro.support import Support
 from wage_neuro.train import Held, State, initial_state
 
@@ -120,8 +119,9 @@ spike_E = {_sign("E")} * int(random_E * e_scale * eta_down < scale_E)
 """A code's sign, as often as its size: 16 random bits are below the code, in units of 2**-16."""
 
 FORWARD = "Z_post += V * A_pre"
-UNPOOL = "E_post += E_pre * int(winner_pre == index)"
-UNPOOL_SPIKE = "spike_E_post += spike_E_pre * int(winner_pre == index)"
+WON = " * int(winner_pre == index)"
+UNPOOL = f"E_post += E_pre{WON}"
+UNPOOL_SPIKE = f"spike_E_post += spike_E_pre{WON}"
 BACK = "D_post += V * E_pre * open_post"
 BACK_FIXED = "D_post += B * E_pre * open_post"
 FIXED = "random * 3 // 65536 - 1"
@@ -170,7 +170,18 @@ below = waited * (1 - down)
 A frozen layer does not listen to its gradient."""
 
 
-def pool_code(places: int) -> str:
+def pool_code(pool: Pool | None, places: int) -> str:
+    """Code for what a neuron makes of the sums z0, z1, ... of its window."""
+    match pool:
+        case None | MaxPool():
+            return _maximum(places)
+        case AvgPool():  # the mean's unit is in z_unit
+            return f"z = {' + '.join(f'z{p}' for p in range(places))}\n"
+        case _:
+            assert_never(pool)
+
+
+def _maximum(places: int) -> str:
     """Code for the maximum z of z0, z1, ... and the place of the first one that has it."""
     lines = ["z_0 = z0", "winner_0 = 0 * z0"]
     for p in range(1, places):
@@ -185,26 +196,29 @@ def pool_code(places: int) -> str:
 # --- which neuron meets which weight -----------------------------------------------------------------
 
 
-@singledispatch
-def synapses_of(spec: object, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def synapses_of(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Synapses of one sample: input neuron, product neuron, weight; each (synapses,) int."""
-    raise EngineError(f"layer {spec}: no Brian2 objects for it")
+    match layer.spec:
+        case Dense():
+            return _dense_synapses(layer)
+        case Conv(stride=stride):
+            return _conv_synapses(layer, stride)
+        case _:
+            assert_never(layer.spec)
 
 
-@synapses_of.register
-def _(spec: Dense, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _dense_synapses(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n_in, n_out = layer.weight_shape
     weight = np.arange(n_in * n_out)
     return weight // n_out, weight % n_out, weight
 
 
-@synapses_of.register
-def _(spec: Conv, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _conv_synapses(layer: Layer, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kernel, _, c_in, c_out = layer.weight_shape
     (height, width, _), (top, _, left, _) = layer.in_shape, layer.padding
     shape = (*layer.z_shape[:2], kernel, kernel, c_in, c_out)
     y, x, ky, kx, ci, co = (index.ravel() for index in np.indices(shape))
-    row, column = y * spec.stride + ky - top, x * spec.stride + kx - left
+    row, column = y * stride + ky - top, x * stride + kx - left
     pre, post = (row * width + column) * c_in + ci, (y * shape[1] + x) * c_out + co
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     weight = ((ky * kernel + kx) * c_in + ci) * c_out + co
@@ -494,7 +508,7 @@ class _Layer:
         loss = "one_sided" if self.rules.loss == "one-sided" else "deviation"
         answer = READ_OUT.format(loss=loss) if layer.is_last else ACTIVATE
         on_event(group, "enter", "start", 2, "A = 0\nD = 0\nE = 0\nspike_E = 0")
-        on_event(group, "arrived", "groups", 0, pool_code(len(windows)) + answer)
+        on_event(group, "arrived", "groups", 0, pool_code(layer.pool, len(windows)) + answer)
         on_event(group, "activation", "thresholds")
         on_event(group, "returned", "error_levels", -1)
         group.run_on_event("returned", ERROR + (ERROR_SPIKE if self.coincidence else ""), "error")
@@ -529,7 +543,7 @@ class _Layer:
 
     def _connect(self, build: Builder) -> None:
         layer = self.layer
-        pre, post, weight = synapses_of(layer.spec, layer)
+        pre, post, weight = synapses_of(layer)
         slot = np.arange(self.slots)[:, None]
         below, here = math.prod(layer.in_shape), math.prod(layer.z_shape)
         back = COINCIDENCE if self.coincidence else GRADIENT
@@ -546,6 +560,8 @@ class _Layer:
         windows = windows_of(layer)
         place, unit = (index.ravel() for index in np.indices(windows.shape))
         unpool = f"{UNPOOL}\n{UNPOOL_SPIKE}" if self.coincidence else UNPOOL
+        if isinstance(layer.pool, AvgPool):  # each place of the window gets the error
+            unpool = unpool.replace(WON, "")
         pooled = build.synapses(self.neurons, self.products, unpool, "error", ("unpool", 0))
         pooled.connect(i=(unit + slot * windows.shape[1]).ravel(), j=(windows.ravel() + slot * here).ravel())
         pooled.index[:] = np.tile(place, self.slots)
@@ -599,10 +615,14 @@ def model_of(own: Sequence[str], linked: Sequence[str] = (), shared: Sequence[st
 
 
 def z_unit_of(layer: Layer) -> int:
-    """A step of activation in units of Z: alpha, from the paper's formula, by a visible weight's step."""
+    """A step of activation in units of z: alpha, from the paper's formula, by a visible weight's step.
+
+    The z of a mean is a sum of as many products.
+    """
     smallest = 1.5 * 2.0 ** (1 - layer.bits.k_W)
     alpha = 2 ** max(0, round(math.log2(smallest / math.sqrt(3 / layer.fan_in))))
-    return 2 ** (layer.bits.k_W - 1) * alpha
+    summed = layer.pool.size**2 if isinstance(layer.pool, AvgPool) else 1
+    return 2 ** (layer.bits.k_W - 1) * alpha * summed
 
 
 def target_of(layer: Layer) -> int:
@@ -751,7 +771,7 @@ class Brian2Engine(Engine):
     name = "brian2"
     supports = Support(
         who="engine 'brian2'",
-        kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
+        kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.AVERAGE_POOL}),
         rules={**VALUES, **NEUTRAL},
         options={"codegen": "numpy or cython"},
     )

@@ -16,14 +16,24 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import current_process, get_context
 from multiprocessing.context import ForkProcess
 from typing import Any, TypeVar
 
+from lava.magma.compiler.builders.py_builder import PyProcessBuilder
 from lava.magma.compiler.channels import pypychannel
+from lava.magma.compiler.channels.interfaces import Channel, ChannelType
 from lava.magma.runtime import runtime
 from lava.magma.runtime.message_infrastructure.multiprocessing import MultiProcessing, SystemProcess
 
+from mappings.engines.lava.channels import (
+    SemaphoreReceive,
+    channel_class,
+    hang_bell,
+    select,
+    take_turns,
+)
 from mappings.engines.lava.exit_codes import how_it_ended
 from mappings.engines.lava.shared_memory import AnonymousMemory
 
@@ -41,9 +51,15 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Actor(SystemProcess):
-    """A forked child that runs one ProcessModel, or Lava's service."""
+    """A forked child that runs one ProcessModel, or Lava's service, or all of a graph in turn."""
 
     _Popen = staticmethod(ForkProcess._Popen)
+
+    def __init__(self, name: str, channels: str, crew: list[tuple[str, Callable[[], Any]]]) -> None:
+        super().__init__(target=take_turns, args=(crew,)) if len(crew) > 1 else super().__init__(
+            target=crew[0][1]
+        )
+        self.told_as, self.channels = name, channels
 
     def start(self) -> None:
         with _as_a_daemon_may_not(), warnings.catch_warnings():
@@ -56,6 +72,8 @@ class Actor(SystemProcess):
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self._parent_pid:  # it died before it could be watched
             os._exit(1)
+        if self.channels != "stock":
+            pypychannel.CspSelector.select = select
         super().run()
 
     @property
@@ -63,10 +81,11 @@ class Actor(SystemProcess):
         """What it has failed by, in words; None while it lives, or if it ended as it should."""
         error = self.exception
         if error:
-            return f"{type(error[0]).__name__}: {error[0]}"
+            name = getattr(error[0], "lava_process", self.told_as)
+            return f"{name}: {type(error[0]).__name__}: {error[0]}"
         if self._is_done or self.is_alive() or not self.exitcode:
             return None
-        return how_it_ended(self.exitcode)
+        return f"{self.told_as}: {how_it_ended(self.exitcode)}"
 
 
 @contextmanager
@@ -85,20 +104,45 @@ def _as_a_daemon_may_not() -> Iterator[None]:
 
 
 class Children(MultiProcessing):
-    """The actors of one graph and the memory of its channels: Lava's message infrastructure."""
+    """The actors of one graph and the memory of its channels: Lava's message infrastructure.
 
-    def __init__(self) -> None:
+    channels : one of `channels.CHANNELS`
+    """
+
+    def __init__(self, channels: str) -> None:
         super().__init__()
+        self.channels = channels
         self.ports: list[Any] = []
+        self._jobs: list[Callable[[], Any]] = []
 
     def start(self) -> None:
         self._smm = AnonymousMemory()
 
-    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> Actor:
-        actor = Actor(target=target_fn, args=(), kwargs={"builder": builder, "exception_q": exception_q})
-        actor.start()
-        self._actors.append(actor)
-        return actor
+    def channel_class(self, channel_type: ChannelType) -> Any:
+        if self.channels == "stock":
+            return super().channel_class(channel_type)
+
+        def make(infrastructure: Any, source: str, *rest: Any) -> Channel:
+            return channel_class(self.channels, source)(infrastructure, source, *rest)
+
+        return make
+
+    def build_actor(self, target_fn: Callable[..., None], builder: Any, exception_q: Any = None) -> None:
+        """Remember it for `launch`."""
+        if self.channels == "semaphore":
+            hang_bell(_heard(builder))
+        self._jobs.append(partial(target_fn, builder=builder, exception_q=exception_q))
+
+    def launch(self, names: list[str]) -> None:
+        """Fork what was built, by the names of its Processes."""
+        jobs = list(zip(names, self._jobs, strict=True))
+        self._jobs = []
+        crews = [jobs] if self.channels == "one process" else [[job] for job in jobs]
+        for crew in crews:
+            name = crew[0][0] if len(crew) == 1 else "all Processes in one"
+            actor = Actor(name, self.channels, crew)
+            actor.start()
+            self._actors.append(actor)
 
     @property
     def living(self) -> list[Actor]:
@@ -115,6 +159,15 @@ class Children(MultiProcessing):
             actor.join()
         while self.ports:
             self.ports.pop().join()
+
+
+def _heard(builder: Any) -> list[Any]:
+    """Ports that a ProcessModel listens to beside each other, as Lava's selector asks for any of them."""
+    if not isinstance(builder, PyProcessBuilder):
+        return [*builder.csp_recv_port.values(), *builder.csp_proc_recv_port.values()]
+    named = [port for name in builder.var_ports for port in builder.csp_ports.get(name, ())]
+    named += builder.csp_rs_recv_port.values()
+    return [port for port in named if isinstance(port, SemaphoreReceive)]
 
 
 # --- the thread that forks ---------------------------------------------------------------------------

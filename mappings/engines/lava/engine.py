@@ -13,17 +13,21 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from lava.magma.core.process.ports.ports import OutPort
 from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+from lava.proc.monitor.process import Monitor
 
 from mappings.engines.lava.graph import Graph, in_turn
 from mappings.engines.lava.shared_memory import shared_array
 from processes.conv.process import WageConv
 from processes.dense.process import WageDense
-from processes.layer_process import WageLayer, held_from_var
+from processes.layer_process import WageLayer, held_from_var, held_to_var
 from processes.memory.process import Memory
 from processes.part import set_everywhere, take_counts
 from processes.readout.process import MAX_WINDOWS, ReadOut
 from processes.source.process import ImageSource
+from processes.steady.process import Steady
 from processes.widths import Widths, limits, output_error_max, require_hold, unproven
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
@@ -31,6 +35,7 @@ from wage_neuro.control import Control, control_of
 from wage_neuro.engine import Engine, check_training_input
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kinds import Kind
+from wage_neuro.layers import Layer
 from wage_neuro.memory import Replay, Reservoir, with_gaps
 from wage_neuro.network import Network
 from wage_neuro.rules import NEUTRAL, VALUES, Rules
@@ -43,7 +48,7 @@ MESSAGE_BITS = 32
 RING_BYTES = 32 << 20  # images on their way into the graph
 _LAVA = Support(
     who="engine 'lava'",
-    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}),
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.AVERAGE_POOL, Kind.PADDED_POOL}),
     rules=VALUES,
     abilities=frozenset({"counts activity", "consolidates", "holds the memory"}),
     options={
@@ -52,6 +57,9 @@ _LAVA = Support(
         "widths": "declared widths of the structural model",
         "strict": "a value past its width is an error",
         "replay": "a memory that is a Process of the graph",
+        "kernels": "auto, numpy or compiled",
+        "channels": "auto, stock, semaphore or one process",
+        "start": "whether the graph starts at once",
     },
 )
 MODELS = {
@@ -88,6 +96,20 @@ def _(spec: Conv) -> type[WageLayer]:
     return WageConv
 
 
+def learned_of(
+    layer: Layer, state: State, rules: Rules, importance: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """What a layer's Process begins with, of a network's state."""
+    i = layer.index
+    learned = {
+        "S": state.S[i],
+        "error_held": held_to_var(state.error_held[i]),
+        "gradient_held": held_to_var(state.gradient_held[i]),
+        "update_step": np.array([state.step]),
+    }
+    return learned if importance is None else {**learned, "importance": importance.astype(np.int32)}
+
+
 class LavaEngine(Engine):
     """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
 
@@ -108,6 +130,13 @@ class LavaEngine(Engine):
         A value past its width is an EngineError that names it, and does not saturate.
     replay : Replay, optional
         A memory that is a Process of the graph; then it learns by `train_new`, and `train` is refused.
+    kernels : 'auto', 'numpy' or 'compiled'
+        What the behavioural models compute with: the compiled kernels where they are there and know a layer,
+        and numpy; or one of them only.
+    channels : 'auto', or one of `channels.CHANNELS`
+        How the Processes exchange messages.
+    start : bool
+        Whether the graph starts at once; `build` leaves that to `start`.
 
     Raises
     ------
@@ -134,15 +163,19 @@ class LavaEngine(Engine):
         widths: Widths | None = None,
         strict: bool = False,
         replay: Replay | None = None,
+        kernels: str = "auto",
+        channels: str = "auto",
+        start: bool = True,
     ) -> None:
-        super().__init__(network, rules)
-        self.replay = replay
+        super().__init__(network, rules, model=model)
+        self.replay, self.kernels = replay, kernels
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes, self._keeps_logits)
         if replay:
             _check_replay(network, self.rules, replay)
         self.model = model
-        _check_model(model, network, self.rules, declared=widths is not None or strict)
+        if model == "behavioural" and (widths is not None or strict):
+            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
         self.unproven: list[str] = []
         if model == "structural":
             former = self._keeps_logits
@@ -155,13 +188,53 @@ class LavaEngine(Engine):
         self._build(state)
         self._batches = 0  # played so far; the Processes count the same
         self._state: State | None = state
-        self._graph = Graph(self.source, structural=model == "structural")
+        self._graph = Graph(self.source, structural=model == "structural", channels=channels, start=False)
         self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
+        if start:
+            self.start()
+
+    @classmethod
+    def build(cls, *args: Any, **settings: Any) -> LavaEngine:
+        """As the constructor, but the graph does not start: see `attach` and `start`."""
+        return cls(*args, **{**settings, "start": False})
+
+    def attach(self, monitor: Monitor, target: OutPort | Var, steps: int) -> None:
+        """Let one of Lava's Monitors see a port, or a Var, of a Process for so many time steps.
+
+        In time steps in which the port is silent it sees zeros, and each message one step late. `layers`,
+        `source` and `readout` are the Processes of the graph; `read` returns what was seen.
+
+        Raises
+        ------
+        EngineError
+            If the graph has started.
+        """
+        if self._graph.started:
+            raise EngineError("attach: the graph has started, so nothing can be connected any more")
+        if isinstance(target, OutPort):
+            steady = Steady(target.shape, name=f"{target.process.name} {target.name}")
+            target.connect(steady.a_in)
+            target = steady.a_out
+        monitor.probe(target, steps)
+
+    def start(self) -> None:
+        """Let the Processes begin; once, after `build`."""
+        self._graph.start()
         self.watch(0)
+
+    @in_turn
+    def read(self, monitor: Monitor) -> np.ndarray:
+        """Return what an attached Monitor has seen, (steps, *shape)."""
+        seen: dict[str, dict[str, np.ndarray]] = self._graph.ask(monitor.get_data)
+        ((array,),) = (list(of_process.values()) for of_process in seen.values())
+        return array
 
     @classmethod
     def supports_of(cls, **options: Any) -> Support:
-        return MODELS[options.get("model") or "behavioural"]
+        model = options.get("model") or "behavioural"
+        if model not in MODELS:
+            raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
+        return MODELS[model]
 
     # --- the graph ---
 
@@ -187,17 +260,16 @@ class LavaEngine(Engine):
         )
         self.layers = [
             process_of(layer.spec)(
-                layer,
-                network.classes,
-                self.rules,
-                self.schedule,
-                self.lanes,
-                state.S[layer.index],
-                state.error_held[layer.index],
-                state.gradient_held[layer.index],
-                state.seed,
-                state.step,
-                importance[layer.index],
+                layer=layer,
+                classes=network.classes,
+                rules=self.rules,
+                clock=self.schedule,
+                lanes=self.lanes,
+                seed=state.seed,
+                learned=learned_of(layer, state, self.rules, importance[layer.index]),
+                signed_in=bool((network.input_codes < 0).any()) and not layer.index,
+                error_bound=_arriving(network, layer, self.rules, self._keeps_logits),
+                kernels=self.kernels,
             )
             for layer in network.layers
         ]
@@ -433,6 +505,15 @@ def _check(network: Network, rules: Rules, lanes: int, former: bool) -> None:
             )
 
 
+def _arriving(network: Network, layer: Layer, rules: Rules, former: bool) -> int:
+    """Largest error that may arrive at a layer."""
+    if layer.is_last:
+        return output_error_max(layer, former)
+    if rules.feedback == "direct":
+        return network.classes * max(layer.bits.error_max, 1)
+    return network.layers[layer.index + 1].d_bound
+
+
 def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
     shape = replay.memory.images.shape[1:]
     if replay.step < 1:
@@ -444,14 +525,3 @@ def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
             f"batch={rules.batch}{', pipelined' if rules.pipelined else ''} with a memory that keeps logits:"
             f" want 1 or {2 * replay.step} and not pipelined, as it waits for the answers to a step's samples"
         )
-
-
-def _check_model(model: str, network: Network, rules: Rules, declared: bool) -> None:
-    """Raise unless every layer has such a model, and it can do what the rules ask."""
-    if model not in MODELS:
-        raise SettingError(f"model={model!r}: want {' or '.join(MODELS)}")
-    if model == "behavioural":
-        if declared:
-            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
-        return
-    MODELS[model].check(network, rules)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.util import Finalize
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar
 
+from lava.magma.compiler.compiler_graphs import find_processes
 from lava.magma.compiler.executable import Executable
 from lava.magma.core.process.message_interface_enum import ActorType
 from lava.magma.core.process.ports.ports import ImplicitVarPort
@@ -23,7 +24,10 @@ from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND, MGMT_RESPONSE, enum_equal
 from lava.magma.runtime.runtime import Runtime
+from lava.proc.io.extractor import Extractor, PyLoihiExtractorModel
+from lava.proc.io.injector import Injector, PyLoihiInjectorModel
 
+from mappings.engines.lava.channels import choose
 from mappings.engines.lava.children import (
     SEMAPHORES_A_CHANNEL,
     SEMAPHORES_A_QUEUE,
@@ -31,6 +35,7 @@ from mappings.engines.lava.children import (
     from_a_lasting_thread,
 )
 from mappings.engines.lava.shared_memory import require_semaphores
+from processes.alone import require_connected
 from wage_neuro.errors import EngineError
 
 Answer = TypeVar("Answer")
@@ -40,6 +45,10 @@ CHANNEL_SLOTS = 2  # messages a channel holds; Lava's default of 64 costs 64 tim
 POLL_S = 0.0005
 GRACE_S = 2.0  # for the others to answer after a Process has ended
 FIRST = 20  # of what ends when Python does: before it waits for children, and ends multiprocessing's pools
+
+
+UNTAGGED = {Injector: PyLoihiInjectorModel, Extractor: PyLoihiExtractorModel}
+"""Lava's Processes that have several models of which none has a tag."""
 
 
 class _Weak(weakref.WeakSet[Any]):
@@ -57,6 +66,8 @@ class SupervisedRuntime(Runtime):
     def __init__(self, executable: Executable, children: Children) -> None:
         super().__init__(executable, ActorType.MultiProcessing)
         self.children = children
+        services = len(executable.runtime_service_builders or ())
+        self.names = [process.name for process in executable.proc_builders] + ["runtime service"] * services
 
     def initialize(self, node_cfg_idx: int = 0) -> None:
         """As Lava's; but a child that ends before it is ready is told, not waited for."""
@@ -67,6 +78,7 @@ class SupervisedRuntime(Runtime):
         self.children.ports = self._open_ports
         self._build_processes()
         self._build_runtime_services()
+        self.children.launch(self.names)
         self._start_ports()
         for heard in self.exception_q:
             self._wait_for_start(heard)
@@ -90,10 +102,14 @@ class SupervisedRuntime(Runtime):
     @property
     def semaphores(self) -> int:
         """How many it will make."""
-        made = self._executable
-        channels = [*(made.channel_builders or ()), *(made.sync_channel_builders or ())]
-        actors = len(made.proc_builders) + len(made.runtime_service_builders or ())
-        return SEMAPHORES_A_CHANNEL * len(channels) + SEMAPHORES_A_QUEUE * actors
+        made, kind = self._executable, self.children.channels
+        services = len(made.runtime_service_builders or ())
+        actors = len(made.proc_builders) + services
+        channels = len(made.channel_builders or ()) + len(made.sync_channel_builders or ())
+        if kind == "one process":  # only those between the program and the service lead out of it
+            channels = 2 * services
+        bells = actors if kind == "semaphore" else 0
+        return SEMAPHORES_A_CHANNEL * channels + SEMAPHORES_A_QUEUE * actors + bells
 
     def stop(self) -> None:
         """Nothing: each Process calls it when it is collected, in any child that has inherited it, too."""
@@ -113,30 +129,50 @@ class Graph:
     It ends when nobody refers to it any more, and when Python does; without `close`, its Processes are
     killed then.
 
+    channels : 'auto', or one of `channels.CHANNELS`
+        How the Processes exchange messages; the bits do not depend on it.
+    start : whether it starts at once; otherwise by `start`, after more Processes have been connected
+
     Raises
     ------
     EngineError
         If a Process fails to start, or the machine has no room for it.
     """
 
-    def __init__(self, process: AbstractProcess, structural: bool = False) -> None:
+    def __init__(
+        self,
+        process: AbstractProcess,
+        structural: bool = False,
+        channels: str = "auto",
+        start: bool = True,
+    ) -> None:
         self.process = process
         self.closed = False
         self._started = self._half_done = False
         self._lock, self._owner = threading.RLock(), os.getpid()
-        self._children = Children()
+        self._children = Children(choose(channels, _is_external(process)))
         self._forgotten = Finalize(self, self._children.end, exitpriority=FIRST)
+        self._config = Loihi2SimCfg(
+            select_tag="fixed_pt", select_sub_proc_model=structural, exception_proc_model_map=dict(UNTAGGED)
+        )
+        if start:
+            self.start()
+
+    def start(self) -> None:
+        """Compile the graph and let its Processes begin; once."""
         try:
-            with self.whole():
-                self._start(Loihi2SimCfg(select_tag="fixed_pt", select_sub_proc_model=structural))
+            with self._whole():
+                if self._started:
+                    raise EngineError("this Lava graph has started already")
+                self._start(self._config)
         except BaseException:
             self.close()
             raise
 
     def _start(self, config: Loihi2SimCfg) -> None:
+        require_connected(self.process)
         made = self.process.compile(config, {"pypy_channel_size": CHANNEL_SLOTS})
         try:
-            self._names = [process.name for process in made.proc_builders] + ["runtime service"]
             self.runtime = SupervisedRuntime(made, self._children)
             require_semaphores(self.runtime.semaphores)
             self.process.runtime = self.runtime
@@ -148,6 +184,11 @@ class Graph:
             _free_classes(made)
         self._started = True
         self.run(0)  # Lava takes Var.set only after a first run
+
+    @property
+    def started(self) -> bool:
+        """Whether its Processes have begun."""
+        return self._started
 
     # --- who may use it ---
 
@@ -172,8 +213,15 @@ class Graph:
         Raises
         ------
         EngineError
-            If it is closed, or was interrupted before.
+            If it has not started, is closed, or was interrupted before.
         """
+        if not (self._started or self.closed):
+            raise EngineError("this Lava engine has not started: call its start()")
+        with self._whole():
+            yield
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
         with self.turn():
             if self.closed:
                 raise EngineError("this Lava engine is closed: make a new one")
@@ -228,6 +276,12 @@ class Graph:
             if idle:
                 self._lock.release()
 
+    def __enter__(self) -> Graph:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     # --- how it ends ---
 
     def _stop(self) -> None:
@@ -255,6 +309,8 @@ class Graph:
                 raise EngineError("this Lava engine was closed while it ran")
             if not self._children.all_live:
                 dead_since = dead_since or time.monotonic()
+                if not any(actor.is_alive() for actor in self._children.living):
+                    self._fail()
                 if time.monotonic() - dead_since > GRACE_S:
                     self._fail()
 
@@ -267,8 +323,13 @@ class Graph:
         raise EngineError("; ".join(failures) or "the Lava graph ended without a reason")
 
     def _failures(self) -> list[str]:
-        actors = zip(self._names, self._children.actors, strict=False)
-        return [f"{name}: {failure}" for name, actor in actors if (failure := actor.failure)]
+        return [failure for actor in self._children.actors if (failure := actor.failure)]
+
+
+def _is_external(process: AbstractProcess) -> bool:
+    """Whether Python outside of a Process's graph sends to it, or receives from it."""
+    ports = [port for each in find_processes(process) for port in (*each.in_ports, *each.out_ports)]
+    return any(port.external_pipe_flag for port in ports)
 
 
 class HasGraph(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mappings.engines.lava.engine import process_of
+from mappings.engines.lava.engine import learned_of, process_of
 from mappings.engines.lava.graph import Graph, in_turn
 from mappings.engines.lava.shared_memory import shared_array
 from processes.part import set_everywhere, take_counts
@@ -48,16 +48,14 @@ class LavaPrototypeEngine(Engine):
         self.source = ImageSource(self.schedule, PART, self._images, self._labels, network.input_codes)
         self.layers = [
             process_of(layer.spec)(
-                layer,
-                network.classes,
-                rules,
-                self.schedule,
-                PART,
-                state.S[layer.index],
-                state.error_held[layer.index],
-                state.gradient_held[layer.index],
-                state.seed,
-                state.step,
+                layer=layer,
+                classes=network.classes,
+                rules=rules,
+                clock=self.schedule,
+                lanes=PART,
+                seed=state.seed,
+                learned=learned_of(layer, state, rules),
+                signed_in=bool((network.input_codes < 0).any()) and not layer.index,
             )
             for layer in below
         ]

@@ -32,7 +32,7 @@ from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, VALUES, Rules
-from wage_neuro.specs import Dense
+from wage_neuro.specs import AvgPool, MaxPool, assert_never
 from wage_neuro.support import Support
 from wage_neuro.train import PREDICT_PART, Held, State, initial_state
 
@@ -209,7 +209,7 @@ class _Layer:
         self.error = _Exponent(state.error_held[layer.index], rules, device, fixed[0])
         self.gradient = _Exponent(state.gradient_held[layer.index], rules, device, fixed[1])
         self.part = PREDICT_PART
-        if not isinstance(layer.spec, Dense):
+        if layer.positions > 1:
             place = layer.fan_in * self.types.codes.itemsize + layer.weight_shape[-1] * 4
             self.part = max(1, PART_BYTES[device.type] // (layer.positions * place))
 
@@ -231,16 +231,22 @@ class _Layer:
 
     def _product(self, a: Tensor) -> Tensor:
         a = a.to(self.types.z)
-        rows = a if isinstance(self.layer.spec, Dense) else kernels.patches(self.layer, a)
-        return kernels.product(rows, self.V).view(-1, *self.layer.z_shape)
+        return kernels.product(kernels.rows_of(self.layer, a), self.V).view(-1, *self.layer.z_shape)
 
     def _activations(self, a: Tensor) -> tuple[Tensor, ...]:
         layer, top, Z = self.layer, self.layer.bits.activation_max, self._product(a)
         winner: list[Tensor] = []
-        if layer.pool:
-            Z, *winner = kernels.max_pool(layer, Z)
-        active, unsaturated = Z > 0, torch.le(Z, top << layer.z_shift)
-        A = Z.to(kernels.TYPES[layer.z_dtype]).mul_(2.0**-layer.z_shift)
+        match layer.pool:
+            case None:
+                pass
+            case MaxPool():
+                Z, *winner = kernels.max_pool(layer, Z)
+            case AvgPool():
+                Z = kernels.sum_pool(layer, Z)
+            case _:
+                assert_never(layer.pool)
+        active, unsaturated = Z > 0, torch.le(Z, top << layer.a_shift)
+        A = Z.to(kernels.TYPES[layer.z_dtype]).mul_(2.0**-layer.a_shift)
         A.round_().clamp_(0, top)  # halves to even
         return A.to(self.types.codes), active, unsaturated, *winner
 
@@ -291,9 +297,7 @@ class _Layer:
                 D.append(back.to(kernels.TYPES[layer.d_dtype]))
             if factors:
                 pre, post = factors
-                a = pre[part].to(self.types.g)
-                if not isinstance(layer.spec, Dense):
-                    a = kernels.patches(layer, a)
+                a = kernels.rows_of(layer, pre[part].to(self.types.g))
                 e = E_z if post is E else self._places(post, kept, part)
                 e = e.reshape(-1, layer.weight_shape[-1]).to(self.types.g)
                 sums = kernels.gradient_product(a, e, self.types.rows)
@@ -304,9 +308,16 @@ class _Layer:
 
     def _places(self, E: Tensor, kept: _Kept, part: slice) -> Tensor:
         """Errors (n, *z_shape) at each place of Z, of some samples."""
-        if kept.winner is not None:
-            return kernels.unpool(self.layer, E[part], kept.winner[part])
-        return E[part].view(-1, *self.layer.z_shape)
+        match self.layer.pool:
+            case None:
+                return E[part].view(-1, *self.layer.z_shape)
+            case MaxPool():
+                assert kept.winner is not None
+                return kernels.unpool(self.layer, E[part], kept.winner[part])
+            case AvgPool():
+                return kernels.spread(self.layer, E[part])
+            case _:
+                assert_never(self.layer.pool)
 
     # --- update ---
 
@@ -349,7 +360,7 @@ class TorchEngine(Engine):
     EngineError
         If the device is absent.
 
-    >>> from wage_neuro.specs import Dense
+    >>> from wage_neuro.specs import AvgPool, MaxPool, assert_never
     >>> net = Network((Dense(2),), (3,))
     >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
@@ -360,7 +371,7 @@ class TorchEngine(Engine):
     name = "torch"
     supports = Support(
         who="engine 'torch'",
-        kinds=frozenset({Kind.DENSE, Kind.UNQUANTIZED, Kind.CONV, Kind.MAX_POOL, Kind.PADDED_POOL}),
+        kinds=frozenset(Kind),
         rules={**VALUES, "pipelined": (False,), "metaplasticity": (0,), "consolidation": (0,)},
         abilities=frozenset({"counts activity"}),
         options={"device": "cpu, cuda or cuda:N"},

@@ -31,7 +31,7 @@ from wage_neuro.errors import SettingError
 from wage_neuro.layers import Layer, initial_weights
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
+from wage_neuro.specs import Conv, Dense, assert_never, max_pool
 from wage_neuro.train import PREDICT_PART
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4  # of vanilla, as the paper's
@@ -225,10 +225,10 @@ class FloatEngine:
                 return self._error_gate(z)
             if self.pattern.is_vanilla:
                 z = self._normalised(layer, z, tensors, learning)
-            if layer.pool:
+            if pool := max_pool(layer.pool):
                 top, bottom, left, right = layer.pool_padding
                 z = functional.pad(z, (left, right, top, bottom), value=-math.inf)
-                z = functional.max_pool2d(z, layer.pool.size, layer.pool.step)
+                z = functional.max_pool2d(z, pool.size, pool.step)
             a = self._error_gate(functional.relu(z))
             if self.pattern.k_A:
                 a = _Quantized.apply(a.clamp(max=1 - sigma(self.pattern.k_A)), self.pattern.k_A)
@@ -293,8 +293,12 @@ class FloatEngine:
 def _product(layer: Layer, a: Tensor, W: Tensor) -> Tensor:
     """Product of (n, *in_shape) activations, or what reshapes to it: (n, units) or (n, channels, h, w)."""
     a = a.reshape(len(a), *layer.in_shape)
-    if isinstance(layer.spec, Dense):
-        return a @ W
-    top, bottom, left, right = layer.padding
-    padded = functional.pad(a.permute(0, 3, 1, 2), (left, right, top, bottom))
-    return functional.conv2d(padded, W.permute(3, 2, 0, 1), stride=layer.spec.stride)
+    match layer.spec:
+        case Dense():
+            return a @ W
+        case Conv(stride=stride):
+            top, bottom, left, right = layer.padding
+            padded = functional.pad(a.permute(0, 3, 1, 2), (left, right, top, bottom))
+            return functional.conv2d(padded, W.permute(3, 2, 0, 1), stride=stride)
+        case _:
+            assert_never(layer.spec)

@@ -23,7 +23,7 @@ from wage_neuro.feedback import feedback_weights
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv
+from wage_neuro.specs import AvgPool, Conv, max_pool
 from wage_neuro.train import Held, State
 
 DOT = 32  # a product of bytes on tensor cores takes no fewer channels
@@ -51,6 +51,8 @@ def misfit(network: Network, rules: Rules) -> str | None:
             return f"layer {layer}: sums past 32 bits"
         if not layer.is_last and n_out % DOT:
             return f"layer {layer}: {n_out} outputs, no multiple of {DOT}"
+        if isinstance(layer.pool, AvgPool):
+            return f"layer {layer}: average pooling"
         if layer.pool and not (layer.pool.size == layer.pool.step == 2 and _is_even(layer.z_shape)):
             return f"layer {layer}: another pooling than 2x2"
         if layer.index and isinstance(layer.spec, Conv) and layer.spec.stride != 1:
@@ -110,7 +112,8 @@ class _Shape:
         self.height, self.width = layer.z_shape[:2] if conv else (1, 1)
         self.n_out = layer.weight_shape[-1]
         self.N = _up(self.n_out, DOT)
-        self.pool = layer.pool.size if layer.pool else 1
+        pool = max_pool(layer.pool)
+        self.pool = pool.size if pool else 1
         self.fan_in = layer.fan_in
         self.takes_images = conv and layer.index > 0
         if self.takes_images:

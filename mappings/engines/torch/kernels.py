@@ -29,7 +29,7 @@ from torch.nn import functional
 from wage_neuro import softmax
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import Layer
-from wage_neuro.specs import Conv, Dense
+from wage_neuro.specs import Conv, Dense, assert_never
 
 NONE = -1
 """A held exponent that is not known yet; all others are 0 or more."""
@@ -141,10 +141,15 @@ def gradient_product(a: Tensor, e: Tensor, rows: int) -> Tensor:
 # --- convolution as products of patches --------------------------------------------------------------
 
 
-def patches(layer: Layer, a: Tensor) -> Tensor:
-    """Unroll (n, h, w, c) images into (n * h_out * w_out, kernel * kernel * c) rows."""
-    assert isinstance(layer.spec, Conv)
-    return _windows(a, layer.padding, layer.spec.kernel, layer.spec.stride)
+def rows_of(layer: Layer, a: Tensor) -> Tensor:
+    """What meets the weights, (n * positions, fan_in): the codes, or patches of them."""
+    match layer.spec:
+        case Dense():
+            return a
+        case Conv(kernel=kernel, stride=stride):
+            return _windows(a, layer.padding, kernel, stride)
+        case _:
+            assert_never(layer.spec)
 
 
 def _windows(a: Tensor, padding: tuple[int, int, int, int], kernel: int, stride: int) -> Tensor:
@@ -156,8 +161,9 @@ def _windows(a: Tensor, padding: tuple[int, int, int, int], kernel: int, stride:
 
 def send_back(layer: Layer, E_z: Tensor, W_back: Tensor) -> Tensor:
     """Errors (n, *z_shape) through the (fan_in, n_out) weights they came up by: (n, *in_shape) sums."""
-    if isinstance(layer.spec, Dense):
+    if layer.positions == 1 and len(layer.in_shape) == 1:
         return product(E_z, W_back.T)
+    assert isinstance(layer.spec, Conv)
     if E_z.dtype == torch.int8 and layer.spec.stride == 1:
         # a convolution of the errors with turned kernels: its patches are bytes, those of the sums are not
         kernel, n_out = layer.spec.kernel, layer.weight_shape[-1]
@@ -171,7 +177,7 @@ def send_back(layer: Layer, E_z: Tensor, W_back: Tensor) -> Tensor:
 
 
 def fold_patches(layer: Layer, rows: Tensor) -> Tensor:
-    """Sum patch rows back onto the (n, *in_shape) images they were taken from: the transpose of `patches`."""
+    """Sum patch rows back onto the (n, *in_shape) images they were taken from: the transpose of `rows_of`."""
     assert isinstance(layer.spec, Conv)
     kernel, stride = layer.spec.kernel, layer.spec.stride
     (h, w, c), (ho, wo, _) = layer.in_shape, layer.z_shape
@@ -184,7 +190,24 @@ def fold_patches(layer: Layer, rows: Tensor) -> Tensor:
     return out[:, top : top + h, left : left + w]
 
 
-# --- max-pooling -------------------------------------------------------------------------------------
+# --- pooling -----------------------------------------------------------------------------------------
+
+
+def sum_pool(layer: Layer, Z: Tensor) -> Tensor:
+    """Sums of the windows of (n, *z_shape)."""
+    views = _pool_views(Z.to(TYPES[layer.z_dtype]), layer)
+    total = next(views).clone()
+    for view in views:
+        total += view
+    return total
+
+
+def spread(layer: Layer, E: Tensor) -> Tensor:
+    """Send each error to every place of its window: (n, *z_shape)."""
+    out = E.new_zeros(len(E), *layer.z_shape)
+    for view in _pool_views(out, layer):
+        view.copy_(E)
+    return out
 
 
 def _pool_views(x: Tensor, layer: Layer) -> Iterator[Tensor]:

@@ -58,6 +58,8 @@ class RtlEngine(Engine):
     lanes : at most so many synapses a word
     multipliers : 64 x 64 multipliers of the random bits; if not named, those that simulate fastest
     simulator : 'compiled' or 'python'
+    bus : Bus, optional
+        Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
 
     Raises
     ------
@@ -84,6 +86,7 @@ class RtlEngine(Engine):
         lanes: int = LANES[0],
         multipliers: int | None = None,
         simulator: str | None = None,
+        bus: Bus | None = None,
     ) -> None:
         super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
         made = shapes(network, self.rules, lanes)
@@ -92,7 +95,7 @@ class RtlEngine(Engine):
         state = state or initial_state(network, seed)
         if state.importance is not None:
             raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")
-        self.driver = Driver(simulated_bus(made, multipliers, simulator), made)
+        self.driver = Driver(bus or simulated_bus(made, multipliers, simulator), made)
         self.driver.write_state(state)
         self._held = state.gradient_held
         self._control: Control | None = None

@@ -6,6 +6,8 @@ from enum import IntEnum
 
 IDENTITY_WORD = 0x57414745  # "WAGE"
 WORD = 32
+BAUD = 115_200
+"""Of a board's serial line."""
 READ_CYCLES = 4
 """Cycles from an address to its word; there may be an address in each."""
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from experiments.commands import findings as findings_command
+from experiments.commands import paper as findings_command
 from experiments.commands.presets import EXPERIMENTS
 from experiments.records.findings import PUBLISHED, arranged, draw, markdown, read
 from experiments.records.readme import RESULTS
@@ -134,12 +134,12 @@ def test_the_command(folder, wage_neuro, tmp_path, monkeypatch):
     monkeypatch.setattr(findings_command, "RESULTS", tmp_path / "none")
     assert wage_neuro("results").out == "no records yet: `wage-neuro experiment` makes them\n"
     (folder / "bad.json").write_text("{")
-    ended = wage_neuro("results", "--folder", folder, "--output", "pictures")
+    ended = wage_neuro("results", "--run", folder, "--output", "pictures")
     assert ended.code == 0, ended.err
     assert f"warning: {folder / 'bad.json'}: skipped" in ended.out
     assert "26.00 ± 1.41" in ended.out
     assert (tmp_path / "pictures" / "gradient-bits-epochs=3.png").exists()
-    assert wage_neuro("results", "--folder", "nowhere").err == "wage-neuro: nowhere: no such folder\n"
+    assert wage_neuro("results", "--run", "nowhere").err == "wage-neuro: nowhere: no such folder\n"
 
 
 def test_the_committed_records_are_all_read():

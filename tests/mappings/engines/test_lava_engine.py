@@ -20,7 +20,7 @@ IMAGES, LABELS = np.full((16, 10), 200, np.uint8), np.arange(16) % 3
 
 
 def test_closing_leaves_nothing(nothing_left, descendants):
-    engine = LavaEngine(NETWORK, RULES)
+    engine = LavaEngine(NETWORK, RULES, channels="semaphore")
     assert len(descendants()) >= 4
     engine.train(IMAGES, LABELS, 0)
     engine.close()
@@ -34,7 +34,7 @@ def test_an_exception_in_a_model_is_told_and_ends_everything(nothing_left, monke
         raise ArithmeticError(f"made to fail in layer {layer.index}")
 
     monkeypatch.setattr(layers, "backward", broken)
-    engine = LavaEngine(NETWORK, RULES)
+    engine = LavaEngine(NETWORK, RULES, kernels="numpy")
     with pytest.raises(EngineError, match=r"layer 1 3FC: ArithmeticError: made to fail in layer 1"):
         engine.train(IMAGES, LABELS, 0)
     engine.close()

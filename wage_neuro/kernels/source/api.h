@@ -23,7 +23,7 @@ struct Spec {
 // on; an update has `total`; a team has other processes, which learn the others.
 struct RuleSpec {
   i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, metaplasticity, consolidation,
-      log2_gamma;
+      log2_gamma, slots;  // slots: 0, as many as the network keeps in flight
 };
 
 enum { SSE, ONE_SIDED, SOFTMAX };          // loss
@@ -63,6 +63,11 @@ struct Api {
   void (*get_held)(void *, i64 layer, i64 *four);
   void (*get)(void *, i64 layer, i64 slot, i64 what, i64 n, i64 *out);
   void (*set)(void *, i64 layer, i64 slot, i64 what, i64 n, const i64 *in);
+  // One layer at work by itself: its neighbours are foreign, and the caller plays them. Codes and errors are row-major.
+  void (*forward)(void *, i64 layer, i64 slot, i64 n, const i16 *codes, void *out);  // i16 codes, or i64 products
+  i64 (*error)(void *, i64 layer, i64 slot, u64 step, i64 log2_eta, i64 hold, const i32 *message, i32 *sent);
+  void (*update)(void *, i64 layer, i64 slot, u64 step);  // from what `error` has left; only if it returned 1
+  void (*set_update)(void *, i64 layer, i64 coincidence, i64 step_max);
   void (*train)(void *, const Call *);
   // update weights first .. first + n of a layer from their gradients; `codes` gets steps or stored weights
   void (*move)(void *, i64 layer, i64 first, i64 n, const i64 *G, i64 peak, u64 step, i16 *codes);

@@ -12,7 +12,7 @@ struct Layer;
 struct Net {
   RuleSpec rules;
   u64 seed;
-  i64 threads, count, classes, slots;
+  i64 threads, count, made, classes, slots;
   bool codes_fit_bytes;
   i16 input_codes[256];
   const i64 *exp_coarse, *exp_fine;
@@ -61,7 +61,7 @@ struct Held {
 
 struct Layer {
   Net &net;
-  const Spec s;
+  Spec s;
   const RuleSpec &rules;
   i64 K, N, Np, pos, B, weights;  // fan-in, outputs, those with padding, places of an output, samples of a room
   bool v8 = true, s8 = true, e8 = true, wide_D = false;  // types of one byte, or else of two; D of 64 bits
@@ -76,7 +76,7 @@ struct Layer {
   Layer(Net &n, const Spec &spec) : net(n), s(spec), rules(n.rules) {
     K = s.kernel * s.kernel * s.in_c, N = s.n_out, Np = up(N, NB), pos = s.out_h * s.out_w;
     B = rules.pipelined ? 1 : rules.samples, weights = K * N;
-    below = s.index ? net.layers[s.index - 1] : nullptr;
+    below = net.made ? net.layers[net.made - 1] : nullptr;
     if (below) below->above = this;
     s8 = s.k_G <= 8, wide_D = s.is_last || s.arriving_bound >= 1 << 30;
   }
@@ -107,12 +107,16 @@ struct Layer {
       Room &room = rooms[i];
       i64 n = B * pos * Np;
       room.a.make(room_bytes(), room_fill());
-      if (rules.coincidence) room.pre.make(room_bytes(), room_fill()), room.post.make(n * (e8 ? 1 : 2));
       if (!s.is_last) room.gate.make(n), room.win.make(n);
       room.E.make(n * (e8 ? 1 : 2));
       room.D.make(n * (wide_D ? 8 : 4));
       if (s.is_last) room.Z.make(B * N);
     }
+    make_spikes();
+  }
+  void make_spikes() {
+    for (i64 i = 0; rules.coincidence && i < net.slots; i++)
+      if (!rooms[i].pre) rooms[i].pre.make(room_bytes(), room_fill()), rooms[i].post.make(B * pos * Np * (e8 ? 1 : 2));
   }
   bool sends() const { return below && rules.feedback != DIRECT; }
 
@@ -234,6 +238,22 @@ struct Layer {
     }
     room.masked = false;
   }
+  // D of the errors that arrive, row-major
+  void take_errors(Room &room, i64 n, const i32 *in) const {
+    for (i64 i = 0; i < n * pos; i++, in += N)
+      if (wide_D)
+        for (i64 o = 0; o < N; o++) ((i64 *)room.D.p)[i * Np + o] = in[o];
+      else
+        memcpy((i32 *)room.D.p + i * Np, in, (size_t)N * 4);
+    room.masked = false;
+  }
+  void give_errors(const Room &room, i64 n, i32 *out) const {
+    for (i64 i = 0; i < n * pos; i++, out += N)
+      if (wide_D)
+        for (i64 o = 0; o < N; o++) out[o] = (i32)((const i64 *)room.D.p)[i * Np + o];
+      else
+        memcpy(out, (const i32 *)room.D.p + i * Np, (size_t)N * 4);
+  }
   void get_rows(const u8 *from, i64 bytes, i64 n, i64 *out) const {  // of (n, pos, Np) to (n, pos, N)
     for (i64 i = 0; i < n * pos; i++)
       for (i64 o = 0; o < N; o++) {
@@ -255,7 +275,7 @@ struct Layer {
   }
 
   // --- learning spikes, drawn in row-major order ---
-  static void spikes(const i16 *codes, i64 n, int shift, const Stream &key, i16 *out) {
+  static void draw_codes(const i16 *codes, i64 n, int shift, const Stream &key, i16 *out) {
     u64 words[32 * GROUPS];
     const u16 *r = (const u16 *)words;
     for (i64 first = 0; first < n; first += GROUP) {
@@ -278,12 +298,20 @@ struct Layer {
     Buf<i16> codes, out;
     codes.make(most(inputs, outputs)), out.make(most(inputs, outputs));
     get_codes(room.a, 1, codes);
-    spikes(codes, inputs, (int)(17 - s.k_A), {net.seed, PRE_SPIKES, (u64)s.index, step}, out);
+    draw_codes(codes, inputs, (int)(17 - s.k_A), {net.seed, PRE_SPIKES, (u64)s.index, step}, out);
     set_codes(room.pre, 1, out);
     for (i64 i = 0; i < outputs; i++) codes[i] = (i16)at(room.E, e8, i / N * Np + i % N);
-    spikes(codes, outputs, (int)(17 - s.k_E + log2_eta), {net.seed, POST_SPIKES, (u64)s.index, step}, out);
+    draw_codes(codes, outputs, (int)(17 - s.k_E + log2_eta), {net.seed, POST_SPIKES, (u64)s.index, step}, out);
     for (i64 i = 0; i < outputs; i++) put_at(room.post, e8, i / N * Np + i % N, out[i]);
   }
+
+  // What a weight learns from: codes, or the spikes drawn from them.
+  bool spikes() const { return rules.coincidence && log2_eta != FROZEN; }
+  void draw_factors(Room &room, u64 step) {
+    if (spikes()) draw_spikes(room, step);
+  }
+  const u8 *pre(const Room &room) const { return spikes() ? room.pre : room.a; }
+  const u8 *post(const Room &room) const { return spikes() ? room.post : room.E; }
 
   // --- the update ---
 

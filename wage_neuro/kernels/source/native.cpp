@@ -58,13 +58,13 @@ void *create(i64 count, const Spec *specs, const RuleSpec *rules, u64 seed, i64 
   Net *net = (Net *)calloc(1, sizeof(Net));
   if (!net) return nullptr;
   net->rules = *rules, net->seed = seed, net->threads = threads, net->count = count, net->hook = hook;
-  net->classes = specs[count - 1].n_out, net->slots = rules->pipelined ? 2 * count + 1 : 1;
+  net->classes = specs[count - 1].n_out, net->slots = rules->slots ? rules->slots : rules->pipelined ? 2 * count + 1 : 1;
   net->codes_fit_bytes = specs[0].k_A <= 8, net->exp_coarse = exp_coarse, net->exp_fine = exp_fine;
   memcpy(net->input_codes, input_codes, sizeof net->input_codes);
   net->layers = (Layer **)calloc((size_t)count, sizeof(Layer *));
   try {
     if (!net->layers) throw std::bad_alloc();
-    for (i64 i = 0; i < count; i++) net->layers[i] = make_layer(*net, specs[i]);
+    for (i64 i = 0; i < count; i++, net->made++) net->layers[i] = make_layer(*net, specs[i]);
   } catch (...) {  // no memory
     destroy(net);
     return nullptr;
@@ -119,6 +119,38 @@ void set(void *net, i64 i, i64 slot, i64 what, i64 n, const i64 *in) {
     room.masked = false;
   } else
     l.set_rows(room.E, l.e8 ? 1 : 2, n, in);
+}
+
+// --- one layer by itself ----------------------------------------------------------------------------
+
+void forward_alone(void *net, i64 i, i64 slot, i64 n, const i16 *codes, void *out) {
+  Layer &l = layer_of(net, i);
+  l.set_codes(l.rooms[slot].a, n, codes);
+  l.forward(l.rooms[slot], n);
+  if (l.s.is_last)
+    memcpy(out, l.rooms[slot].Z, (size_t)(n * l.N) * 8);
+  else
+    l.above->get_codes(l.above->rooms[slot].a, n, (i16 *)out);
+}
+i64 error_alone(void *net, i64 i, i64 slot, u64 step, i64 log2_eta, i64 hold, const i32 *message, i32 *sent) {
+  Layer &l = layer_of(net, i);
+  Room &room = l.rooms[slot], *down = sent ? &l.below->rooms[slot] : nullptr;
+  l.log2_eta = log2_eta, l.hold = hold;
+  l.take_errors(room, l.B, message);
+  if (!l.receive(room)) return 0;
+  l.draw_factors(room, step);
+  l.backward(room, down, l.pre(room), l.post(room), log2_eta != FROZEN);
+  if (down) l.below->give_errors(*down, l.B, sent);
+  return 1;
+}
+void update_alone(void *net, i64 i, i64 slot, u64 step) {
+  Layer &l = layer_of(net, i);
+  if (l.log2_eta != FROZEN) l.update(l.pre(l.rooms[slot]), l.post(l.rooms[slot]), step);
+}
+void set_update(void *p, i64 i, i64 coincidence, i64 step_max) {
+  Layer &l = layer_of(p, i);
+  ((Net *)p)->rules.coincidence = coincidence, l.s.step_max = step_max;
+  l.make_spikes();
 }
 
 // --- the output -------------------------------------------------------------------------------------
@@ -206,12 +238,11 @@ struct Run {
     }
     if (l.s.foreign) return net.hook(FOREIGN_LEARN, i, slot, (i64)step, counts) || (direct && !l.s.is_last);
     if (!l.receive(room)) return direct && !l.s.is_last;
-    const bool learns = l.log2_eta != FROZEN, spikes = learns && net.rules.coincidence;
-    if (spikes) l.draw_spikes(room, step);
-    const u8 *a = spikes ? room.pre : room.a, *post = spikes ? room.post : room.E;
+    const bool learns = l.log2_eta != FROZEN;
+    l.draw_factors(room, step);
     if (counts) net.hook(ERROR, i, slot, (i64)step, learns);
-    l.backward(room, l.sends() ? &l.below->rooms[slot] : nullptr, a, post, learns);
-    if (learns) net.rules.team ? l.sums(step) : l.update(a, post, step);
+    l.backward(room, l.sends() ? &l.below->rooms[slot] : nullptr, l.pre(room), l.post(room), learns);
+    if (learns) net.rules.team ? l.sums(step) : l.update(l.pre(room), l.post(room), step);
     if (counts && learns && !net.rules.team) net.hook(UPDATED, i, slot, (i64)step, 0);
     return true;
   }
@@ -349,5 +380,5 @@ void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i
 
 extern "C" const Api JOIN(wage_api_, NAME);
 extern "C" const Api JOIN(wage_api_, NAME) = {TEXT(NAME), VB,       create,   destroy, path, set_weights, get_weights, set_feedback,
-                                              set_held,   get_held, get,      set,     train, move, take, predict, pack, add_up,    peak, rounded_log2, philox_words};
+                                              set_held,   get_held, get,      set,     forward_alone, error_alone, update_alone, set_update, train, move, take, predict, pack, add_up, peak, rounded_log2, philox_words};
 #endif

@@ -211,10 +211,25 @@ template <class M> struct TileLayer final : Layer {
           for (i64 c = 0; c < C; c++) *out++ = (i16)(*code((u8 *)a, b, y, x, c) - (biased ? M::BIAS : 0));
   }
   void set_codes(u8 *a, i64 n, const i16 *in) const override {
-    for (i64 b = 0; b < n; b++)
-      for (i64 y = 0; y < H; y++)
-        for (i64 x = 0; x < (conv ? Wd : 1); x++)
-          for (i64 c = 0; c < C; c++) *code(a, b, y, x, c) = (A)(*in++ + (biased ? M::BIAS : 0));
+    const i16 bias = biased ? M::BIAS : 0;
+    const i64 width = conv ? Wd : 1, next = conv ? Wp * 4 : B * 4;
+    for (i64 row = 0; row < n * H; row++) {
+      A *to = code(a, row / H, row % H, 0, 0);
+      if (dotted) {
+        for (i64 i = 0; i < Wd * C; i++) to[i] = (A)(*in++ + bias);
+        continue;
+      }
+      for (i64 x = 0; x < width; x++, in += C) {
+        u8 *group = (u8 *)(to + x * Q);
+        i64 c = 0;
+        for (; c + Q <= C; c += Q, group += next) {
+          A part[Q];
+          for (int j = 0; j < Q; j++) part[j] = (A)(in[c + j] + bias);
+          memcpy(group, part, 4);
+        }
+        for (int j = 0; c + j < C; j++) ((A *)group)[j] = (A)(in[c + j] + bias);
+      }
+    }
   }
   void encode(Room &room, const u8 *from, i64 n) const override {
     A table[256];

@@ -1,0 +1,1 @@
+"""Learning Processes in Lava graphs of one's own: `python -m experiments.examples.lava.NAME`."""
