@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch rtl test-rtl readme docs maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch rtl test-rtl test-ports readme docs maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -55,6 +55,9 @@ rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr, for 
 test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled simulation, Verilog, mutants
 	OMP_NUM_THREADS=1 .venv-rtl/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/hardware mappings/hardware
 
+test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE
+	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
+
 test-torch: torch  ## run the tests of what needs PyTorch alone
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL) $(TORCH_TESTS)
 
@@ -97,6 +100,14 @@ $(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
 	@$(KERNELS)
 	@touch $@
 KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy
+
+.venv-ports/ready: pyproject.toml
+	@echo "Setting up .venv-ports: PyTorch and what stands on it"
+	@tools/venv.sh .venv-ports 3.11 3.12 || { echo "ports: no working Python 3.11 or 3.12 with venv found" >&2; exit 1; }
+	@$(MAKE) -s torch VENV=.venv-ports PYTHONS=3.11 -o .venv-ports/ready
+	@.venv-ports/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout pytest-xdist
+	@.venv-ports/bin/python $(INSTALL) --no-build-isolation --editable '.[ports]'
+	@touch $@
 
 .venv-rtl/ready: pyproject.toml
 	@echo "Setting up .venv-rtl: Yosys and nextpnr take some hundreds of megabytes"

@@ -25,7 +25,7 @@ from wage_neuro.layers import Layer, initial_weights, no_importance
 from wage_neuro.neurocore import UNKNOWN
 from wage_neuro.rules import UPDATES, Rules
 from wage_neuro.schedule import Schedule
-from wage_neuro.train import Held
+from wage_neuro.state import Held, LayerState
 
 LEARNED = ("S", "error_held", "gradient_held", "update_step", "importance")
 """Vars that hold all that learning changes."""
@@ -310,11 +310,12 @@ class PyWageLayerModelFixed(PyQuickModel):
 
     def fetch(self) -> None:
         """Bring the Vars up to date."""
-        S, error_held, gradient_held, importance = self.work.get()
-        self.S = S.astype(np.int16)
-        self.error_held, self.gradient_held = held_to_var(error_held), held_to_var(gradient_held)
-        if importance is not None:
-            self.importance = importance.astype(np.int32)
+        learned = self.work.get()
+        self.S = learned.S.astype(np.int16)
+        self.error_held = held_to_var(learned.error_held)
+        self.gradient_held = held_to_var(learned.gradient_held)
+        if learned.importance is not None:
+            self.importance = learned.importance.astype(np.int32)
 
     def on_var_update(self) -> None:
         """Go on from what has been set."""
@@ -322,8 +323,14 @@ class PyWageLayerModelFixed(PyQuickModel):
         self.rules = replace(self.rules, update=chosen(UPDATES, self.update, "update"))
         self.work.follow(self.rules)
         importance = self.importance.astype(np.uint16) if self.rules.consolidation else None
-        held = held_from_var(self.error_held), held_from_var(self.gradient_held)
-        self.work.put((self.S, *held, importance))
+        self.work.put(
+            LayerState(
+                S=self.S,
+                error_held=held_from_var(self.error_held),
+                gradient_held=held_from_var(self.gradient_held),
+                importance=importance,
+            )
+        )
 
     def _look_through_window(self) -> None:
         """Show the Vars that learning changes, or take others, in memory shared with the program."""
@@ -335,10 +342,10 @@ class PyWageLayerModelFixed(PyQuickModel):
             self.window[0] = 0
 
     def _end_task(self) -> None:
-        S, error_held, gradient_held, importance = self.work.get()
-        assert importance is not None
-        raised = layers.consolidate(importance, int(self.task_updates[0]), self.rules)
-        self.work.put((S, error_held, gradient_held, raised))
+        learned = self.work.get()
+        assert learned.importance is not None
+        raised = layers.consolidate(learned.importance, int(self.task_updates[0]), self.rules)
+        self.work.put(replace(learned, importance=raised))
         self.task_updates, self.stale = np.zeros(1, np.int64), True
 
     def _control(self) -> LayerControl:

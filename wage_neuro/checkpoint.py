@@ -19,7 +19,7 @@ from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.room import in_words
 from wage_neuro.rules import Rules
-from wage_neuro.train import Held, State
+from wage_neuro.state import Held, State
 from wage_neuro.typed import Count, built, reading
 
 FORMAT = 1
@@ -192,7 +192,14 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
     for held_exponent in (*header.error_held, *header.gradient_held):
         if not 0 <= (held_exponent.exponent or 0) < EXPONENTS or held_exponent.below < 0:
             raise CheckpointError(f"held exponent {held_exponent}: want 0..{EXPONENTS - 1}, below 0 or more")
-    state = State(S, header.error_held, header.gradient_held, header.seed, header.step, importance or None)
+    state = State.of(
+        S,
+        seed=header.seed,
+        step=header.step,
+        error_held=header.error_held,
+        gradient_held=header.gradient_held,
+        importance=importance or None,
+    )
     return Checkpoint(network, rules, state, header.extra)
 
 

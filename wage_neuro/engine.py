@@ -7,7 +7,6 @@ the result.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -20,11 +19,11 @@ from wage_neuro.kinds import Kind
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
-from wage_neuro.pipeline import pipelined_step
 from wage_neuro.rules import VALUES, Rules
+from wage_neuro.state import State, consolidated, importance_of, initial_state
 from wage_neuro.support import ABILITIES, Support
 from wage_neuro.team import ALONE, Team, check_team
-from wage_neuro.train import State, consolidated, importance_of, initial_state, predict, train_step
+from wage_neuro.train import Batch, Learner, predict, visible_weights
 
 IN_TEAM = {"team": "processes that learn every batch together"}
 """Option of an engine that can be one of several."""
@@ -125,6 +124,11 @@ class Engine(ABC):
     @abstractmethod
     def state(self) -> State:
         """Everything that training has changed so far."""
+
+    @property
+    def V(self) -> tuple[np.ndarray, ...]:
+        """Visible weights of each layer, k_W-bit codes: -1, 0 and 1 of ternary ones."""
+        return tuple(visible_weights(self.network, self.state))
 
     # --- abilities ---
 
@@ -300,21 +304,15 @@ class NumpyEngine(Engine):
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
         logits = np.empty((len(images), self.network.classes), np.int64)
-        step = pipelined_step if self.rules.pipelined else partial(train_step, team=self.team)
         rows = own_rows(self.rules, self.team)
         for i in range(0, len(images), rows):
             part = slice(i, i + rows)
-            x = self.network.encode(images[part])
-            self._state, logits[part] = step(
-                self.network,
-                self._state,
-                x,
-                labels[part],
-                control,
-                self.rules,
-                self._watch,
-                None if former is None else former[part],
+            learner = Learner(self.network, self._state, self.rules, self._watch, self.team)
+            stay = None if former is None else former[part]
+            logits[part] = learner.learn(
+                Batch(self.network.encode(images[part]), labels[part], stay), control
             )
+            self._state = learner.state
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:

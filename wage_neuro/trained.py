@@ -15,7 +15,7 @@ from wage_neuro.errors import CheckpointError
 from wage_neuro.fitting import as_frame, fit
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.train import State, visible_weights
+from wage_neuro.train import State
 
 CHECKPOINT = "checkpoint.npz"
 """What a run's folder holds; everything else in it follows from that."""
@@ -57,7 +57,7 @@ class Trained:
     @property
     def V(self) -> tuple[np.ndarray, ...]:
         """Visible weights of each layer, k_W-bit codes: -1, 0 and 1 of ternary ones."""
-        return tuple(visible_weights(self.network, self.state))
+        return self.engine().V
 
     @property
     def settings(self) -> dict[str, Any]:

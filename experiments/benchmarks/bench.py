@@ -43,7 +43,7 @@ from experiments.benchmarks.bench_kernels import (
 from experiments.benchmarks.bench_worker import FORMS, TORCH
 from experiments.commands.command_line import show_table
 from experiments.engines import make_engine
-from experiments.runs.run_folder import check_writable, versions, write_text
+from experiments.runs.run_folder import check_writable, versions, write_json
 from wage_neuro import Network, NumpyEngine, Rules
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError
@@ -468,7 +468,7 @@ class Record:
             lines = [line for line in self.content[key] if line.get("of") in {*names} - {name}]
             lines += [{"of": name, "commit": self.commit, **asdict(new)} for new in news]
             self.content[key] = sorted(lines, key=lambda line: [*names].index(line["of"]))
-        write_text(self.path, json.dumps(self.content, indent=1) + "\n")
+        write_json(self.path, self.content)
 
 
 def line_of(row: Row) -> list[str]:

@@ -6,7 +6,6 @@ Needs a Python with PyTorch. Ratios as in `bench.py`: pairs timed in turn, the m
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.benchmarks.bench import BATCH, Row, Torch, images, pairwise, show, timed
-from experiments.runs.run_folder import check_writable, versions, write_text
+from experiments.runs.run_folder import check_writable, versions, write_json
 from mappings.engines.torch.engine import TorchEngine, find_device
 from wage_neuro import Network, NumpyEngine, Rules
 
@@ -87,7 +86,7 @@ def main() -> int:
     rows = [*lenet(options.device, 4, options.pairs), cifar_vgg(options.device, min(3, options.pairs))]
     show(rows)
     record = {"versions": versions(), "rows": [asdict(row) for row in rows]}
-    write_text(options.output, json.dumps(record, indent=1) + "\n")
+    write_json(options.output, record)
     return 0 if all(row.met for row in rows) else 1
 
 

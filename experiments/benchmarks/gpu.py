@@ -143,7 +143,7 @@ def _run(given: argparse.Namespace, parts: list[str], until: float) -> int:
 
     def keep(**found: Any) -> None:
         record.update(found, versions=run_folder.versions())
-        run_folder.write_text(given.output, json.dumps(record, indent=1) + "\n")
+        run_folder.write_json(given.output, record)
 
     wrong = 0
     if "agreement" in parts:

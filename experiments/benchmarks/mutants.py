@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import os
 import random
 import shutil
@@ -31,7 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from experiments.runs.run_folder import check_writable, versions, write_text
+from experiments.runs.run_folder import check_writable, versions, write_json
 from wage_neuro.errors import SettingError, WageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,7 +288,7 @@ def main() -> int:
                 found[file] = score(file, copies, jobs, options.seed, options.at_most)
                 for mutant in found[file].survived:
                     console.print(f"{file}:{mutant}")
-    write_text(options.output, json.dumps(record_of(found, options.seed), indent=1) + "\n")
+    write_json(options.output, record_of(found, options.seed))
     console.print(summary(found))
     return 0
 

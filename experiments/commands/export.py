@@ -92,8 +92,8 @@ def export_(
     to: Annotated[
         str,
         typer.Option(
-            help="`nir`, `netx` (lava-dl), `packed` (two bits a weight), `onnx`, `onnx-qlinear` or"
-            " `qonnx`, to answer with;"
+            help="`nir`, `nir-if` (for snntorch, norse, sinabs), `netx` (lava-dl), `packed` (two bits a"
+            " weight), `onnx`, `onnx-qlinear` or `qonnx`, to answer with;"
             " `program` (JSON), to go on learning with; `c`, C99 for a microcontroller."
         ),
     ],
@@ -144,9 +144,6 @@ def round_trip_(
     written: Written,
 ) -> None:
     """Export to every format, import again, and compare the answers to all test images."""
-    record = written.output
-    if record:
-        run_folder.check_writable(record)
     results = []
     for run in runs:
         saved = load_run(run)
@@ -165,8 +162,8 @@ def round_trip_(
             }
         )
         show_table(_table(results[-1]))
-    if record:
-        run_folder.write_json(record, {"round_trips": results, "versions": run_folder.versions()})
+    if written.output:
+        run_folder.write_json(written.output, {"round_trips": results, "versions": run_folder.versions()})
     differ = sum(row.get("logits_that_differ", 0) for result in results for row in result["formats"])
     if differ:
         raise WageError(f"{differ} logits differ after a round trip")

@@ -24,6 +24,7 @@ from typer.core import TyperCommand
 
 from experiments.commands.command_line import doubts_in_a_line
 from experiments.engines import FASTEST, NAMES
+from experiments.runs import run_folder
 from wage_neuro.errors import SettingError, did_you_mean
 from wage_neuro.files import written_whole
 from wage_neuro.settings import DATA, GROUPS, OUTPUT, RULE, SIMULATOR, setting
@@ -186,7 +187,11 @@ def _with_options(function: Callable[..., None], defaults: Defaults) -> Callable
             mine["context"] = context
         known = {**{n: v for n, v in mine.items() if v is not None}, **settings}
         with doubts_in_a_line():
-            function(**mine, **{name: built(cls, known) for name, cls in classes.items()})
+            made = {name: built(cls, known) for name, cls in classes.items()}
+            for each in made.values():
+                if isinstance(each, Written) and each.output:
+                    run_folder.check_writable(each.output)
+            function(**mine, **made)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -8,7 +8,6 @@ Source: arXiv:1802.04680, section 4.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
@@ -271,7 +270,7 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
         run.fit(machine, partial(look, run))
     if run.finished:
         found = {**job.names, **run.record(means.engine, means.command)}
-        run_folder.write_text(record, json.dumps(found, indent=1) + "\n")
+        run_folder.write_json(record, found)
     return run.finished
 
 
@@ -292,7 +291,7 @@ def do_all(
                 if means.records and finished and record:
                     path = job.record_path(means.records)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
+                    run_folder.write_json(path, record)
                 report(job, finished)
                 if not finished:
                     return False

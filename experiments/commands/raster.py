@@ -1,7 +1,7 @@
 """One sample on its way through a network and its error on the way back, as a raster plot.
 
 The values are the oracle's own, placed at the time steps at which every engine sends them
-(`wage_neuro.pipeline`); no simulator is needed to draw them.
+(`wage_neuro.train`); no simulator is needed to draw them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from experiments.records.figure import save
 from wage_neuro import layers
 from wage_neuro.control import LayerControl
+from wage_neuro.learner import LayerLearner
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
-from wage_neuro.train import State, pass_error, receive_error, visible_weights
+from wage_neuro.train import State, visible_weights
 
 ROWS = 300  # of a layer's band; a larger layer shows the strongest of several neurons in a row
 SILENT = "#ececec"
@@ -84,9 +85,10 @@ def record(network: Network, state: State, rules: Rules, image: np.ndarray, labe
     schedule, frozen = Schedule(L, 1, rules.feedback == "direct"), LayerControl(None, rules.hold)
     for layer in reversed(network.layers):
         i, classes = layer.index, network.classes
-        E, _ = receive_error(layer, message, kept[i], state.error_held[i], classes, rules, state.seed)
-        volleys.append(Volley(schedule.error_delay(i), i + 1, E[0], True))
-        _, sent = pass_error(layer, V[i], kept[i], E, classes, frozen, rules, (state.seed, state.step))
+        learner = LayerLearner(layer, classes, rules, state.seed, state.layers[i])
+        sent = learner.error(message, kept[i], frozen, state.step)
+        assert learner.E is not None
+        volleys.append(Volley(schedule.error_delay(i), i + 1, learner.E[0], True))
         message = message if sent is None else sent
     if not no_error and not any(volley.values.any() for volley in volleys if volley.is_error):
         no_error = "no exponent\nis held yet"

@@ -137,8 +137,6 @@ def _train(
     config, folder, was_finished = training.config, training.folder, training.finished
     engine_name = machine.engine
     shown = shlex.quote(str(folder))
-    if record and training.writes:
-        run_folder.check_writable(record)
     with ExitStack() as held:
         with ExitStack() as built:
             with busy(f"starting engine {engine_name}"):

@@ -151,8 +151,6 @@ def binary_spikes(
 ) -> None:
     """Answer with binary spikes, a bit a time step, in Brian2 and Lava: their cost against graded ones."""
     record = written.output
-    if record:
-        run_folder.check_writable(record)
     trained = Run.resume(run, data_dir=found.data_dir)
     with counter("image", images) as report:
         measured = binary.measure(trained, images, report)

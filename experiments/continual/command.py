@@ -82,8 +82,6 @@ def continual(
         demo.show(console, machine.engine, config.seed)
         return
     others = [records.read(path) for path in written.beside or ()]
-    if written.output:
-        run_folder.check_writable(written.output)
     if written.cost:
         Chip.load(written.cost)
     if written.resume:
@@ -171,7 +169,7 @@ def _run_all(work: Study, new: bool, engine_name: str, data_dir: Path | None, he
             console.print(f"stopped; go on with: wage-neuro continual --resume {shlex.quote(str(folder))}")
             raise typer.Exit(STOPPED)
         rows += learner.record(engine_name)
-    records.write(folder / RECORD, rows)
+    run_folder.write_rows(folder / RECORD, rows)
 
 
 def _show(progress: Progress, task: TaskID, report: Report) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,8 +10,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from experiments.continual import metrics
+from experiments.records.names import mean_and_spread
 from experiments.runs.forms import STREAM_ROWS
-from experiments.runs.run_folder import write_text
 from wage_neuro.errors import DataError
 from wage_neuro.typed import checked, read_rows, reading
 
@@ -74,14 +72,7 @@ class Record:
 
     def mean_and_spread(self, name: str) -> str:
         """A measure of `metrics`: mean over the seeds and standard deviation where there are several."""
-        values = [run[name] for run in self.runs]
-        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.2f}{spread}"
-
-
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows whole or not at all."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        return mean_and_spread(run[name] for run in self.runs)
 
 
 def read(path: Path) -> Record:

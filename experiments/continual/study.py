@@ -18,7 +18,7 @@ from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
 from experiments.datasets.augment import Augment
 from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from experiments.runs import run_folder
-from experiments.runs.forms import Measured, Number, Probe
+from experiments.runs.forms import Measured, Number, Probe, config_of
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.training import Config as Training
 from experiments.runs.training import doubt_of
@@ -41,7 +41,7 @@ from wage_neuro.registry import Registry
 from wage_neuro.rules import Rules
 from wage_neuro.settings import DATA, NETWORK, RULE, check_settings, like, setting
 from wage_neuro.train import initial_state
-from wage_neuro.typed import Count, built, checked, reading
+from wage_neuro.typed import Count, checked, reading
 
 MEMORY = 2000  # samples, where a method recalls and no other size is given
 PART = 500  # new samples that the engine is given at once
@@ -244,14 +244,8 @@ class Config(OneByOne):
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
-        known = {f.name for f in fields(cls)}
-        if (
-            not {"stream", "seed"} <= set(values) <= known
-        ):  # a setting that is newer than the run is not there
-            raise CheckpointError(
-                f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}"
-            )
-        return built(cls, values, "config")
+        newer = {each.name for each in fields(cls)} - {"stream", "seed"}
+        return config_of(cls, values, newer)
 
     @property
     def rules(self) -> Rules:

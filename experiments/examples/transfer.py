@@ -3,8 +3,6 @@
 `wage-neuro transfer RUN --data NAME` compares this with learning all layers, and with a network from scratch.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from experiments import datasets
@@ -23,7 +21,7 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(np.tile(few, 20))
     fresh = initial_state(network, seed=1)
     for name, state in {
-        "features of 0-4": replace(fresh, S=(features, *fresh.S[1:])),
+        "features of 0-4": fresh.having(S=(features, *fresh.S[1:])),
         "random features": fresh,
     }.items():
         with NumpyEngine(network, RULES, state=state) as engine:

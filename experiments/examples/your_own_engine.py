@@ -13,6 +13,7 @@ from wage_neuro import Control, Engine, Network, NumpyEngine, Rules, State, init
 from wage_neuro.errors import WageError
 from wage_neuro.kinds import Kind
 from wage_neuro.support import Support
+from wage_neuro.train import Batch
 
 
 class AbacusEngine(Engine):
@@ -36,7 +37,9 @@ class AbacusEngine(Engine):
         for first in range(0, len(images), self.rules.batch):
             part = slice(first, first + self.rules.batch)
             x = self.network.encode(images[part])
-            self._state, z = train_step(self.network, self._state, x, labels[part], control, self.rules)
+            self._state, z = train_step(
+                self.network, self._state, Batch(x, labels[part]), control, self.rules
+            )
             logits.append(z)
         return np.concatenate(logits)
 

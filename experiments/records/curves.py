@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.records.figure import save
 from experiments.records.names import learning
-from experiments.records.readme import groups, mean_and_spread
+from experiments.records.readme import groups, in_percent
 from experiments.runs.forms import TrainingRecord
 from wage_neuro.errors import DataError
 from wage_neuro.rules import Rules
@@ -57,7 +57,7 @@ def draw(
         values = np.array([[100 * row["accuracy"] for row in record["curve"]] for record in group])
         name = first["network"].replace("F-", "").replace("FC", "")
         what = ", ".join([name, learning(first["config"]["rules"]), *_augment(first["config"])])
-        label = f"{what}: {mean_and_spread([record['accuracy_last'] for record in group])}"
+        label = f"{what}: {in_percent(group, 'accuracy_last')}"
         (line,) = axes.plot(seen, values.mean(axis=0), "o-", markersize=3, linewidth=1.5, label=label)
         if len(group) > 1:
             low, high = values.min(axis=0), values.max(axis=0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.commands.presets import EXPERIMENTS
 from experiments.records.figure import save
+from experiments.records.names import mean_and_spread
 from experiments.runs.forms import ExperimentRecord
 from wage_neuro.errors import DataError
 from wage_neuro.typed import read_json
@@ -85,23 +86,12 @@ class Found:
             (
                 setting,
                 len(records),
-                _in_percent(1 - record["accuracy_last"] for record in records),
-                _in_percent(1 - record["accuracy_best"] for record in records),
+                mean_and_spread(100 * (1 - record["accuracy_last"]) for record in records),
+                mean_and_spread(100 * (1 - record["accuracy_best"]) for record in records),
                 f"{published[setting]:g}" if setting in published else "",
             )
             for setting, records in self.settings.items()
         ]
-
-
-def _in_percent(errors: Iterable[float]) -> str:
-    """Mean, with the standard deviation over the seeds where there are several.
-
-    >>> _in_percent([0.25]), _in_percent([0.25, 0.27])
-    ('25.00', '26.00 ± 1.41')
-    """
-    values = [100 * error for error in errors]
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
 
 
 def arranged(records: Iterable[Record]) -> list[Found]:

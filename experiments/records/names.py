@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -32,3 +34,16 @@ def learning(rules: dict[str, Any]) -> str:
     words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
     words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
     return ", ".join(words)
+
+
+def mean_and_spread(values: Iterable[float], digits: int = 2, unit: str = "") -> str:
+    """Mean, with the standard deviation over the seeds where there are several; nothing for none.
+
+    >>> mean_and_spread([98], unit=" %"), mean_and_spread([97, 98, 99], digits=1), mean_and_spread([])
+    ('98.00 %', '98.0 ± 1.0', '')
+    """
+    found = list(values)
+    if not found:
+        return ""
+    mean = f"{statistics.mean(found):.{digits}f}{unit}"
+    return f"{mean} ± {statistics.stdev(found):.{digits}f}" if len(found) > 1 else mean

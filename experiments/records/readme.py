@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +18,14 @@ from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
 from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
-from experiments.records.names import learning, short_name
+from experiments.records.hardware import hardware_table
+from experiments.records.machines import machines_table
+from experiments.records.names import learning, mean_and_spread, short_name
 from experiments.runs.training import Config
 from experiments.studies.binary import binary_table
+from experiments.studies.emulators import sana_fe_table
 from experiments.studies.microcontroller import microcontroller_table
+from experiments.studies.neurobench import neurobench_table
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
 from wage_neuro.network import Network
@@ -62,14 +65,9 @@ def groups(runs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [sorted(group, key=lambda r: r["config"]["seed"]) for group in found.values()]
 
 
-def mean_and_spread(values: list[float]) -> str:
-    """Mean in %, with the standard deviation over the seeds where there are several.
-
-    >>> mean_and_spread([0.98]), mean_and_spread([0.97, 0.98, 0.99])
-    ('98.00 %', '98.00 % ± 1.00')
-    """
-    mean = f"{100 * statistics.mean(values):.2f} %"
-    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
+def in_percent(records: Iterable[dict[str, Any]], key: str) -> str:
+    """Mean and spread of a share that records have."""
+    return mean_and_spread((100 * record[key] for record in records), unit=" %")
 
 
 def results_table(folder: Path = RESULTS) -> str:
@@ -86,7 +84,7 @@ def results_table(folder: Path = RESULTS) -> str:
         what = learning(config["rules"])
         if config.get("augment", "none") != "none":
             what += f", {config['augment']}"
-        last, best = (mean_and_spread([r[key] for r in group]) for key in ("accuracy_last", "accuracy_best"))
+        last, best = (in_percent(group, key) for key in ("accuracy_last", "accuracy_best"))
         lines.append(
             f"| {config['data']} | {name}, {config['bits']} | {what} | {r['engine']} | {len(r['curve'])}"
             f" | {len(group)} | **{last}** | {best} |"
@@ -118,7 +116,7 @@ def feedback_table(folder: Path = RESULTS) -> str:
             name = short_name(r["network"])
             lines.append(
                 f"| {name}, {r['config']['data']} | {kind}"
-                f" | **{mean_and_spread([r['accuracy_last'] for r in group])}**"
+                f" | **{in_percent(group, 'accuracy_last')}**"
                 f" | {synapses:,} | {bits / 8 / 1024:,.1f} KiB |"
             )
     return "\n".join(lines)
@@ -153,16 +151,24 @@ def command_of(record: dict[str, Any]) -> str:
 def bench_table(folder: Path = RESULTS) -> str:
     """The benchmark's rows, and the machine they were measured on."""
     record = json.loads((folder / "bench.json").read_text())
-    lines = ["| what | ours | against | ratio | bar | met |", "|---|---|---|---|---|---|"]
+    lines = ["| what | ours | against | ratio | bar | met | busy besides |", "|---|---|---|---|---|---|---|"]
     for row in record["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} x"
         ours = f"{row['ours']:,.2f}" if row["ours"] < 10 else f"{row['ours']:,.0f}"
         met = ("yes" if row["met"] else "**no**") if row["bar"] else ""
+        others = row.get("others")  # older rows have none
+        busy = "" if others is None else f"{others:.2f}"
         lines.append(
-            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met} |"
+            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met}"
+            f" | {busy} |"
         )
     versions = record["versions"]
     lines += ["", f"{versions['machine']}, Python {versions['python']}, numpy {versions['numpy']}."]
+    if any(row.get("others") is not None for row in record["rows"]):
+        lines[-1] += " Busy besides: processors that the rest of the machine used meanwhile."
+    blas = {each["about"]["BLAS"] for each in record.get("kernels", []) if "BLAS" in each["about"]}
+    if blas:
+        lines[-1] += f" BLAS of numpy: {', '.join(sorted(blas))}."
     return "\n".join(lines)
 
 
@@ -183,7 +189,21 @@ def lava_table(folder: Path = RESULTS) -> str:
         )
     versions = record["versions"]
     lines += ["", f"{versions['machine']}, Python {versions['python']}, load {record['load']:.0f}."]
-    return "\n".join(lines)
+    return "\n".join([*lines, _structural_epoch(folder)])
+
+
+def _structural_epoch(folder: Path) -> str:
+    """What a whole epoch through the structural models came to; of `experiments.studies.structural`."""
+    record = json.loads((folder / "structural.json").read_text())
+    parts = record["structural"]
+    accuracy = f"{100 * parts['accuracy_last']:.2f} %"
+    equal = "equal to" if record["equal"] else "**not** equal to"
+    return (
+        f"{record['samples']:,} images of {parts['config']['data']} through the structural models of"
+        f" {short_name(parts['network'])}: test accuracy {accuracy}, trained in"
+        f" {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal}"
+        " those of the behavioural run."
+    )
 
 
 def chip_table(folder: Path = RESULTS) -> str:
@@ -259,9 +279,7 @@ def headline_table(folder: Path = RESULTS) -> str:
     ]
     lines = ["| | last epoch | best epoch | seeds | published, % | by |", "|---|---|---|---|---|---|"]
     for what, runs, published in rows:
-        last, best = (
-            mean_and_spread([run[key] for run in runs]) for key in ("accuracy_last", "accuracy_best")
-        )
+        last, best = (in_percent(runs, key) for key in ("accuracy_last", "accuracy_best"))
         lines.append(f"| {what} | **{last}** | {best} | {len(runs)} | {published} |")
     lines += [
         f"| SplitMNIST, class by class, one pass, 2,000 images kept | **{split.mean_and_spread('ACC')} %** |"
@@ -287,6 +305,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "binary": binary_table,
     "agreement": agreement_table,
     "microcontroller": microcontroller_table,
+    "hardware": hardware_table,
+    "machines": machines_table,
+    "neurobench": neurobench_table,
+    "sana-fe": sana_fe_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
     "commands": commands_list,

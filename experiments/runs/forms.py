@@ -5,9 +5,14 @@ Fields that nothing reads may be there too.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from collections.abc import Collection
+from dataclasses import fields
+from typing import Annotated, Any, TypedDict, TypeVar
 
-from wage_neuro.typed import Count, Share
+from wage_neuro.errors import CheckpointError
+from wage_neuro.typed import Count, Share, built
+
+C = TypeVar("C")
 
 Number = Annotated[float, (-1e15, 1e15)]
 Counts = list[Count]
@@ -113,6 +118,20 @@ class Extra(TypedDict, total=False):
     progress: SavedProgress
     stream: dict[str, Any]
     data_sha256: str | list[str]
+
+
+def config_of(cls: type[C], values: dict[str, Any], newer: Collection[str]) -> C:
+    """Build the settings of a run out of JSON, which may lack those that are `newer` than the run.
+
+    Raises
+    ------
+    CheckpointError
+        If others are missing, or some are not known.
+    """
+    known = {each.name for each in fields(cls)}  # type: ignore[arg-type]
+    if not known - set(newer) <= set(values) <= known:
+        raise CheckpointError(f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}")
+    return built(cls, values, "config")
 
 
 # --- continual learning ------------------------------------------------------------------------------

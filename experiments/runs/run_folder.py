@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -208,9 +208,9 @@ def this_command() -> str:
     return "wage-neuro " + shlex.join(sys.argv[1:])
 
 
-def write_metrics(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write metrics.jsonl, a row an epoch."""
-    write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a JSON value a line, whole."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -20,7 +20,7 @@ from experiments.datasets import Dataset
 from experiments.datasets.augment import Augment
 from experiments.engines import ENGINES, make_engine
 from experiments.runs import ranks, run_folder
-from experiments.runs.forms import Epoch, Number
+from experiments.runs.forms import Epoch, Number, config_of
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
@@ -38,8 +38,6 @@ from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
 
 SAVE_EVERY_S = 60.0
-_NEWER = frozenset({"signed"})
-"""Settings that runs of before have none of."""
 KEEP_AT_MOST = (
     20  # epochs that are shorter than writing takes are not all written: a 20th of the time goes there
 )
@@ -106,12 +104,7 @@ class Config:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
-        known = {f.name for f in fields(cls)}
-        if not known - _NEWER <= set(values) <= known:
-            raise CheckpointError(
-                f"run settings {', '.join(sorted(values))}: want {', '.join(sorted(known))}"
-            )
-        return built(cls, values, "config")
+        return config_of(cls, values, {"signed"})  # runs of before have none
 
     @property
     def held_out(self) -> str:
@@ -526,7 +519,7 @@ class Run:
 
     def _write_metrics(self) -> None:
         """Write metrics.jsonl and curve.png; they follow from the checkpoint, which is written first."""
-        run_folder.write_metrics(self.folder, self.progress.curve)
+        run_folder.write_rows(self.folder / "metrics.jsonl", self.progress.curve)
         curve = self.folder / "curve.png"
         run_folder.draw_curve(curve, self._title, self.progress.curve, self.config.held_out)
         if any("activity" in row for row in self.progress.curve):

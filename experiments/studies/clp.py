@@ -6,7 +6,6 @@ of one length, so ours is measured on those too. Writes experiments/results/clp.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import numpy as np
 
 from experiments.continual.study import Config as Learner
 from experiments.continual.study import Run
-from experiments.runs.run_folder import check_writable, versions, write_text
+from experiments.runs.run_folder import check_writable, versions, write_json
 from mappings.lava_stock.clp import UNKNOWN, Answers, learn_and_answer, of_one_length
 from wage_neuro.prototypes import PrototypeEngine, Prototypes
 
@@ -99,7 +98,7 @@ def main() -> None:
     record = run()
     for row in record["rows"]:
         print(row)
-    write_text(RESULT, json.dumps(record, indent=1) + "\n")
+    write_json(RESULT, record)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ updates are those of one machine that has the whole batch: what it sends to ever
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -301,6 +300,6 @@ def draw(path: Path, record: dict[str, Any]) -> None:
 
 def write(path: Path, record: dict[str, Any]) -> Path:
     """Write the record as JSON, and its picture beside it; return where the picture is."""
-    run_folder.write_text(path, json.dumps(record, indent=1) + "\n")
+    run_folder.write_json(path, record)
     draw(path.with_suffix(".png"), record)
     return path.with_suffix(".png")

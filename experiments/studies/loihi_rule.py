@@ -7,7 +7,6 @@ test images are read once for each seed. Writes experiments/results/loihi-rule.j
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments import datasets
-from experiments.runs.run_folder import check_writable, versions, write_text
+from experiments.runs.run_folder import check_writable, versions, write_json
 from mappings.lava_stock.loihi_rule import STEPS_A_SAMPLE, learn
 from wage_neuro import Bits, Dense, Flatten, Network, NumpyEngine, Rules
 from wage_neuro.random_bits import permutation
@@ -136,7 +135,7 @@ def main() -> None:
     """Run it, print the means, write the record."""
     check_writable(RESULT)
     record = run(Config(), datasets.load("digits"))
-    write_text(RESULT, json.dumps(record, indent=1) + "\n")
+    write_json(RESULT, record)
     for name, accuracy in record["test_mean"].items():
         print(f"{name}: test accuracy {100 * accuracy:.2f} %, mean of {len(record['config']['seeds'])} seeds")
     print(f"LearningDense: {record['ms_a_step']} ms a time step, {STEPS_A_SAMPLE} steps a sample")

@@ -25,7 +25,7 @@ from wage_neuro import Network, initial_state
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import EngineError, WageError
 from wage_neuro.rules import Rules
-from wage_neuro.train import Held, State, train_step
+from wage_neuro.train import Batch, Held, State, train_step
 
 BOARDS = {"cortex-m4": "mps2-an386", "cortex-m7": "mps2-an500"}
 TOOLS = ("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm")
@@ -104,7 +104,7 @@ def compare(
     """Raise WageError unless the logits and the bytes of the final state are the numpy engine's."""
     state, wanted, network = saved.state, [], saved.network
     for i in range(len(x)):
-        state, Z = train_step(network, state, x[i : i + 1], labels[i : i + 1], log2_eta, saved.rules)
+        state, Z = train_step(network, state, Batch(x[i : i + 1], labels[i : i + 1]), log2_eta, saved.rules)
         wanted.append(Z[0])
     _check_equal("logits", np.frombuffer(logits, "<i4").reshape(len(x), -1), np.array(wanted))
     L = len(network.layers)
@@ -184,9 +184,7 @@ def main(
     if record:
         tools = [_run([tool, "--version"], Path()).splitlines()[0] for tool in (TOOLS[0], TOOLS[2])]
         facts = {"rules": str(CHIP), "log2_eta": eta, "rows": rows, "tools": tools}
-        run_folder.write_text(
-            record, json.dumps({**facts, "versions": run_folder.versions()}, indent=1) + "\n"
-        )
+        run_folder.write_json(record, {**facts, "versions": run_folder.versions()})
 
 
 if __name__ == "__main__":

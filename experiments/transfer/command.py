@@ -11,6 +11,7 @@ from rich.table import Table
 
 from experiments.commands.command_line import STOPPED, bar, busy, console, show_table
 from experiments.commands.options import Found, Resumable, Where, command_of
+from experiments.records.names import mean_and_spread
 from experiments.runs import run_folder
 from experiments.transfer import pictures
 from experiments.transfer.study import LEARNERS, RECORD, Cell, Config, Study, accuracies
@@ -34,8 +35,6 @@ def transfer(
 
     Three learners: all layers of the trained network, its output layer alone, and one from scratch.
     """
-    if written.output:
-        run_folder.check_writable(written.output)
     if written.resume:
         with busy(f"reading the study {written.resume} and its data"):
             study = Study.resume(written.resume, found.data_dir)
@@ -89,6 +88,6 @@ def _table(study: Study) -> Table:
         f" {head['measured_on']} accuracy, %",
     )
     for shot in study.config.shots:
-        cells = (pictures.mean_and_spread(accuracies(study.rows, learner, shot)) for learner in LEARNERS)
+        cells = (mean_and_spread(accuracies(study.rows, learner, shot), 1) for learner in LEARNERS)
         table.add_row(shot, *cells)
     return table

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records.figure import save
-from experiments.records.names import short_name
+from experiments.records.names import mean_and_spread, short_name
 from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
 
 LABELS = {"pretrained": "pretrained", "frozen": "pretrained, features frozen", "scratch": "from scratch"}
@@ -54,7 +54,7 @@ def transfer_table(folder: Path) -> str:
     for rows in found:
         head = rows[0]
         for learner in LEARNERS:
-            cells = " | ".join(mean_and_spread(accuracies(rows, learner, shot)) for shot in shots)
+            cells = " | ".join(mean_and_spread(accuracies(rows, learner, shot), 1) for shot in shots)
             lines.append(
                 f"| {head['from']}, {head['config']['data']} | {_name(head)} | {LABELS[learner]} | {cells} |"
             )
@@ -63,9 +63,3 @@ def transfer_table(folder: Path) -> str:
 
 def _name(head: dict[str, Any]) -> str:
     return short_name(head["network"])
-
-
-def mean_and_spread(values: list[float]) -> str:
-    """Mean, and standard deviation where there are several; nothing for none."""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}" if values else ""

@@ -7,7 +7,6 @@ starts from scratch. All draw the same output layer.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, asdict, dataclass, replace
@@ -138,7 +137,7 @@ class Source:
     def state(self, network: Network, learner: str, seed: int) -> State:
         """Return where a learner begins."""
         fresh = initial_state(network, seed)
-        return fresh if learner == "scratch" else replace(fresh, S=(*self.S[:-1], fresh.S[-1]))
+        return fresh if learner == "scratch" else fresh.having(S=(*self.S[:-1], fresh.S[-1]))
 
 
 def _form(shape: tuple[int, ...], signed: bool) -> str:
@@ -306,7 +305,7 @@ class Study:
 
     def write(self) -> None:
         """Write the record as far as it is."""
-        run_folder.write_text(self.folder / RECORD, "".join(json.dumps(row) + "\n" for row in self.rows))
+        run_folder.write_rows(self.folder / RECORD, self.rows)
 
 
 def _load(config: Config, data_dir: Path | None) -> Dataset:

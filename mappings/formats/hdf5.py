@@ -27,7 +27,7 @@ _HEADERS = {"netx": "its attribute 'wage_neuro'", "nir": "its metadata 'wage_neu
 
 
 def check(path: Path) -> str:
-    """Read a whole HDF5 file in a child process, within limits; return its kind, 'netx' or 'nir'.
+    """Read a whole HDF5 file in a child process, within limits; return its kind, 'netx', 'nir' or 'nir-if'.
 
     Raises
     ------
@@ -74,11 +74,15 @@ def _declared(file: h5py.File) -> int:
     return sum(math.prod(found.shape or ()) * found.dtype.itemsize for found in _datasets(file))
 
 
-def _most(text: str) -> int:
-    """Bytes that the arrays of a network may have, in either format."""
+def _most(text: str, spiking: bool) -> int:
+    """Bytes that the arrays of a network may have."""
     from mappings.formats.inference import network_of
 
     network = network_of(json.loads(text))
+    if spiking:
+        from mappings.formats.nir_if import values
+
+        return 8 * values(network) + SPARE
     places = sum(math.prod(layer.z_shape) + math.prod(layer.out_shape) for layer in network.layers)
     levels = max(layer.bits.activation_max for layer in network.layers)
     return 32 * network.n_weights + 8 * places * (levels + 2) + SPARE
@@ -97,7 +101,8 @@ def _kind(path: str) -> str:
             what = {"netx": "a netx file", "nir": "a NIR graph"}[kind]
             raise CheckpointError(f"{what} that wage-neuro did not write: no {_HEADERS[kind][4:]}")
         text = place["wage_neuro"] if kind == "netx" else place["wage_neuro"][()]
-        declared, most = _declared(file), _most(text)
+        spiking = kind == "nir" and "form" in place
+        declared, most = _declared(file), _most(text, spiking)
         if declared > most:
             raise CheckpointError(
                 f"damaged: its arrays would take {in_words(declared)}; the network that it names has"
@@ -105,7 +110,7 @@ def _kind(path: str) -> str:
             )
         for found in _datasets(file):
             found[()]
-        return kind
+        return "nir-if" if spiking else kind
 
 
 def _main(path: str, seconds: str) -> None:

@@ -26,7 +26,7 @@ from wage_neuro.room import check_weights
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Conv, Dense, assert_never
 from wage_neuro.support import Support
-from wage_neuro.train import Held, State, visible_weights
+from wage_neuro.train import State, visible_weights
 
 FORMAT = 2
 
@@ -78,9 +78,8 @@ class Inference:
         bits = self.network.bits
         scale = 2.0 ** (bits.k_G - bits.k_W)
         S = tuple((V * scale).astype(code_dtype(bits.k_G)) for V in self.V)
-        held = (Held(),) * len(S)
         extra = {"config": {"data": self.data}} if self.data else {}
-        return Checkpoint(self.network, Rules(), State(S, held, held, seed=0), extra)
+        return Checkpoint(self.network, Rules(), State.of(S, seed=0), extra)
 
     # --- the header of a file ---
 

@@ -1,4 +1,4 @@
-"""Network <-> NIR graph, for inference; exact, from NIR's own primitives alone.
+"""Network <-> NIR graph, for inference; exact, from NIR's own primitives alone. A second form: `nir_if`.
 
 NIR 1.0.8 has no ReLU, no rounding, no saturation and no max-pooling, but it has thresholds and sums. An
 activation of k_A bits is a count of levels: level j (1 .. 2**(k_A-1) - 1) is reached where Z exceeds
@@ -19,7 +19,6 @@ grey level.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,8 @@ from mappings.formats.inference import (
     source_shape,
     symmetric_padding,
 )
+from mappings.formats.nir_if import thresholds, to_nir_if, weights_of, write_graph
 from wage_neuro.errors import CheckpointError, NetworkError
-from wage_neuro.files import written_whole
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
@@ -93,19 +92,6 @@ def to_nir(inference: Inference) -> nir.NIRGraph:
     return nir.NIRGraph(nodes, edges, metadata)
 
 
-def thresholds(layer: Layer) -> np.ndarray:
-    """(levels,) float32: level j is reached where Z exceeds thresholds[j - 1], in units of Z.
-
-    >>> from wage_neuro import Network
-    >>> net = Network.parse("4FC-2FC", (4,), bits="2388")
-    >>> net.layers[0].z_shift, thresholds(net.layers[0]).tolist()
-    (1, [1.5, 2.5, 5.5])
-    """
-    j = np.arange(1, layer.bits.activation_max + 1)
-    ties = (2 * j - 1) << (layer.z_shift - 1)
-    return (ties + np.where(j % 2, 0.5, -0.5)).astype(np.float32)
-
-
 def _weights(network: Network, layer: Layer, V: np.ndarray) -> nir.NIRNode:
     W = np.ascontiguousarray(channels_first(network, layer, V), np.float32)
     metadata = {"z_shift": layer.z_shift}
@@ -154,20 +140,22 @@ def from_nir(graph: nir.NIRGraph) -> Inference:
     CheckpointError, NetworkError
         If it is another graph: not of wage-neuro, newer, or changed in any node or edge since.
     """
-    header = graph.metadata.get("wage_neuro")
+    header, spiking = graph.metadata.get("wage_neuro"), "form" in graph.metadata
     if header is None:
         raise CheckpointError("a NIR graph that wage-neuro did not write: no metadata 'wage_neuro'")
 
-    def weights_of(network: Network) -> Iterator[np.ndarray]:
+    def all_weights(network: Network) -> Iterator[np.ndarray]:
         for layer in network.layers:
-            W = graph.nodes[f"layer{layer.index}"].weight
+            node = graph.nodes[f"layer{layer.index}"]
+            W = weights_of(network, layer, node) if spiking else node.weight
             wanted = _weights(network, layer, np.zeros(layer.weight_shape)).weight.shape
             if W.shape != wanted:
                 raise NetworkError(f"weights of layer {layer.index} {layer}: shape {W.shape}; want {wanted}")
             yield channels_last(network, layer, W)
 
-    inference = Inference.from_header(header, weights_of)
-    _check_same(graph, to_nir(inference), inference.network)
+    inference = Inference.from_header(header, all_weights)
+    wanted = to_nir_if(inference) if spiking else to_nir(inference)
+    _check_same(graph, wanted, inference.network)
     return inference
 
 
@@ -183,15 +171,12 @@ def _check_same(graph: nir.NIRGraph, wanted: nir.NIRGraph, network: Network) -> 
 
 def write(path: Path, inference: Inference) -> None:
     """Write a NIR file; an existing file is replaced at the end, in one step."""
-    content = io.BytesIO()
-    nir.write(content, to_nir(inference))
-    with written_whole(path) as file:
-        file.write(content.getbuffer())
+    write_graph(path, to_nir(inference))
 
 
 def read(path: Path) -> Inference:
     """Read a NIR file; CheckpointError if it is missing, damaged, newer or not of wage-neuro."""
     with reading(path, "NIR file"):
-        if hdf5.check(path) != "nir":
+        if not hdf5.check(path).startswith("nir"):
             raise CheckpointError("a netx file, not a NIR file")
         return from_nir(nir.read(path))

@@ -268,7 +268,9 @@ def from_program(program: dict[str, Any]) -> Checkpoint:
     error_held, gradient_held = (
         tuple(Held(**row["exponents"][name]) for row in rows) for name in ("error", "gradient")
     )
-    state = State(S, error_held, gradient_held, fresh.seed, program["step"])
+    state = State.of(
+        S, seed=fresh.seed, step=program["step"], error_held=error_held, gradient_held=gradient_held
+    )
     saved = Checkpoint(network, rules, state, program["run"])
     # what contradicts the rest is named; what does not, as a weight, is told by the checksum
     written = program["sha256"]

@@ -16,7 +16,14 @@ from wage_neuro.registry import Registry
 HEAD = 8 + 8
 """Bytes that tell a file's format."""
 
-_EXTRAS = {"nir": "export", "netx": "export", "hdf5": "export", "program": "export", "onnx": "onnx"}
+_EXTRAS = {
+    "nir": "export",
+    "nir_if": "export",
+    "netx": "export",
+    "hdf5": "export",
+    "program": "export",
+    "onnx": "onnx",
+}
 """What must be installed for a module of this folder."""
 
 
@@ -51,11 +58,13 @@ def _module(name: str, form: str) -> Any:
 def _answering(form: str, what: str, is_one: Callable[[Path, bytes], bool]) -> Format:
     """A format of what a network answers with, in a module of its name."""
 
+    name = form.replace("-", "_")
+
     def write(path: Path, saved: Checkpoint) -> None:
-        _module(form, form).write(path, Inference.of(saved))
+        _module(name, form).write(path, Inference.of(saved))
 
     def read(path: Path) -> Checkpoint:
-        found: Inference = _module(form, form).read(path)
+        found: Inference = _module(name, form).read(path)
         return found.checkpoint()
 
     return Format(what=what, write=write, read=read, is_one=is_one)
@@ -95,6 +104,7 @@ FORMATS: Registry[Format] = Registry(
     Format,
     {
         "nir": _answering("nir", "NIR", _hdf5("nir")),
+        "nir-if": _answering("nir-if", "NIR for snntorch, norse and sinabs", _hdf5("nir-if")),
         "netx": _answering("netx", "lava-dl's netx", _hdf5("netx")),
         "packed": _answering("packed", "two bits a weight", lambda _, head: head.startswith(b"\x89WAGE")),
         "program": Format(

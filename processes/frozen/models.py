@@ -17,7 +17,7 @@ from processes.ports import DirectIn
 from processes.quick import PyQuickModel
 from wage_neuro.kernels.layerwise import layer_at_work
 from wage_neuro.layers import Layer
-from wage_neuro.train import Held
+from wage_neuro.state import LayerState
 
 
 class PyFrozenLayerModelFixed(PyQuickModel):
@@ -40,7 +40,7 @@ class PyFrozenLayerModelFixed(PyQuickModel):
         """Go on from what has been set."""
         bits = self.layer.bits
         S = self.V * 2 ** max(0, bits.k_G - bits.k_W)
-        self.work.put((S.astype(np.int16), Held(), Held(), None))
+        self.work.put(LayerState(S=S.astype(np.int16)))
 
     def run_spk(self) -> None:
         """One time step."""

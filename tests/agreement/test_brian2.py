@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -186,7 +185,7 @@ def test_a_weight_that_differs_is_found(sparse_images, assert_same_state):
     S = state.S[0].copy()
     S[2, 1] = -64 if S[2, 1] == 64 else 64
     oracle.train(images, labels, 3)
-    with Brian2Engine(network, rules, state=replace(state, S=(S, state.S[1]))) as engine:
+    with Brian2Engine(network, rules, state=state.having(S=(S, state.S[1]))) as engine:
         engine.train(images, labels, 3)
         with pytest.raises(AssertionError, match="stored weights"):
             assert_same_state(oracle.state, engine.state)

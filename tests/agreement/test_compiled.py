@@ -143,7 +143,7 @@ def test_log2_round_on_either_side_of_every_half():
 def test_weights_outside_the_range_are_refused():
     network = Network((Dense(3),), (4,))
     begin = initial_state(network)
-    outside = replace(begin, S=(np.full((4, 3), -100, np.int8),))
+    outside = begin.having(S=(np.full((4, 3), -100, np.int8),))
     with pytest.raises(
         SettingError, match=r"^stored weights of layer 0 reach 100: stored_range='authors' ends at 64$"
     ):

@@ -153,7 +153,8 @@ def test_what_is_not_taken_is_refused_in_one_line(column, need_kernels):
 
 REFUSED = {form: {Kind.UNQUANTIZED, Kind.AVERAGE_POOL} for form in ROUND}
 REFUSED["packed"] = {Kind.UNQUANTIZED}
-REFUSED["netx"] |= {Kind.MAX_POOL, Kind.PADDED_POOL}
+for _form in ("netx", "nir-if"):
+    REFUSED[_form] |= {Kind.MAX_POOL, Kind.PADDED_POOL}
 for _form in ("nir", "program"):
     REFUSED[_form] |= {Kind.PADDED_POOL}
 

@@ -15,7 +15,6 @@ from experiments.runs.training import Config, Run
 from mappings.engines.lava.engine import LavaEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, State
 from wage_neuro.rules import MARGIN_UNITS
-from wage_neuro.train import Held
 
 PAIRS = [
     pytest.param(name, mode, marks=[pytest.mark.slow] if is_slow(name, mode) else [], id=f"{name}-{mode}")
@@ -138,7 +137,7 @@ def test_a_margin_and_former_logits_of_wide_sums(sparse_images, assert_same_stat
     images, labels = np.full((16, 600), 255, np.uint8), np.arange(16) % 3
     weight = np.full(layer.weight_shape, 1024, np.int16)
     weight[:, 1] *= -1
-    state = State((weight,), (Held(),), (Held(),), seed=0)
+    state = State.of((weight,), seed=0)
     oracle = NumpyEngine(network, rules, state=state)
     logits = oracle.train(images, labels, 3)
     assert np.abs(logits).max() * MARGIN_UNITS > 2**31

@@ -16,7 +16,6 @@ from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
-from wage_neuro.train import Held
 
 SHAPE, CLASSES, SEED = (6, 5, 1), 5, 3
 NETWORK = Network((Flatten(), Dense(12), Dense(CLASSES)), SHAPE)
@@ -184,7 +183,7 @@ WHITE = np.full((6, 4), 255, np.uint8)
 
 def widest_state() -> State:
     """Every sum of a white image is at its bound, 508; the logits kept are at the other end of theirs."""
-    return State((np.full((4, 2), 64, np.int8),), (Held(),), (Held(),), seed=0)
+    return State.of((np.full((4, 2), 64, np.int8),), seed=0)
 
 
 def opposite_memory() -> Replay:

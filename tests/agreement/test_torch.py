@@ -353,7 +353,7 @@ def test_pipelined_learning_is_refused():
 
 def test_weights_outside_the_range_are_refused():
     network = Network((Dense(3),), (4,))
-    outside = replace(initial_state(network), S=(np.full((4, 3), -100, np.int8),))
+    outside = initial_state(network).having(S=(np.full((4, 3), -100, np.int8),))
     with pytest.raises(
         SettingError, match=r"^stored weights of layer 0 reach 100: stored_range='authors' ends at 64$"
     ):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, initial_state, random_bits, train_step
+from wage_neuro.train import Batch
 
 DENSE = (Dense(40), Dense(24), Dense(10))
 LENET = (Conv(8, 5), MaxPool(2), Conv(16, 5), MaxPool(2), Flatten(), Dense(64), Dense(10))
@@ -78,7 +79,7 @@ def test_stored_weights_equal_the_witness(case, float_wage, sparse_images, asser
             )
             for layer in network.layers
         ]
-        new, logits = train_step(network, state, x, y, log2_eta, rules)
+        new, logits = train_step(network, state, Batch(x, y), log2_eta, rules)
         expected = witness.forward(x * 2.0 ** (1 - k.k_A))
         unit = 2.0 ** -(k.k_A - 1 + network.layers[-1].z_shift)
         assert_same_arrays(logits * unit, expected, f"{name}, step {step}: logits")

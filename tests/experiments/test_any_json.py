@@ -126,8 +126,8 @@ def streamed(tmp_path_factory) -> Path:
     run = study.Run.start(config, folder / "seed-0")
     with run.engine("numpy") as engine:
         run.fit(engine)
-    continual._write_study(folder, config, [0])
-    records.write(folder / "record.jsonl", run.record("numpy"))
+    continual.Study(folder, config, [0]).write()
+    run_folder.write_rows(folder / "record.jsonl", run.record("numpy"))
     return folder
 
 
@@ -181,7 +181,7 @@ def test_studies_of_streams(streamed, tmp_path):
     file = tmp_path / continual.STUDY
     whole = json.loads((streamed / continual.STUDY).read_text())
     refused, wrong = faults(
-        whole, lambda v: file.write_text(json.dumps(v)), lambda: continual._read_study(tmp_path)
+        whole, lambda v: file.write_text(json.dumps(v)), lambda: continual.Study.read(tmp_path)
     )
     assert not wrong
     assert refused > 300
@@ -257,7 +257,7 @@ def test_files_that_are_hardly_json(text, tmp_path):
         ("record.json", read_record, DataError),
         ("record.jsonl", records.read, DataError),
         ("record.jsonl", lambda path: transfer.read(path / "record.jsonl"), DataError),
-        ("study.json", continual._read_study, CheckpointError),
+        ("study.json", continual.Study.read, CheckpointError),
     ):
         (tmp_path / name).write_text(text)
         with pytest.raises(problem, match=rf"^{tmp_path}/{name}: damaged [^\n]*$"):

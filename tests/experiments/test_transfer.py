@@ -186,7 +186,7 @@ def test_studies_that_cannot_go_on(trained, tmp_path):
         (text[:50], "damaged"),
         ("", "damaged"),
         ("7\n", "damaged"),
-        (text.replace('"passes"', '"passages"'), r"line 1\.config\.passages=3: want data, "),
+        (text.replace('"passes"', '"passages"'), r"line 1\.config\.passages=3: want eta, "),
         (text.replace('"data_sha256": "', '"data_sha256": "0'), "has changed since"),
     ):
         (folder / "record.jsonl").write_text(damage)

@@ -13,7 +13,7 @@ from wage_neuro import checkpoint
 from wage_neuro.engine import Engine
 from wage_neuro.kinds import Kind
 from wage_neuro.support import Support
-from wage_neuro.train import initial_state, predict, train_step
+from wage_neuro.train import Batch, initial_state, predict, train_step
 
 HERE = Path(__file__).parent
 
@@ -35,7 +35,9 @@ class AbacusEngine(Engine):
         for i in range(0, len(images), self.rules.batch):
             part = slice(i, i + self.rules.batch)
             x = self.network.encode(images[part])
-            self._state, Z = train_step(self.network, self._state, x, labels[part], control, self.rules)
+            self._state, Z = train_step(
+                self.network, self._state, Batch(x, labels[part]), control, self.rules
+            )
             logits.append(Z)
         return np.concatenate(logits)
 

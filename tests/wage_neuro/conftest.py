@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -83,7 +82,9 @@ def plain_train(plain) -> Callable:
             for learns, before, after in zip(learned, state.gradient_held, moved, strict=True)
         )
         S = tuple(np.array(s.tolist(), before.dtype) for s, before in zip(new, state.S, strict=True))
-        after = replace(state, S=S, error_held=error_held, gradient_held=gradient_held, step=state.step + 1)
+        after = State.of(
+            S, seed=state.seed, step=state.step + 1, error_held=error_held, gradient_held=gradient_held
+        )
         return after, logits
 
     return train
@@ -103,7 +104,7 @@ def random_state() -> Callable[..., State]:
             return S
 
         S = tuple(map(whole_range, net.layers))
-        return State(S, *((Held(),) * len(S),) * 2, seed)
+        return State.of(S, seed=seed)
 
     return make
 

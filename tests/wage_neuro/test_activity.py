@@ -11,7 +11,7 @@ from wage_neuro import AvgPool, Control, Conv, Dense, Flatten, MaxPool, Network,
 from wage_neuro.activity import FIELDS, Activity, Watch, count_feedback
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import backward, forward
-from wage_neuro.train import predict, train_step
+from wage_neuro.train import Batch, Learner, predict
 
 NETS = {
     "one layer": Network((Dense(3),), (5,)),
@@ -62,14 +62,15 @@ def test_every_field_is_plain(net, rules, plain, plain_train, random_state, batc
         control, etas = (2, 2) if step < 6 else (frozen, list(frozen.log2_eta))
         trace: list = []
         expected, _ = plain_train(net, state, x, labels, etas, rules, trace=trace)
-        new, _ = train_step(net, state, x, labels, control, rules, watch)
+        learner = Learner(net, state, rules, watch)
+        learner.learn(Batch(x, labels), control)
         found = watch.take()
         counts = plain_counts(plain.activity(net.specs, trace, state.S, expected.S, rules))
         assert found.samples == rules.batch
         for field, one, other in zip(FIELDS, found.counts.T, counts.T, strict=True):
             assert_same_arrays(one, other, field)
         total += counts
-        state = new
+        state = learner.state
     seen = dict(zip(FIELDS, total.T, strict=True))
     # the first layer has none below; directly the last one's error meets the synapses of all others
     nowhere = -1 if rules.feedback == "direct" else 0

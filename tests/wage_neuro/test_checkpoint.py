@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from wage_neuro import (
     Flatten,
     MaxPool,
     Network,
+    NumpyEngine,
     Rules,
     arrays,
     checkpoint,
@@ -31,7 +33,7 @@ from wage_neuro import (
 from wage_neuro.bits import code_dtype
 from wage_neuro.checkpoint import FORMAT, Checkpoint, load, save
 from wage_neuro.errors import CheckpointError, NetworkError
-from wage_neuro.train import Held, State, consolidated
+from wage_neuro.train import Batch, Held, State, consolidated
 
 WIDTH, FEW = st.integers(2, 16), st.integers(1, 4)
 HELD = st.builds(Held, st.none() | st.integers(0, 60), st.integers(0, 9999))
@@ -69,7 +71,13 @@ def checkpoints(draw):
     dtype = code_dtype(bits.k_G)
     S = tuple(rng.integers(-bound, bound + 1, layer.weight_shape).astype(dtype) for layer in net.layers)
     held = st.lists(HELD, min_size=len(S), max_size=len(S)).map(tuple)
-    state = State(S, draw(held), draw(held), draw(st.integers(0, 2**64 - 1)), draw(st.integers(0, 2**40)))
+    state = State.of(
+        S,
+        seed=draw(st.integers(0, 2**64 - 1)),
+        step=draw(st.integers(0, 2**40)),
+        error_held=draw(held),
+        gradient_held=draw(held),
+    )
     return Checkpoint(net, rules, state, draw(EXTRA))
 
 
@@ -130,9 +138,9 @@ def test_a_resumed_run_ends_in_the_same_bits(rules, tmp_path, assert_same_state)
     x, y = rng.integers(0, 128, (6, rules.batch, 8)).astype(np.int8), rng.integers(0, 3, (6, rules.batch))
     straight = resumed = initial_state(net, 2**64 - 1)
     for step in range(6):
-        straight, _ = train_step(net, straight, x[step], y[step], 3, rules)
+        straight, _ = train_step(net, straight, Batch(x[step], y[step]), 3, rules)
         save(tmp_path / "a.npz", Checkpoint(net, rules, resumed))
-        resumed, _ = train_step(net, load(tmp_path / "a.npz").state, x[step], y[step], 3, rules)
+        resumed, _ = train_step(net, load(tmp_path / "a.npz").state, Batch(x[step], y[step]), 3, rules)
     assert_same_state(straight, resumed)
 
 
@@ -377,9 +385,9 @@ def _with_importance(tmp_path: Path) -> tuple[Path, Checkpoint]:
     network, rules = Network((Dense(4), Dense(3)), (5,)), Rules(batch=2, consolidation=6)
     state, x = initial_state(network), np.arange(10, dtype=np.int8).reshape(2, 5)
     for _ in range(3):
-        state, _ = train_step(network, state, x, np.array([0, 2]), 3, rules)
+        state, _ = train_step(network, state, Batch(x, np.array([0, 2])), 3, rules)
     saved = Checkpoint(network, rules, consolidated(network, state, 3, rules))
-    state, _ = train_step(network, saved.state, x, np.array([1, 2]), 3, rules)
+    state, _ = train_step(network, saved.state, Batch(x, np.array([1, 2])), 3, rules)
     saved = replace(saved, state=state)
     save(tmp_path / "c.npz", saved)
     return tmp_path / "c.npz", saved
@@ -402,7 +410,7 @@ def test_a_checkpoint_of_before_there_was_importance_still_loads(tmp_path, asser
     np.savez(path, **arrays)
     found = load(path)
     assert (found.rules, found.state.importance) == (replace(saved.rules, consolidation=0), None)
-    assert_same_state(found.state, replace(saved.state, importance=None))
+    assert_same_state(found.state, saved.state.having(importance=(None,) * len(saved.state.layers)))
 
 
 @pytest.mark.parametrize(
@@ -475,3 +483,27 @@ def test_a_network_that_no_memory_holds_is_refused_with_the_number():
         initial_state(net)
     with pytest.raises(NetworkError, match=r"takes .* EiB of memory"):
         initial_state(Network.parse("999999999FC-999999999FC", (8, 8, 1), 10))
+
+
+# --- of earlier versions -----------------------------------------------------------------------------
+
+OLD = Path(__file__).resolve().parent / "data" / "checkpoint-0.1.0.npz"
+"""Written by version 0.1.0 (commit 23fde0d), whose State had four tuples."""
+
+
+def digest(state):
+    arrays = (*state.S, *(state.importance or ()))
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def test_a_checkpoint_of_version_0_1_0_loads_and_goes_on_to_the_same_bits():
+    saved = load(OLD)
+    assert digest(saved.state) == "b0730cb74e179babb499834e45dfe16c0782771045f8044211f108b7610bdc6a"
+    assert (saved.state.step, saved.state.seed) == (8, 7)
+    assert saved.state.error_held == (Held(8, 4), Held(7, 8), Held(9, 8))
+    assert saved.state.gradient_held == (Held(15, 8), Held(15, 8), Held(14, 8))
+    rng = np.random.default_rng(0)
+    images = (rng.integers(0, 256, (24, 6, 6, 1)) * (rng.random((24, 6, 6, 1)) < 0.5)).astype(np.uint8)
+    with NumpyEngine(saved.network, saved.rules, state=saved.state) as engine:
+        engine.train(images, rng.integers(0, 3, 24), 1)
+        assert digest(engine.state) == "da057aec30ba25191b2b90b9ef7b729f4c74a0c15fe6790990ee39f5b2fca007"

@@ -11,7 +11,7 @@ import pytest
 from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.control import LayerControl, control_of
 from wage_neuro.errors import SettingError
-from wage_neuro.train import Held, train_step
+from wage_neuro.train import Batch, Held, train_step
 
 NETS = {
     "dense": Network((Dense(6), Dense(5), Dense(3)), (7,), "3-8-10-8"),
@@ -94,8 +94,8 @@ def each_step(net, rules, batch_of, steps):
 def test_the_same_for_all_is_one_number(net, rules, random_state, batch_of, assert_same_state):
     one = other = random_state(net, rules)
     for x, labels in each_step(net, rules, batch_of, 6):
-        one, logits = train_step(net, one, x, labels, 2, rules)
-        other, same = train_step(net, other, x, labels, Control((2, 2, 2), (rules.hold,) * 3), rules)
+        one, logits = train_step(net, one, Batch(x, labels), 2, rules)
+        other, same = train_step(net, other, Batch(x, labels), Control((2, 2, 2), (rules.hold,) * 3), rules)
         assert_same_state(one, other)
         assert np.array_equal(logits, same)
     assert not any(np.array_equal(a, b) for a, b in zip(one.S, random_state(net, rules).S, strict=True))
@@ -115,7 +115,7 @@ def test_each_layer_is_plain(
     for (log2_eta, hold), (x, labels) in zip(ways, each_step(net, rules, batch_of, len(ways)), strict=True):
         expected, logits = plain_train(net, state, x, labels, list(log2_eta), rules, list(hold))
         before = state
-        state, found = train_step(net, state, x, labels, Control(log2_eta, hold), rules)
+        state, found = train_step(net, state, Batch(x, labels), Control(log2_eta, hold), rules)
         assert_same_arrays(found, logits, "logits")
         assert_same_state(state, expected)
         for i, eta in enumerate(log2_eta):
@@ -137,10 +137,9 @@ def test_below_a_frozen_layer(net, rules, frozen, random_state, batch_of, assert
         return tuple(kept if i == frozen else value for i, value in enumerate(values))
 
     for x, labels in each_step(net, rules, batch_of, 10):
-        one, logits = train_step(net, one, x, labels, Control(tuple(etas)), rules)
-        other, same = train_step(net, other, x, labels, 2, rules)
-        other = replace(
-            other,
+        one, logits = train_step(net, one, Batch(x, labels), Control(tuple(etas)), rules)
+        other, same = train_step(net, other, Batch(x, labels), 2, rules)
+        other = other.having(
             S=with_frozen(other.S, first.S[frozen]),
             gradient_held=with_frozen(other.gradient_held, Held()),
         )
@@ -159,24 +158,28 @@ def test_a_frozen_network_answers(rules, random_state, batch_of):
     net = NETS["conv"]
     first = random_state(net, rules)
     x, labels = batch_of(net, rules.batch)
-    state, logits = train_step(net, first, x, labels, Control(None), rules)
-    learned, same = train_step(net, first, x, labels, 2, rules)
+    state, logits = train_step(net, first, Batch(x, labels), Control(None), rules)
+    learned, same = train_step(net, first, Batch(x, labels), 2, rules)
     assert np.array_equal(logits, same)
-    assert state == replace(first, step=1, error_held=learned.error_held)
+    assert state == replace(first.having(error_held=learned.error_held), step=1)
 
 
 def test_hold_of_a_layer_is_its_own(random_state, batch_of):
     """A layer's exponents step down by its own hold and by nobody else's."""
     net, rules = NETS["dense"], Rules(batch=3, shift="held", hold=10**6)
-    high = replace(random_state(net, rules), error_held=(Held(40),) * 3, gradient_held=(Held(50),) * 3)
+    high = random_state(net, rules).having(error_held=(Held(40),) * 3, gradient_held=(Held(50),) * 3)
     x, labels = batch_of(net, 3)
     for i in range(3):
         hold = tuple(3 if j == i else 4 for j in range(3))
-        state, _ = train_step(net, high, x, labels, Control(0, hold), rules)
+        state, _ = train_step(net, high, Batch(x, labels), Control(0, hold), rules)
         # errors of one layer shifted by 2**40 are all 0, so the layers below see none and keep theirs
         assert state.error_held[2] == (Held(39) if i == 2 else Held(40, 3))
         later, _ = train_step(
-            net, replace(high, error_held=(Held(8), Held(9), Held(10))), x, labels, Control(0, hold), rules
+            net,
+            high.having(error_held=(Held(8), Held(9), Held(10))),
+            Batch(x, labels),
+            Control(0, hold),
+            rules,
         )
         for j, held in enumerate(later.gradient_held):
             assert held == (Held(49) if j == i else Held(50, 3))

@@ -10,6 +10,7 @@ import pytest
 from wage_neuro import Dense, Flatten, Network, NumpyEngine, Rules, initial_state, predict, train, train_step
 from wage_neuro.engine import check_training_input
 from wage_neuro.errors import DataError, SettingError
+from wage_neuro.train import Batch
 
 NET = Network((Flatten(), Dense(12), Dense(3)), (3, 3, 1))
 RULES = Rules(batch=4)
@@ -27,7 +28,9 @@ def test_training_is_step_after_step(sparse_images, assert_same_state):
         logits = engine.train(images, labels, log2_eta=1)
     state, parts = initial_state(NET, 3), []
     for i in (0, 4, 8):
-        state, part = train_step(NET, state, NET.encode(images[i : i + 4]), labels[i : i + 4], 1, RULES)
+        state, part = train_step(
+            NET, state, Batch(NET.encode(images[i : i + 4]), labels[i : i + 4]), 1, RULES
+        )
         parts.append(part)
     assert_same_state(engine.state, state)
     assert np.array_equal(logits, np.concatenate(parts))

@@ -10,7 +10,7 @@ import pytest
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, feedback, initial_state, random_bits
 from wage_neuro.feedback import arriving_error, feedback_weights, leaving_error
 from wage_neuro.layers import backward, forward, visible_weights
-from wage_neuro.train import train_step
+from wage_neuro.train import Batch, train_step
 
 NETS = {
     "one layer": Network((Dense(3),), (7,)),
@@ -77,7 +77,9 @@ def test_weights_never_change(name):
             B[0, 0] = 0
         state = initial_state(net, 5)
         for _ in range(3):
-            state, _ = train_step(net, state, np.full((4, 7), 90, np.int8), np.array([0, 1, 2, 0]), 3, rules)
+            state, _ = train_step(
+                net, state, Batch(np.full((4, 7), 90, np.int8), np.array([0, 1, 2, 0])), 3, rules
+            )
         assert np.array_equal(feedback_weights(layer, net.classes, rules, 5), before)
         feedback._draw.cache_clear()
         assert np.array_equal(feedback_weights(layer, net.classes, rules, 5), before)
@@ -119,7 +121,7 @@ def test_steps_are_plain(
     for step in range(10):
         x, labels = batch_of(net, rules.batch, step)
         expected, logits = plain_train(net, state, x, labels, 2, rules)
-        state, found = train_step(net, state, x, labels, 2, rules)
+        state, found = train_step(net, state, Batch(x, labels), 2, rules)
         assert_same_arrays(found, logits, "logits")
         assert_same_state(state, expected)
     assert not any(np.array_equal(a, b) for a, b in zip(state.S, first.S, strict=True))
@@ -131,7 +133,7 @@ def test_the_path_matters(name, sparse_images):
     net = NETS["dense"]
     images, labels = sparse_images(16, net.input_shape, net.classes)
     one, other = (
-        train_step(net, initial_state(net), net.encode(images), labels, 3, Rules(feedback=path))[0].S
+        train_step(net, initial_state(net), Batch(net.encode(images), labels), 3, Rules(feedback=path))[0].S
         for path in ("transposed", name)
     )
     assert [np.array_equal(a, b) for a, b in zip(one, other, strict=True)] == [False, False, True]

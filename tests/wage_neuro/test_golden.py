@@ -16,7 +16,7 @@ from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import CARRIERS, peak, round_shift_half_even
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Kept
-from wage_neuro.train import Held, State, exponent_of, train_step
+from wage_neuro.train import Batch, Held, State, exponent_of, train_step
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden"
 GOLDEN = {path.stem: json.loads(path.read_text())["cases"] for path in sorted(FOLDER.glob("*.json"))}
@@ -146,9 +146,9 @@ def check_trace(case):
     same([layer.scale_shift for layer in net.layers], case["alpha_shift"])
     same([list(layer.weight_shape) for layer in net.layers], case["weight_shapes"])
     same(net.bits.stored_max(rules.stored_range), case["bound"])
-    dtype, unset = code_dtype(net.bits.k_G), (Held(),) * len(net.layers)
+    dtype = code_dtype(net.bits.k_G)
     S = tuple(np.array(s, dtype).reshape(y.weight_shape) for s, y in zip(case["S"], net.layers, strict=True))
-    state = State(S, unset, unset, seed=0)
+    state = State.of(S, seed=0)
 
     def flat(x):
         return np.asarray(x).reshape(samples, -1)
@@ -157,7 +157,7 @@ def check_trace(case):
         x = np.array(case["x"][number], code_dtype(net.bits.k_A)).reshape(samples, *net.input_shape)
         labels, log2_eta = np.array(case["labels"][number]), case["log2_eta"][number]
         with drawn(case["random"][number]):
-            new, logits = train_step(net, state, x, labels, log2_eta, rules)
+            new, logits = train_step(net, state, Batch(x, labels), log2_eta, rules)
         same(logits, expected["Z"][-1])
         same([s.ravel().tolist() for s in new.S], expected["S"])
         moved = zip(state.S, expected["dS"], new.S, strict=True)

@@ -385,11 +385,17 @@ def test_errors_of_new_samples_are_shifted(batch, first):
         assert shifted == [int(d / 4) if new else d for d in whole]  # towards 0
 
 
+def test_without_a_word_the_rules_are_the_papers():
+    wanted = Rules(batch=128, shift="batch", update="wide", loss="sse", feedback="transposed", gamma=1)
+    assert Rules() == wanted
+
+
 @pytest.mark.parametrize(
     ("rules", "text"),
     [
         ({"new_shift": 8}, "new_shift=8: want bits, 0..7"),
         ({"new_shift": True}, "new_shift=True: want bits, 0..7"),
+        ({"consolidation": 16}, "consolidation=16: want bits, 0..15"),
         ({"new_shift": 1, "batch": 5}, "batch=5 with new_shift=1: want an even batch, half of it recalled"),
     ],
 )

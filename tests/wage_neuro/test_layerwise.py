@@ -15,7 +15,7 @@ from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kernels import native
 from wage_neuro.kernels.layerwise import NativeLayer, NumpyLayer, layer_at_work
 from wage_neuro.layers import initial_weights, no_importance
-from wage_neuro.train import Held
+from wage_neuro.state import LayerState
 
 NETWORKS = {
     "dense": Network.parse("70-40-6", (5, 5, 1), 6),
@@ -42,13 +42,12 @@ def both(layer, rules, signed=False):
         layer_at_work(layer, 6, rules, lanes, 5, in_flight=3, signed_in=signed),
     )
     for each in pair:
-        each.put((initial_weights(layer, 5).astype(np.int16), Held(), Held(), importance))
+        each.put(LayerState(S=initial_weights(layer, 5).astype(np.int16), importance=importance))
     return pair
 
 
 def assert_equal_memory(one, other):
-    for a, b in zip(one.get(), other.get(), strict=True):
-        assert a == b if isinstance(a, Held) else np.array_equal(a, b)
+    assert one.get() == other.get()
 
 
 def messages(layer, rules, rng, signed):
@@ -81,12 +80,12 @@ def test_messages_and_memory(name, rule):
                 for each in pair:
                     each.forget()
                 continue
-            control, before = LayerControl(None if t == 11 else 3, 4), pair[0].get()[0]
+            control, before = LayerControl(None if t == 11 else 3, 4), pair[0].get().S
             sent = [each.error(e.copy(), control, t, True, c) for each, c in zip(pair, counts, strict=True)]
             assert sent[0] is sent[1] is None or np.array_equal(*sent)
             for each, c in zip(pair, counts, strict=True):
                 each.update(control, t, c)
-            moved += int((before != pair[0].get()[0]).sum())
+            moved += int((before != pair[0].get().S).sum())
             assert_equal_memory(*pair)
             assert np.array_equal(pair[0].visible(), pair[1].visible())
         assert np.array_equal(*counts)
@@ -107,7 +106,7 @@ def test_the_update_form_may_change_in_flight(first):
             each.error(message, LayerControl(3, 10), t, True, None)
             each.update(LayerControl(3, 10), t, None)
         assert_equal_memory(*pair)
-        states.append(pair[0].get()[0])
+        states.append(pair[0].get().S)
     assert sum(bool((a != b).any()) for a, b in pairwise(states)) > 5
 
 

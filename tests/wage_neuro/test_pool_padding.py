@@ -8,7 +8,7 @@ import pytest
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules
 from wage_neuro.errors import NetworkError
 from wage_neuro.kinds import Kind, kinds_of
-from wage_neuro.train import predict, train_step
+from wage_neuro.train import Batch, predict, train_step
 
 SAME = "SAME"
 
@@ -48,7 +48,7 @@ def test_a_step_is_plain(net, feedback, plain_train, random_state, batch_of, ass
         x, labels = batch_of(net, rules.batch, step)
         expected, logits = plain_train(net, state, x, labels, 2, rules)
         assert_same_arrays(predict(net, state, x), logits, "logits")
-        new, _ = train_step(net, state, x, labels, 2, rules)
+        new, _ = train_step(net, state, Batch(x, labels), 2, rules)
         for S, wanted in zip(new.S, expected.S, strict=True):
             assert_same_arrays(S.astype(np.int64), wanted.astype(np.int64), "stored weights")
         assert any(not np.array_equal(a, b) for a, b in zip(state.S, new.S, strict=True))

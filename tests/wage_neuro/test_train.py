@@ -26,7 +26,7 @@ from wage_neuro import (
 from wage_neuro import layers as wage
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import LayerControl
-from wage_neuro.train import Held, State, exponent_of, next_held
+from wage_neuro.train import Batch, Held, Learner, State, exponent_of, next_held
 
 DENSE = (Dense(6), Dense(5), Dense(3))
 AVERAGE = (Conv(3, 3), AvgPool(2), Conv(2, 2), Flatten(), Dense(4), Dense(3))
@@ -45,7 +45,7 @@ def assert_steps_are_plain(plain_train, assert_same_state, assert_same_arrays, r
         for step in range(steps):
             x, labels = batch_of(net, rules.batch, seed=step)
             expected, logits = plain_train(net, state, x, labels, log2_eta, rules)
-            state, found = train_step(net, state, x, labels, log2_eta, rules)
+            state, found = train_step(net, state, Batch(x, labels), log2_eta, rules)
             assert_same_arrays(found, logits, "logits")
             assert_same_state(state, expected)
             kinds = [code_dtype(layer.bits.k_G) for layer in net.layers]
@@ -98,12 +98,12 @@ def test_a_step_leaves_what_it_is_given(shift, update, assert_same_state, random
     rules = Rules(batch=1 if update == "coincidence" else 5, shift=shift, update=update)
     state = random_state(net, rules)
     x, labels = batch_of(net, rules.batch)
-    copies = replace(state, S=tuple(s.copy() for s in state.S)), x.copy(), labels.copy()
+    copies = state.having(S=[s.copy() for s in state.S]), x.copy(), labels.copy()
     for array in (*state.S, x, labels):
         array.flags.writeable = False  # a write would raise
     for _ in range(3):
-        new, logits = train_step(net, state, x, labels, 3, rules)
-        again, same_logits = train_step(net, state, x, labels, 3, rules)
+        new, logits = train_step(net, state, Batch(x, labels), 3, rules)
+        again, same_logits = train_step(net, state, Batch(x, labels), 3, rules)
         assert_same_state(new, again)
         assert np.array_equal(logits, same_logits)
         assert new.step == state.step + 1
@@ -116,7 +116,7 @@ def test_the_first_state_is_unchanged_after_training(assert_same_state, batch_of
     first = initial_state(net, seed=4)
     state = first
     for step in range(4):
-        state, _ = train_step(net, state, *batch_of(net, 8, step), 3, Rules(batch=8))
+        state, _ = train_step(net, state, Batch(*batch_of(net, 8, step)), 3, Rules(batch=8))
     assert_same_state(first, initial_state(net, seed=4))
     assert any(not np.array_equal(a, b) for a, b in zip(first.S, state.S, strict=True))
 
@@ -130,10 +130,10 @@ def test_nothing_to_learn(k_E, shift, update, assert_same_arrays):
     S = np.array([[64, 0], [64, 0], [64, 0]], np.int8)
     rules = Rules(batch=1, shift=shift, update=update)
     for held in (Held(), Held(3, 1)):
-        state = State((S,), (held,), (held,), 0)
+        state = State.of((S,), seed=0, error_held=(held,), gradient_held=(held,))
         # logits exactly at the target: no error; an input of zeros: an error, but no gradient
         for x in ([127, 127, 2], [0, 0, 0]):
-            new, logits = train_step(net, state, np.array([x], np.int8), np.array([0]), 16, rules)
+            new, logits = train_step(net, state, Batch(np.array([x], np.int8), np.array([0])), 16, rules)
             assert logits.tolist() == [[sum(x), 0]]
             assert_same_arrays(new.S[0], S, "weights")
             assert new.step == 1
@@ -143,10 +143,10 @@ def test_nothing_to_learn(k_E, shift, update, assert_same_arrays):
 
 def test_a_batch_with_its_margin_is_not_learned():
     net = Network((Dense(2),), (3,))
-    state = State((np.array([[64, 0]] * 3, np.int8),), (Held(),), (Held(),), 0)
+    state = State.of((np.array([[64, 0]] * 3, np.int8),), seed=0)
     x, labels = np.array([[127, 127, 127]] * 2, np.int8), np.array([0, 0])
     for margin, learns in ((0, True), (8, False), (1, False)):
-        new, _ = train_step(net, state, x, labels, 3, Rules(batch=2, margin=margin))
+        new, _ = train_step(net, state, Batch(x, labels), 3, Rules(batch=2, margin=margin))
         assert np.array_equal(new.S[0], state.S[0]) != learns
 
 
@@ -157,7 +157,7 @@ def test_unset_exponents_send_nothing(batch_of):
     known = []
     x, labels = batch_of(net, 16)
     for _ in range(5):
-        new, _ = train_step(net, state, x, labels, 3, rules)
+        new, _ = train_step(net, state, Batch(x, labels), 3, rules)
         moved.append([not np.array_equal(a, b) for a, b in zip(new.S, state.S, strict=True)])
         held = new.error_held, new.gradient_held
         known.append([[h.exponent is not None for h in kind] for kind in held])
@@ -174,40 +174,23 @@ def test_held_exponents_make_a_batch_independent_of_its_cut(cut, random_state, b
     """Sample after sample: the same codes, gradients that add up, the same next exponents."""
     net, rules = Network(CONV, (7, 6, 2)), Rules(batch=6, shift="held")
     state = random_state(net, rules)
-    state = replace(state, error_held=tuple(Held(m) for m in (9, 8, 9, 11)), gradient_held=(Held(14),) * 4)
+    state = state.having(error_held=[Held(m) for m in (9, 8, 9, 11)], gradient_held=(Held(14),) * 4)
     x, labels = batch_of(net, 6)
-    expected, _ = train_step(net, state, x, labels, 0, rules)
+    expected, _ = train_step(net, state, Batch(x, labels), 0, rules)
 
-    tops, total = [0] * 4, [0] * 4
-    V = [wage.visible_weights(layer, S) for layer, S in zip(net.layers, state.S, strict=True)]
+    learners = Learner(net, state, rules).layers
+    control = LayerControl(0, rules.hold)
     for first in range(0, 6, cut):
         a, kept = x[first : first + cut], []
-        for layer, v in zip(net.layers, V, strict=True):
-            a, keep = wage.forward(layer, v, a.reshape(len(a), *layer.in_shape))
+        for learner in learners:
+            a, keep = learner.forward(a.reshape(len(a), *learner.layer.in_shape))
             kept.append(keep)
         D = wage.output_error(net.layers[-1], a, labels[first : first + cut], rules)
-        for layer in reversed(net.layers):
-            i = layer.index
-            D = D.reshape(cut, *layer.out_shape)
-            tops[i] = max(tops[i], wage.mask_saturated(kept[i], D))
-            E = wage.error_codes(layer, kept[i], D, state.error_held[i].exponent)
-            G, D = wage.backward(layer, V[i], kept[i], E)
-            total[i] = total[i] + G
-    for layer in net.layers:
-        i = layer.index
-        S, held = train.learn(
-            layer,
-            state.S[i],
-            total[i],
-            Held(14),
-            6,
-            LayerControl(0, rules.hold),
-            rules,
-            (state.seed, state.step),
-        )
-        assert np.array_equal(S, expected.S[i])
-        assert held == expected.gradient_held[i]
-        assert state.error_held[i].after(tops[i], 6, rules.hold) == expected.error_held[i]
+        for learner in reversed(learners):
+            D = learner.error(D, kept[learner.layer.index], control, state.step)
+    for learner, wanted in zip(learners, expected.layers, strict=True):
+        learner.update(6, control, state.step)
+        assert learner.state == wanted
 
 
 @pytest.mark.parametrize("log2_eta", [-4, 0, 3, 16])
@@ -217,7 +200,7 @@ def test_small_updates_move_by_one_at_most(update, log2_eta, random_state, batch
     net = Network(CONV, (7, 6, 2))
     state = random_state(net, rules)
     for step in range(3):
-        new, _ = train_step(net, state, *batch_of(net, rules.batch, step), log2_eta, rules)
+        new, _ = train_step(net, state, Batch(*batch_of(net, rules.batch, step)), log2_eta, rules)
         for a, b in zip(state.S, new.S, strict=True):
             assert abs(a.astype(int) - b).max() <= 1
         state = new
@@ -230,8 +213,8 @@ def test_order_of_the_samples_does_not_matter(shift, assert_same_state, batch_of
     for step in range(4):
         x, labels = batch_of(net, 8, step)
         order = random_bits.permutation(3, step, 8)
-        one, _ = train_step(net, one, x, labels, 3, rules)
-        other, _ = train_step(net, other, x[order], labels[order], 3, rules)
+        one, _ = train_step(net, one, Batch(x, labels), 3, rules)
+        other, _ = train_step(net, other, Batch(x[order], labels[order]), 3, rules)
         assert_same_state(one, other)
 
 
@@ -239,7 +222,7 @@ def test_seed_and_step_name_the_random_bits(batch_of):
     net, rules = Network((Dense(40),), (40,)), Rules(batch=8)
     state, data = initial_state(net, 1), batch_of(net, 8)
     new = [
-        train_step(net, s, *data, -2, rules)[0].S[0]
+        train_step(net, s, Batch(*data), -2, rules)[0].S[0]
         for s in (state, replace(state, seed=2), replace(state, step=1))
     ]
     assert not np.array_equal(new[0], new[1])
@@ -298,4 +281,4 @@ def test_predictions_in_parts(part, n, monkeypatch, plain, random_state, batch_o
     logits = predict(net, state, x)
     assert (logits.shape, logits.dtype) == ((n, 3), np.int64)
     if n:
-        assert np.array_equal(logits, train_step(net, state, x, labels, 0, rules)[1])
+        assert np.array_equal(logits, train_step(net, state, Batch(x, labels), 0, rules)[1])

@@ -16,11 +16,12 @@ from wage_neuro.control import LayerControl
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
 from wage_neuro.kernels import native
-from wage_neuro.kernels.native import CODES_E, CODES_IN, POST, PRE, WINNERS, Learned
+from wage_neuro.kernels.native import CODES_E, CODES_IN, POST, PRE, WINNERS
 from wage_neuro.layers import Kept, Layer
+from wage_neuro.learner import LayerLearner
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Dense
-from wage_neuro.train import Held, learn, next_held, pass_error, receive_error
+from wage_neuro.state import Held, LayerState
 
 KERNELS = ("auto", "numpy", "compiled")
 _UNKNOWN_BOUND = 2**31 - 1  # of errors that come as 32-bit messages
@@ -65,11 +66,11 @@ class LayerAtWork(ABC):
         """Change weights and exponents by all errors since the last update."""
 
     @abstractmethod
-    def get(self) -> Learned:
+    def get(self) -> LayerState:
         """What it has learned; not to be written to."""
 
     @abstractmethod
-    def put(self, learned: Learned) -> None:
+    def put(self, learned: LayerState) -> None:
         """Go on from others of these."""
 
     def follow(self, rules: Rules) -> None:
@@ -78,40 +79,36 @@ class LayerAtWork(ABC):
 
     def visible(self) -> np.ndarray:
         """Visible weights, (fan_in, n_out)."""
-        return layers.visible_weights(self.layer, self.get()[0])
+        return layers.visible_weights(self.layer, self.get().S)
 
     def _feedback(self) -> np.ndarray | None:
         return feedback_weights(self.layer, self.classes, self.rules, self.seed)
 
 
 class NumpyLayer(LayerAtWork):
-    """By the oracle's own functions."""
+    """By the oracle's own learner."""
 
     def __init__(self, layer: Layer, classes: int, rules: Rules, lanes: int, seed: int) -> None:
         super().__init__(layer, classes, rules, lanes, seed)
+        self.learner = LayerLearner(layer, classes, rules, seed)
         self.kept: deque[Kept] = deque()
-        self.V: np.ndarray | None = None
-        self.G: np.ndarray | None = None
-        self.peak = 0  # of the errors since the last update
 
-    def put(self, learned: Learned) -> None:
-        self.S, self.error_held, self.gradient_held, importance = learned
-        self.V, self.importance = None, None if importance is None else importance.copy()
+    def put(self, learned: LayerState) -> None:
+        self.learner.go_on_from(learned)
 
-    def get(self) -> Learned:
-        return self.S, self.error_held, self.gradient_held, self.importance
+    def get(self) -> LayerState:
+        return self.learner.state
+
+    def follow(self, rules: Rules) -> None:
+        self.rules = self.learner.rules = rules
 
     def visible(self) -> np.ndarray:
-        if self.V is None:
-            self.V = layers.visible_weights(self.layer, self.S)
-        return self.V
+        return self.learner.visible()
 
     def forward(self, a_in: np.ndarray, keep: bool, counts: np.ndarray | None = None) -> np.ndarray:
-        out, kept = layers.forward(self.layer, self.visible(), a_in)
+        out, kept = self.learner.forward(a_in, counts)
         if keep:
             self.kept.append(kept)
-        if counts is not None:
-            activity.count_forward(counts, self.layer, self.visible(), a_in, out)
         return out
 
     def forget(self) -> None:
@@ -120,24 +117,11 @@ class NumpyLayer(LayerAtWork):
     def error(
         self, message: np.ndarray, control: LayerControl, step: int, sends: bool, counts: np.ndarray | None
     ) -> np.ndarray | None:
-        kept, layer, rules, classes = self.kept.popleft(), self.layer, self.rules, self.classes
         message = message if message.flags.writeable else message.copy()  # it is masked in place
-        E, peak = receive_error(layer, message, kept, self.error_held, classes, rules, self.seed, counts)
-        self.peak = max(self.peak, peak)
-        at = self.seed, step
-        G, sent = pass_error(layer, self.visible(), kept, E, classes, control, rules, at, counts)
-        if G is not None:
-            self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)
-        return sent
+        return self.learner.error(message, self.kept.popleft(), control, step, counts)
 
     def update(self, control: LayerControl, step: int, counts: np.ndarray | None) -> None:
-        n, rules, at = self.rules.samples_an_update, self.rules, (self.seed, step)
-        self.error_held = next_held(self.error_held, self.peak, n, rules, control.hold)
-        held, G, importance = self.gradient_held, self.G, self.importance
-        S, self.gradient_held = learn(self.layer, self.S, G, held, n, control, rules, at, counts, importance)
-        if S is not self.S:
-            self.S, self.V = S, None
-        self.G, self.peak = None, 0
+        self.learner.update(self.rules.samples_an_update, control, step, counts)
 
 
 class NativeLayer(LayerAtWork):
@@ -177,10 +161,10 @@ class NativeLayer(LayerAtWork):
         self.waiting: int | None = None  # slot whose error waits for the update
         self.finished: int | None = None
 
-    def put(self, learned: Learned) -> None:
+    def put(self, learned: LayerState) -> None:
         self.net.put(learned)
 
-    def get(self) -> Learned:
+    def get(self) -> LayerState:
         return self.net.get()
 
     def follow(self, rules: Rules) -> None:
@@ -238,11 +222,11 @@ class NativeLayer(LayerAtWork):
             activity.count_feedback(counts, layer, W_back, kept, E)
 
     def update(self, control: LayerControl, step: int, counts: np.ndarray | None) -> None:
-        before = None if counts is None else self.get()[0]
+        before = None if counts is None else self.get().S
         if self.waiting is not None and control.log2_eta is not None:
             self.net.update(self.waiting, step)
             if counts is not None and before is not None:
-                activity.count_updates(counts, before, self.get()[0])
+                activity.count_updates(counts, before, self.get().S)
         if self.finished is not None:
             self.free.append(self.finished)
         self.waiting = self.finished = None
@@ -269,11 +253,11 @@ class NativeSynapses:
 
     def put(self, S: np.ndarray) -> None:
         """Go on from other stored weights."""
-        self.net.put((S, Held(), Held(), None))
+        self.net.put(LayerState(S=S))
 
     def get(self) -> np.ndarray:
         """Stored weights, copied."""
-        return self.net.get()[0]
+        return self.net.get().S
 
     def sums(self, a: np.ndarray) -> np.ndarray:
         """Z, (1, n_out), of (1, n_in) codes."""

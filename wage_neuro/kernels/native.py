@@ -10,7 +10,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,12 @@ from wage_neuro.feedback import backward_weights, feedback_weights
 from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
+from wage_neuro.learner import LayerLearner, Moving, learn_together, send_gradient
 from wage_neuro.network import Network
 from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
+from wage_neuro.state import Held, LayerState, State, importance_of
 from wage_neuro.team import ALONE, Team
-from wage_neuro.train import (
-    Held,
-    Moving,
-    MovingLayer,
-    State,
-    importance_of,
-    learn,
-    learn_together,
-    next_held,
-    pass_error,
-    receive_error,
-    send_gradient,
-)
 
 VARIABLE = "WAGE_NEURO_ISA"
 FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN, PEAK, SUMS, TOGETHER = range(9)  # Event
@@ -232,10 +221,6 @@ def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, gro
 # --- one layer ---------------------------------------------------------------------------------------
 
 
-Learned = tuple[np.ndarray, Held, Held, np.ndarray | None]
-"""Stored weights, held exponents of errors and of gradients, importance."""
-
-
 class LoneLayer:
     """A layer at work by itself in the library, between neighbours that the caller plays.
 
@@ -290,28 +275,28 @@ class LoneLayer:
         """How its products are made."""
         return str(self._api.path(self._net, self._at).decode())
 
-    def put(self, learned: Learned) -> None:
-        """Go on from others of these."""
-        S, error_held, gradient_held, importance = learned
-        _check_range(self.layer, S, self.rules)
-        S = np.ascontiguousarray(S, np.int16)
-        parts = (None, None) if importance is None else (importance[0].copy(), importance[1].copy())
+    def put(self, learned: LayerState) -> None:
+        """Go on from another state."""
+        _check_range(self.layer, learned.S, self.rules)
+        S, held = np.ascontiguousarray(learned.S, np.int16), learned.importance
+        parts = (None, None) if held is None else (held[0].copy(), held[1].copy())
         self._api.set_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
-        self.hold(error_held, gradient_held)
+        self.hold(learned.error_held, learned.gradient_held)
 
     def hold(self, error_held: Held, gradient_held: Held) -> None:
         """Go on from other exponents."""
         four = np.array([*_pair(error_held), *_pair(gradient_held)], np.int64)
         self._api.set_held(self._net, self._at, four.ctypes.data)
 
-    def get(self) -> Learned:
+    def get(self) -> LayerState:
         """What it has learned, copied."""
         S, four = np.empty(self.layer.weight_shape, np.int16), np.empty(4, np.int64)
         held = layers.no_importance(self.layer, self.rules)
         parts = (None, None) if held is None else (held[0], held[1])
         self._api.get_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
         self._api.get_held(self._net, self._at, four.ctypes.data)
-        return S, _held(four[:2]), _held(four[2:]), held
+        error, gradient = _held(four[:2]), _held(four[2:])
+        return LayerState(S=S, error_held=error, gradient_held=gradient, importance=held)
 
     def follow(self, rules: Rules) -> None:
         """Go on with another update form."""
@@ -495,7 +480,7 @@ class NativeNet:
         team: Team = ALONE,
     ) -> None:
         self.network, self.rules, self.seed, self.step = network, rules, state.seed, state.step
-        self.team, self._sent = team, list[tuple[Layer, Any]]()
+        self.team, self._sent = team, list[tuple[Moving, Any]]()
         rows = team.rows(rules.batch)
         self._batch = rows.stop - rows.start
         self._samples = self._batch if team.size > 1 else rules.samples_an_update
@@ -540,12 +525,14 @@ class NativeNet:
         if not self._net:
             raise EngineError(f"engine 'compiled': no memory for {network} with batch={rules.batch}")
         held = importance_of(network, state, rules)
-        self._foreign: dict[int, _NumpyLayer] = {}
+        self._foreign: dict[int, LayerLearner] = {}
+        self._in_flight: dict[tuple[int, int], Kept] = {}  # of those, by layer and slot
+        state = state.having(importance=held)
         for i, layer in enumerate(network.layers):
             _check_range(layer, state.S[i], rules)
             if i in foreign:
-                self._foreign[i] = _NumpyLayer(
-                    layer, rules, state.S[i], state.error_held[i], state.gradient_held[i], held[i]
+                self._foreign[i] = LayerLearner(
+                    layer, network.classes, rules, self.seed, state.layers[i], self.team
                 )
                 continue
             self._put_weights(i, state.S[i], held[i])
@@ -582,17 +569,16 @@ class NativeNet:
         found = []
         for i, layer in enumerate(self.network.layers):
             if i in self._foreign:
-                own = self._foreign[i]
-                weights, importance = own.S, None if own.importance is None else own.importance.copy()
-                held = own.error_held, own.gradient_held
-            else:
-                weights, importance = self._weights(layer)
-                four = np.empty(4, np.int64)
-                self._api.get_held(self._net, i, four.ctypes.data)
-                held = _held(four[:2]), _held(four[2:])
-            found.append((weights, *held, importance))
-        S, errors, gradients, kept = zip(*found, strict=True)
-        return State(S, errors, gradients, self.seed, self.step, None if kept[0] is None else kept)
+                own = self._foreign[i].state
+                kept = None if own.importance is None else own.importance.copy()
+                found.append(replace(own, importance=kept))
+                continue
+            S, importance = self._weights(layer)
+            four = np.empty(4, np.int64)
+            self._api.get_held(self._net, i, four.ctypes.data)
+            error, gradient = _held(four[:2]), _held(four[2:])
+            found.append(LayerState(S=S, error_held=error, gradient_held=gradient, importance=importance))
+        return State(layers=tuple(found), seed=self.seed, step=self.step)
 
     def _weights(self, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
         S = np.empty(layer.weight_shape, np.int16)
@@ -605,7 +591,8 @@ class NativeNet:
         """Put another importance in the place of each layer's."""
         for layer, held in zip(self.network.layers, importance, strict=True):
             if layer.index in self._foreign:
-                self._foreign[layer.index].importance = held.copy()
+                own = self._foreign[layer.index]
+                own.go_on_from(replace(own.state, importance=held))
             else:
                 self._put_weights(layer.index, self._weights(layer)[0], held)
 
@@ -737,7 +724,7 @@ class NativeNet:
     def _numpy_forward(self, layer: Layer, slot: int, step: int, n: int) -> bool:
         i = layer.index
         codes = self._codes_in(layer, slot, n).astype(code_dtype(layer.bits.k_A))
-        out = self._foreign[i].forward(codes, slot)
+        out, self._in_flight[i, slot] = self._foreign[i].forward(codes)
         if layer.is_last:
             self.put(i, slot, LOGITS, out)
         else:
@@ -749,13 +736,14 @@ class NativeNet:
         hidden = self.rules.feedback == "direct" and not layer.is_last
         message = self._last_codes(slot) if hidden else self.get(i, slot, ERRORS, (n, *layer.out_shape))
         counts = self._watch.counts[i] if counted else None
-        control, classes = self._controls[i], self.network.classes
-        own = self._foreign[i]
-        E, G, sent = own.receive(message, slot, control, classes, (self.seed, step), counts, self.team)
-        if self.team.size == 1:
-            own.learn(G, control, (self.seed, step), counts)
-        elif G is not None:
-            self._sent.append((layer, send_gradient(layer, G, self.rules, self.team)))
+        own, control = self._foreign[i], self._controls[i]
+        sent = own.error(message, self._in_flight[i, slot], control, step, counts)
+        if self.team.size > 1:
+            self._sent.append((own, own.send(control)))
+        else:
+            own.update(n, control, step, counts)
+        E = own.E
+        assert E is not None
         if layer.is_last:
             self.put(i, slot, CODES_E, E)
         if sent is not None and self.rules.feedback != "direct":
@@ -770,28 +758,15 @@ class NativeNet:
     def _sums(self, layer: Layer, each: int, step: int, address: int) -> bool:
         kind = ctypes.c_int32 if each == 4 else _i64
         sums = np.ctypeslib.as_array((kind * layer.n_weights).from_address(address))
-        self._sent.append((layer, send_gradient(layer, sums, self.rules, self.team)))
+        sent = send_gradient(layer, sums, self.rules, self.team)
+        self._sent.append((_MovingNative(layer, self), sent))
         return True
 
     def _learn_together(self, _: Layer, slot: int, step: int, detail: int) -> bool:
         sent, self._sent = self._sent, []
-        work = [(self._moving(layer, step), sums) for layer, sums in sent]
-        learn_together(work, self.rules, self.team)
-        for one, _sums in work:
-            if isinstance(one, MovingLayer):
-                own = self._foreign[one.layer.index]
-                if self._watch.wants(step):
-                    one.count_updates(self._watch.counts[one.layer.index], own.S, self.team)
-                own.S, own.V, own.gradient_held = one.S, None, one.held
+        counts = self._watch.counts if self._watch.wants(step) else None
+        learn_together(sent, self.rules, self.team, step, counts)
         return True
-
-    def _moving(self, layer: Layer, step: int) -> Moving:
-        i = layer.index
-        counts = self._watch.counts[i] if self._watch.wants(step) else None
-        if i not in self._foreign:
-            return _MovingNative(layer, self, step, counts)
-        own = self._foreign[i]
-        return MovingLayer(layer, own.S, own.gradient_held, self._controls[i], self.rules, (self.seed, step))
 
 
 _EVENTS: dict[int, Callable[..., int]] = {
@@ -809,94 +784,24 @@ _EVENTS: dict[int, Callable[..., int]] = {
 
 @dataclass
 class _MovingNative:
-    """`train.Moving` in the library."""
+    """`learner.Moving` in the library."""
 
     layer: Layer
     net: NativeNet
-    step: int
-    counts: np.ndarray | None
 
-    def move(self, part: slice, G: np.ndarray, peak: int) -> np.ndarray:
+    def move(self, part: slice, G: np.ndarray, peak: int, step: int, counts: np.ndarray | None) -> np.ndarray:
         net, i, codes = self.net, self.layer.index, np.empty(len(G), np.int16)
         G = np.ascontiguousarray(G, np.int64)
-        before = net._weights(self.layer)[0] if self.counts is not None else None
-        net._api.move(net._net, i, part.start, len(G), G.ctypes.data, peak, self.step, codes.ctypes.data)
-        if self.counts is not None and before is not None:
-            activity.count_updates(self.counts, before, net._weights(self.layer)[0])
+        before = None if counts is None else net._weights(self.layer)[0]
+        net._api.move(net._net, i, part.start, len(G), G.ctypes.data, peak, step, codes.ctypes.data)
+        if counts is not None and before is not None:
+            activity.count_updates(counts, before, net._weights(self.layer)[0])
         return codes
 
     def take(self, codes: np.ndarray) -> None:
         net, own = self.net, self.net.team.part(self.layer.n_weights)
         size, i = own.stop - own.start, self.layer.index
         net._api.take(net._net, i, own.start, size, codes.ctypes.data, codes.dtype.itemsize)
-
-
-@dataclass
-class _NumpyLayer:
-    """A layer that numpy computes, between layers of the library."""
-
-    layer: Layer
-    rules: Rules
-    S: np.ndarray
-    error_held: Held
-    gradient_held: Held
-    importance: np.ndarray | None
-
-    def __post_init__(self) -> None:
-        self.V: np.ndarray | None = None
-        self.kept: dict[int, Kept] = {}
-        self.importance = None if self.importance is None else self.importance.copy()
-
-    def visible(self) -> np.ndarray:
-        if self.V is None:
-            self.V = layers.visible_weights(self.layer, self.S)
-        return self.V
-
-    def forward(self, codes: np.ndarray, slot: int) -> np.ndarray:
-        out, self.kept[slot] = layers.forward(self.layer, self.visible(), codes)
-        return out
-
-    def receive(
-        self,
-        message: np.ndarray,
-        slot: int,
-        control: LayerControl,
-        classes: int,
-        seed_step: tuple[int, int],
-        counts: np.ndarray | None,
-        team: Team,
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Return the codes of the error that arrives, the gradient, and the error that is sent on."""
-        layer, rules, kept = self.layer, self.rules, self.kept[slot]
-        E, peak = receive_error(
-            layer, message, kept, self.error_held, classes, rules, seed_step[0], counts, team
-        )
-        G, sent = pass_error(layer, self.visible(), kept, E, classes, control, rules, seed_step, counts)
-        self.error_held = next_held(self.error_held, peak, rules.samples_an_update, rules, control.hold)
-        return E, G, sent
-
-    def learn(
-        self,
-        G: np.ndarray | None,
-        control: LayerControl,
-        seed_step: tuple[int, int],
-        counts: np.ndarray | None,
-    ) -> None:
-        """Update the weights from their gradient."""
-        S, self.gradient_held = learn(
-            self.layer,
-            self.S,
-            G,
-            self.gradient_held,
-            self.rules.samples_an_update,
-            control,
-            self.rules,
-            seed_step,
-            counts,
-            self.importance,
-        )
-        if S is not self.S:
-            self.S, self.V = S, None
 
 
 def _check_range(layer: Layer, S: np.ndarray, rules: Rules) -> None:

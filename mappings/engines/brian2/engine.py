@@ -813,15 +813,13 @@ class Brian2Engine(Engine):
     def state(self) -> State:
         """Weights and held exponents, read from the simulation."""
         layers, dtype = self.simulation.layers, code_dtype(self.network.bits.k_G)
-        return State(
-            tuple(
-                np.asarray(part.weights.S[:]).astype(dtype).reshape(part.layer.weight_shape)
-                for part in layers
-            ),
-            tuple(part.error_shift.held for part in layers),
-            tuple(part.gradient_held for part in layers),
-            self._start.seed,
-            self._step,
+        S = [np.asarray(part.weights.S[:]).astype(dtype).reshape(part.layer.weight_shape) for part in layers]
+        return State.of(
+            S,
+            seed=self._start.seed,
+            step=self._step,
+            error_held=[part.error_shift.held for part in layers],
+            gradient_held=[part.gradient_held for part in layers],
         )
 
     # --- time steps ---

@@ -393,12 +393,14 @@ class LavaEngine(Engine):
         with self._graph.whole():
             self._look()
             dtype = code_dtype(self.network.bits.k_G)
-            self._state = State(
-                tuple(S.astype(dtype) for S in self._windows[: len(self.layers)]),
-                *self._graph.ask(self._held),
-                self.seed,
-                self._step,
-                tuple(held.astype(np.uint16) for held in self._importance) or None,
+            error_held, gradient_held = self._graph.ask(self._held)
+            self._state = State.of(
+                [S.astype(dtype) for S in self._windows[: len(self.layers)]],
+                seed=self.seed,
+                step=self._step,
+                error_held=error_held,
+                gradient_held=gradient_held,
+                importance=[held.astype(np.uint16) for held in self._importance] or None,
             )
         return self._state
 

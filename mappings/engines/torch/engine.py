@@ -34,7 +34,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, VALUES, Rules
 from wage_neuro.specs import AvgPool, MaxPool, assert_never
 from wage_neuro.support import Support
-from wage_neuro.train import PREDICT_PART, Held, State, initial_state
+from wage_neuro.train import PREDICT_PART, Held, LayerState, State, initial_state
 
 if TYPE_CHECKING:
     from mappings.engines.torch.fused import FusedNetwork
@@ -455,13 +455,11 @@ class TorchEngine(Engine):
     def state(self) -> State:
         if self._fused:
             return self._fused.state
-        return State(
-            tuple(layer.stored() for layer in self._layers),
-            tuple(layer.error.read() for layer in self._layers),
-            tuple(layer.gradient.read() for layer in self._layers),
-            self._seed,
-            self._step,
-        )
+        found = [
+            LayerState(S=each.stored(), error_held=each.error.read(), gradient_held=each.gradient.read())
+            for each in self._layers
+        ]
+        return State(layers=tuple(found), seed=self._seed, step=self._step)
 
     # --- the order of the work ---
 

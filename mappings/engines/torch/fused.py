@@ -24,7 +24,7 @@ from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.specs import AvgPool, Conv, max_pool
-from wage_neuro.train import Held, State
+from wage_neuro.state import Held, LayerState, State
 
 DOT = 32  # a product of bytes on tensor cores takes no fewer channels
 ROWS = 128  # positions are rounded up to whole parts of a gradient product
@@ -331,13 +331,11 @@ class FusedNetwork:
 
     @property
     def state(self) -> State:
-        return State(
-            tuple(layer.stored() for layer in self.layers),
-            tuple(layer.error.read() for layer in self.layers),
-            tuple(layer.gradient.read() for layer in self.layers),
-            self.seed_number,
-            int(self.step),
-        )
+        found = [
+            LayerState(S=each.stored(), error_held=each.error.read(), gradient_held=each.gradient.read())
+            for each in self.layers
+        ]
+        return State(layers=tuple(found), seed=self.seed_number, step=int(self.step))
 
     def train(self, x: Tensor, labels: Tensor, controls: tuple[LayerControl, ...]) -> Tensor:
         """Learn batches of uint8 images (n, ...) on the device; the (n, classes) int64 logits before each."""

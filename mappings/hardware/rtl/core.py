@@ -144,7 +144,7 @@ class NeuroCore(Component):
                 m.next = "IDLE"
 
     def _pipeline(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
-        """A time step of `wage_neuro.pipeline`: what has arrived goes up, then down, then the loss speaks.
+        """A time step of `wage_neuro.train`: what has arrived goes up, then down, then the loss speaks.
 
         Layers go one after another, the lowest first, so that no message is met in the step it is sent in.
         """

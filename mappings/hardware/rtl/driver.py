@@ -183,12 +183,12 @@ class Driver:
             ]
         )
         held = [self._read_held(shape.index) for shape in self.shapes]
-        return State(
-            tuple(self._read_weights(shape) for shape in self.shapes),
-            tuple(error for error, _ in held),
-            tuple(gradient for _, gradient in held),
-            low | high << WORD,
-            step_low | step_high << WORD,
+        return State.of(
+            [self._read_weights(shape) for shape in self.shapes],
+            seed=low | high << WORD,
+            step=step_low | step_high << WORD,
+            error_held=[error for error, _ in held],
+            gradient_held=[gradient for _, gradient in held],
         )
 
     def _read_held(self, i: int) -> tuple[Held, Held]:

@@ -33,7 +33,7 @@ _TESTBENCH = """\
 // Does as {script} says: a line is kind (0 end, 1 write, 2 wait, 3 expect), address, word.
 `timescale 1ns / 1ps
 module testbench;
-  reg clk = 0, rst = 0, write = 0;
+  reg clk = 0, rst = 1, write = 0;
   reg [31:0] write_address = 0, write_data = 0, read_address = 0;
   wire [31:0] read_data;
   wire busy;
@@ -45,6 +45,7 @@ module testbench;
     $readmemh("{script}", script);
     bad = 0;
     repeat (2) begin #5 clk = 1; #5 clk = 0; end
+    rst = 0;
     for (i = 0; script[i][67:64] != 0 && bad == 0; i = i + 1) case (script[i][67:64])
       1: begin
         write = 1; write_address = script[i][63:32]; write_data = script[i][31:0];

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -22,7 +21,7 @@ class WrongInOneBit(NumpyEngine):
         if self._state.step == 4:
             S = [array.copy() for array in self._state.S]
             S[0].flat[35] ^= 1
-            self._state = replace(self._state, S=tuple(S))
+            self._state = self._state.having(S=tuple(S))
         return logits
 
 

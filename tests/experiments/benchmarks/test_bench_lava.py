@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -10,7 +11,7 @@ pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from experiments.benchmarks import bench_lava
 from experiments.benchmarks.bench_lava import SEMAPHORE, Case
-from experiments.records.readme import lava_table
+from experiments.records.readme import RESULTS, lava_table
 
 
 def test_a_record_and_a_bar(monkeypatch, tmp_path, capsys):
@@ -28,7 +29,9 @@ def test_a_record_and_a_bar(monkeypatch, tmp_path, capsys):
     assert 0 < outside["ratio"] < 1
     assert 0 < small["fast_us"] < 1e6
     assert "us of processor time a sample" in capsys.readouterr().out
+    shutil.copy(RESULTS / "structural.json", tmp_path)
     table = lava_table(tmp_path)
+    assert "406,528 stored weights and all exponents equal to those of the behavioural run." in table
     assert "| small | Lava's | " in table
     assert table.count("| yes |") == table.count("| **no** |") == 1
 

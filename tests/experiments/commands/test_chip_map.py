@@ -278,7 +278,7 @@ def test_a_network_that_fits_nowhere(wage_neuro, tmp_path):
         ((*NEW, "--chip", "none.toml"), "none.toml: cannot read this chip"),
         ((*NEW, "--chip", "bad.toml"), "bad.toml: cores=-4: want 1 or more"),
         ((*NEW, "--mode", "dreaming"), "mode 'dreaming': want inference or training"),
-        ((*NEW, "--feedback", "back"), "--feedback 'back': want transposed or random or direct"),
+        ((*NEW, "--feedback", "back"), "--feedback 'back': want transposed, random or direct"),
         ((*NEW, "--images", 0), "--images 0: want 1 or more"),
         ((*NEW, "--bits", "1888"), "--bits '1888': k_W=1: want a whole number in 2..16"),
         ((*NEW, "--output", "file"), "file: cannot write there"),

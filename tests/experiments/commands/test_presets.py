@@ -200,14 +200,25 @@ def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
 
 
 def test_the_command(small_sweep, wage_neuro):
-    words = ("experiment", small_sweep, "--scale", "epochs=1", "--seeds", 2, "--record", "kept")
+    words = (
+        "experiment",
+        small_sweep,
+        "--scale",
+        "epochs=1",
+        "--seeds",
+        2,
+        "--engine",
+        "numpy",
+        "--record",
+        "kept",
+    )
     ended = wage_neuro(*words)
     assert ended.code == 0
     again = wage_neuro(*words)
     assert (again.code, again.out) == (0, ended.out)
     record = json.loads(Path("kept/small/epochs=1/b-s1.json").read_text())
     assert (record["experiment"], record["setting"], record["scale"]) == ("small", "b", "epochs=1")
-    assert record["command"] == "wage-neuro experiment small --scale epochs=1 --seeds 2"
+    assert record["command"] == "wage-neuro experiment small --scale epochs=1 --seeds 2 --engine numpy"
     assert "small: 4 runs, engine numpy" in ended.out
     assert "b seed 1: done, runs/small/b-s1" in ended.out
     assert ended.out.count("±") == 4

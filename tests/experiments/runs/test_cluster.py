@@ -24,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::Depr
 
 ITEMS = """
 import os, signal
+from pathlib import Path
 from wage_neuro.errors import DataError
 
 def tenfold(item, folder):

@@ -36,10 +36,10 @@ class WrongEngine(NumpyEngine):
                 S = [array.copy() for array in self._state.S]
                 S[0][7, 4] ^= 1
                 S[0][7, 5] ^= 1
-                self._state = replace(self._state, S=tuple(S))
+                self._state = self._state.having(S=tuple(S))
             else:
                 held = (Held(3, 1), *getattr(self._state, self.wrong)[1:])
-                self._state = replace(self._state, **{self.wrong: held})
+                self._state = self._state.having(**{self.wrong: held})
         return logits
 
 

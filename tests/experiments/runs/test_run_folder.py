@@ -146,8 +146,8 @@ def test_prepare_sweeps_what_a_killed_write_left(tmp_path):
 
 def test_metrics_are_a_json_row_an_epoch(tmp_path):
     rows = [row(0), row(1, error=1 / 3)]
-    run_folder.write_metrics(tmp_path, rows[:1])
-    run_folder.write_metrics(tmp_path, rows)
+    run_folder.write_rows(tmp_path / "metrics.jsonl", rows[:1])
+    run_folder.write_rows(tmp_path / "metrics.jsonl", rows)
     text = (tmp_path / "metrics.jsonl").read_text()
     assert text.endswith("\n")
     assert [json.loads(line) for line in text.splitlines()] == rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +23,7 @@ def test_layers_that_moved_or_were_frozen_are_not_named(sparse_images):
     assert [np.array_equal(a, b) for a, b in zip(begin.S, after.S, strict=True)] == [True, False, False]
     assert unchanged(NETWORK, rules, begin, after, control) == []
     assert [line.split(":")[0] for line in unchanged(NETWORK, rules, begin, after)] == ["layer 0 6FC"]
-    same = replace(after, S=begin.S)
+    same = after.having(S=begin.S)
     (line, *others) = unchanged(NETWORK, rules, begin, same)
     assert len(others) == 2
     assert line.startswith("layer 0 6FC: not one weight has changed in 10 updates: no step came to 1, or all")

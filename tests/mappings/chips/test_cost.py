@@ -11,7 +11,7 @@ from mappings.chips.chip import Chip
 from mappings.chips.cost import PUBLISHED, Activity, Cost, count_activity, published_of
 from mappings.chips.placement import Use, place
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
-from wage_neuro.train import train_step, visible_weights
+from wage_neuro.train import Batch, train_step, visible_weights
 
 CHIP = Chip.load("loihi1")
 ONCHIP = Rules(batch=1, shift="held", update="ternary")
@@ -58,7 +58,7 @@ def test_activity_is_what_the_oracle_does(sparse_images):
     changed = np.zeros(2)
     for i in range(8):
         before = state
-        state, _ = train_step(DENSE, state, x[i : i + 1], labels[i : i + 1], 2, ONCHIP)
+        state, _ = train_step(DENSE, state, Batch(x[i : i + 1], labels[i : i + 1]), 2, ONCHIP)
         changed += [(a != b).sum() for a, b in zip(state.S, before.S, strict=True)]
     assert [a.changed for a in activity] == (changed / 8).tolist()
     assert changed.sum() > 0
@@ -73,7 +73,7 @@ def test_pairs_and_passed_synapses_one_by_one(sparse_images):
         a = (NETWORK.encode(images[part]) != 0).ravel()
         first = NETWORK.layers[0]
         assert activity[0].reached == a @ connections(first).sum(axis=1)
-        state, _ = train_step(NETWORK, state, NETWORK.encode(images[part]), labels[part], 2, ONCHIP)
+        state, _ = train_step(NETWORK, state, Batch(NETWORK.encode(images[part]), labels[part]), 2, ONCHIP)
     # without pooling and with every value nonzero, all pairs meet
     layer = NETWORK.layers[1]
     assert activity[1].pairs <= connections(layer).sum()
@@ -128,7 +128,7 @@ def test_a_batch_is_one_update(sparse_images):
     rules = Rules(batch=8, shift="batch", update="wide")
     state, images, labels = trained(NETWORK, sparse_images, rules)
     activity = counted(NETWORK, state, images, labels, rules, 2)
-    new, _ = train_step(NETWORK, state, NETWORK.encode(images), labels, 2, rules)
+    new, _ = train_step(NETWORK, state, Batch(NETWORK.encode(images), labels), 2, rules)
     assert [a.changed for a in activity] == [(a != b).sum() / 8 for a, b in zip(new.S, state.S, strict=True)]
 
 

@@ -236,6 +236,31 @@ def test_all_limits_at_once():
     assert broken(network, LOIHI2, Use()) == []
 
 
+def test_bits_of_a_payload_and_of_the_last_product_where_errors_are_made():
+    """An error has a sign, an activation none; the last layer's error may reach twice its product."""
+    network = Network((Dense(9), Dense(4)), (20,))
+    narrow = replace(LOIHI2, payload_bits=7)
+    assert broken(network, narrow, Use()) == []
+    assert [(k.where, k.quantity, k.value) for k in broken(network, narrow, Use(True, ONCHIP))] == [
+        ("layer 0 9FC", "payload of an error", 8),
+        ("layer 1 4FC", "payload of an error", 8),
+    ]
+    last = Network((Dense(4),), (20,))
+    bits = (20 * 127).bit_length() + 1
+    assert broken(last, replace(LOIHI2, state_bits=bits), Use()) == []
+    (limit,) = broken(last, replace(LOIHI2, state_bits=bits), Use(True, ONCHIP))
+    assert (limit.quantity, limit.value) == ("product Z", bits + 1)
+
+
+def test_a_core_that_shares_weights_stores_a_kernel_once():
+    """Three input channels, each with 5 x 5 weights to 4 channels: 100 of two bits, in lists of 64."""
+    network = Network((Conv(4, 5), Flatten(), Dense(2)), (6, 6, 3))
+    chip = replace(LOIHI2, word=1, list_header=10, list_synapses=64)
+    placement = place(network, chip, Use())
+    piece = next(p for p in placement.pieces if placement.populations[p.population].layer == 0)
+    assert piece.memory == 3 * ((64 * 2 + 10) + (36 * 2 + 10))
+
+
 def test_softmax_and_an_unquantized_layer_are_not_for_a_chip():
     network = Network.parse("9FC-3FC", (8,))
     rules = Rules(batch=1, shift="held", update="ternary", loss="softmax")

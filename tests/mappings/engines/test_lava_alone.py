@@ -81,12 +81,12 @@ def as_state(learned, step, seed=0):
     def held(pair):
         return Held(None if pair[0] < 0 else int(pair[0]), int(pair[1]))
 
-    return State(
-        tuple(one["S"].astype(np.int8) for one in learned),
-        tuple(held(one["error_held"]) for one in learned),
-        tuple(held(one["gradient_held"]) for one in learned),
-        seed,
-        step,
+    return State.of(
+        [one["S"].astype(np.int8) for one in learned],
+        seed=seed,
+        step=step,
+        error_held=[held(one["error_held"]) for one in learned],
+        gradient_held=[held(one["gradient_held"]) for one in learned],
     )
 
 
@@ -425,6 +425,28 @@ def test_a_message_past_its_width_is_told(value, message, nothing_left):
     data[2, 5] = value
     source, frozen = RingBuffer(data=data), FrozenDense(np.ones((4, 3), int))
     source.s_out.connect(frozen.a_in)
+    with Graph(source) as run:
+        run.run(5)
+        with pytest.raises(EngineError, match=message):
+            run.run(1)
+
+
+@pytest.mark.parametrize(
+    ("port", "value", "message"),
+    [
+        ("a_in", 128, r"^layer 0 3FC: BitWidthError: layer 0 3FC: a_in=128: want whole numbers in 0..127$"),
+        ("y_in", 3, r"^loss: BitWidthError: loss: y_in=3: want whole numbers in -1..2$"),
+    ],
+)
+def test_a_learning_layer_tells_it_too(port, value, message, nothing_left):
+    codes, labels = np.zeros((4, 9), int), np.zeros((1, 9), int)
+    (codes if port == "a_in" else labels)[0, 5] = value
+    source, targets = RingBuffer(data=codes), RingBuffer(data=labels)
+    layer, loss = WageDense((4, 3), last=True), Loss((4, 3), delay=1, targets="labels")
+    source.s_out.connect(layer.a_in)
+    layer.z_out.connect(loss.z_in)
+    targets.s_out.connect(loss.y_in)
+    loss.e_out.connect(layer.e_in)
     with Graph(source) as run:
         run.run(5)
         with pytest.raises(EngineError, match=message):

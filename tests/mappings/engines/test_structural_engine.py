@@ -14,7 +14,6 @@ from mappings.engines.lava.engine import LavaEngine
 from processes.widths import Widths
 from wage_neuro import Bits, Control, Dense, Network, NumpyEngine, Rules, State, neurocore
 from wage_neuro.errors import BitWidthError, EngineError, SettingError
-from wage_neuro.train import Held
 
 NETWORK = Network((Dense(12), Dense(3)), (10,))
 RULES = Rules(batch=1, shift="held", update="ternary")
@@ -78,7 +77,7 @@ def test_a_part_that_fails_is_named_and_nothing_is_left(monkeypatch, sparse_imag
 # --- widths ------------------------------------------------------------------------------------------
 
 SUM = Network((Dense(2),), (4,))
-UP_AND_DOWN = State((np.array([[64, -64]] * 4, np.int8),), (Held(),), (Held(),), seed=0)
+UP_AND_DOWN = State.of((np.array([[64, -64]] * 4, np.int8),), seed=0)
 FITS, ONE_TOO_MANY = np.array([[128, 128, 128, 126]], np.uint8), np.array([[128] * 4], np.uint8)
 
 

@@ -16,7 +16,7 @@ from mappings.formats.inference import Inference
 from wage_neuro import Network, NumpyEngine, Rules, initial_state, predict
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import WageError
-from wage_neuro.train import Held, State, train_step
+from wage_neuro.train import Batch, Held, State, train_step
 
 COMPILERS = [compiler for compiler in ("gcc", "clang") if shutil.which(compiler)]
 FLAGS = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2"]
@@ -146,7 +146,9 @@ def check_learning(compiler: str, saved: Checkpoint, folder: Path, n: int = 150)
     out = run(compiled(folder, saved, compiler, LEARNS, True), data)
     state, wanted = saved.state, []
     for i in range(n):
-        state, Z = train_step(network, state, x[i : i + 1], labels[i : i + 1], int(etas[i]), saved.rules)
+        state, Z = train_step(
+            network, state, Batch(x[i : i + 1], labels[i : i + 1]), int(etas[i]), saved.rules
+        )
         wanted.append(Z[0])
     assert any((S != T).any() for S, T in zip(state.S, saved.state.S, strict=True))
     size = 4 * n * network.classes

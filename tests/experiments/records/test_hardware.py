@@ -1,0 +1,49 @@
+"""The hardware's table: what was simulated beside what was routed of the same core."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments.records.hardware import hardware_table
+
+CORE = {"network": "6-4-3", "lanes": [4, 1], "multipliers": 2}
+SIMULATED = {**CORE, "data": "digits", "simulated samples": 12, "simulated cycles a sample": 500.0}
+ROUTED = {
+    **CORE,
+    "part": "FPGA",
+    "routed MHz": 60.0,
+    "cells": {"LUT4": "90 of 100", "block RAM (18 kbit)": "1 of 2", "multipliers (18 x 18)": "3 of 4"},
+    "tools": {"router": "1.2"},
+}
+
+
+def table(tmp_path, *records):
+    (tmp_path / "rtl").mkdir()
+    for i, record in enumerate(records):
+        (tmp_path / "rtl" / f"{i}.json").write_text(json.dumps(record))
+    return hardware_table(tmp_path).splitlines()
+
+
+def test_clock_and_cycles_of_one_core_meet(tmp_path):
+    """Another core, with one multiplier, was simulated alone, and a third one routed alone."""
+    head, rule, *rows, empty, said = table(
+        tmp_path,
+        SIMULATED,
+        ROUTED,
+        {**SIMULATED, "multipliers": 1, "difference": None},
+        {**ROUTED, "multipliers": 4},
+    )
+    assert rows == [
+        "| 6-4-3 | 4 and 1 | 2 | 12 of digits | 500.0 | FPGA | 60.0 | 90 / 100 | 1 / 2 | 3 / 4 | 120,000 |",
+        "| 6-4-3 | 4 and 1 | 1 | 12 of digits | 500.0 | | | | | | |",
+        "| 6-4-3 | 4 and 1 | 4 | | | FPGA | 60.0 | 90 / 100 | 1 / 2 | 3 / 4 | |",
+    ]
+    assert {line.count("|") for line in (head, rule, *rows)} == {12}
+    assert (empty, said) == ("", "Routed with router 1.2; the clock is the router's own timing model's.")
+
+
+def test_a_core_that_differed_has_no_place_in_a_table(tmp_path):
+    with pytest.raises(AssertionError, match="6-4-3"):
+        table(tmp_path, {**SIMULATED, "difference": "step 1, layer 0"})
