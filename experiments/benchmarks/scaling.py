@@ -1,11 +1,12 @@
 """Training on several ranks: bytes, speed, and what larger clusters would give.
 
-    python -m experiments.benchmarks.scaling --parts bytes,local,ranks,links,draw
+    python -m experiments.benchmarks.scaling --parts bytes,chips,local,ranks,links,draw
 
 writes its record after every row and prints each. `bytes`: what a rank sends in an update. `local`: the work
 of one rank of so many, in processor time, with nobody at the other end. `ranks`: one and two ranks here, wall
 time (a quiet machine with as many cores is needed). `links`: two ranks in network namespaces whose link is
-slowed by tc (root is needed), against what the model says. `draw`: the picture.
+slowed by tc (root is needed), against what the model says. `draw`: the picture. `chips`: axons between the
+Loihi 2 chips of a network, as cores follow each other and as METIS cuts them.
 
 The model: an update takes a rank's own work, measured, and its messages (`mappings.cluster.cost`).
 """
@@ -32,6 +33,9 @@ from experiments.engines import FASTEST, make_engine
 from experiments.records.figure import save
 from experiments.runs import run_folder
 from experiments.runs.ranks import join
+from mappings.chips.chip import Chip
+from mappings.chips.parts import axons_between_chips, cut_between_chips
+from mappings.chips.placement import Use, place
 from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
 from mappings.cluster.team import Wire, WiredTeam, float_bytes
 from wage_neuro import Network, Rules, initial_state
@@ -47,7 +51,7 @@ A_RANK = 32  # samples of each rank in weak scaling
 LINKS = {"10 Gb/s": Link(30e-6, 1.25e9, 2e-6), "100 Gb/s": Link(5e-6, 12.5e9, 1e-6)}
 """Assumed, not measured: TCP on 10 Gb Ethernet; remote memory access on 100 Gb/s."""
 RATES = {"10 Mb/s": 10, "100 Mb/s": 100, "1 Gb/s": 1000}
-PARTS = ("bytes", "local", "ranks", "links", "draw")
+PARTS = ("bytes", "chips", "local", "ranks", "links", "draw")
 
 
 def network_of(name: str) -> Network:
@@ -126,6 +130,23 @@ def bytes_rows() -> Iterator[dict[str, Any]]:
             found = {u: traffic_of(network, rules_of(u, 128), size).learning for u in ("ternary", "wide")}
             floats = float_bytes(network.n_weights, size)
             yield {"network": name, "weights": network.n_weights, "ranks": size, **found, "float32": floats}
+
+
+def chips_rows() -> Iterator[dict[str, Any]]:
+    """Axons that cross from one chip to another, of networks that take several."""
+    chip = Chip.load("loihi2")
+    for name, training in (("vgg", False), ("2048FC-2048FC-2048FC", True)):
+        shape = SHAPES["vgg" if name == "vgg" else "mlp"]
+        before = place(Network.parse(name, shape, 10), chip, Use(training=training))
+        after = cut_between_chips(before)
+        yield {
+            "network": name,
+            "training": training,
+            "chips": before.chips,
+            "cores": before.cores,
+            "axons in order": axons_between_chips(before),
+            "axons as cut": axons_between_chips(after),
+        }
 
 
 def local_rows(repeats: int) -> Iterator[dict[str, Any]]:
@@ -294,7 +315,7 @@ def draw(path: Path, record: dict[str, Any]) -> None:
     axes = figure.subplots(2, max(1, len(names)), squeeze=False)
     colours = {"10 Gb/s": "#0b6bcb", "100 Gb/s": "#c2410c"}
     for line, scaling in zip(axes, ("strong", "weak"), strict=True):
-        for place, name in zip(line, names, strict=True):
+        for panel, name in zip(line, names, strict=True):
             for link, colour in colours.items():
                 mine = [r for r in rows if (r["network"], r["scaling"], r["link"]) == (name, scaling, link)]
                 if not mine:
@@ -303,12 +324,12 @@ def draw(path: Path, record: dict[str, Any]) -> None:
                 for what, style in (("images/s", "o-"), ("images/s with float32", "x:")):
                     label = f"{link}, {'ternary steps' if style == 'o-' else 'float32 all-reduce'}"
                     speed = [row[what] / first for row in mine]
-                    place.plot(size, speed, style, color=colour, markersize=4, label=label)
-            place.plot(SIZES, SIZES, color="#8a8f98", linewidth=0.8, label="ideal")
-            place.set(xscale="log", yscale="log", xlabel="ranks", ylabel="speed-up, modelled")
+                    panel.plot(size, speed, style, color=colour, markersize=4, label=label)
+            panel.plot(SIZES, SIZES, color="#8a8f98", linewidth=0.8, label="ideal")
+            panel.set(xscale="log", yscale="log", xlabel="ranks", ylabel="speed-up, modelled")
             batch = f"batch {BATCH}" if scaling == "strong" else f"{A_RANK} samples a rank"
-            place.set_title(f"{name}, {scaling} scaling, {batch}", fontsize=10)
-            place.grid(True, alpha=0.25)
+            panel.set_title(f"{name}, {scaling} scaling, {batch}", fontsize=10)
+            panel.grid(True, alpha=0.25)
     axes[0][0].legend(frameon=False, fontsize=7)
     save(path, figure)
 
@@ -332,6 +353,8 @@ def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
 
     if "bytes" in parts:
         keep("bytes", bytes_rows())
+    if "chips" in parts:
+        keep("chips", chips_rows())
     if "local" in parts:
         keep("local", local_rows(repeats))
     if "ranks" in parts:
