@@ -1,10 +1,11 @@
 """Training on several ranks: bytes, speed, and what larger clusters would give.
 
-    python -m experiments.benchmarks.scaling --parts bytes,chips,local,ranks,links,draw
+    python -m experiments.benchmarks.scaling --parts bytes,chips,local,ranks,seeds,links,draw
 
 writes its record after every row and prints each. `bytes`: what a rank sends in an update. `local`: the work
 of one rank of so many, in processor time, with nobody at the other end. `ranks`: one and two ranks here, wall
-time (a quiet machine with as many cores is needed). `links`: two ranks in network namespaces whose link is
+time (a quiet machine with as many cores is needed); `seeds`: four networks in turn, and two at a time in
+threads of one process. `links`: two ranks in network namespaces whose link is
 slowed by tc (root is needed), against what the model says. `draw`: the picture. `chips`: axons between the
 Loihi 2 chips of a network, as cores follow each other and as METIS cuts them.
 
@@ -21,8 +22,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from mappings.chips.placement import Use, place
 from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
 from mappings.cluster.team import Wire, WiredTeam, float_bytes
 from wage_neuro import Network, Rules, initial_state
+from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kernels.numpy_kernels import set_threads
 from wage_neuro.team import ALONE, Team
@@ -51,7 +55,7 @@ A_RANK = 32  # samples of each rank in weak scaling
 LINKS = {"10 Gb/s": Link(30e-6, 1.25e9, 2e-6), "100 Gb/s": Link(5e-6, 12.5e9, 1e-6)}
 """Assumed, not measured: TCP on 10 Gb Ethernet; remote memory access on 100 Gb/s."""
 RATES = {"10 Mb/s": 10, "100 Mb/s": 100, "1 Gb/s": 1000}
-PARTS = ("bytes", "chips", "local", "ranks", "links", "draw")
+PARTS = ("bytes", "chips", "local", "ranks", "seeds", "links", "draw")
 
 
 def network_of(name: str) -> Network:
@@ -106,7 +110,7 @@ def learner(name: str, update: str, batch: int, team: Team, steps: int) -> Calla
 
 
 def best_of(
-    work: Callable[[], None], repeats: int, clock: Callable[[], float], first: Callable[[], None]
+    work: Callable[[], object], repeats: int, clock: Callable[[], float], first: Callable[[], None]
 ) -> float:
     """Seconds of the fastest of some repeats, after one that is not counted."""
     work()
@@ -177,6 +181,42 @@ def ranks_rows(repeats: int) -> Iterator[dict[str, Any]]:
                 "speed-up": seconds[1] / seconds[2],
                 "bytes sent": found[2]["bytes sent"],
             }
+
+
+def seeds_rows(repeats: int) -> Iterator[dict[str, Any]]:
+    """Wall time of four seeds of a network in turn, and side by side in two threads."""
+    set_threads(1)
+    for name, rules, count in (
+        ("mlp", Rules(batch=1, shift="held", update="ternary", loss="one-sided"), 2000),
+        ("lenet", Rules(batch=128), 1280),
+    ):
+        network = network_of(name)
+        engines = [make_engine(FASTEST, network, rules, initial_state(network, seed)) for seed in range(4)]
+        learn = partial(_learn, *samples(network, count))
+        with ThreadPoolExecutor(2) as pool:
+            turn = best_of(partial(_all, map, learn, engines), repeats, time.perf_counter, _nothing)
+            both = best_of(partial(_all, pool.map, learn, engines), repeats, time.perf_counter, _nothing)
+        yield {
+            "network": name,
+            "batch": rules.batch,
+            "seeds": len(engines),
+            "samples": count,
+            "seconds in turn": turn,
+            "seconds side by side": both,
+            "speed-up": turn / both,
+        }
+
+
+def _learn(images: np.ndarray, labels: np.ndarray, engine: Engine) -> None:
+    engine.train(images, labels, 0)
+
+
+def _all(apply: Callable[..., Iterator[Any]], work: Callable[..., None], items: Sequence[Any]) -> None:
+    list(apply(work, items))
+
+
+def _nothing() -> None:
+    pass
 
 
 def links_rows(repeats: int, local: dict[tuple[str, int], float]) -> Iterator[dict[str, Any]]:
@@ -359,6 +399,8 @@ def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
         keep("local", local_rows(repeats))
     if "ranks" in parts:
         keep("ranks", ranks_rows(repeats))
+    if "seeds" in parts:
+        keep("seeds", seeds_rows(repeats))
     if "links" in parts:
         keep("links", links_rows(repeats, _own_work(record)))
     if "local" in record and {"draw", "local"} & set(parts):

@@ -42,6 +42,12 @@ def experiment(
         str, typer.Option(help="Some of its settings, in this order: `k_G=8,k_G=2`.  [default: all]")
     ] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in its own process.")] = 1,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="Those at the same time in threads of one process: engine `compiled`."
+        ),
+    ] = False,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -85,7 +91,9 @@ def experiment(
     if output:
         output.mkdir(parents=True, exist_ok=True)
         run_folder.check_writable(output / "record")
-    means = presets.Means(machine.engine, machine.device, jobs, found.data_dir, command, output, cluster)
+    means = presets.Means(
+        machine.engine, machine.device, jobs, found.data_dir, command, output, cluster, together
+    )
     finished = presets.do_all(work, means, report, console.print)
     records = [done for job in work if (done := job.record())]
     for each in arranged(records):

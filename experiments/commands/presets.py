@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from experiments.runs import run_folder
@@ -231,6 +233,8 @@ class Means:
     command : what their records name
     records : folder that keeps a copy of each record
     at_once : how many are done side by side, each in a process of its own
+    together : side by side in threads of this process in place of that; of use where an engine lets others
+        work while it does, as the compiled one
     cluster : where they are done in place of that, see `cluster.on_cluster`
     """
 
@@ -241,6 +245,7 @@ class Means:
     command: str = ""
     records: Path | None = None
     cluster: str | None = None
+    together: bool = False
 
 
 def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run, seen: None) -> bool:
@@ -309,8 +314,28 @@ def _done(
         here = dict(zip(elsewhere, work, strict=True))
         for job, finished in on_cluster(partial(do, means=means), elsewhere, means.cluster, str, say):
             yield here[job], finished
+    elif means.together:
+        yield from _together(work, means)
     elif means.at_once == 1:
         for job in work:
             yield job, do(job, means)
     else:
         yield from side_by_side(partial(do, means=means), work, means.at_once, str)
+
+
+def _together(work: list[Job], means: Means) -> Generator[tuple[Job, bool], None, None]:
+    """Do the runs in threads; when this ends early, all that have begun stop with a checkpoint."""
+    stop = Event()
+
+    def look(run: Run, seen: Report) -> None:
+        run.stop_wanted |= stop.is_set()
+
+    with ThreadPoolExecutor(means.at_once, "run") as pool:
+        futures = {pool.submit(do, job, means, look): job for job in work}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            stop.set()
+            for future in futures:
+                future.cancel()

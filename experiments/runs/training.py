@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
@@ -44,6 +45,7 @@ KEEP_AT_MOST = (
 REPORT_EVERY_S = 0.5
 AT_ONCE_BYTES = 1 << 23  # of images that are made ready together
 PREDICT_AT_ONCE = 10_000
+_DRAWING = Lock()  # matplotlib is for one thread
 LIMB = 40  # bits of a large number that the processes of a team add up at once
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
@@ -519,6 +521,10 @@ class Run:
 
     def _write_metrics(self) -> None:
         """Write metrics.jsonl and curve.png; they follow from the checkpoint, which is written first."""
+        with _DRAWING:
+            self._draw()
+
+    def _draw(self) -> None:
         run_folder.write_rows(self.folder / "metrics.jsonl", self.progress.curve)
         curve = self.folder / "curve.png"
         run_folder.draw_curve(curve, self._title, self.progress.curve, self.config.held_out)

@@ -69,6 +69,8 @@ def test_a_record_row_by_row_and_its_picture(tmp_path, monkeypatch, capsys):
 
 
 def test_no_such_part(tmp_path):
-    with pytest.raises(SettingError, match=r"^part 'bites': want bytes, chips, local, ranks, links, draw$"):
+    with pytest.raises(
+        SettingError, match=r"^part 'bites': want bytes, chips, local, ranks, seeds, links, draw$"
+    ):
         scaling.main(["--parts", "bites", "--output", str(tmp_path / "x.json")])
     assert rules_of("ternary", 8).update == "ternary"
