@@ -38,8 +38,8 @@ mutants: $(VENV)/ready  ## change the code in small ways, see what tests notice 
 campaign: kernels  ## kill, fail disks, feed nonsense, wear out (CAMPAIGN="--form long" takes hours)
 	$(PYTHON) -m experiments.campaign $(CAMPAIGN)
 
-bench: kernels  ## time the engines against each other and against float training
-	$(PYTHON) -m experiments.benchmarks.bench
+bench: kernels  ## time the engines against each other and against float training (BENCH="--only lenet")
+	$(PYTHON) -m experiments.benchmarks.bench $(BENCH)
 
 # PyPI's torch for Linux on x86-64 brings CUDA's libraries with it, some gigabytes. `+cpu` names the build for
 # processors and nothing else; uv knows where PyTorch itself keeps it.

@@ -21,7 +21,7 @@ FORWARD, NEURONS, TRANSPOSED = "forward synapses", "neurons", "transposed synaps
 ERROR_TRACKER, GRADIENT_TRACKER = "error exponent", "gradient exponent"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Widths:
     """Bits of each kind of quantity, sign included. Defaults: Loihi 2, or Loihi 1 where that is published.
 

@@ -62,18 +62,18 @@ def assert_same_arrays() -> Callable[[np.ndarray, np.ndarray, str], None]:
 
 @pytest.fixture(scope="session")
 def assert_same_state() -> Callable[[object, object], None]:
-    """Comparator of two States: weights, held exponents, step."""
+    """Comparator of two States: weights, held exponents, step. `where` names what is compared, and when."""
 
-    def compare(one, other) -> None:
+    def compare(one, other, where: str = "states") -> None:
         assert len(one.S) == len(other.S)
         for i, (a, b) in enumerate(zip(one.S, other.S, strict=True)):
-            _assert_same_arrays(a, b, f"stored weights of layer {i}")
+            _assert_same_arrays(a, b, f"{where}: stored weights of layer {i}")
         assert (one.importance is None) == (other.importance is None)
         for i, (a, b) in enumerate(zip(one.importance or (), other.importance or (), strict=True)):
-            _assert_same_arrays(a, b, f"importance in layer {i}")
+            _assert_same_arrays(a, b, f"{where}: importance in layer {i}")
         for name in ("error_held", "gradient_held", "step", "seed"):
             assert getattr(one, name) == getattr(other, name), (
-                f"{name}: {getattr(one, name)} and {getattr(other, name)}"
+                f"{where}: {name} {getattr(one, name)} and {getattr(other, name)}"
             )
 
     return compare

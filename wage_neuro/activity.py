@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wage_neuro.errors import SettingError
-from wage_neuro.layers import Kept, Layer, _unpool
+from wage_neuro.layers import Kept, Layer, spread_errors
 from wage_neuro.specs import Conv, Dense, assert_never
 from wage_neuro.team import ALONE, Team
 
@@ -163,5 +163,5 @@ def _windows(layer: Layer, values: np.ndarray) -> np.ndarray:
 
 def _errors_of_places(layer: Layer, kept: Kept, E: np.ndarray) -> np.ndarray:
     """(n, positions, n_out) where errors at places of Z are not 0; those of overlapping windows add up."""
-    E_z = _unpool(layer, kept, E.reshape(len(E), *layer.out_shape))
+    E_z = spread_errors(layer, kept, E.reshape(len(E), *layer.out_shape))
     return (E_z != 0).reshape(len(E), layer.positions, layer.weight_shape[-1])

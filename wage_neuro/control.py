@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Control:
     """
 
     log2_eta: int | tuple[int | None, ...] | None
+    _: KW_ONLY
     hold: int | tuple[int, ...] | None = None
 
     def of_layers(self, layers: int, rules: Rules) -> tuple[LayerControl, ...]:

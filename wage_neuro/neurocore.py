@@ -15,7 +15,7 @@ from wage_neuro import layers
 from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import log2_round, peak
 from wage_neuro.kernels import numpy_kernels as kernels
-from wage_neuro.layers import Kept, Layer, _product, _unpool, rows_of
+from wage_neuro.layers import Kept, Layer, products, rows_of, spread_errors
 from wage_neuro.specs import Conv, Dense, assert_never
 
 UNKNOWN = -1
@@ -29,7 +29,7 @@ _NONE = np.zeros((1, 0), np.int8)
 
 def sums(layer: Layer, V: np.ndarray, a: np.ndarray) -> np.ndarray:
     """Z, (n, *z_shape): what the dendrites of a layer receive for (n, *in_shape) activation codes."""
-    return _product(layer, V, a).copy()
+    return products(layer, V, a).copy()
 
 
 def error_sums(layer: Layer, V: np.ndarray, E_z: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def unpool(layer: Layer, kept: Kept, E: np.ndarray) -> np.ndarray:
     """Each error at the places of Z that it is for: (n, *out_shape) -> (n, *z_shape) integers."""
     if layer.pool is None:
         return E
-    return _unpool(layer, kept, E, slice(None), layer.gradient_rows[1]).astype(np.int32)
+    return spread_errors(layer, kept, E, slice(None), layer.gradient_rows[1]).astype(np.int32)
 
 
 # --- exponent trackers -------------------------------------------------------------------------------

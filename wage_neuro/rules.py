@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from fractions import Fraction
 
 from wage_neuro.errors import SettingError
@@ -107,6 +107,7 @@ class Rules:
         RULE,
         choices=UPDATES,
     )
+    _: KW_ONLY  # a positional argument once slid into a rule that had been put before its own
     stored_range: str = setting(
         "authors",
         "Range of stored weights: as the `authors`' code, or as the `paper`.",

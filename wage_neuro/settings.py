@@ -54,7 +54,7 @@ def check_settings(settings: Any) -> None:
         choices = rule.get("choices", ())
         if choices and not any(type(value) is type(one) and value == one for one in choices):
             raise SettingError(f"{each.name}={value!r}: want {either(choices)}")
-        if "least" not in rule or value is None:
+        if "least" not in rule or (value is None and each.default is None):
             continue
         least, most = rule["least"], rule.get("most")
         if type(value) is not int or value < least or (most is not None and value > most):

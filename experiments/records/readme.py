@@ -189,7 +189,7 @@ def lava_table(folder: Path = RESULTS) -> str:
         )
     versions = record["versions"]
     lines += ["", f"{versions['machine']}, Python {versions['python']}, load {record['load']:.0f}."]
-    return "\n".join([*lines, _structural_epoch(folder)])
+    return "\n".join([*lines, "", _structural_epoch(folder), "", _pipeline_cost(folder)])
 
 
 def _structural_epoch(folder: Path) -> str:
@@ -203,6 +203,23 @@ def _structural_epoch(folder: Path) -> str:
         f" {short_name(parts['network'])}: test accuracy {accuracy}, trained in"
         f" {parts['train_seconds']:.0f} s; {parts['weights']:,} stored weights and all exponents {equal}"
         " those of the behavioural run."
+    )
+
+
+def _pipeline_cost(folder: Path) -> str:
+    """Accuracy of pipelined learning beside that of one sample at a time, on validation images."""
+    found = [json.loads(path.read_text()) for path in folder.glob("validation/onchip-512-*.json")]
+    rules = {id(record): record["config"]["rules"] for record in found}
+    found.sort(key=lambda record: (rules[id(record)]["pipelined"], rules[id(record)]["batch"]))
+    shares = [
+        f"{100 * record['accuracy_last']:.2f} % "
+        + (f"drained every {rules[id(record)]['batch']}" if rules[id(record)]["pipelined"] else "strictly")
+        for record in found
+    ]
+    config = found[0]["config"]
+    return (
+        f"What the pipeline's delay costs {short_name(found[0]['network'])}, on {config['validation']:,}"
+        f" validation images after {config['epochs']} epochs, one seed: {', '.join(shares)}."
     )
 
 

@@ -23,7 +23,7 @@ from wage_neuro.prototypes import PrototypeEngine, Prototypes
 RESULT = Path("experiments/results/clp.json")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """What is compared.
 

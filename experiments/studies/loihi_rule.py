@@ -25,7 +25,7 @@ from wage_neuro.random_bits import permutation
 RESULT = Path("experiments/results/loihi-rule.json")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """What is compared.
 

@@ -14,23 +14,20 @@ from itertools import accumulate
 import numpy as np
 
 from mappings.binary_spikes.planes import planes_of
-from mappings.engines.brian2.engine import (
+from mappings.engines.brian2 import brian2 as b2
+from mappings.engines.brian2.equations import (
     ACTIVATE,
     ENTER,
     VISIBLE,
-    Builder,
-    Stepper,
     activation_constants,
-    b2,
-    link_windows,
     model_of,
-    on_event,
     pool_code,
     synapses_of,
     visible_constants,
     windows_of,
     z_unit_of,
 )
+from mappings.engines.brian2.objects import Builder, Stepper, link_windows, on_event
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network

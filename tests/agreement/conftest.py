@@ -31,14 +31,18 @@ def assert_agree(assert_same_state, assert_same_arrays, sparse_images) -> Callab
                 part = slice(n * k, n * (k + 1))
                 for each in both if watched else ():
                     each.watch(k)
+                names, first = f"numpy and {engine.name}", oracle.state.step
                 logits = [each.train(images[part], labels[part], control) for each in both]
-                assert_same_arrays(*logits, "logits in training")
-                assert_same_arrays(*(each.predict(images[:answers]) for each in both), "answers")
+                differ = np.flatnonzero((logits[0] != logits[1]).any(axis=1))[:1] // rules.samples_an_update
+                at = f"{names}, step {first + int(differ.sum())}, last layer"
+                assert_same_arrays(*logits, f"{at}: logits in training")
+                at = f"{names}, after step {oracle.state.step - 1}"
+                assert_same_state(oracle.state, engine.state, at)
+                assert_same_arrays(*(each.predict(images[:answers]) for each in both), f"{at}: answers")
                 one, other = (each.activity() for each in both)
                 assert one.samples == other.samples
                 assert bool(one.samples) == bool(watched and k)
-                assert_same_arrays(one.counts, other.counts, "activity")
-                assert_same_state(oracle.state, engine.state)
+                assert_same_arrays(one.counts, other.counts, f"{at}: activity, (layer, field)")
                 if rules.consolidation:
                     for each in both:
                         each.consolidate(n // rules.samples_an_update)

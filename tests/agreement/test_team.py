@@ -70,7 +70,7 @@ class TeamOfThreads:
     def __init__(self, kind, size, network, rules, state=None) -> None:
         room = Room(size)
         self.teams = [WiredTeam(ThreadWire(rank, size, room)) for rank in range(size)]
-        self.supports = kind.supports
+        self.supports, self.name = kind.supports, f"{kind.name} on {size} ranks"
         self.rules, self.pool = rules, ThreadPoolExecutor(size)
         self.engines = [kind(network, rules, state=state, team=team) for team in self.teams]
 

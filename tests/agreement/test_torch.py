@@ -109,9 +109,9 @@ def test_any_small_network(data, build, assert_agree):
         pick("batch", "held"),
         pick(1, 3, 1000),
         pick("wide", "ternary", "coincidence") if batch == 1 else pick("wide", "ternary"),
-        pick("authors", "paper"),
-        pick("sse", "one-sided", "softmax"),
-        pick(0, 3, 8),
+        stored_range=pick("authors", "paper"),
+        loss=pick("sse", "one-sided", "softmax"),
+        margin=pick(0, 3, 8),
         feedback=pick("transposed", "random", "direct"),
     )
     seed, log2_eta = data.draw(st.integers(0, 2**64 - 1)), pick(-16, -3, 0, 16)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 import subprocess
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from wage_neuro.kernels import build
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -91,6 +97,25 @@ def test_the_systems_compiler_comes_before_the_wheel(monkeypatch):
     found = list(build.compilers())
     assert found[:2] == [["mine"], ["g++"]]
     assert found[2][1:] == ["-m", "ziglang", "c++"]
+
+
+def test_a_wheel_carries_the_library(compiler, tmp_path):
+    source = tmp_path / "source"
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        source.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, source)
+    ignore = shutil.ignore_patterns("__pycache__", "results", "libwage.so")
+    for name in ("wage_neuro", "processes", "mappings", "experiments"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    command = [build.sys.executable, "setup.py", "-q", "bdist_wheel", "-d", str(tmp_path)]
+    environment = {**os.environ, "CXX": compiler("mine", WORKS)[0]}
+    subprocess.run(command, cwd=source, env=environment, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "-py3-none-" in wheel.name
+    with zipfile.ZipFile(wheel) as file:
+        (tmp_path / "lib.so").write_bytes(file.read("wage_neuro/kernels/libwage.so"))
+        assert "wage_neuro/kernels/source/native.cpp" in file.namelist()
+    assert build.version_of(tmp_path / "lib.so") == build.version()
 
 
 def test_it_is_a_command():

@@ -656,11 +656,11 @@ def test_spec_errors(make, message):
 @pytest.mark.parametrize(
     ("name", "value", "want"),
     [
-        *[(name, v, "a whole number >= 1") for name in ("batch", "hold") for v in (0, -1, 1.0, True, "1")],
+        *[(name, v, "1 or more") for name in ("batch", "hold") for v in (0, -1, 1.0, True, "1", None)],
         ("shift", "hold", "batch or held"),
-        ("update", "", "wide or ternary or coincidence"),
+        ("update", "", "wide, ternary or coincidence"),
         ("stored_range", None, "authors or paper"),
-        ("loss", "ce", "sse or one-sided or softmax"),
+        ("loss", "ce", "sse, one-sided or softmax"),
         *[("margin", v, "eighths of the target, 0..8") for v in (-1, 9, True, 0.5, "1", 4.0)],
         *[("metaplasticity", v, "bits, 0..16") for v in (-1, 17, True, 1.0)],
         *[("consolidation", v, "bits, 0..15") for v in (-1, 16, None, "2")],

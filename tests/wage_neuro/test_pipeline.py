@@ -58,7 +58,7 @@ def plain_run(plain, plain_train):
 @pytest.fixture
 def assert_pipelined_is_plain(plain_run, sparse_images, assert_same_state):
     def check(net, rules, log2_eta=0, hold=None):
-        control = log2_eta if hold is None else Control(tuple(log2_eta), tuple(hold))
+        control = log2_eta if hold is None else Control(tuple(log2_eta), hold=tuple(hold))
         state = initial_state(net, 6)
         images, labels = sparse_images(24, net.input_shape, net.classes)
         engine = NumpyEngine(net, rules, state=state)

@@ -12,408 +12,57 @@ error meets it at step 2 L - i, or with direct feedback the hidden ones at step 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any
 
+import brian2 as b2
 import numpy as np
 
+from mappings.engines.brian2.equations import (
+    ACTIVATE,
+    BACK,
+    BACK_FIXED,
+    COINCIDENCE,
+    ENTER,
+    ERROR,
+    ERROR_SPIKE,
+    FIXED,
+    FORWARD,
+    GRADIENT,
+    INPUT_SPIKE,
+    READ_OUT,
+    STOCHASTIC,
+    UNPOOL,
+    UNPOOL_SPIKE,
+    UPDATE,
+    VISIBLE,
+    WON,
+    activation_constants,
+    magnitude,
+    margin_code,
+    model_of,
+    pool_code,
+    stored_max,
+    synapses_of,
+    target_of,
+    visible_constants,
+    windows_of,
+    z_unit_of,
+)
+from mappings.engines.brian2.objects import Builder, Shift, Stepper, link_windows, on_event
 from wage_neuro import random_bits
-from wage_neuro.bits import Bits, code_dtype
+from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import MARGIN_UNITS, NEUTRAL, VALUES, Rules
-from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, Pool, assert_never
+from wage_neuro.rules import NEUTRAL, VALUES, Rules
+from wage_neuro.specs import AvgPool
 from wage_neuro.support import Support
 from wage_neuro.train import Held, State, initial_state
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "_get_vc_env is private", UserWarning)  # of a newer setuptools
-    import brian2 as b2
-
-DT = 1 * b2.ms
-"""A time step: the time of one hop."""
 MAX_SYNAPSES = 1 << 26
 """Synapses of one connection; each takes about 30 bytes, forward and backward."""
-
-SCHEDULE = (
-    "start",
-    "margin",
-    "groups",
-    "thresholds",
-    *("error_levels", "error_peak", "error_shift", "error", "error_spikes", "unpool"),
-    "synapses",
-    *("gradient", "gradient_levels", "gradient_peak", "gradient_shift", "update"),
-    "held",
-    "end",
-)
-"""What happens within a time step, in this order."""
-
-# --- the arithmetic, in Brian2's language ------------------------------------------------------------
-
-
-def _round_half_even(name: str, x: str, unit: str) -> str:
-    """Code that sets `name` to x / unit, halves to even; on integers."""
-    return f"""
-{name}_floor = ({x}) // ({unit})
-{name}_rest = 2 * (({x}) - {name}_floor * ({unit}))
-{name} = {name}_floor + int({name}_rest > ({unit})) + int({name}_rest == ({unit})) * ({name}_floor % 2)
-"""
-
-
-def _saturate(x: str, low: str, high: str) -> str:
-    """Expression for x kept within low .. high."""
-    inside = f"{x} * int({x} >= {low}) * int({x} <= {high})"
-    return f"({inside} + ({low}) * int({x} < {low}) + ({high}) * int({x} > {high}))"
-
-
-def _sign(x: str) -> str:
-    return f"(int({x} > 0) - int({x} < 0))"
-
-
-def _magnitude(x: str) -> str:
-    return f"({x} * {_sign(x)})"  # Brian2's abs is no integer in Cython
-
-
-ENTER = f"""
-light = grey + signed_input * (grey - 255)
-{_round_half_even("a", "light * a_scale", "255")}
-A = {_saturate("a", "-a_max", "a_max")}
-"""
-"""Q_A of the grey levels; 255 is odd, so no half occurs."""
-
-ACTIVATE = f"""
-{_round_half_even("a", "z", "z_unit")}
-A = {_saturate("a", "0", "a_max")}
-active = int(z > 0)
-open = int(z <= a_max * z_unit)
-"""
-"""ReLU and Q_A; a neuron that saturates is not open to errors."""
-
-READ_OUT = """
-right = int(i % classes == label)
-deviation = z - target * right
-one_sided = right * deviation * int(deviation < 0) + (1 - right) * deviation * int(deviation > 0)
-D = learning * short * {loss}
-"""
-ERROR = f"""
-divisor = unit + int(unit == 0)
-{_round_half_even("code", "D * e_scale", "divisor")}
-E = active * int(unit > 0) * {_saturate("code", "-e_max", "e_max")}
-"""
-"""Q_E, then ReLU's mask; with no exponent known yet nothing is sent."""
-
-INPUT_SPIKE = f"""
-scale_A = {_magnitude("A")} * 65536
-spike_A = {_sign("A")} * int(random_A * a_scale < scale_A)
-"""
-ERROR_SPIKE = f"""
-scale_E = {_magnitude("E")} * eta_up * 65536
-spike_E = {_sign("E")} * int(random_E * e_scale * eta_down < scale_E)
-"""
-"""A code's sign, as often as its size: 16 random bits are below the code, in units of 2**-16."""
-
-FORWARD = "Z_post += V * A_pre"
-WON = " * int(winner_pre == index)"
-UNPOOL = f"E_post += E_pre{WON}"
-UNPOOL_SPIKE = f"spike_E_post += spike_E_pre{WON}"
-BACK = "D_post += V * E_pre * open_post"
-BACK_FIXED = "D_post += B * E_pre * open_post"
-FIXED = "random * 3 // 65536 - 1"
-"""A fixed feedback weight: -1, 0, 1, a third each of 16 random bits."""
-GRADIENT = "G += A_post * E_pre"
-COINCIDENCE = "G += spike_A_post * spike_E_pre"
-
-STOCHASTIC = f"""
-known = int(unit > 0)
-quotient = {_magnitude("G")} * eta_up * 65536 // ((unit + 1 - known) * eta_down)
-size = known * ((quotient + random) // 65536)
-"""
-"""eta G / Shift(G), stochastically rounded: random bits are added and dropped."""
-
-UPDATE = f"""
-s = S - {_sign("G")} * (size * int(size <= step_max) + step_max * int(size > step_max))
-S = {_saturate("s", "-s_max", "s_max")}
-G = 0
-changed = 1
-"""
-VISIBLE = f"""
-{_round_half_even("v", "S * v_up", "v_down")}
-V = {_saturate("v", "-v_max", "v_max")}
-changed = 0
-"""
-"""Q_W."""
-
-SHIFT_OF_BATCH = """
-unit = peak
-exponent = reached - 1
-"""
-SHIFT_HELD = """
-seen = int(reached > 0) * listening
-up = seen * int(reached - 1 >= exponent)
-under = seen * (1 - up)
-waited = (below + under * samples) * (1 - up)
-down = under * int(waited >= hold)
-next_unit = up * peak + (1 - up) * (unit // (1 + down))
-next_exponent = up * (reached - 1) + (1 - up) * (exponent - down)
-unit = next_unit
-exponent = next_exponent
-below = waited * (1 - down)
-"""
-"""Up at once, down by one after `hold` samples that did not reach it; zeros change nothing.
-
-A frozen layer does not listen to its gradient."""
-
-
-def pool_code(pool: Pool | None, places: int) -> str:
-    """Code for what a neuron makes of the sums z0, z1, ... of its window."""
-    match pool:
-        case None | MaxPool():
-            return _maximum(places)
-        case AvgPool():  # the mean's unit is in z_unit
-            return f"z = {' + '.join(f'z{p}' for p in range(places))}\n"
-        case _:
-            assert_never(pool)
-
-
-def _maximum(places: int) -> str:
-    """Code for the maximum z of z0, z1, ... and the place of the first one that has it."""
-    lines = ["z_0 = z0", "winner_0 = 0 * z0"]
-    for p in range(1, places):
-        lines += [
-            f"larger_{p} = int(z{p} > z_{p - 1})",
-            f"z_{p} = z_{p - 1} + larger_{p} * (z{p} - z_{p - 1})",
-            f"winner_{p} = winner_{p - 1} + larger_{p} * ({p} - winner_{p - 1})",
-        ]
-    return "\n".join([*lines, f"z = z_{places - 1}", f"winner = winner_{places - 1}\n"])
-
-
-# --- which neuron meets which weight -----------------------------------------------------------------
-
-
-def synapses_of(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Synapses of one sample: input neuron, product neuron, weight; each (synapses,) int."""
-    match layer.spec:
-        case Dense():
-            return _dense_synapses(layer)
-        case Conv(stride=stride):
-            return _conv_synapses(layer, stride)
-        case _:
-            assert_never(layer.spec)
-
-
-def _dense_synapses(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    n_in, n_out = layer.weight_shape
-    weight = np.arange(n_in * n_out)
-    return weight // n_out, weight % n_out, weight
-
-
-def _conv_synapses(layer: Layer, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    kernel, _, c_in, c_out = layer.weight_shape
-    (height, width, _), (top, _, left, _) = layer.in_shape, layer.padding
-    shape = (*layer.z_shape[:2], kernel, kernel, c_in, c_out)
-    y, x, ky, kx, ci, co = (index.ravel() for index in np.indices(shape))
-    row, column = y * stride + ky - top, x * stride + kx - left
-    pre, post = (row * width + column) * c_in + ci, (y * shape[1] + x) * c_out + co
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    weight = ((ky * kernel + kx) * c_in + ci) * c_out + co
-    return pre[inside], post[inside], weight[inside]
-
-
-def activation_constants(bits: Bits) -> dict[str, int]:
-    return {"a_scale": 2 ** (bits.k_A - 1), "a_max": 2 ** (bits.k_A - 1) - 1}
-
-
-def visible_constants(bits: Bits) -> dict[str, int]:
-    up, down = max(0, bits.k_W - bits.k_G), max(0, bits.k_G - bits.k_W)
-    return {"v_max": 2 ** (bits.k_W - 1) - 1, "v_up": 2**up, "v_down": 2**down}
-
-
-def windows_of(layer: Layer) -> np.ndarray:
-    """(places, outputs) product neuron at each row-major place of an output's pooling window."""
-    if layer.pool is None:
-        return np.arange(math.prod(layer.z_shape))[None]
-    size, step = layer.pool.size, layer.pool.step
-    i, j, y, x, c = np.indices((size, size, *layer.out_shape))
-    z = ((y * step + i) * layer.z_shape[1] + x * step + j) * layer.z_shape[2] + c
-    return z.reshape(size * size, -1)
-
-
-# --- Brian2 objects ----------------------------------------------------------------------------------
-
-
-class Builder:
-    """Makes Brian2 objects on one clock and keeps them for the network.
-
-    In its `with` block Brian2 generates code for `target`; the user's preference comes back after it.
-    """
-
-    def __init__(self, target: str = "numpy") -> None:
-        self.clock = b2.Clock(DT)
-        self.objects: list[b2.BrianObject] = []
-        self._target = target
-
-    def __enter__(self) -> Builder:
-        self._before = b2.prefs.codegen.target
-        b2.prefs.codegen.target = self._target
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        b2.prefs.codegen.target = self._before
-
-    def group(
-        self, n: int, model: str, name: str, events: dict[str, str], **constants: int
-    ) -> b2.NeuronGroup:
-        """Neurons whose whole state is 64-bit integers; no equation moves it with time."""
-        group = b2.NeuronGroup(
-            n,
-            model,
-            events=events,
-            name=name,
-            namespace=constants,
-            dtype=dict.fromkeys(b2.Equations(model).names, np.int64),
-            clock=self.clock,
-        )
-        group.state_updater.active = False
-        self.objects.append(group)
-        return group
-
-    def synapses(
-        self,
-        source: b2.NeuronGroup,
-        target: b2.NeuronGroup,
-        code: str,
-        event: str,
-        at: tuple[str, int],
-        weights: b2.NeuronGroup | None = None,
-    ) -> b2.Synapses:
-        """Synapses that run code for every event of the source, in the same time step.
-
-        With weights, `index` of a synapse names the one it has.
-        """
-        synapses = b2.Synapses(
-            source,
-            target,
-            "index : integer (constant)",
-            on_pre={event: code},
-            on_event={event: event},
-            delay={event: 0 * b2.ms},
-            name=f"{source.name}_{event}_to_{target.name}",
-            clock=self.clock,
-        )
-        pathway = getattr(synapses, event)
-        pathway.when, pathway.order = at
-        for variable in {"V", "G", "B"} & set(weights.variables) if weights else ():
-            pathway.variables.add_reference(variable, weights, variable, index="index")
-        self.objects.append(synapses)
-        return synapses
-
-
-def on_event(group: b2.NeuronGroup, event: str, when: str, order: int = 0, code: str | None = None) -> None:
-    """Try an event in a slot of the schedule, and run code for the neurons that have it right after."""
-    group.set_event_schedule(event, when, order)
-    if code:
-        group.run_on_event(event, code, when, order + 1)
-
-
-def link_windows(neurons: b2.NeuronGroup, products: b2.NeuronGroup, layer: Layer, slots: int) -> None:
-    """Let z0, z1, ... of a neuron be the products at the places of its window."""
-    windows = windows_of(layer)
-    slot, unit = np.divmod(np.arange(slots * windows.shape[1]), windows.shape[1])
-    for p, window in enumerate(windows):
-        index = window[unit] + slot * math.prod(layer.z_shape)
-        setattr(neurons, f"z{p}", b2.linked_var(products, "Z", index=index))
-
-
-class Stepper:
-    """Runs the time steps of a Brian2 network whose code is generated once.
-
-    `brian2.Network.run` prepares every object again each time it is called, for a second or more.
-    """
-
-    def __init__(self, build: Builder) -> None:
-        self.net, self.clock = b2.Network(build.objects), build.clock
-        self.net.schedule = list(SCHEDULE)
-        self.net.run(0 * b2.ms, namespace={})
-        self.objects = [o for o in self.net.sorted_objects if o.active]
-        for part in self.objects:
-            for code in getattr(part, "code_objects", ()):
-                _check_compiled(code)
-
-    def advance(self) -> None:
-        """One time step, as in the loop of `brian2.Network.run`."""
-        for part in self.objects:
-            part.run()
-        step = self.clock.variables["timestep"].get_value()
-        step += 1
-        self.clock.variables["t"].get_value()[:] = step * self.clock.variables["dt"].get_value()
-
-
-def _check_compiled(code: Any) -> None:
-    """Brian2 prints what Cython could not compile, and would go on without it."""
-    text = code.code.run.strip()
-    if text and "EMPTY_CODE_BLOCK" not in text and code.compiled_code["run"] is None:
-        raise EngineError(f"Brian2 could not compile {code.name}")
-
-
-class _Shift:
-    """The exponent of Shift, found by neurons: one a level, of which the highest that is reached counts.
-
-    Level k is the smallest whole number whose logarithm rounds to k: sqrt(2) * 2**(k - 1) is irrational, so a
-    number reaches level k when its square is above 2**(2 k - 1).
-    """
-
-    def __init__(
-        self,
-        build: Builder,
-        source: b2.NeuronGroup,
-        variable: str,
-        event: str,
-        bound: int,
-        held: Held,
-        rules: Rules,
-    ) -> None:
-        name = f"{source.name}_{variable}"
-        above = range(1, (bound * bound).bit_length() // 2 + 1)
-        slots = {"D": "error", "G": "gradient"}[variable]
-        levels = build.group(
-            1 + len(above),
-            "above : integer\nlevel : integer\ngain : integer",
-            f"{name}_levels",
-            {"reached": "above > 0"},
-        )
-        levels.level[:] = [1, *(math.isqrt(2 ** (2 * k - 1)) + 1 for k in above)]
-        levels.gain[:] = [1, *(2 ** (k - 1) for k in above)]
-        on_event(levels, "reached", f"{slots}_peak")
-        levels.run_on_event("reached", "above = 0", f"{slots}_peak", 2)
-        model = model_of(("unit", "exponent", "below", "reached", "peak", "hold", "listening"))
-        self.group = build.group(1, model, f"{name}_shift", {}, samples=rules.samples_an_update)
-        self.group.hold, self.group.listening = rules.hold, 1
-        self.is_held = rules.shift == "held"
-        code, when = (SHIFT_HELD, "held") if self.is_held else (SHIFT_OF_BATCH, f"{slots}_shift")
-        self.group.run_regularly(code + "reached = 0\npeak = 0\n", when=when)
-        self.group.exponent, self.start = -1, held
-        if self.is_held and held.exponent is not None:
-            self.group.exponent, self.group.below = held.exponent, held.below
-            self.group.unit = 2**held.exponent
-        count = f"above_post += int({_magnitude(variable + '_pre')} >= level_post)"
-        build.synapses(source, levels, count, event, (f"{slots}_levels", 0)).connect()
-        rise = "reached_post += 1; peak_post += gain_pre"
-        build.synapses(levels, self.group, rise, "reached", (f"{slots}_peak", 1)).connect()
-
-    @property
-    def held(self) -> Held:
-        exponent = int(self.group.exponent[0])
-        if not self.is_held or exponent < 0:
-            return self.start
-        return Held(exponent, int(self.group.below[0]))
 
 
 class _Layer:
@@ -440,12 +89,12 @@ class _Layer:
         if of.rules.feedback == "random":
             fix_feedback(self.weights, state.seed, i)
         bound = _error_bound(of.network, layer, of.rules)
-        self.error_shift = _Shift(build, self.neurons, "D", "returned", bound, state.error_held[i], of.rules)
+        self.error_shift = Shift(build, self.neurons, "D", "returned", bound, state.error_held[i], of.rules)
         self.neurons.unit = b2.linked_var(self.error_shift.group, "unit")
         self.start_gradient_held = state.gradient_held[i]
         if not self.coincidence:
             bound = layer.g_bound(of.rules.samples_an_update)
-            self.gradient_shift = _Shift(
+            self.gradient_shift = Shift(
                 build, self.weights, "G", "gradient", bound, state.gradient_held[i], of.rules
             )
             self.weights.unit = b2.linked_var(self.gradient_shift.group, "unit")
@@ -519,7 +168,7 @@ class _Layer:
 
     def _weights(self, build: Builder, S: np.ndarray) -> b2.NeuronGroup:
         layer, bits = self.layer, self.layer.bits
-        s_max = _stored_max(layer, self.rules.stored_range)
+        s_max = stored_max(layer, self.rules.stored_range)
         group = build.group(
             layer.n_weights,
             model_of(
@@ -537,7 +186,7 @@ class _Layer:
         on_event(group, "changed", "start", 2, VISIBLE)
         on_event(group, "gradient", "gradient")
         group.run_on_event(
-            "gradient", (f"size = {_magnitude('G')}" if self.coincidence else STOCHASTIC) + UPDATE, "update"
+            "gradient", (f"size = {magnitude('G')}" if self.coincidence else STOCHASTIC) + UPDATE, "update"
         )
         return group
 
@@ -609,27 +258,6 @@ class _Layer:
             getattr(group, name)[slot * n : (slot + 1) * n] = random_bits.bits16(seed, purpose, i, step, 0, n)
 
 
-def model_of(own: Sequence[str], linked: Sequence[str] = (), shared: Sequence[str] = ()) -> str:
-    flags = {"": own, " (linked)": linked, " (shared)": shared}
-    return "\n".join(f"{name} : integer{flag}" for flag, names in flags.items() for name in names)
-
-
-def z_unit_of(layer: Layer) -> int:
-    """A step of activation in units of z: alpha, from the paper's formula, by a visible weight's step.
-
-    The z of a mean is a sum of as many products.
-    """
-    smallest = 1.5 * 2.0 ** (1 - layer.bits.k_W)
-    alpha = 2 ** max(0, round(math.log2(smallest / math.sqrt(3 / layer.fan_in))))
-    summed = layer.pool.size**2 if isinstance(layer.pool, AvgPool) else 1
-    return 2 ** (layer.bits.k_W - 1) * alpha * summed
-
-
-def target_of(layer: Layer) -> int:
-    """The code of 1.0 at the output, in units of Z."""
-    return 2 ** (layer.bits.k_A - 1) * z_unit_of(layer)
-
-
 def fix_feedback(weights: b2.NeuronGroup, seed: int, layer: int) -> None:
     """Fill in the fixed feedback weights B of a layer."""
     weights.random[:] = random_bits.bits16(seed, random_bits.FEEDBACK, layer, 0, 0, weights.N)
@@ -661,14 +289,6 @@ def _check_integer(layer: Layer, largest: int, where: str = "") -> None:
             f"layer {layer.index} {layer} with bits {layer.bits}{where}: a number may reach {largest}, past"
             " the 64-bit integers of the Brian2 engine"
         )
-
-
-def _stored_max(layer: Layer, stored_range: str) -> int:
-    """Largest stored weight: of k_G bits, or the largest visible weight in these units."""
-    bits, whole = layer.bits, 2 ** (layer.bits.k_G - 1) - 1
-    if stored_range == "paper" or bits.k_G < bits.k_W:
-        return whole
-    return min(whole, (2 ** (bits.k_W - 1) - 1) * 2 ** (bits.k_G - bits.k_W))
 
 
 class Simulation:
@@ -717,7 +337,7 @@ class Simulation:
         group.run_regularly("phase += 1", when="start")
         group.phase, group.short = self._settled, 1
         if self.rules.margin:
-            on_event(group, "answered", "margin", 0, _margin_code(len(classes)))
+            on_event(group, "answered", "margin", 0, margin_code(len(classes)))
         return group
 
     def _inputs(self, build: Builder) -> b2.NeuronGroup:
@@ -741,15 +361,6 @@ class Simulation:
     def _settled(self) -> int:
         """A phase at which nothing of a sample is on its way any more."""
         return 2 * len(self.network.layers) + 1
-
-
-def _margin_code(classes: int) -> str:
-    """Code for `short`: whether the right output lacks its lead over any other."""
-    right = " + ".join(f"z{c} * int(label == {c})" for c in range(classes))
-    rivals = [f"int(label != {c}) * int({MARGIN_UNITS} * (lead - z{c}) < margin)" for c in range(classes)]
-    if classes == 1:
-        rivals = [f"int({MARGIN_UNITS} * lead < margin)"]
-    return f"lead = {right}\nclose = {' + '.join(rivals)}\nshort = int(close > 0)"
 
 
 class Brian2Engine(Engine):

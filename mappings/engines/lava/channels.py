@@ -32,7 +32,7 @@ _LAVA_INT32 = 4  # Lava's own name of a type, in the channels of its service
 
 
 def choose(channels: str, external: bool) -> str:
-    """Return the kind of channel that a graph takes; 'auto' is the fastest that it can have.
+    """Return the kind of channel that a graph takes; 'auto' is what costs it least processor time.
 
     external : whether Python outside of the graph sends or receives, as through Lava's Injector
     """

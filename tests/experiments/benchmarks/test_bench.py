@@ -102,20 +102,16 @@ def command(monkeypatch, tmp_path, capsys):
 
 
 def test_each_row_is_told_and_recorded_as_it_is_measured(command, monkeypatch, tmp_path):
-    real, written = bench.write_text, list[str]()
+    real, written = bench.write_json, list[list[str]]()
 
-    def write(path, text):
-        written.append(text)
-        real(path, text)
+    def write(path, record):
+        written.append([row["what"] for row in record["rows"]])
+        real(path, record)
 
-    monkeypatch.setattr(bench, "write_text", write)
+    monkeypatch.setattr(bench, "write_json", write)
     code, taken, out, record = command()
     assert (code, taken) == (1, ["LeNet", "VGG", "MLP"])
-    assert [[row["what"] for row in json.loads(text)["rows"]] for text in written] == [
-        ["LeNet"],
-        ["LeNet", "VGG"],
-        ["LeNet", "VGG", "MLP"],
-    ]
+    assert written == [["LeNet"], ["LeNet", "VGG"], ["LeNet", "VGG", "MLP"]]
     assert "LeNet | 2.00 samples/s | numpy engine | 3.00 x | >= 1 x | yes (busy besides: " in out
     assert "MLP | 2.00 samples/s | numpy engine | 3.00 x | >= 1 x | NO (busy besides: " in out
     assert [row["commit"] for row in record["rows"]] == ["abc"] * 3

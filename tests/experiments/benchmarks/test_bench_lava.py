@@ -30,6 +30,7 @@ def test_a_record_and_a_bar(monkeypatch, tmp_path, capsys):
     assert 0 < small["fast_us"] < 1e6
     assert "us of processor time a sample" in capsys.readouterr().out
     shutil.copy(RESULTS / "structural.json", tmp_path)
+    shutil.copytree(RESULTS / "validation", tmp_path / "validation")
     table = lava_table(tmp_path)
     assert "406,528 stored weights and all exponents equal to those of the behavioural run." in table
     assert "| small | Lava's | " in table

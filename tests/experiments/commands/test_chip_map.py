@@ -274,7 +274,7 @@ def test_a_network_that_fits_nowhere(wage_neuro, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((*NEW, "--chip", "loihi3"), "--chip 'loihi3': want loihi1 or loihi2"),
+        ((*NEW, "--chip", "loihi3"), "--chip 'loihi3': want loihi1, loihi2 or the path of a .toml file"),
         ((*NEW, "--chip", "none.toml"), "none.toml: cannot read this chip"),
         ((*NEW, "--chip", "bad.toml"), "bad.toml: cores=-4: want 1 or more"),
         ((*NEW, "--mode", "dreaming"), "mode 'dreaming': want inference or training"),

@@ -361,7 +361,7 @@ def test_the_record_is_what_a_table_needs(tmp_path, uninterrupted):
 
 
 def test_settings_survive_json(helpers):
-    config = helpers.small(Rules(7, "held", 3, "ternary", "paper"), validation=5)
+    config = helpers.small(Rules(7, "held", 3, "ternary", stored_range="paper"), validation=5)
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 

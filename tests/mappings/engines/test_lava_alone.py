@@ -20,7 +20,7 @@ from lava.proc.io.injector import Injector
 from lava.proc.io.source import RingBuffer
 from lava.proc.lif.process import LIF
 from lava.proc.monitor.process import Monitor
-from lava.proc.sdn.process import Delta, Sigma
+from lava.proc.sdn.process import Delta, Sigma, SigmaDelta
 
 from mappings.engines.lava.graph import Graph
 from processes.alone import ONLINE, Stream
@@ -257,7 +257,7 @@ class Data:
 
 
 def test_beside_lavas_own(nothing_left):
-    """Dataloader, Sigma, Delta, Dense, LIF, Monitor, Injector, Extractor: each connected to one of ours."""
+    """Dataloader, Sigma, Delta, SigmaDelta, Dense, LIF, Monitor, Injector, Extractor: beside one of ours."""
     rng, steps = np.random.default_rng(0), 12
     images, labels = rng.integers(0, 100, (steps, 6)), rng.integers(0, 3, steps)
     weights = rng.integers(-1, 2, (6, 4))
@@ -269,9 +269,10 @@ def test_beside_lavas_own(nothing_left):
         Sigma(shape=(4,)),
         Delta(shape=(3,), vth=0),
     )
+    sdn = SigmaDelta(shape=(4,), vth=0)
     injector, extractor = Injector(shape=(6,)), Extractor(shape=(3,))
     second, after_sigma = FrozenDense(weights), FrozenDense(rng.integers(-1, 2, (4, 3)), last=True)
-    seen = {name: Monitor() for name in ("codes", "spikes", "delta")}
+    seen = {name: Monitor() for name in ("codes", "spikes", "z", "delta", "sdn")}
     loader.s_out.connect(frozen.a_in)
     loader.ground_truth.connect(loss.y_in)
     frozen.a_out.connect(learns.a_in)
@@ -280,13 +281,16 @@ def test_beside_lavas_own(nothing_left):
     frozen.a_out.connect(counter.s_in)
     counter.a_out.connect(lif.a_in)
     learns.z_out.connect(delta.a_in)
+    frozen.a_out.connect(sdn.a_in)
     injector.out_port.connect(second.a_in)
     second.a_out.connect(sigma.a_in)
     sigma.s_out.connect(after_sigma.a_in)
     after_sigma.z_out.connect(extractor.in_port)
     seen["codes"].probe(frozen.a_out, steps)
     seen["spikes"].probe(lif.s_out, steps)
+    seen["z"].probe(learns.z_out, steps)
     seen["delta"].probe(delta.s_out, steps)
+    seen["sdn"].probe(sdn.s_out, steps)
     sent = rng.integers(0, 3, (steps, 6))
     # one graph of two parts: the Injector's is connected by a Monitor's
     with Graph(loader) as run:
@@ -305,6 +309,10 @@ def test_beside_lavas_own(nothing_left):
     currents = np.zeros((steps, 4), int)
     currents[1:] = codes[:-1] * 3
     assert np.array_equal(found["spikes"], currents > 400)
+    nothing = np.zeros((1, 4), int)
+    assert np.array_equal(found["sdn"], np.diff(np.maximum(codes.cumsum(axis=0), 0), axis=0, prepend=nothing))
+    assert np.array_equal(found["delta"], np.diff(found["z"], axis=0, prepend=nothing[:, :3]))
+    assert found["z"].any()
     assert (learned["S"] != WageDense((4, 3), last=True, index=1).S.init).any()
     with Graph(injector) as run:
         assert run._children.channels == "semaphore"

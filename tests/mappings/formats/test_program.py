@@ -292,7 +292,7 @@ CHANGES = {
     "an unknown field": (lambda p: p.update(more=1), "'more' was unexpected"),
     "another type": (lambda p: p.update(step="two"), r"\$.step: 'two' is not of type 'integer'$"),
     "an unknown rule": (lambda p: p["rules"].update(momentum=1), "momentum"),
-    "a rule with no meaning": (lambda p: p["rules"].update(batch=0), "batch=0: want a whole number >= 1$"),
+    "a rule with no meaning": (lambda p: p["rules"].update(batch=0), "batch=0: want 1 or more$"),
     "another network": (lambda p: p.update(network="3C3-MP2-F-5FC"), "of layer 1 5FC: 108 of 135$"),
     "fewer layers": (lambda p: p["layers"].pop(), "1 layers: 3C3-MP2-F-4FC has 2$"),
 }

@@ -31,7 +31,7 @@ CASES = {
         False,
         {},
         (2, 5),
-        [2, Control((1, None, 2), (3, 9, 2))],
+        [2, Control((1, None, 2), hold=(3, 9, 2))],
     ),
     "all frozen": ("6-4-3", "2888", False, {}, (16, 1), [3, Control(None), 3]),
     "signed inputs, sse, a margin": ("8-6-3", "2888", True, {"loss": "sse", "margin": 2}, (16, 4), [2]),
@@ -206,7 +206,7 @@ def test_a_port_that_falls_silent(strict):
     ("sizes", "changes", "control"),
     [
         ("8-6-4", {"batch": 7}, 3),
-        ("5-4-3-2", {"batch": 4, "feedback": "random"}, Control((2, None, 3), (2, 3, 4))),
+        ("5-4-3-2", {"batch": 4, "feedback": "random"}, Control((2, None, 3), hold=(2, 3, 4))),
         ("6-4-3", {"batch": 5, "update": "coincidence", "loss": "sse", "margin": 0}, 2),
     ],
 )

@@ -36,8 +36,8 @@ struct Room {
   Buf<u8> E, post;    // error codes, i8 or i16
   Buf<u8> D;          // errors that arrived, i32 or i64
   Buf<i64> Z;         // (samples, classes), of the last layer
-  i64 peak = 0;       // of D after the mask
-  bool masked = false;
+  i64 peak = 0;       // of D, but for what saturated
+  bool peak_known = false;
 };
 
 struct Held {
@@ -95,7 +95,7 @@ struct Layer {
   virtual void backward(Room &room, Room *down, const u8 *a, const u8 *post, bool learns) = 0;
   virtual void update(const u8 *a, const u8 *post, u64 step) = 0;
   virtual void sums(u64) {}  // tell the hook the sums of the gradient, row by row
-  virtual void flip(i64, int, int) {}  // visible weight p was, is
+  virtual void flip(i64, i64, int, int) {}  // visible weight of input i and output o was, is
   virtual void feedback_changed() {}
 
   void make_weights() {
@@ -137,7 +137,7 @@ struct Layer {
       put_at(S, s8, p, from[p]);
       i32 was = at(V, v8, p), is = visible(from[p]);
       put_at(V, v8, p, is);
-      if (was != is) flip(p, was, is);
+      if (was != is) flip(p / N, p % N, was, is);
     }
     if (importance && bits) memcpy(importance, bits, (size_t)weights * 2), memcpy(counted, steps, (size_t)weights * 2);
   }
@@ -148,22 +148,33 @@ struct Layer {
 
   // --- errors: arrays of (samples, pos, Np), zeros past N ---
 
-  // Take out what saturated; the peak that is left.
-  template <class T> i64 mask(T *__restrict D, const u8 *__restrict gate, i64 n) const {
+  // Largest magnitude, but for what saturated.
+  template <class T> i64 peak_of(const T *__restrict D, const u8 *__restrict gate, i64 n) const {
     T high = 0, low = 0;
     if (gate)
       for (i64 i = 0; i < n; i++) {
         T d = gate[i] == SATURATED ? 0 : D[i];
-        D[i] = d, high = most(high, d), low = least(low, d);
+        high = most(high, d), low = least(low, d);
       }
     else
       for (i64 i = 0; i < n; i++) high = most(high, D[i]), low = least(low, D[i]);
     return most((i64)high, -(i64)low);
   }
-  i64 mask_samples(Room &room, i64 first, i64 n) const {
-    i64 from = first * pos * Np, size = n * pos * Np;
-    const u8 *gate = room.gate ? room.gate + from : nullptr;
-    return wide_D ? mask((i64 *)room.D.p + from, gate, size) : mask((i32 *)room.D.p + from, gate, size);
+  // The same of NB columns of rows that are `step` apart.
+  i64 peak_of_rows(const i32 *D, const u8 *gate, i64 rows, i64 step) const {
+    vi high = {}, low = {};
+    for (i64 i = 0; i < rows; i++, D += step, gate += step)
+      for (int v = 0; v < NB; v += VL) {
+        const vi open = (vi)(load_codes((const i8 *)gate + v) != (u32)SATURATED), d = load(D + v) & open;
+        high = vmax(high, d), low = vmin(low, d);
+      }
+    i32 top = 0;
+    for (int l = 0; l < VL; l++) top = most(top, most(high[l], -low[l]));
+    return top;
+  }
+  i64 peak_of(const Room &room) const {
+    const i64 size = B * pos * Np;
+    return wide_D ? peak_of((i64 *)room.D.p, room.gate, size) : peak_of((i32 *)room.D.p, room.gate, size);
   }
 
   template <class T, class C> bool codes(const T *__restrict D, const u8 *__restrict gate, i64 n, i64 shift, C *__restrict E) const {
@@ -181,7 +192,7 @@ struct Layer {
       d = (d + half + (d >> right & odd)) >> right;
       d = most((T)-top, least(top, d));
       C e = (C)d;
-      if (gate) e = gate[i] ? e : (C)0;
+      if (gate) e = gate[i] == ACTIVE ? e : (C)0;
       E[i] = e;
       any |= e;
     }
@@ -189,8 +200,8 @@ struct Layer {
   }
   // E of the error that has arrived; false where all of it is lost
   bool receive(Room &room) {
-    if (!room.masked) room.peak = mask_samples(room, 0, B);
-    room.masked = false;
+    if (!room.peak_known) room.peak = peak_of(room);
+    room.peak_known = false;
     if (rules.team) room.peak = net.hook(PEAK, s.index, 0, 0, room.peak);
     i64 exponent = s.error_exponent;
     if (exponent == NONE) {
@@ -236,7 +247,7 @@ struct Layer {
         for (i64 i = 0; e && i < each; i++) D[i] += e * feedback[c * each + i];
       }
     }
-    room.masked = false;
+    room.peak_known = false;
   }
   // D of the errors that arrive, row-major
   void take_errors(Room &room, i64 n, const i32 *in) const {
@@ -245,7 +256,7 @@ struct Layer {
         for (i64 o = 0; o < N; o++) ((i64 *)room.D.p)[i * Np + o] = in[o];
       else
         memcpy((i32 *)room.D.p + i * Np, in, (size_t)N * 4);
-    room.masked = false;
+    room.peak_known = false;
   }
   void give_errors(const Room &room, i64 n, i32 *out) const {
     for (i64 i = 0; i < n * pos; i++, out += N)
@@ -329,7 +340,6 @@ struct Layer {
 template <class T> void tell_sums(const Layer &l, const T *G, u64 step) {
   l.net.hook(SUMS, l.s.index, sizeof(T), (i64)step, (i64)(intptr_t)G);
 }
-inline u32 magnitude(i32 x) { return x < 0 ? 0u - (u32)x : (u32)x; }
 inline u64 magnitude(i64 x) { return x < 0 ? 0ull - (u64)x : (u64)x; }
 
 // Q_G, the clipped step and Q_W of groups of weights that lie side by side; their random bits are drawn for
@@ -369,37 +379,48 @@ struct Mover {
   Mover(const Mover &) = delete;
 
   // g: gradients of weights p .. p + GROUP
-  template <class T> void add(i64 p, const T *g) {
+  void add(i64 p, const i32 *g) {
+    auto &to = held[waiting];
     alignas(64) u32 quotient[GROUP];
-    u32 any = 0;
-    if (right) {
-      const int shift = least<int>(right, 8 * (int)sizeof(T) - 1);
-      for (int j = 0; j < GROUP; j++) {
-        auto m = magnitude(g[j]) >> shift;
-        u32 x = m > q_max ? q_max : (u32)m;
-        quotient[j] = x, any |= x;
-      }
-    } else
-      for (int j = 0; j < GROUP; j++) {
-        auto m = magnitude(g[j]);
-        u32 x = m > q_limit ? q_max : (u32)m << left;
-        quotient[j] = x, any |= x;
-      }
+    u32 *q = narrow ? quotient : to.q;
+    vu any = {};
+    const int shift = least(right, 31);
+    for (int j = 0; j < GROUP; j += VL) {
+      const vi x = load(g + j), sign = x >> 31;
+      const vu m = (vu)((x ^ sign) - sign);
+      vu part = right ? m >> shift : m << (left < 31 ? left : 31);
+      part = right ? (part > q_max ? all(q_max) : part) : m > q_limit ? all(q_max) : part;
+      store(q + j, part);
+      if (!narrow) store(to.sign + j, sign);
+      any |= part;
+    }
+    go_on(p, g, q, any_of(any));
+  }
+  void add(i64 p, const i64 *g) {
+    auto &to = held[waiting];
+    alignas(64) u32 quotient[GROUP];
+    u32 *q = narrow ? quotient : to.q, any = 0;
+    for (int j = 0; j < GROUP; j++) {
+      const u64 m = magnitude(g[j]);
+      q[j] = right ? (u32)least<u64>(m >> right, q_max) : m > q_limit ? q_max : (u32)m << left;
+      any |= q[j];
+      if (!narrow) to.sign[j] = g[j] < 0 ? -1 : 0;
+    }
+    go_on(p, g, q, any);
+  }
+  template <class T> void go_on(i64 p, const T *g, const u32 *q, u32 any) {
     if (!any) return;
     auto &to = held[waiting];
     if (narrow) {
       u32 rest = 0;
       for (int j = 0; j < GROUP; j++) {
-        u16 low = (u16)quotient[j];
+        u16 low = (u16)q[j];
         to.part[j] = low, rest |= low;
-        to.whole[j] = quotient[j] >> 16 ? -1 : 0, to.negative[j] = g[j] < 0 ? -1 : 0;
+        to.whole[j] = q[j] >> 16 ? -1 : 0, to.negative[j] = g[j] < 0 ? -1 : 0;
       }
       return wait(p, rest);
     }
-    i32 *negative = to.sign;
-    memcpy(to.q, quotient, sizeof quotient);
-    for (int j = 0; j < GROUP; j++) negative[j] = g[j] < 0 ? -1 : 0;
-    if (layer.importance || layer.rules.metaplasticity) any = damp(p, to.q, negative);
+    if (layer.importance || layer.rules.metaplasticity) any = damp(p, to.q, to.sign);
     if (any) wait(p, any & 0xFFFF);
   }
   // held[waiting] has become full; `rest`: bits of it to be rounded
@@ -455,25 +476,23 @@ struct Mover {
     else
       layer.v8 ? move_in<i16, i8>(p, g, r) : move_in<i16, i16>(p, g, r);
   }
-  template <class SS, class VV> void move_in(i64 p, int g, const u16 *__restrict r) {
-    SS *__restrict S = (SS *)layer.S.p + p;
+  template <class SS, class VV> void move_in(i64 p, int g, const u16 *r) {
+    SS *S = (SS *)layer.S.p + p;
     VV *V = (VV *)layer.V.p + p;
     const i32 bound = (i32)layer.s.stored_max, top = (1 << (layer.s.k_W - 1)) - 1;
-    const int v_shift = (int)(layer.s.k_G - layer.s.k_W), down = most(v_shift, 0);
-    const i32 scale = v_shift < 0 ? 1 << -v_shift : 1, half = down ? (1 << (down - 1)) - 1 : 0, odd = down ? 1 : 0;
-    const i32 *__restrict sign = held[g].sign;
+    const int v_shift = (int)(layer.s.k_G - layer.s.k_W), down = most(v_shift, 0), up = most(-v_shift, 0);
+    const u32 *q = held[g].q;
+    const i32 *sign = held[g].sign;
     alignas(64) VV is[GROUP];
-    u32 moved = 0;
-    for (int j = 0; j < GROUP; j++) {
-      u32 step = (held[g].q[j] + r[j]) >> 16;
-      moved |= step;
-      i32 x = most(-bound, least(bound, S[j] - (((i32)step ^ sign[j]) - sign[j])));
-      S[j] = (SS)x;
-      x *= scale;
-      x = (x + half + (x >> down & odd)) >> down;
-      is[j] = (VV)most(-top, least(top, x));
+    for (int j = 0; j < GROUP; j += VL) {
+      const vi step = (vi)((load<vu>(q + j) + load_codes((const i16 *)r + j)) >> 16), negative = load(sign + j);
+      vi x = load_signed(S + j) - ((step ^ negative) - negative);
+      x = vmax(all(-bound), vmin(all(bound), x));
+      store_codes(S + j, x);
+      x = round_shift(x << up, down);
+      store_codes(is + j, vmax(all(-top), vmin(all(top), x)));
     }
-    if (moved && memcmp(is, V, sizeof is)) flips(p, V, is);
+    flips(p, V, is);
   }
   void move_bytes(i64 p, int g, const u16 *r) {
     alignas(64) i8 moved[GROUP];
@@ -482,13 +501,18 @@ struct Mover {
     step_bytes(p, moved, held[g].negative);
   }
   template <class VV> void flips(i64 p, VV *V, const VV *is) {
-    for (int j = 0; j < GROUP; j += 8 / (int)sizeof(VV)) {
-      if (load<u64>(V + j) == load<u64>(is + j)) continue;
-      for (int i = j; i < j + 8 / (int)sizeof(VV); i++)
-        if (V[i] != is[i]) {
-          layer.flip(p + i, V[i], is[i]);
-          V[i] = is[i];
-        }
+    if (!memcmp(is, V, GROUP * sizeof(VV))) return;
+    const i64 row = p / layer.N;
+    for (i64 j = 0; j < GROUP; j += 8 / (i64)sizeof(VV)) {
+      u64 differ = load<u64>(V + j) ^ load<u64>(is + j);
+      while (differ) {
+        const i64 l = j + __builtin_ctzll(differ) / (8 * (i64)sizeof(VV));
+        i64 i = row, o = p - row * layer.N + l;
+        if (o >= layer.N) i += o / layer.N, o %= layer.N;
+        layer.flip(i, o, V[l], is[l]);
+        V[l] = is[l];
+        differ = load<u64>(V + j) ^ load<u64>(is + j);
+      }
     }
   }
 };
@@ -521,7 +545,7 @@ template <class T> void take_parts(Layer &l, i64 from, i64 to, const T *codes) {
     if (before != now) {
       const i32 was = l.at(l.V, l.v8, p), is = l.visible(now);
       l.put_at(l.S, l.s8, p, now);
-      if (was != is) l.put_at(l.V, l.v8, p, is), l.flip(p, was, is);
+      if (was != is) l.put_at(l.V, l.v8, p, is), l.flip(p / l.N, p % l.N, was, is);
     }
     p++;
   }

@@ -116,7 +116,7 @@ void set(void *net, i64 i, i64 slot, i64 what, i64 n, const i64 *in) {
     memcpy(room.Z, in, (size_t)(n * l.N) * 8);
   else if (what == ERRORS) {
     l.set_rows(room.D, l.wide_D ? 8 : 4, n, in);
-    room.masked = false;
+    room.peak_known = false;
   } else
     l.set_rows(room.E, l.e8 ? 1 : 2, n, in);
 }
@@ -223,7 +223,7 @@ struct Run {
     for (i64 b = 0; b < n; b++)
       any |= output_error(net, last.s, room.Z + b * classes, call.labels[first + b],
                           call.former ? call.former + (first + b) * classes : nullptr, number + (u64)b, (i64 *)room.D.p + b * last.Np);
-    room.masked = false;
+    room.peak_known = false;
     return any;
   }
   // Let layer i learn; whether any error goes on. What is lost in one hidden layer is not lost for the others where the

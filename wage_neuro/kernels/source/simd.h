@@ -3,6 +3,9 @@
 #pragma once
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include <new>
 
@@ -45,6 +48,7 @@ template <class V = vi> inline V load(const void *p) {
 }
 template <class V> inline void store(void *p, V v) { memcpy(p, &v, sizeof v); }
 inline vi all(i32 x) { return vi{} + x; }
+inline vu all(u32 x) { return vu{} + x; }
 inline vw all(u16 x) { return vw{} + x; }
 inline vs all(i8 x) { return vs{} + x; }
 inline vq all(u64 x) { return vq{} + x; }
@@ -94,7 +98,10 @@ inline vu load_codes(const i16 *p) {
   return __builtin_convertvector(load<vh>(p), vu) & 0xFFFFu;
 #endif
 }
+inline vi load_signed(const i8 *p) { return (vi)(load_codes(p) << 24) >> 24; }
+inline vi load_signed(const i16 *p) { return (vi)(load_codes(p) << 16) >> 16; }
 inline void store_codes(u8 *p, vi x) { store_bytes(p, x); }
+inline void store_codes(i8 *p, vi x) { store_bytes(p, x); }
 inline void store_codes(i16 *p, vi x) { store_words(p, x); }
 
 // An array on a cache line, zeros, with room behind it for loads past its end.
@@ -105,10 +112,14 @@ template <class T> struct Buf {
   Buf &operator=(const Buf &) = delete;
   ~Buf() { free(p); }
   void make(i64 n, int fill = 0) {
-    size_t bytes = (size_t)up(n * (i64)sizeof(T) + 4 * VB, 64);
+    const i64 wanted = n * (i64)sizeof(T) + 4 * VB, page = 1 << 21, unit = wanted < 2 * page ? 64 : page;
+    const size_t bytes = (size_t)up(wanted, unit);
     free(p);
-    p = (T *)aligned_alloc(64, bytes);
+    p = (T *)aligned_alloc((size_t)unit, bytes);
     if (!p) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+    if (unit == page) madvise(p, bytes, MADV_HUGEPAGE);  // a hint: fewer misses where pages are translated
+#endif
     memset(p, fill, bytes);
   }
   operator T *() const { return p; }
@@ -234,6 +245,11 @@ inline void outer_carries(const u16 *m, u16 x, int right, int left, const u16 *r
       for (int k = 0; k < VB; k++) moved[j + k] |= (i8)over[k];
     }
 #endif
+}
+inline u32 any_of(vu x) {
+  u32 any = 0;
+  for (int l = 0; l < VL; l++) any |= x[l];
+  return any;
 }
 inline bool any_bit(vw x) {
   u64 part[VB / 8], any = 0;

@@ -186,7 +186,7 @@ template <class M, class SUM> struct SingleLayer final : Layer {
       for (i64 i = 0; i < to.pos; i++)
         to.wide_D ? dot_rows<SUM>(W_back + i * to.N * N, E, to.N, N, (i64 *)down->D.p + i * to.Np)
                   : dot_rows<SUM>(W_back + i * to.N * N, E, to.N, N, (i32 *)down->D.p + i * to.Np);
-    down->masked = false;
+    down->peak_known = false;
   }
   Buf<W> fixed;
   void feedback_changed() override {

@@ -57,9 +57,11 @@ void any_row(const u8 *a, i64 n, const i32 *offsets, i64 groups, const u8 *w, co
   }
 }
 
-// g[r][NB] (+)= sum over h rows of xq groups: codes at a + offsets[r] + y * y_step + 4 x, errors e[y][x][NB][Q]
+// g[r][NB] (+)= sum over n images of h rows of xq groups: codes at a + offsets[r] + i * a_step + y * y_step + 4 x, errors
+// e + i * e_step, [y][x][NB][Q]
 template <class M>
-void gradient_tile(const u8 *a, const i64 *offsets, i64 y_step, const u8 *e, i64 h, i64 xq, i32 *g, i64 ld, bool first) {
+void gradient_tile(const u8 *a, const i64 *offsets, i64 a_step, i64 y_step, const u8 *e, i64 e_step, i64 n, i64 h, i64 xq, i32 *g,
+                   i64 ld, bool first) {
   vi c[GROWS][2];
   const u8 *q[GROWS];
 #pragma GCC unroll 8
@@ -68,15 +70,16 @@ void gradient_tile(const u8 *a, const i64 *offsets, i64 y_step, const u8 *e, i64
     c[r][0] = first ? vi{} : load(g + r * ld), c[r][1] = first ? vi{} : load(g + r * ld + VL);
   }
   i64 at = 0;
-  for (i64 y = 0; y < h; y++, at += y_step - 4 * xq)
-    for (i64 x = 0; x < xq; x++, at += 4, e += 2 * VB) {
-      vi e0 = load(e), e1 = load(e + VB);
+  for (i64 i = 0; i < n; i++, at += a_step - h * y_step, e += e_step - h * xq * 2 * VB)
+    for (i64 y = 0; y < h; y++, at += y_step - 4 * xq)
+      for (i64 x = 0; x < xq; x++, at += 4, e += 2 * VB) {
+        vi e0 = load(e), e1 = load(e + VB);
 #pragma GCC unroll 8
-      for (int r = 0; r < GROWS; r++) {
-        vi v = bcast(q[r] + at);
-        c[r][0] = M::dot(c[r][0], v, e0), c[r][1] = M::dot(c[r][1], v, e1);
+        for (int r = 0; r < GROWS; r++) {
+          vi v = bcast(q[r] + at);
+          c[r][0] = M::dot(c[r][0], v, e0), c[r][1] = M::dot(c[r][1], v, e1);
+        }
       }
-    }
 #pragma GCC unroll 8
   for (int r = 0; r < GROWS; r++) store(g + r * ld, c[r][0]), store(g + r * ld + VL, c[r][1]);
 }
@@ -93,10 +96,13 @@ template <class M> struct Packed {
     groups = n;
     w.make(up(columns, NB) * n * M::Q), init.make(up(columns, NB)), offsets.make(n);
   }
-  void put(i64 place, i64 column, int was, int is, bool biased) {  // place: group * Q + code in it
+  void put(i64 place, i64 column, int was, int is, bool biased, bool alone) {  // place: group * Q + code in it
     w[((column / NB * groups + place / M::Q) * NB + column % NB) * M::Q + place % M::Q] = (W)is;
-    // several threads may meet in one column
-    if (biased) __atomic_fetch_sub(init + column, M::BIAS * (is - was), __ATOMIC_RELAXED);
+    if (!M::BIAS || !biased) return;
+    if (alone)
+      init[column] -= M::BIAS * (is - was);
+    else  // several threads may meet in one column
+      __atomic_fetch_sub(init + column, M::BIAS * (is - was), __ATOMIC_RELAXED);
   }
   const u8 *block(i64 column) const { return (const u8 *)(w + column * groups * M::Q); }
 };
@@ -105,15 +111,28 @@ template <class M> struct TileLayer final : Layer {
   typedef typename M::A A;
   typedef typename M::W W;
   static constexpr int Q = M::Q;
+  static constexpr i64 MOST_TOGETHER = 8, LONG_SUM = 224, CACHE = 1 << 20;
 
   struct Scratch {  // of one thread
     Buf<i32> z, G;
     Buf<i64> wide_G, e_sum;
+    Buf<i32> e_part;
     Buf<u8> codes, back, at;
     Buf<W> spread, ei;
     i64 images = 0;  // in G
     i64 peak = 0;
     bool started = false;  // G holds something, or wide_G
+    vi high, low;          // among gradients
+
+    void gradients(const i32 *g, i64 rows, i64 step) {
+      for (i64 r = 0; r < rows; r++, g += step)
+        for (int v = 0; v < NB; v += VL) high = vmax(high, load(g + v)), low = vmin(low, load(g + v));
+    }
+    i64 peak_of_gradients() const {
+      i64 top = 0;
+      for (int l = 0; l < VL; l++) top = most(top, most((i64)high[l], -(i64)low[l]));
+      return top;
+    }
   };
 
   const bool conv;
@@ -122,8 +141,9 @@ template <class M> struct TileLayer final : Layer {
   i64 C4, Hp, Wp, y_bytes, x_bytes, image_bytes;
   i64 O4, Hb, Wb;            // errors with their border, [y][o / Q][x][Q]
   i64 XQ, RS, rows_K, most_images;  // groups along a row of errors; codes along a row of `at`
+  i64 at_bytes, ei_bytes, back_bytes, together;  // of one image; images that are worked on together
   Packed<M> ahead, back;
-  Buf<i64> place, at_offset;  // of each input of a place: in `ahead`; in `at`, bytes
+  Buf<i64> place, back_place, at_offset;  // of each input of a place: in `ahead`; in `back`; in `at`, bytes
   Scratch *scratch;
 
   TileLayer(Net &n, const Spec &spec)
@@ -138,8 +158,14 @@ template <class M> struct TileLayer final : Layer {
     Hb = H + k - 1, Wb = Wd + k - 1;
     XQ = (zW + Q - 1) / Q, RS = up(most(XQ * Q + (k - 1) / st + Q, (Wp + st - 1) / st), VL);
     rows_K = up(K, GROWS);
+    at_bytes = up((conv ? Hp * C : GROWS + 2 * Q) * st * RS * (i64)sizeof(A), 64);
+    ei_bytes = up(N, NB) * zH * XQ * Q * (i64)sizeof(W);
     const i64 sum_max = s.g_bound / B * 1;  // of one sample
     wide = s.g_bound > INT32_MAX, most_images = most<i64>(1, INT32_MAX / most<i64>(1, sum_max));
+    back_bytes = up(Hb * O4 * Wb * 4, 64);
+    // enough for gradients to stay in their registers for a while, few enough for the second cache
+    together = most<i64>(1, least(least<i64>(MOST_TOGETHER, images), least(LONG_SUM / (zH * XQ), CACHE / (at_bytes + ei_bytes))));
+    together = least(together, most_images);
     make_places();
     make_weights();
     scratch = new Scratch[net.threads];
@@ -165,7 +191,8 @@ template <class M> struct TileLayer final : Layer {
       at_offset[i] = (((y * C + c) * st + x % st) * RS + x / st) * (i64)sizeof(A);
     }
     if (!sends()) return;
-    back.make(k * k * O4, C);
+    back.make(k * k * O4, C), back_place.make(K);
+    for (i64 i = 0; i < K; i++) back_place[i] = (k * k - 1 - i / C) * O4 * Q;
     for (i64 y = 0; y < k; y++)
       for (i64 x = 0; x < k; x++)
         for (i64 o = 0; o < O4; o++) back.offsets[(y * k + x) * O4 + o] = (i32)(((y * O4 + o) * Wb + x) * 4);
@@ -174,27 +201,26 @@ template <class M> struct TileLayer final : Layer {
     t.z.make(most(s.pool_size, (i64)1) * zW * NB);
     t.codes.make(zW * NB * 2);
     if (s.pool_size) t.spread.make(zH * zW * Np);
-    t.ei.make(up(N, NB) * zH * XQ * Q);
-    t.at.make((conv ? Hp * C : GROWS + 2 * Q) * st * RS * (i64)sizeof(A) + 4 * VB);
-    if (sends()) t.back.make(Hb * O4 * Wb * 4, M::BIAS);
+    t.ei.make(together * ei_bytes / (i64)sizeof(W));
+    t.at.make(together * at_bytes + 4 * VB);
+    if (sends()) t.back.make(together * back_bytes, M::BIAS);
     t.G.make(rows_K * Np);
     if (wide) t.wide_G.make(rows_K * Np);
-    if (biased) t.e_sum.make(Np);
+    if (biased) t.e_sum.make(Np), t.e_part.make(Np);
   }
 
   // --- weights ---
-  void put_back(i64 p, int was, int is) {
-    i64 i = p / N, o = p % N, tap = k * k - 1 - i / C;
-    back.put((tap * O4 + o / Q) * Q + o % Q, i % C, was, is, true);
+  void put_back(i64 i, i64 o, int was, int is) {
+    back.put(back_place[i] + o / Q * Q + o % Q, i % C, was, is, true, net.threads == 1);
   }
-  void flip(i64 p, int was, int is) override {
-    ahead.put(place[p / N], p % N, was, is, biased);
-    if (sends() && rules.feedback == TRANSPOSED) put_back(p, was, is);
+  void flip(i64 i, i64 o, int was, int is) override {
+    ahead.put(place[i], o, was, is, biased, net.threads == 1);
+    if (sends() && rules.feedback == TRANSPOSED) put_back(i, o, was, is);
   }
   void feedback_changed() override {
     if (rules.feedback == RANDOM && sends())
       for (i64 p = 0; p < weights; p++)
-        if (feedback[p]) put_back(p, 0, feedback[p]);
+        if (feedback[p]) put_back(p / N, p % N, 0, feedback[p]);
   }
 
   // --- codes in ---
@@ -259,15 +285,37 @@ template <class M> struct TileLayer final : Layer {
   void put(Room &room, i64 first, i64 count, const u8 *codes, i64 ld, i64 c0, i64 n) const override {
     net.codes_fit_bytes ? put_in(room, first, count, codes, ld, c0, n) : put_in(room, first, count, (const i16 *)codes, ld, c0, n);
   }
+  // Codes of NB channels of four places that lie side by side
+  void put_four(u8 *to, const u8 *codes, i64 ld) const {
+#if LEVEL
+    for (int j = 0; j < NB; j += 16, to += 4 * Wp * 4) {
+      const __m128i a = load<__m128i>(codes + j), b = load<__m128i>(codes + ld + j), c = load<__m128i>(codes + 2 * ld + j),
+                    d = load<__m128i>(codes + 3 * ld + j);
+      const __m128i ab = _mm_unpacklo_epi32(a, b), cd = _mm_unpacklo_epi32(c, d);
+      const __m128i AB = _mm_unpackhi_epi32(a, b), CD = _mm_unpackhi_epi32(c, d);
+      store(to, _mm_unpacklo_epi64(ab, cd)), store(to + Wp * 4, _mm_unpackhi_epi64(ab, cd));
+      store(to + 2 * Wp * 4, _mm_unpacklo_epi64(AB, CD)), store(to + 3 * Wp * 4, _mm_unpackhi_epi64(AB, CD));
+    }
+#else
+    for (int j = 0; j < NB; j += 4, to += Wp * 4)
+      for (int x = 0; x < 4; x++) memcpy(to + 4 * x, codes + x * ld + j, 4);
+#endif
+  }
   template <class T> void put_in(Room &room, i64 first, i64 count, const T *codes, i64 ld, i64 c0, i64 n) const {
     const i64 places = below->pos, channels = below->N;
     i64 b = first / places, at = first % places;
     for (i64 i = 0; i < count; i++, codes += ld) {
       i64 c = c0, y = 0, x = 0, j = 0;
-      if (conv)
+      if (conv) {
         y = at / Wd, x = at % Wd;
-      else
-        c += at * channels;
+        if (sizeof(T) == 1 && Q == 4 && !dotted && n == NB && c % Q == 0 && x + 4 <= Wd && i + 4 <= count) {
+          put_four((u8 *)code(room.a, b, y, x, c), (const u8 *)codes, ld);
+          i += 3, codes += 3 * ld, at += 4;
+          if (at == places) at = 0, b++;
+          continue;
+        }
+      }
+      if (!conv) c += at * channels;
       if (!dotted && c % Q == 0) {
         u8 *to = (u8 *)code(room.a, b, y, x, c);
         for (; j + Q <= n; j += Q, to += conv ? Wp * 4 : B * 4) {
@@ -287,13 +335,13 @@ template <class M> struct TileLayer final : Layer {
 
   // --- forward: product, pooling, ReLU, Q_A ---
   void forward(Room &room, i64 n) override {
-    const i64 blocks = up(N, NB) / NB, tasks = conv ? n : blocks;
+    const i64 blocks = up(N, NB) / NB, tasks = conv ? (n + together - 1) / together : blocks;
     parallel(net, tasks, n * pos * K * N / 16, [&](i64 task, i64 thread) {
       Scratch &t = scratch[thread];
-      if (conv)
-        for (i64 block = 0; block < blocks; block++) forward_block(room, t, task, block * NB);
-      else
-        forward_block(room, t, 0, task * NB);
+      if (!conv) return forward_block(room, t, 0, task * NB);
+      const i64 first = task * together, last = least(n, first + together);
+      for (i64 block = 0; block < blocks; block++)
+        for (i64 image = first; image < last; image++) forward_block(room, t, image, block * NB);
     });
   }
   void forward_block(Room &room, Scratch &t, i64 image, i64 column) {
@@ -349,60 +397,73 @@ template <class M> struct TileLayer final : Layer {
   // --- backward ---
   void backward(Room &room, Room *down, const u8 *a, const u8 *post, bool learns) override {
     for (i64 t = 0; t < net.threads; t++) {
-      scratch[t].peak = 0, scratch[t].started = false, scratch[t].images = 0;
+      scratch[t].peak = 0, scratch[t].started = false, scratch[t].images = 0, scratch[t].high = scratch[t].low = vi{};
       if (biased) memset(scratch[t].e_sum, 0, (size_t)Np * 8);
     }
-    const i64 work = B * pos * K * N / 8;
+    const i64 work = B * pos * K * N / 8, groups = (images + together - 1) / together;
     if (conv)
-      parallel(net, images, work, [&](i64 b, i64 thread) { backward_image(room, down, a, post, learns, b, scratch[thread]); });
+      parallel(net, groups, work, [&](i64 group, i64 thread) {
+        const i64 first = group * together;
+        backward_images(room, down, a, post, learns, first, least(together, images - first), scratch[thread]);
+      });
     else
       backward_dense(room, down, a, post, learns, work);
     if (down) {
-      down->peak = 0, down->masked = true;
+      down->peak = 0, down->peak_known = true;
       for (i64 t = 0; t < net.threads; t++) down->peak = most(down->peak, scratch[t].peak);
     }
     if (learns) join();
   }
-  void backward_image(Room &room, Room *down, const u8 *a, const u8 *post, bool learns, i64 b, Scratch &t) {
-    const W *spread = at_z(room, (const W *)room.E.p, b, t);
-    if (down) {
-      make_back(spread, t.back);
-      for (i64 column = 0; column < C; column += NB) send_back(*down, t.back, b, column, t);
-      t.peak = most(t.peak, below->mask_samples(*down, b, 1));
+  void backward_images(Room &room, Room *down, const u8 *a, const u8 *post, bool learns, i64 first, i64 n, Scratch &t) {
+    for (i64 j = 0; j < n; j++) {
+      const i64 b = first + j;
+      const W *spread = at_z(room, (const W *)room.E.p, b, t);
+      if (down) make_back(spread, t.back + j * back_bytes);
+      if (!learns) continue;
+      if (post != room.E.p) spread = at_z(room, (const W *)post, b, t);
+      make_ei(spread, (W *)((u8 *)t.ei.p + j * ei_bytes));
+      make_at(a + b * image_bytes, 0, C4, t.at + j * at_bytes);
+      if (biased) add_errors((const W *)post + b * pos * Np, pos, t);
     }
+    if (down)
+      for (i64 column = 0; column < C; column += NB)
+        for (i64 j = 0; j < n; j++) send_back(*down, t.back + j * back_bytes, first + j, column, t);
     if (!learns) return;
-    if (post != room.E.p) spread = at_z(room, (const W *)post, b, t);
-    make_ei(spread, t.ei);
-    make_at(a + b * image_bytes, 0, C4, t.at);
-    if (biased)
-      for (i64 i = 0; i < pos; i++)
-        for (i64 o = 0; o < Np; o++) t.e_sum[o] += ((const W *)post)[(b * pos + i) * Np + o];
-    for (i64 i = 0; i < K; i += GROWS)
-      for (i64 column = 0; column < N; column += NB)
-        gradient_tile<M>(t.at, at_offset + i, st * C * st * RS * (i64)sizeof(A), (const u8 *)(t.ei + column * zH * XQ * Q), zH, XQ,
-                         t.G + i * Np + column, Np, !t.images);
-    if (++t.images == most_images && wide) flush(t);
+    if (wide && t.images + n > most_images) flush(t);
+    for (i64 column = 0; column < N; column += NB)
+      for (i64 i = 0; i < K; i += GROWS)
+        gradient_tile<M>(t.at, at_offset + i, at_bytes, st * C * st * RS * (i64)sizeof(A), (const u8 *)(t.ei + column * zH * XQ * Q),
+                         ei_bytes, n, zH, XQ, t.G + i * Np + column, Np, !t.images);
+    t.images += n;
+  }
+  void add_errors(const W *E, i64 rows, Scratch &t) const {
+    i32 *__restrict sum = t.e_part;
+    const i64 n = Np;
+    memset(sum, 0, (size_t)n * 4);
+    for (i64 i = 0; i < rows; i++, E += n)
+      for (i64 o = 0; o < n; o++) sum[o] += E[o];
+    for (i64 o = 0; o < n; o++) t.e_sum[o] += sum[o];
   }
   void backward_dense(Room &room, Room *down, const u8 *a, const u8 *post, bool learns, i64 work) {
     Scratch &own = scratch[0];
     if (down) {
       make_back((const W *)room.E.p, own.back);
       parallel(net, up(C, NB) / NB, work, [&](i64 block, i64 thread) { send_back(*down, own.back, 0, block * NB, scratch[thread]); });
-      own.peak = below->mask_samples(*down, 0, B);
     }
     if (!learns) return;
     make_ei((const W *)post, own.ei);
-    if (biased)
-      for (i64 b = 0; b < B; b++)
-        for (i64 o = 0; o < Np; o++) own.e_sum[o] += ((const W *)post)[b * Np + o];
+    if (biased) add_errors((const W *)post, B, own);
     own.images = 1;
     parallel(net, rows_K / GROWS, work, [&](i64 block, i64 thread) {
       const i64 i = block * GROWS, c4 = i / Q;
       i64 offsets[GROWS];
       for (int r = 0; r < GROWS; r++) offsets[r] = (least(i + r, K - 1) - c4 * Q) * RS * (i64)sizeof(A);
       make_at(a, c4, least(C4, (i + GROWS + Q - 1) / Q), scratch[thread].at);
-      for (i64 column = 0; column < N; column += NB)
-        gradient_tile<M>(scratch[thread].at, offsets, 0, (const u8 *)(own.ei + column * XQ * Q), 1, XQ, own.G + i * Np + column, Np, true);
+      for (i64 column = 0; column < N; column += NB) {
+        i32 *G = own.G + i * Np + column;
+        gradient_tile<M>(scratch[thread].at, offsets, 0, 0, (const u8 *)(own.ei + column * XQ * Q), 0, 1, 1, XQ, G, Np, true);
+        scratch[thread].gradients(G, GROWS, Np);
+      }
     });
   }
 
@@ -462,6 +523,13 @@ template <class M> struct TileLayer final : Layer {
   // Codes of channels Q * first .. Q * last along rows, [y][c][x % st][x / st]
   __attribute__((noinline)) void make_at(const u8 *a, i64 first, i64 last, u8 *to) const {
     A *at = (A *)to;
+    if (dotted && st == 1) {
+      const A *image = (const A *)a;
+      for (i64 y = 0; y < Hp; y++, image += Wp * C)
+        for (i64 c = 0; c < C; c++, at += RS)
+          for (i64 x = 0; x < Wp; x++) at[x] = image[x * C + c];
+      return;
+    }
     if (dotted || st > 1) {
       for (i64 y = 0; y < Hp; y++)
         for (i64 c = 0; c < C; c++)
@@ -488,27 +556,41 @@ template <class M> struct TileLayer final : Layer {
         }
       }
   }
+  // Errors of NB inputs, of all places of an image or of the batch, and their peak
   void send_back(Room &down, const u8 *errors, i64 image, i64 column, Scratch &t) {
     const Layer &to = *below;
     const i64 each = to.pos * to.Np;
     i32 *D = (i32 *)down.D.p;
+    const u8 *gate = down.gate.p;
     if (conv) {
-      for (i64 y = 0; y < H; y++)
-        row<M, 4>(errors + y * O4 * Wb * 4, Wd, back.offsets, back.groups, back.block(column), back.init + column,
-                  D + image * each + y * Wd * to.Np + column, to.Np, 4);
+      D += image * each + column, gate += image * each + column;
+      for (i64 y = 0; y < H; y++, D += Wd * to.Np, gate += Wd * to.Np) {
+        for (i64 x = 0; x < Wd; x++) {
+          __builtin_prefetch(gate + x * to.Np);
+          for (int v = 0; v < NB; v += 16) __builtin_prefetch(D + x * to.Np + v, 1);
+        }
+        row<M, 4>(errors + y * O4 * Wb * 4, Wd, back.offsets, back.groups, back.block(column), back.init + column, D, to.Np, 4);
+        t.peak = most(t.peak, to.peak_of_rows(D, gate, Wd, to.Np));
+      }
       return;
     }
-    if (to.pos == 1 || to.N == to.Np)
-      return row<M, 4>(errors, B, back.offsets, back.groups, back.block(column), back.init + column, D + column, each, 4);
+    if (to.pos == 1 || to.N == to.Np) {
+      row<M, 4>(errors, B, back.offsets, back.groups, back.block(column), back.init + column, D + column, each, 4);
+      t.peak = most(t.peak, to.peak_of_rows(D + column, gate + column, B, each));
+      return;
+    }
     row<M, 4>(errors, B, back.offsets, back.groups, back.block(column), back.init + column, t.z, NB, 4);
     for (i64 b = 0; b < B; b++)
-      for (i64 i = column; i < least(C, column + NB); i++) D[b * each + i / to.N * to.Np + i % to.N] = t.z[b * NB + i - column];
+      for (i64 i = column; i < least(C, column + NB); i++) {
+        const i64 place = b * each + i / to.N * to.Np + i % to.N, d = D[place] = t.z[b * NB + i - column];
+        if (gate[place] != SATURATED) t.peak = most(t.peak, d < 0 ? -d : d);
+      }
   }
 
   // --- gradients of the threads together, and the update ---
   void unbias(Scratch &t) {
     if (!biased) return;
-    for (i64 i = 0; i < K; i++)
+    for (i64 i = 0; i < rows_K; i++)
       for (i64 o = 0; o < Np; o++) t.G[i * Np + o] = (i32)((u32)t.G[i * Np + o] - (u32)(M::BIAS * t.e_sum[o]));
     memset(t.e_sum, 0, (size_t)Np * 8);
   }
@@ -546,11 +628,23 @@ template <class M> struct TileLayer final : Layer {
     for (i64 i = 0; i < K; i++) memcpy(rows + i * N, G + i * Np, (size_t)N * sizeof(T));
     tell_sums(*this, rows.p, step);
   }
+  i64 peak_of_all(const i32 *G) {
+    i64 top = 0;
+    if (conv || biased) {  // those of one thread, or with the bias, tell nothing
+      for (i64 t = 0; t < net.threads; t++) scratch[t].high = scratch[t].low = vi{};
+      scratch[0].gradients(G, rows_K * Np / NB, NB);
+    }
+    for (i64 t = 0; t < net.threads; t++) top = most(top, scratch[t].peak_of_gradients());
+    return top;
+  }
+  i64 peak_of_all(const i64 *G) {
+    i64 high = 0, low = 0;
+    for (i64 i = 0; i < rows_K * Np; i++) high = most(high, G[i]), low = least(low, G[i]);
+    return most(high, -low);
+  }
   template <class T> void update_from(const T *G, u64 step) {
-    T high = 0, low = 0;
-    for (i64 i = 0; i < K * Np; i++) high = most(high, G[i]), low = least(low, G[i]);
     i64 shift;
-    if (!shift_of(most((i64)high, -(i64)low), &shift)) return;
+    if (!shift_of(peak_of_all(G), &shift)) return;
     const i64 groups = (weights + GROUP - 1) / GROUP, tasks = least<i64>(groups, 4 * net.threads);
     parallel(net, tasks, weights * 4, [&](i64 task, i64) {
       Mover mover(*this, step, shift);

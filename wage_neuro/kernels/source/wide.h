@@ -109,7 +109,7 @@ struct WideLayer : Layer {
       });
       below->set_rows(down->D + b * below->pos * below->Np * (below->wide_D ? 8 : 4), below->wide_D ? 8 : 4, 1, D);
     }
-    if (down) down->masked = false;
+    if (down) down->peak_known = false;
   }
   void feedback_changed() override {
     if (rules.feedback != RANDOM) return;

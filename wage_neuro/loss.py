@@ -1,0 +1,63 @@
+"""The error at the output: sum of squares, the one-sided integer hinge, or cross-entropy after softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wage_neuro import softmax
+from wage_neuro.layer import Layer
+from wage_neuro.rules import MARGIN_UNITS, Rules
+
+UNKNOWN = np.iinfo(np.int64).min
+"""A former logit that is not known: nothing is drawn to it."""
+
+
+def output_error(
+    layer: Layer,
+    Z: np.ndarray,
+    labels: np.ndarray,
+    rules: Rules,
+    former: np.ndarray | None = None,
+    first: int = 0,
+) -> np.ndarray:
+    """Error at the output: the derivative of the loss by Z; of the sum of squared errors Z - target, of
+    cross-entropy after softmax p - onehot.
+
+    Parameters
+    ----------
+    Z : (n, classes) int64 products of the last layer
+    labels : (n,) whole numbers; the target of the right output is `layer.target`, of the others 0
+    former : (n, classes) int64 logits that the samples once had, UNKNOWN where they had none; what is known
+        adds Z - former, so that an answer stays what it was
+    first : number of the first sample among all that were learned; tells the new ones, see `Rules.new_shift`
+
+    Returns
+    -------
+    (n, classes) int64 D, in units of Z, of softmax in units of 2**-15; all zeros for a sample that has its
+    margin and no former logits.
+
+    Source: former logits as in DER++, Buzzega et al., arXiv:2004.07211.
+    """
+    rows = np.arange(len(Z))
+    if rules.loss == "softmax":
+        D = softmax.probabilities(Z, layer.log2_target)
+        D[rows, labels] -= softmax.ONE
+    else:
+        D = Z.copy()
+        D[rows, labels] -= layer.target
+    if rules.loss == "one-sided":
+        right = np.minimum(D[rows, labels], 0)
+        np.maximum(D, 0, out=D)
+        D[rows, labels] = right
+    if rules.margin:
+        others = Z.copy()
+        others[rows, labels] = np.iinfo(Z.dtype).min
+        lead = Z[rows, labels] - others.max(axis=1) if Z.shape[1] > 1 else Z[rows, labels]
+        D[lead * MARGIN_UNITS >= rules.margin * layer.target] = 0
+    if former is not None:
+        np.add(D, Z - former, out=D, where=former != UNKNOWN)
+    if rules.new_shift:
+        half = rules.new_samples
+        new = (first + rows) % (2 * half) < half
+        D[new] = np.sign(D[new]) * (np.abs(D[new]) >> rules.new_shift)
+    return D
