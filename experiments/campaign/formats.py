@@ -144,18 +144,36 @@ def _state(saved: Checkpoint) -> Any:
     )
 
 
+A_CHILD = 0.05
+"""Share of a reader that starts a process for each file."""
+
+
 def _optional() -> Iterable[Format]:
     if find_spec("h5py"):
         from mappings.formats import netx
 
         yield Format(
-            "netx", _written(lambda path: netx.write(path, Inference.of(_saved()))), netx.read, _answers
+            "netx",
+            _written(lambda path: netx.write(path, Inference.of(_saved()))),
+            netx.read,
+            _answers,
+            share=A_CHILD,
         )
         if find_spec("nir"):
-            from mappings.formats import nir
+            from mappings.formats import nir, nir_if
 
             yield Format(
-                "nir", _written(lambda path: nir.write(path, Inference.of(_saved()))), nir.read, _answers
+                "nir",
+                _written(lambda path: nir.write(path, Inference.of(_saved()))),
+                nir.read,
+                _answers,
+                share=A_CHILD,
+            )
+            yield Format(
+                "nir-if",
+                _written(lambda path: nir_if.write(path, Inference.of(_saved()))),
+                nir.read,
+                _answers,
             )
 
 

@@ -122,7 +122,7 @@ def subjects() -> list[Subject]:
     if _has("mnist"):
         found.append(Subject("sweep", SWEEP, records))
         found.append(Subject("sweep, 2 jobs", f"{SWEEP} --jobs 2", records))
-    for form in ("nir", "netx", "packed", "program"):
+    for form in ("nir", "nir-if", "netx", "packed", "program"):
         words = f"export out --to {form} --output exported"
         found.append(Subject(f"export, {form}", words, exported, given=(f"{SMALL} numpy",)))
     return found

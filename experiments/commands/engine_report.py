@@ -65,7 +65,7 @@ def speed(engine: str, seconds: float) -> float:
     rng = np.random.default_rng(0)
     images = (rng.integers(0, 256, (BATCH, 8, 8, 1)) * (rng.random((BATCH, 8, 8, 1)) < 0.5)).astype(np.uint8)
     labels = rng.integers(0, 10, BATCH)
-    rules = ONE_BY_ONE if engine == "rtl" else Rules(batch=BATCH)
+    rules = ONE_BY_ONE if ENGINES.find(engine).supports.one_by_one else Rules(batch=BATCH)
     with make_engine(engine, NETWORK, rules, initial_state(NETWORK)) as built:
         built.train(images, labels, 0)
         calls, began = 0, time.perf_counter()
@@ -82,11 +82,13 @@ def report(seconds: float = SECONDS) -> tuple[list[str], Table]:
         f"BLAS of numpy     {blas_kernel()}",
         f"threads           {thread_count()} (WAGE_NEURO_THREADS sets them; no bit depends on it)",
     ]
-    table = Table("engine", "stands on", f"{NETWORK}, batches of {BATCH}")
+    table = Table("engine", "stands on", f"{NETWORK}, batches of {BATCH}", "has not")
     for name in NAMES:
+        has_not = ""
         try:
+            has_not = ", ".join(ENGINES.find(name).supports.has_not)
             found = f"{speed(name, seconds / len(NAMES)):,.0f} samples/s"
         except WageError as error:
             found = f"needs {ENGINES.needs(name)}" if version_of(name) == "not here" else str(error)
-        table.add_row(name, version_of(name), found)
+        table.add_row(name, version_of(name), found, has_not)
     return lines, table

@@ -23,6 +23,7 @@ CPU_S = 10  # and a tenth of a second each MiB
 SPARE = 1 << 22  # bytes beside weights and thresholds
 ROOM = 1 << 31  # address space of Python and its libraries
 DEPTH = 20  # groups in groups
+PACKED = 256  # times that ternary weights and equal thresholds are smaller in a file
 _HEADERS = {"netx": "its attribute 'wage_neuro'", "nir": "its metadata 'wage_neuro'"}
 
 
@@ -88,6 +89,20 @@ def _most(text: str, spiking: bool) -> int:
     return 32 * network.n_weights + 8 * places * (levels + 2) + SPARE
 
 
+def _check_room(file: h5py.File, path: str) -> None:
+    """Refuse the file of others that says much more than it can hold."""
+    from wage_neuro.errors import CheckpointError
+    from wage_neuro.room import in_words
+
+    declared, most = _declared(file), PACKED * Path(path).stat().st_size + 16 * SPARE
+    if declared > most:
+        raise CheckpointError(
+            f"damaged: its arrays would take {in_words(declared)}; such a file has {in_words(most)} at most"
+        )
+    for found in _datasets(file):
+        found[()]
+
+
 def _kind(path: str) -> str:
     import h5py
 
@@ -97,6 +112,9 @@ def _kind(path: str) -> str:
     with h5py.File(path, "r") as file:
         kind = "netx" if "layer" in file else "nir"
         place: Any = file.attrs if kind == "netx" else file.get("node/metadata", {})
+        if kind == "nir" and "node" in file and not {"wage_neuro", "input_codes"} & set(place):
+            _check_room(file, path)
+            return kind
         if "wage_neuro" not in place:
             what = {"netx": "a netx file", "nir": "a NIR graph"}[kind]
             raise CheckpointError(f"{what} that wage-neuro did not write: no {_HEADERS[kind][4:]}")

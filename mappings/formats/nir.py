@@ -38,6 +38,7 @@ from mappings.formats.inference import (
     symmetric_padding,
 )
 from mappings.formats.nir_if import thresholds, to_nir_if, weights_of, write_graph
+from mappings.formats.nir_import import from_others
 from wage_neuro.errors import CheckpointError, NetworkError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
@@ -133,16 +134,18 @@ def _check(network: Network) -> None:
 
 
 def from_nir(graph: nir.NIRGraph) -> Inference:
-    """Read the network out of a graph that `to_nir` built.
+    """Read the network out of a graph that `to_nir` built, or out of another's; see `nir_import`.
 
     Raises
     ------
     CheckpointError, NetworkError
-        If it is another graph: not of wage-neuro, newer, or changed in any node or edge since.
+        If it is newer, or changed in any node or edge since; or another's that WAGE cannot say.
     """
     header, spiking = graph.metadata.get("wage_neuro"), "form" in graph.metadata
+    if header is None and "input_codes" not in graph.metadata:
+        return from_others(graph)
     if header is None:
-        raise CheckpointError("a NIR graph that wage-neuro did not write: no metadata 'wage_neuro'")
+        raise CheckpointError("a NIR graph of wage-neuro without its metadata 'wage_neuro'")
 
     def all_weights(network: Network) -> Iterator[np.ndarray]:
         for layer in network.layers:

@@ -122,7 +122,18 @@ def test_widths_that_cannot_be(k):
 
 # --- every row, as plain numbers ---------------------------------------------------------------------
 
-DISTINCT = Widths(11, 12, 13, 14, 15, 25, 26, 18, 27, 9)
+DISTINCT = Widths(
+    activation=11,
+    error=12,
+    post=13,
+    weight=14,
+    tag=15,
+    accumulator=25,
+    state=26,
+    learning=18,
+    shared=27,
+    exponent=9,
+)
 """No two of them alike."""
 MIXED = Network((Conv(3, 3), MaxPool(3, 2), Conv(5, 2), Flatten(), Dense(4)), (7, 7, 2), "3-7-9-5")
 """Codes up to 3 (W), 63 (A) and 15 (E), stored weights up to 2**8 * 3/4; windows that overlap fourfold."""
