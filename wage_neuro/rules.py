@@ -40,7 +40,8 @@ def margin_of(text: str) -> int:
     share = short_fraction(text)
     eighths = Fraction(-1) if share is None else share * MARGIN_UNITS
     if eighths.denominator != 1 or not 0 <= eighths <= MARGIN_UNITS:
-        raise SettingError(f"margin={text}: want a share of the target in eighths, such as 3/8 (0 .. 1)")
+        shown = text if text.isprintable() else repr(text)  # one line
+        raise SettingError(f"margin={shown}: want a share of the target in eighths, such as 3/8 (0 .. 1)")
     return int(eighths)
 
 

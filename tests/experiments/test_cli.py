@@ -459,7 +459,16 @@ def test_a_resumed_run_takes_no_other_settings(words, refused, finished):
 
 
 def test_a_resumed_run_takes_no_other_lanes_than_its_shift_allows(refused, finished):
-    refused("--lanes 8: only the lava", "train", "--resume", finished, "--engine", "numpy", "--lanes", 8)
+    refused(
+        "--lanes 8: engine 'numpy' has no such option",
+        "train",
+        "--resume",
+        finished,
+        "--engine",
+        "numpy",
+        "--lanes",
+        8,
+    )
     refused("--engine 'gpu'", "train", "--resume", finished, "--engine", "gpu")
     refused("--epochs 0: want 1 or more", "train", "--resume", finished, "--epochs", 0)
 
@@ -577,7 +586,7 @@ def test_a_signal_from_outside(
         file = tmp_path / "out" / "checkpoint.npz"
         assert wait_until(lambda: file.exists() or main.poll() is not None, 60)
         assert main.poll() is None, main.communicate()
-        assert (len(session_of(main.pid)) > 4) == (engine == "lava")
+        assert (len(session_of(main.pid)) > 1) == (engine == "lava")
         assert not shared_memory_of(main.pid), "a name that SIGKILL would leave"
         send(main.pid, signal.Signals[name])
         out, err = main.communicate(timeout=60)

@@ -47,9 +47,9 @@ RULES = (
         st.sampled_from(["batch", "held"]),
         st.integers(1, 9999),
         st.sampled_from(["wide", "ternary"]),
-        st.sampled_from(["authors", "paper"]),
-        st.sampled_from(["sse", "one-sided"]),
-        st.integers(0, 8),
+        stored_range=st.sampled_from(["authors", "paper"]),
+        loss=st.sampled_from(["sse", "one-sided"]),
+        margin=st.integers(0, 8),
     )
     | st.builds(Rules, st.just(1), update=st.just("coincidence"))
     | st.just(Rules(shift="held", pipelined=True))

@@ -19,6 +19,7 @@ from wage_neuro.errors import NetworkError, SettingError
 from wage_neuro.fixed_point import CARRIERS, log2_round, peak
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Kept
+from wage_neuro.rules import margin_of
 
 
 def last_layer(n_in, n_out, **bits):
@@ -383,6 +384,11 @@ def test_errors_of_new_samples_are_shifted(batch, first):
     for i, (whole, shifted) in enumerate(zip(D.tolist(), calm.tolist(), strict=True)):
         new = (first + i) // half % 2 == 0
         assert shifted == [int(d / 4) if new else d for d in whole]  # towards 0
+
+
+def test_a_margin_of_several_lines_is_refused_in_one():
+    with pytest.raises(SettingError, match=r"^margin='\\n3/F': want a share"):
+        margin_of("\n3/F")
 
 
 def test_without_a_word_the_rules_are_the_papers():

@@ -360,7 +360,7 @@ class TorchEngine(Engine):
     EngineError
         If the device is absent.
 
-    >>> from wage_neuro.specs import AvgPool, MaxPool, assert_never
+    >>> from wage_neuro.specs import Dense
     >>> net = Network((Dense(2),), (3,))
     >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)

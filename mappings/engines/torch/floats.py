@@ -27,6 +27,7 @@ from wage_neuro import random_bits
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import sigma
 from wage_neuro.control import Control
+from wage_neuro.engine import check_training_input
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import Layer, initial_weights
 from wage_neuro.network import Network
@@ -156,17 +157,18 @@ class FloatEngine:
 
     # --- what a user calls ---
 
-    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+    def train(self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control) -> np.ndarray:
         """Learn whole batches; answers in whole units of the target, of vanilla the probabilities."""
-        if not isinstance(control, int):
+        if not isinstance(log2_eta, int):
             raise SettingError("a pattern with f, or vanilla: want one step size for all layers")
+        check_training_input(self.network, self.rules, images, labels, log2_eta)
         right = torch.tensor(labels.astype(np.int64), device=self.device)
         answers = np.empty((len(images), self.network.classes), np.int64)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for i in range(0, len(images), self.rules.batch):
                 part = slice(i, i + self.rules.batch)
                 learn = self._learn_vanilla if self.pattern.is_vanilla else self._learn
-                answers[part] = learn(self._encode(images[part]), right[part], 2.0**control)
+                answers[part] = learn(self._encode(images[part]), right[part], 2.0**log2_eta)
                 self._step += 1
         return answers
 

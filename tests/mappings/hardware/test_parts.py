@@ -612,7 +612,7 @@ def test_synapses_are_both_processes(cycles, strict, ends):
     E[0], E[1, :4] = [127, -127, 127, 127, -127, 127, 127, 127], 0
     S[0], S[:, 0], S[:, 1] = 64 * np.sign(E[0]), 64, -64
     exponents = [-1, 14, 13, 12]
-    common = {"S": S, "step": step, "seed": seed}
+    common = {"S": S, "step": step, "seed": seed, "kernels": "numpy", "signed_in": True}
     inputs = {"a_in": A[:, None], "y_in": E[:, None], "m_in": [[m] for m in exponents]}
     forward, sent = lava_model(
         "forward_synapses", shape, 4, common | {"limits": shape.limits[FORWARD]}, inputs, log2_eta=[eta]
