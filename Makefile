@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch rtl test-rtl test-ports readme docs maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports readme docs maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -57,6 +57,10 @@ test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled 
 
 test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
+
+test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones too
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m '' tests/agreement/test_team.py tests/experiments/runs/test_ranks.py \
+		tests/experiments/runs/test_cluster.py tests/experiments/benchmarks/test_scaling.py tests/mappings/cluster mappings/cluster
 
 test-torch: torch  ## run the tests of what needs PyTorch alone
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL) $(TORCH_TESTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -102,6 +103,10 @@ class _Commands(TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         if name in COMMANDS:
             module, _, app = COMMANDS[name][0].partition(":")
+            if name != "train":
+                from experiments.runs.ranks import refuse_ranks
+
+                refuse_ranks(name)
             with stops_at_once():
                 made = getattr(import_module(f"experiments.{module}"), app)
             found = typer.main.get_command(made)
@@ -137,13 +142,19 @@ def _options(
 
 def _fail(message: str) -> NoReturn:
     from experiments.commands.command_line import tell
+    from experiments.runs.ranks import end_all
 
+    end_all(tell, message)
     tell(message)
     sys.exit(1)
 
 
 def main() -> NoReturn:
     """Run the command; an error of ours is one line and exit code 1."""
+    if any(name.endswith("RANK") for name in os.environ):  # started by mpiexec, it may be
+        from experiments.runs.ranks import hush
+
+        hush()
     try:
         app(prog_name="wage-neuro", standalone_mode=True)
     except MemoryError as error:

@@ -14,6 +14,7 @@ import numpy as np
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import Kept, Layer, spread_errors
 from wage_neuro.specs import Conv, Dense, assert_never
+from wage_neuro.team import ALONE, Team
 
 FIELDS = {
     "inputs": "activations other than 0 that arrive: graded spikes",
@@ -71,9 +72,10 @@ class Watch:
         """Whether an update step is counted."""
         return bool(self.every) and step % self.every == 0
 
-    def take(self) -> Activity:
-        """Return what was counted, and count from 0 again."""
-        activity = Activity(self.samples, self.counts)
+    def take(self, team: Team = ALONE) -> Activity:
+        """Return what was counted, by all members of a team, and count from 0 again."""
+        samples, counts = team.total([self.samples]), team.total(self.counts)
+        activity = Activity(int(samples[0]), counts)
         self.samples, self.counts = 0, np.zeros_like(self.counts)
         return activity
 

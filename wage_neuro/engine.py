@@ -22,8 +22,11 @@ from wage_neuro.network import Network
 from wage_neuro.rules import VALUES, Rules
 from wage_neuro.state import State, consolidated, importance_of, initial_state
 from wage_neuro.support import ABILITIES, Support
+from wage_neuro.team import ALONE, Team, check_team
 from wage_neuro.train import Batch, Learner, predict, visible_weights
 
+IN_TEAM = {"team": "processes that learn every batch together"}
+"""Option of an engine that can be one of several."""
 Entered = TypeVar("Entered", bound="Engine")
 
 
@@ -39,6 +42,8 @@ class Engine(ABC):
     network : Network
     rules : Rules, optional
         The paper's, if none are given.
+    team : Team, optional
+        Processes that learn every batch together, of which this is one.
     options : those that `supports_of` asks about
 
     Raises
@@ -64,8 +69,11 @@ class Engine(ABC):
                 says = "says" if ability in cls.supports.abilities else "does not say"
                 raise TypeError(f"{cls.__name__} {says} that it {ability}: {', '.join(methods)}")
 
-    def __init__(self, network: Network, rules: Rules | None = None, **options: Any) -> None:
-        self.network, self.rules = network, rules or Rules()
+    def __init__(
+        self, network: Network, rules: Rules | None = None, team: Team = ALONE, **options: Any
+    ) -> None:
+        self.network, self.rules, self.team = network, rules or Rules(), team
+        check_team(self.rules, team)
         self.supports_of(**options).check(network, self.rules)
         prove_gradients(network, self.rules)
 
@@ -81,7 +89,7 @@ class Engine(ABC):
 
         Parameters
         ----------
-        images : (n, ...) uint8 grey levels
+        images : (n, ...) uint8 grey levels; in a team its own rows of each batch, `own_rows` of them
         labels : (n,) whole numbers
         log2_eta : log2 of the step size, or a `Control` of each layer's own step size and hold
         last : 'refuse', 'drop' or 'pad'
@@ -97,10 +105,11 @@ class Engine(ABC):
         DataError, SettingError
             If the network cannot learn from these.
         """
-        n, whole = len(images), whole_batches(len(images), self.rules.batch, last)
+        n, rows = len(images), own_rows(self.rules, self.team)
+        whole = whole_batches(n, rows, last)
         if whole is not None and len(labels) == n:
             images, labels = images[whole], labels[whole]
-        check_training_input(self.network, self.rules, images, labels, log2_eta)
+        check_training_input(self.network, self.rules, images, labels, log2_eta, self.team)
         return self.learn(images, labels, log2_eta)[:n]
 
     @abstractmethod
@@ -193,14 +202,27 @@ def whole_batches(n: int, batch: int, last: str) -> np.ndarray | None:
 
 
 def check_training_input(
-    network: Network, rules: Rules, images: np.ndarray, labels: np.ndarray, control: int | Control
+    network: Network,
+    rules: Rules,
+    images: np.ndarray,
+    labels: np.ndarray,
+    control: int | Control,
+    team: Team = ALONE,
 ) -> None:
     """Raise DataError or SettingError unless these are whole batches that the network can learn from."""
     network.check_images(images)
     network.check_labels(labels, len(images))
-    if len(images) % rules.batch:
-        raise SettingError(f"{len(images)} samples: want a multiple of the batch, {rules.batch}")
+    rows = own_rows(rules, team)
+    if len(images) % rows:
+        whole = "the batch" if team.size == 1 else f"this rank's rows of the batch of {rules.batch}"
+        raise SettingError(f"{len(images)} samples: want a multiple of {whole}, {rows}")
     control_of(control).of_layers(len(network.layers), rules)
+
+
+def own_rows(rules: Rules, team: Team) -> int:
+    """Samples of each batch that a member of a team learns."""
+    rows = team.rows(rules.batch)
+    return rows.stop - rows.start
 
 
 def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> None:
@@ -248,12 +270,18 @@ class NumpyEngine(Engine):
         kinds=frozenset(Kind),
         rules=VALUES,
         abilities=frozenset(ABILITIES) - {"holds the memory"},
+        options=IN_TEAM,
     )
 
     def __init__(
-        self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        team: Team = ALONE,
     ) -> None:
-        super().__init__(network, rules)
+        super().__init__(network, rules, team)
         self._state = state or initial_state(network, seed)
         importance_of(network, self._state, self.rules)
         self.watch(0)
@@ -268,7 +296,7 @@ class NumpyEngine(Engine):
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+        check_training_input(self.network, self.rules, images, labels, control, self.team)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
@@ -276,9 +304,10 @@ class NumpyEngine(Engine):
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
         logits = np.empty((len(images), self.network.classes), np.int64)
-        for i in range(0, len(images), self.rules.batch):
-            part = slice(i, i + self.rules.batch)
-            learner = Learner(self.network, self._state, self.rules, self._watch)
+        rows = own_rows(self.rules, self.team)
+        for i in range(0, len(images), rows):
+            part = slice(i, i + rows)
+            learner = Learner(self.network, self._state, self.rules, self._watch, self.team)
             stay = None if former is None else former[part]
             logits[part] = learner.learn(
                 Batch(self.network.encode(images[part]), labels[part], stay), control
@@ -296,4 +325,4 @@ class NumpyEngine(Engine):
         self._watch = Watch(len(self.network.layers), every)
 
     def activity(self) -> Activity:
-        return self._watch.take()
+        return self._watch.take(self.team)

@@ -6,7 +6,9 @@ its ports. Errors may come in several parts before the weights change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from wage_neuro.fixed_point import peak as peak_of
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.rules import Rules
 from wage_neuro.state import Held, LayerState
+from wage_neuro.team import ALONE, Team, code_bits
 
 
 def exponent_of(held: Held, peak: int, rules: Rules) -> int | None:
@@ -43,11 +46,20 @@ class LayerLearner:
     classes : outputs of the last layer, whose error codes direct feedback brings here
     state : LayerState
         Where to go on from; it stays as it is.
+    team : processes that learn each batch together; in one, `send` and `learn_together` take the place of
+        `update`
     """
 
     def __init__(
-        self, layer: Layer, classes: int, rules: Rules, seed: int, state: LayerState | None = None
+        self,
+        layer: Layer,
+        classes: int,
+        rules: Rules,
+        seed: int,
+        state: LayerState | None = None,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.layer, self.classes, self.rules, self.seed = layer, classes, rules, seed
         self.G: np.ndarray | None = None
         self.peak = 0  # of the errors since the last update
@@ -105,7 +117,7 @@ class LayerLearner:
         D = arriving_error(layer, message, B, rules)
         if not layer.quantized:
             return layers.error_codes(layer, kept, D, layer.error_exponent), 0
-        peak = layers.mask_saturated(kept, D)
+        peak = int(self.team.most([layers.mask_saturated(kept, D)])[0])
         exponent = exponent_of(self.state.error_held, peak, rules)
         if exponent is not None:
             exponent -= rules.log2_gamma
@@ -138,15 +150,7 @@ class LayerLearner:
         self.G, self.peak, self.state = None, 0, state
         if G is None or control.log2_eta is None:
             return
-        held, exponent = state.gradient_held, None
-        if not self.layer.quantized:
-            exponent = self.layer.gradient_exponent(samples)
-        elif rules.update != "coincidence":  # whose steps have no scale
-            peak = peak_of(G)
-            exponent, held = (
-                exponent_of(held, peak, rules),
-                next_held(held, peak, samples, rules, control.hold),
-            )
+        exponent, held = self._exponent(peak_of(G), samples, control)
         S = layers.update(
             self.layer, state.S, G, exponent, control.log2_eta, rules, self.seed, step, state.importance
         )
@@ -155,3 +159,88 @@ class LayerLearner:
         if S is not state.S:
             self.V = None
         self.state = replace(state, S=S, gradient_held=held)
+
+    def _exponent(self, peak: int, samples: int, control: LayerControl) -> tuple[int | None, Held]:
+        """Exponent of Shift for a gradient over so many samples, and the one that is held after it."""
+        held, rules = self.state.gradient_held, self.rules
+        if not self.layer.quantized:
+            return self.layer.gradient_exponent(samples), held
+        if rules.update == "coincidence":  # whose steps have no scale
+            return None, held
+        return exponent_of(held, peak, rules), next_held(held, peak, samples, rules, control.hold)
+
+    # --- in a team ---
+
+    def send(self, control: LayerControl) -> Any:
+        """Send the others what this member's errors say of their weights; None if the layer is frozen."""
+        state, rules, G = self.state, self.rules, self.G
+        held = next_held(state.error_held, self.peak, rules.batch, rules, control.hold)
+        self.G, self.peak, self.state, self.control = None, 0, replace(state, error_held=held), control
+        return None if G is None else send_gradient(self.layer, G, rules, self.team)
+
+    def move(self, part: slice, G: np.ndarray, peak: int, step: int, counts: np.ndarray | None) -> np.ndarray:
+        rules, control, own = self.rules, self.control, self.state.S.reshape(-1)[part]
+        assert control.log2_eta is not None
+        exponent, held = self._exponent(peak, rules.batch, control)
+        new = layers.update(
+            self.layer,
+            own,
+            G.astype(np.float64),
+            exponent,
+            control.log2_eta,
+            rules,
+            self.seed,
+            step,
+            first=part.start,
+        )
+        if counts is not None:
+            activity.count_updates(counts, own, new)
+        self.state = replace(self.state, gradient_held=held)
+        return new - own if rules.update == "ternary" else new
+
+    def take(self, codes: np.ndarray) -> None:
+        S = self.state.S
+        codes = codes.reshape(S.shape).astype(S.dtype, copy=False)
+        self.state = replace(self.state, S=S + codes if self.rules.update == "ternary" else codes)
+        self.V = None
+
+
+class Moving(Protocol):
+    """A layer of a team: it updates its own part of the weights, and takes over how the others have moved."""
+
+    layer: Layer
+
+    def move(self, part: slice, G: np.ndarray, peak: int, step: int, counts: np.ndarray | None) -> np.ndarray:
+        """Update a part, row-major, from its (m,) int64 gradient; `peak` is that of the whole gradient.
+
+        Returns (m,) codes, of steps or of stored weights; see `team.code_bits`.
+        """
+
+    def take(self, codes: np.ndarray) -> None:
+        """Take over the (n,) codes of all weights."""
+
+
+def send_gradient(layer: Layer, G: np.ndarray, rules: Rules, team: Team) -> Any:
+    """Send the members of a team their parts of a gradient, in the width that no member's can pass."""
+    return team.send_sums(G.reshape(-1), layer.g_bound(team.most_rows(rules.batch)))
+
+
+def learn_together(
+    sent: Sequence[tuple[Moving, Any]], rules: Rules, team: Team, step: int, counts: np.ndarray | None
+) -> None:
+    """Update layers as `LayerLearner.update` does: each member moves its part, and all take the steps.
+
+    sent : layers, and what `send_gradient` has returned of each
+    counts : (layers, fields) to add the activity to
+    """
+    work = [(one, sums) for one, sums in sent if sums is not None]
+    G = [team.take_sums(sums) for _, sums in work]
+    peaks = team.most([peak_of(g) for g in G]).tolist()
+    weights = [one.layer.n_weights for one, _ in work]
+    codes = [
+        one.move(team.part(n), g, peak, step, None if counts is None else counts[one.layer.index])
+        for (one, _), n, g, peak in zip(work, weights, G, peaks, strict=True)
+    ]
+    bits = [code_bits(rules, one.layer.bits.k_G) for one, _ in work]
+    for (one, _), found in zip(work, team.share(codes, weights, bits), strict=True):
+        one.take(found)

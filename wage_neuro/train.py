@@ -8,7 +8,7 @@ samples are in flight, an error meets weights that have learned from a few sampl
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,12 @@ from wage_neuro import activity, layers
 from wage_neuro.activity import Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.layers import Kept, Layer
-from wage_neuro.learner import LayerLearner, exponent_of, next_held
+from wage_neuro.learner import LayerLearner, Moving, exponent_of, learn_together, next_held
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.state import Held, LayerState, State, consolidated, importance_of, initial_state
+from wage_neuro.team import ALONE, Team
 
 __all__ = [
     "Batch",
@@ -86,14 +87,23 @@ class Learner:
     ----------
     state : where to go on from; it stays as it is
     watch : where to count the activity
+    team : processes of which each learns its own rows of every batch
     """
 
-    def __init__(self, network: Network, state: State, rules: Rules, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        state: State,
+        rules: Rules,
+        watch: Watch | None = None,
+        team: Team = ALONE,
+    ) -> None:
+        self.team = team
         self.network, self.rules, self.seed, self.step = network, rules, state.seed, state.step
         self.watch = watch or Watch(len(network.layers), 0)
         held = state.having(importance=importance_of(network, state, rules))
         self.layers = [
-            LayerLearner(layer, network.classes, rules, state.seed, each)
+            LayerLearner(layer, network.classes, rules, state.seed, each, team)
             for layer, each in zip(network.layers, held.layers, strict=True)
         ]
 
@@ -108,6 +118,10 @@ class Learner:
         controls = control_of(control).of_layers(L, rules)
         lanes = 1 if rules.pipelined else n
         schedule = Schedule(L, n // max(1, lanes), rules.feedback == "direct")
+        first_row, samples = (
+            (0, lanes) if self.team.size == 1 else (self.team.rows(rules.batch).start, rules.batch)
+        )
+        sums: list[tuple[Moving, Any]] = []  # of gradients, on their way to a team
         in_flight: list[deque[Kept]] = [deque() for _ in range(L)]
         logits = np.empty((n, self.network.classes), np.int64)
         parts = [batch.part(slice(j * lanes, (j + 1) * lanes)) for j in range(schedule.micro_steps)]
@@ -125,16 +139,22 @@ class Learner:
                     step, kept = self.step + micro, in_flight[i].popleft()
                     counts = self._counts(layer.layer, step)
                     sent = layer.error(e.pop((t, i)), kept, controls[i], step, counts)
-                    layer.update(lanes, controls[i], step, counts)
+                    if self.team.size > 1:
+                        sums.append((layer, layer.send(controls[i])))
+                    else:
+                        layer.update(lanes, controls[i], step, counts)
                     if sent is not None:
                         e.update({(t + 1, below): sent for below in _receivers(i, rules)})
             micro = schedule.forward(L, t)
             if micro is not None:
                 Z = logits[micro * lanes : (micro + 1) * lanes] = a.pop((t, L))
                 _, labels, former = parts[micro]
-                first = (self.step + micro) * lanes
+                first = (self.step + micro) * samples + first_row
                 last = self.network.layers[-1]
                 e[t + 1, L - 1] = layers.output_error(last, Z, labels, rules, former, first)
+        if self.team.size > 1:
+            counts = self.watch.counts if self.watch.wants(self.step) else None
+            learn_together(sums, rules, self.team, self.step, counts)
         self.step += schedule.micro_steps
         return logits
 

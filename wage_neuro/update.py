@@ -28,6 +28,7 @@ def update(
     seed: int,
     step: int,
     importance: np.ndarray | None = None,
+    first: int | None = None,
 ) -> np.ndarray:
     """Q_G and the clipped step: S <- saturate(S - dS), dS = sgn(G) ((q >> h) + r >> 16).
 
@@ -43,6 +44,7 @@ def update(
     seed, step : name the 16 random bits of each weight
     importance : (2, *weight_shape) of `no_importance`, its bits go into h and its steps are counted in place;
         None where there is none. `Rules.metaplasticity` adds bits of its own.
+    first : number of the first weight, a multiple of 16, where S and G are (m,) of a part of the weights
 
     Returns
     -------
@@ -66,10 +68,11 @@ def update(
         steps = None if held is None else held[1]
         kernels.stochastic_update(out, S, G, r, shift, bound, step_max, dtype, h, steps)
 
-    rows = np.flatnonzero(G.any(axis=1))
+    rows = np.flatnonzero(G.any(axis=1) if first is None else G)
     if not len(rows):
         return S
-    if len(rows) < _SPARSE * len(G):  # inputs that are silent all over the batch change no weight
+    # inputs that are silent all over the batch change no weight
+    if first is None and len(rows) < _SPARSE * len(G):
         r = _update_bits(layer, seed, step, 0, layer.n_weights).reshape(G.shape)[rows]
         new = S.copy().reshape(G.shape)
         held = None if importance is None else importance.reshape(2, *G.shape)[:, rows]
@@ -79,14 +82,14 @@ def update(
         if importance is not None:
             importance.reshape(2, *G.shape)[:, rows] = held
         return new.reshape(S.shape)
-    flat_S, flat_G, new = S.reshape(-1), G.reshape(-1), np.empty(layer.n_weights, S.dtype)
+    flat_S, flat_G, new = S.reshape(-1), G.reshape(-1), np.empty(S.size, S.dtype)
 
     def work(part: slice) -> None:
-        r = _update_bits(layer, seed, step, part.start, part.stop - part.start)
+        r = _update_bits(layer, seed, step, (first or 0) + part.start, part.stop - part.start)
         held = None if importance is None else importance.reshape(2, -1)[:, part]
         move(new[part], flat_S[part], flat_G[part], r, held)
 
-    kernels.each_part(work, layer.n_weights, update_part(layer))
+    kernels.each_part(work, S.size, update_part(layer))
     return new.reshape(S.shape)
 
 

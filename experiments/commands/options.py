@@ -25,6 +25,7 @@ from typer.core import TyperCommand
 from experiments.commands.command_line import doubts_in_a_line
 from experiments.engines import FASTEST, NAMES
 from experiments.runs import run_folder
+from experiments.runs.ranks import launched
 from wage_neuro.errors import SettingError, did_you_mean
 from wage_neuro.files import written_whole
 from wage_neuro.settings import DATA, GROUPS, OUTPUT, RULE, SIMULATOR, setting
@@ -189,7 +190,7 @@ def _with_options(function: Callable[..., None], defaults: Defaults) -> Callable
         with doubts_in_a_line():
             made = {name: built(cls, known) for name, cls in classes.items()}
             for each in made.values():
-                if isinstance(each, Written) and each.output:
+                if isinstance(each, Written) and each.output and launched()[0] == 0:
                     run_folder.check_writable(each.output)
             function(**mine, **made)
 

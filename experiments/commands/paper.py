@@ -17,6 +17,7 @@ from experiments.records.findings import Found as Finding
 from experiments.records.findings import arranged, draw, read
 from experiments.records.readme import RESULTS
 from experiments.runs import run_folder
+from experiments.runs.cluster import workers_of
 from wage_neuro.settings import DATA, OUTPUT, like
 
 
@@ -41,6 +42,19 @@ def experiment(
         str, typer.Option(help="Some of its settings, in this order: `k_G=8,k_G=2`.  [default: all]")
     ] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in its own process.")] = 1,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="Those at the same time in threads of one process: engine `compiled`."
+        ),
+    ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Do the runs on Dask: `local:N` workers, or a scheduler's address such as `tcp://HOST:8786`.",
+            show_default=False,
+        ),
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +78,8 @@ def experiment(
         run or Path("runs") / name,
         [label.strip() for label in only.split(",") if label.strip()],
     )
+    if cluster:
+        workers_of(cluster)
     console.print(f"{name}: {len(work)} runs, engine {machine.engine}")
 
     def report(job: presets.Job, ended: bool) -> None:
@@ -75,8 +91,10 @@ def experiment(
     if output:
         output.mkdir(parents=True, exist_ok=True)
         run_folder.check_writable(output / "record")
-    means = presets.Means(machine.engine, machine.device, jobs, found.data_dir, command, output)
-    finished = presets.do_all(work, means, report)
+    means = presets.Means(
+        machine.engine, machine.device, jobs, found.data_dir, command, output, cluster, together
+    )
+    finished = presets.do_all(work, means, report, console.print)
     records = [done for job in work if (done := job.record())]
     for each in arranged(records):
         show(each)

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from experiments.runs import run_folder
+from experiments.runs.cluster import on_cluster, workers_of
 from experiments.runs.forms import TrainingRecord
 from experiments.runs.training import Config, Report, Run
 from experiments.runs.workers import cpus, side_by_side
@@ -230,6 +233,9 @@ class Means:
     command : what their records name
     records : folder that keeps a copy of each record
     at_once : how many are done side by side, each in a process of its own
+    together : side by side in threads of this process in place of that; of use where an engine lets others
+        work while it does, as the compiled one
+    cluster : where they are done in place of that, see `cluster.on_cluster`
     """
 
     engine: str = "numpy"
@@ -238,6 +244,8 @@ class Means:
     data_dir: Path | None = None
     command: str = ""
     records: Path | None = None
+    cluster: str | None = None
+    together: bool = False
 
 
 def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run, seen: None) -> bool:
@@ -250,8 +258,9 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
     SettingError
         If its folder holds another run.
     """
-    if means.at_once > 1:
-        kernels.set_threads(max(1, cpus() // means.at_once))
+    at_once = (workers_of(means.cluster) or 1) if means.cluster else means.at_once
+    if at_once > 1:
+        kernels.set_threads(max(1, cpus() // at_once))
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
         if run.config != job.config:
@@ -270,13 +279,18 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
     return run.finished
 
 
-def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -> bool:
+def do_all(
+    work: list[Job],
+    means: Means,
+    report: Callable[[Job, bool], None],
+    say: Callable[[str], None] = lambda line: None,
+) -> bool:
     """Do all runs, or end with the first that is stopped; return whether all are finished."""
     for job in work:
         if job.kind is FloatRun and job.record() is None:
             float_torch(job.config.bits)  # before hours are spent on the integers
     try:
-        with closing(_done(work, means)) as done:
+        with closing(_done(work, means, say)) as done:
             for job, finished in done:
                 record = job.record()
                 if means.records and finished and record:
@@ -291,10 +305,37 @@ def do_all(work: list[Job], means: Means, report: Callable[[Job, bool], None]) -
     return True
 
 
-def _done(work: list[Job], means: Means) -> Generator[tuple[Job, bool], None, None]:
+def _done(
+    work: list[Job], means: Means, say: Callable[[str], None]
+) -> Generator[tuple[Job, bool], None, None]:
     """Do the runs; yield each as it ends, with whether it was finished."""
-    if means.at_once == 1:
+    if means.cluster:
+        elsewhere = [replace(job, folder=job.folder.resolve()) for job in work]
+        here = dict(zip(elsewhere, work, strict=True))
+        for job, finished in on_cluster(partial(do, means=means), elsewhere, means.cluster, str, say):
+            yield here[job], finished
+    elif means.together:
+        yield from _together(work, means)
+    elif means.at_once == 1:
         for job in work:
             yield job, do(job, means)
     else:
         yield from side_by_side(partial(do, means=means), work, means.at_once, str)
+
+
+def _together(work: list[Job], means: Means) -> Generator[tuple[Job, bool], None, None]:
+    """Do the runs in threads; when this ends early, all that have begun stop with a checkpoint."""
+    stop = Event()
+
+    def look(run: Run, seen: Report) -> None:
+        run.stop_wanted |= stop.is_set()
+
+    with ThreadPoolExecutor(means.at_once, "run") as pool:
+        futures = {pool.submit(do, job, means, look): job for job in work}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            stop.set()
+            for future in futures:
+                future.cancel()

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from experiments.commands.command_line import STOPPED, bar, busy, console
 from experiments.commands.options import Found, Resumable, Simulator, command_of, is_given
-from experiments.runs import run_folder
+from experiments.runs import ranks, run_folder
 from experiments.runs.training import Config, Report, Run
 from wage_neuro.errors import SettingError
 from wage_neuro.rules import Rules
@@ -74,15 +74,22 @@ def train(
         ),
     ] = "batch",
 ) -> None:
-    """Train a network; checkpoint, metrics and learning curve go to a run folder."""
+    """Train a network; checkpoint, metrics and learning curve go to a run folder.
+
+    `mpiexec -n 4 wage-neuro train ...` shares every batch among four processes, to the same bits.
+    """
+    team = ranks.join()
+    console.quiet = team.rank > 0
     if written.resume:
         epochs = config.epochs if is_given(context, "epochs") else None
         with busy(f"reading the run {written.resume} and its data"):
-            training = Run.resume(written.resume, epochs, found.data_dir)
+            training = Run.resume(written.resume, epochs, found.data_dir, team)
     else:
-        folder = written.run or context.with_resource(run_folder.new_folder(_default_folder(config)))
+        folder = written.run or _default_folder(config)
+        if team.rank == 0 and not written.run:
+            folder = context.with_resource(run_folder.new_folder(folder))
         with busy(f"reading {config.data}"):
-            training = Run.start(config, folder, found.data_dir)
+            training = Run.start(config, folder, found.data_dir, team)
     _train(training, machine, written.output, written.watch)
 
 
@@ -138,7 +145,9 @@ def _train(
                 console.print(f"saturates: {line}", soft_wrap=True)
             engine.watch(watch)  # an engine that cannot says so before there is a folder
             held.enter_context(training.lock)
-            run_folder.prepare(folder, new=training.is_new)
+            if training.writes:
+                run_folder.prepare(folder, new=training.is_new)
+            training.check_ranks(engine=engine_name, watch=watch)
             console.print(f"{_title(training, engine_name)}\nrun folder {shown}")
             began = time.monotonic()
             fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
@@ -154,7 +163,7 @@ def _train(
         for line in training.unchanged:
             console.print(f"warning: {line}", style="yellow")
         for path in (folder / "record.json", record):
-            if path:
+            if path and training.writes:
                 training.write_record(path, engine_name, run_folder.this_command())
     if was_finished:
         console.print(
@@ -166,6 +175,8 @@ def _train(
             f"trained in {time.monotonic() - began:.1f} s; checkpoint.npz, metrics.jsonl, curve.png and"
             f" record.json are in {shown}"
         )
+        for line in training.sent_in_words:
+            console.print(line)
     if hints:
         console.print(
             f"what next:\n  wage-neuro evaluate {shown}\n"

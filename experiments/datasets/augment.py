@@ -42,10 +42,18 @@ class Augment:
         pad, window = match[1] or 0, match[2]
         return cls(int(pad), text.endswith("flip"), int(window) if window else None)
 
-    def apply(self, images: np.ndarray, seed: int, epoch: int, places: slice) -> np.ndarray:
+    def apply(
+        self,
+        images: np.ndarray,
+        seed: int,
+        epoch: int,
+        places: slice,
+        some: np.ndarray | slice = slice(None),
+    ) -> np.ndarray:
         """Augment the images that stand at some places of an epoch's order.
 
         images : (n, height, width[, channels]) uint8
+        some : which of these places the images stand at, if not at all of them
 
         Returns
         -------
@@ -60,7 +68,7 @@ class Augment:
             raise SettingError(f"augment: images of shape {images.shape[1:]}: want {want} or more")
         first = places.start // 4 * 4  # whole blocks of random words
         words = random_bits.words(seed, random_bits.AUGMENT, 0, epoch, first, places.stop - first)
-        words = words[places.start - first :]
+        words = words[places.start - first :][some]
         if self.pad or self.window:
             images = _crop(images, self.pad, self.window, words)
         if self.flip:

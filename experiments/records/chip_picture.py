@@ -120,10 +120,11 @@ def _fill(placement: Placement) -> tuple[np.ndarray, np.ndarray]:
     limits = {name: placement.limit(name) for name in RESOURCES}
     of_core = np.max([placement.core_resources[n] / limits[n] for n in RESOURCES], axis=0)
     of_piece = np.max([placement.piece_resources[n] / limits[n] for n in RESOURCES], axis=0)
-    total = np.bincount(placement.core, of_piece, placement.cores)
+    total = np.bincount(placement.core, of_piece, placement.places)
     heights = of_core[placement.core] * of_piece / total[placement.core]
     stacked = np.cumsum(heights) - heights
-    first = np.searchsorted(placement.core, placement.core)  # pieces of a core follow each other
+    _, firsts, which = np.unique(placement.core, return_index=True, return_inverse=True)
+    first = firsts[which]  # pieces of a core follow each other
     return heights, stacked - stacked[first]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
@@ -16,8 +19,8 @@ import numpy as np
 from experiments import datasets
 from experiments.datasets import Dataset
 from experiments.datasets.augment import Augment
-from experiments.engines import make_engine
-from experiments.runs import run_folder
+from experiments.engines import ENGINES, make_engine
+from experiments.runs import ranks, run_folder
 from experiments.runs.forms import Epoch, Number, config_of
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
@@ -31,6 +34,7 @@ from wage_neuro.random_bits import permutation
 from wage_neuro.room import check_learning
 from wage_neuro.rules import Rules
 from wage_neuro.settings import DATA, NETWORK, RULE, check_settings, setting
+from wage_neuro.team import ALONE, Team, cut
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
 
@@ -41,6 +45,8 @@ KEEP_AT_MOST = (
 REPORT_EVERY_S = 0.5
 AT_ONCE_BYTES = 1 << 23  # of images that are made ready together
 PREDICT_AT_ONCE = 10_000
+_DRAWING = Lock()  # matplotlib is for one thread
+LIMB = 40  # bits of a large number that the processes of a team add up at once
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
 
@@ -181,6 +187,15 @@ class Report:
     last_error: float | None
 
 
+def _limbs(value: int) -> list[int]:
+    """A number below 2**256 in parts, lowest first, which sums of 2**23 of them do not overflow.
+
+    >>> _limbs(2**40 + 5)[:3]
+    [5, 1, 0]
+    """
+    return [value >> LIMB * i & (1 << LIMB) - 1 for i in range(7)]
+
+
 def top_error(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of samples whose label is not among the k largest logits; of equal ones the first classes count.
 
@@ -261,8 +276,15 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, config: Config, data: Dataset, saved: Checkpoint, progress: Progress
+        self,
+        folder: Path,
+        config: Config,
+        data: Dataset,
+        saved: Checkpoint,
+        progress: Progress,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.folder, self.config, self.data = folder, config, data
         self.network = saved.network
         self.saved = saved
@@ -281,23 +303,26 @@ class Run:
             raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
         self.is_new = False
         self.stop_wanted = False
-        self.lock = run_folder.Lock(folder)
+        self._first_step = saved.state.step
+        self.lock: AbstractContextManager[object] = run_folder.Lock(folder) if self.writes else nullcontext()
         self._ordered: tuple[int, np.ndarray] = -1, np.empty(0)
         self._kept_at, self._keep_seconds = 0.0, 0.0
 
     @classmethod
-    def start(cls, config: Config, folder: Path, data_dir: Path | None = None) -> Run:
+    def start(cls, config: Config, folder: Path, data_dir: Path | None = None, team: Team = ALONE) -> Run:
         """Begin a run in an empty folder."""
         data = open_data(config, data_dir)
         doubt_of(config.network, data.classes)
         if not datasets.is_name(config.data):  # so that it stays so, whatever the file says later
             config = replace(config, signed=data.signed)
-        run = cls(folder, config, data, cls._fresh(config, data), Progress())
+        run = cls(folder, config, data, cls._fresh(config, data), Progress(), team)
         run.is_new = True
         return run
 
     @classmethod
-    def resume(cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None) -> Run:
+    def resume(
+        cls, folder: Path, epochs: int | None = None, data_dir: Path | None = None, team: Team = ALONE
+    ) -> Run:
         """Go on with the run in a folder, to the same bits as if it had never stopped."""
         saved = cls._load(run_folder.checkpoint_of(folder, resume=True))
         kept = kept_of(folder, saved)
@@ -309,7 +334,7 @@ class Run:
             raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
         if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
-        return cls(folder, config, data, saved, kept.progress)
+        return cls(folder, config, data, saved, kept.progress, team)
 
     # what a run of real numbers does in its own way, see `experiments.studies.float_run`
 
@@ -337,7 +362,12 @@ class Run:
     def engine(self, name: str, **options: int | str | None) -> Engine:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
         check_learning(self.network, self.config.rules.samples_an_update)
-        return make_engine(name, self.network, self.config.rules, self.saved.state, **options)
+        team = {"team": self.team} if self.team.size > 1 else {}
+        if team and "team" not in ENGINES.find(name).supports.options:
+            raise SettingError(
+                f"engine {name!r} on {self.team}: want one that shares batches, such as compiled"
+            )
+        return make_engine(name, self.network, self.config.rules, self.saved.state, **options, **team)
 
     # --- the loop ---
 
@@ -358,22 +388,62 @@ class Run:
         size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
         with self.lock, stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
             coming = ahead.submit(self._prepare, progress.epoch, progress.batch, size)
-            while not self.finished and not self.stop_wanted:
+            while not self.finished and not self._all_stop():
                 images, labels, batches = coming.result()
                 coming = ahead.submit(self._prepare, *self._place_after(batches), size)
-                seconds = self._train(engine, images, labels)
-                seen += len(labels)
+                seconds = self._train(engine, images, labels, batches)
+                seen += batches * self.config.rules.batch
                 report(self._report(seen, seen / (time.monotonic() - began)))
                 size = max(1, min(2 * batches, int(batches * REPORT_EVERY_S / max(seconds, 1e-6))))
-                if time.monotonic() - self._kept_at > SAVE_EVERY_S:
+                if self.writes and time.monotonic() - self._kept_at > SAVE_EVERY_S:
                     self.save(engine)
                 if progress.batch == self.batches:
                     self._end_epoch(engine, watch)
                     report(self._report(seen, seen / (time.monotonic() - began)))
             self.save(engine)
-        if progress.curve:
+        if progress.curve and self.writes:
             self._write_metrics()
         return progress.curve
+
+    def _all_stop(self) -> bool:
+        return bool(self.team.agree([self.stop_wanted])[0])
+
+    def check_ranks(self, **more: Any) -> None:
+        """Raise SettingError where a rank differs in version, settings, data or weights."""
+        facts = {
+            "settings": lambda: {**self.config.to_json(), **more},
+            "data": lambda: self._data_sum,
+            "place": lambda: [self.progress.epoch, self.progress.batch],
+            "weights": lambda: [
+                hashlib.sha256(np.ascontiguousarray(S)).hexdigest() for S in self.saved.state.S
+            ],
+        }
+        ranks.check_alike(self.team, facts)
+
+    @property
+    def _sent(self) -> dict[str, int]:
+        return self.team.sent(self.network.n_weights, self.saved.state.step - self._first_step)
+
+    @property
+    def sent_in_words(self) -> list[str]:
+        """What this rank has sent in learning, beside an all-reduce of float32; nothing if it is alone."""
+        sent = self._sent
+        if not sent:
+            return []
+        own, floats = (sent[name] / max(1, sent["updates"]) for name in ("learning", "float32"))
+        return [
+            f"{sent['ranks']} ranks: each sent {own:,.0f} bytes an update; gradients of float32,"
+            f" all-reduced, are {floats:,.0f}"
+        ]
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run's folder: in a team the first one alone does."""
+        return self.team.rank == 0
+
+    @property
+    def _rows(self) -> slice:
+        return self.team.rows(self.config.rules.batch)
 
     @property
     def finished(self) -> bool:
@@ -386,13 +456,14 @@ class Run:
         return (self.progress.epoch, batch) if batch < self.batches else (self.progress.epoch + 1, 0)
 
     def _prepare(self, epoch: int, first: int, batches: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Images and labels from batch `first` on, of at most so many batches, and of how many."""
+        """Own images and labels from batch `first` on, of at most so many batches, and of how many."""
         batch = self.config.rules.batch
         most = AT_ONCE_BYTES // (batch * math.prod(self.data.train_images.shape[1:]))
         batches = min(batches, self.batches - first, max(1, most))
         places = slice(first * batch, (first + batches) * batch)
-        index = self._order(epoch)[places]
-        images = self.augment.apply(self.data.train_images[index], self.config.seed, epoch, places)
+        own = np.arange(batches * batch).reshape(batches, batch)[:, self._rows].reshape(-1)
+        index = self._order(epoch)[places][own]
+        images = self.augment.apply(self.data.train_images[index], self.config.seed, epoch, places, own)
         return images, self.data.train_labels[index], batches
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -400,7 +471,7 @@ class Run:
             self._ordered = epoch, permutation(self.config.seed, epoch, len(self.data.train_labels))
         return self._ordered[1]
 
-    def _train(self, engine: Engine, images: np.ndarray, labels: np.ndarray) -> float:
+    def _train(self, engine: Engine, images: np.ndarray, labels: np.ndarray, batches: int) -> float:
         progress = self.progress
         began = time.monotonic()
         logits = engine.train(images, labels, self.eta.log2_at(progress.epoch))
@@ -408,11 +479,12 @@ class Run:
         error = self._answers(logits)
         error[np.arange(len(labels)), labels] -= self._right
         # whole numbers of any size: int64 could overflow on wide outputs
-        progress.squared_error += (
-            int(np.square(error.astype(object)).sum()) if self._right > 2**24 else int((error**2).sum())
-        )
-        progress.wrong += int((logits.argmax(axis=1) != labels).sum())
-        progress.batch += len(labels) // self.config.rules.batch
+        squared = int(np.square(error.astype(object)).sum()) if self._right > 2**24 else int((error**2).sum())
+        wrong, *limbs = self.team.total([int((logits.argmax(axis=1) != labels).sum()), *_limbs(squared)])
+        progress.squared_error += sum(int(limb) << LIMB * i for i, limb in enumerate(limbs))
+        progress.wrong += int(wrong)
+        progress.batch += batches
+        seconds = int(self.team.agree([int(1e9 * seconds)])[0]) / 1e9  # what follows is the same for all
         progress.seconds += seconds
         return seconds
 
@@ -441,7 +513,7 @@ class Run:
         engine.watch(watch)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
-        if time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
+        if self.writes and time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
             began = time.monotonic()
             self.save(engine)
             self._write_metrics()
@@ -449,6 +521,10 @@ class Run:
 
     def _write_metrics(self) -> None:
         """Write metrics.jsonl and curve.png; they follow from the checkpoint, which is written first."""
+        with _DRAWING:
+            self._draw()
+
+    def _draw(self) -> None:
         run_folder.write_rows(self.folder / "metrics.jsonl", self.progress.curve)
         curve = self.folder / "curve.png"
         run_folder.draw_curve(curve, self._title, self.progress.curve, self.config.held_out)
@@ -469,8 +545,10 @@ class Run:
         return logits.copy()
 
     def predict(self, engine: Engine) -> np.ndarray:
-        """Logits of the held-out images."""
-        return predict_all(engine, self.data.test_images)
+        """Logits of the held-out images, of which each process answers its part."""
+        parts = cut(len(self.data.test_labels), self.team.size)
+        own = predict_all(engine, self.data.test_images[parts[self.team.rank]])
+        return self.team.gather(own, [part.stop - part.start for part in parts])
 
     def _report(self, seen: int, rate: float) -> Report:
         progress, batch = self.progress, self.config.rules.batch
@@ -486,12 +564,15 @@ class Run:
 
     def save(self, engine: Engine) -> None:
         """Write the checkpoint."""
+        self.saved = replace(self.saved, state=engine.state)
+        if not self.writes:
+            return
         extra = {
             "config": self.config.to_json(),
             "progress": asdict(self.progress),
             "data_sha256": self._data_sum,
         }
-        self.saved = replace(self.saved, state=engine.state, extra=extra)
+        self.saved = replace(self.saved, extra=extra)
         with self.lock:
             self._store(self.folder / run_folder.CHECKPOINT, self.saved)
         self._kept_at = time.monotonic()
@@ -518,6 +599,7 @@ class Run:
             "accuracy_last": accuracies[-1],
             "accuracy_best": max(accuracies),
             **({"unchanged": same} if (same := self.unchanged) else {}),
+            **({"team": sent} if (sent := self._sent) else {}),
             "train_seconds": round(sum(row["seconds"] for row in curve), 1),
             "versions": run_folder.versions(),
             "curve": curve,

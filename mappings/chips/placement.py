@@ -502,12 +502,17 @@ class Placement:
     @cached_property
     def cores(self) -> int:
         """Cores in use."""
+        return len(np.unique(self.core))
+
+    @cached_property
+    def places(self) -> int:
+        """Cores up to the last one in use: chips that are not full leave some out."""
         return int(self.core.max()) + 1
 
     @cached_property
     def chips(self) -> int:
         """Chips in use."""
-        return -(-self.cores // self.chip.cores)
+        return -(-self.places // self.chip.cores)
 
     @cached_property
     def chip_columns(self) -> int:
@@ -521,9 +526,9 @@ class Placement:
 
     @cached_property
     def core_resources(self) -> dict[str, np.ndarray]:
-        """(cores,) of each of `RESOURCES`."""
+        """(places,) of each of `RESOURCES`."""
         return {
-            name: np.bincount(self.core, values, self.cores).astype(np.int64)
+            name: np.bincount(self.core, values, self.places).astype(np.int64)
             for name, values in self.piece_resources.items()
         }
 

@@ -6,12 +6,13 @@ import numpy as np
 
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine, check_former, check_training_input
+from wage_neuro.engine import IN_TEAM, Engine, check_former, check_training_input
 from wage_neuro.kernels.native import NativeNet
 from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
 from wage_neuro.rules import VALUES, Rules
 from wage_neuro.support import ABILITIES, Support
+from wage_neuro.team import ALONE, Team
 from wage_neuro.train import State, consolidated, initial_state
 
 
@@ -44,13 +45,19 @@ class CompiledEngine(Engine):
         kinds=frozenset(Kind),
         rules=VALUES,
         abilities=frozenset(ABILITIES) - {"holds the memory"},
+        options=IN_TEAM,
     )
 
     def __init__(
-        self, network: Network, rules: Rules | None = None, seed: int = 0, state: State | None = None
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        team: Team = ALONE,
     ) -> None:
-        super().__init__(network, rules)
-        self.net = NativeNet(network, self.rules, state or initial_state(network, seed))
+        super().__init__(network, rules, team)
+        self.net = NativeNet(network, self.rules, state or initial_state(network, seed), team=team)
         self.watch(0)
 
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
@@ -59,7 +66,7 @@ class CompiledEngine(Engine):
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control)
+        check_training_input(self.network, self.rules, images, labels, control, self.team)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
@@ -85,4 +92,4 @@ class CompiledEngine(Engine):
         self._watch = Watch(len(self.network.layers), every)
 
     def activity(self) -> Activity:
-        return self._watch.take()
+        return self._watch.take(self.team)

@@ -10,9 +10,10 @@ import ctypes
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,15 @@ from wage_neuro.feedback import backward_weights, feedback_weights
 from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
-from wage_neuro.learner import LayerLearner
+from wage_neuro.learner import LayerLearner, Moving, learn_together, send_gradient
 from wage_neuro.network import Network
 from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
 from wage_neuro.state import Held, LayerState, State, importance_of
+from wage_neuro.team import ALONE, Team
 
 VARIABLE = "WAGE_NEURO_ISA"
-FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN = range(6)  # Event of api.h
+FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN, PEAK, SUMS, TOGETHER = range(9)  # Event
 CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
 NONE, FROZEN = -1, -1000000
 FEEDBACKS = ("transposed", "random", "direct")
@@ -98,7 +100,11 @@ class _Api(ctypes.Structure):
         ("update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _u64)),
         ("set_update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64)),
         ("train", ctypes.CFUNCTYPE(None, _pointer, ctypes.POINTER(_Call))),
+        ("move", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64, _u64, _pointer)),
+        ("take", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64)),
         ("predict", ctypes.CFUNCTYPE(None, _pointer, _pointer, _i64, _pointer, _i64)),
+        ("pack", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
+        ("add_up", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
         ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
         ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
         ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _u64, _i64, _pointer)),
@@ -183,6 +189,22 @@ def peak(rounds: int) -> int:
     return int(_sets()[instruction_set()][0].peak(rounds))
 
 
+def pack(values: np.ndarray, width: int) -> np.ndarray:
+    """(n * width,) uint8 of (n,) int32 or int64, each in `width` bytes, the lowest first."""
+    values, packed = np.ascontiguousarray(values), np.empty(len(values) * width, np.uint8)
+    assert values.dtype in (np.int32, np.int64), values.dtype
+    api = _sets()[instruction_set()][0]
+    api.pack(values.ctypes.data, values.dtype.itemsize, len(values), width, packed.ctypes.data)
+    return packed
+
+
+def add_up(packed: np.ndarray, ranks: int, width: int) -> np.ndarray:
+    """(n,) int64 sums over the ranks of (ranks * n * width,) uint8 of `pack`."""
+    sums = np.empty(len(packed) // (ranks * width), np.int64)
+    _sets()[instruction_set()][0].add_up(packed.ctypes.data, ranks, len(sums), width, sums.ctypes.data)
+    return sums
+
+
 def log2_round(x: int) -> int:
     """As `fixed_point.log2_round`, x < 2**63."""
     return int(_sets()[instruction_set()][0].log2_round(x))
@@ -228,7 +250,7 @@ class LoneLayer:
         if self._at:
             specs.insert(0, _changed(_neighbour(own, (1,), layer.in_shape), arriving_bound=layer.d_bound))
         tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
-        packed, ruled = np.concatenate(specs), _rules(rules, slots)
+        packed, ruled = np.concatenate(specs), _rules(rules, slots=slots)
         arrays: list[np.ndarray] = [np.zeros(256, np.int16), *tables]
         self._kept, self._hook, self._net = [packed, ruled, *arrays], _HOOK(lambda *_: 0), None
         self._api = _sets()[instruction_set()][0]
@@ -345,8 +367,11 @@ def _neighbour(own: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int,
 # --- a network ---------------------------------------------------------------------------------------
 
 
-def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool) -> np.ndarray:
+def _spec(
+    layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool, team: Team = ALONE
+) -> np.ndarray:
     bits, samples = layer.bits, rules.samples_an_update
+    own = samples if team.size == 1 else team.most_rows(rules.batch)
     conv, pool = isinstance(layer.spec, Conv), None if foreign else max_pool(layer.pool)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
@@ -393,7 +418,7 @@ def _spec(layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign
             "z_bound": layer.z_bound,
             "d_bound": layer.d_bound,
             "arriving_bound": arriving,
-            "g_bound": layer.g_bound(samples),
+            "g_bound": layer.g_bound(own),
             "error_exponent": NONE if layer.quantized else layer.error_exponent,
             "gradient_exponent": NONE if layer.quantized else layer.gradient_exponent(samples),
             "foreign": foreign,
@@ -406,11 +431,15 @@ def _step_max(layer: Layer, rules: Rules) -> int:
     return 2 * layer.bits.stored_max(rules.stored_range) if rules.update == "wide" else 1
 
 
-def _rules(rules: Rules, slots: int = 0) -> np.ndarray:
+def _rules(rules: Rules, team: Team = ALONE, slots: int = 0) -> np.ndarray:
+    rows = team.rows(rules.batch)
     return _numbers(
         "RuleSpec",
         {
-            "samples": rules.batch,
+            "samples": rows.stop - rows.start,
+            "total": rules.samples_an_update,
+            "first": rows.start,
+            "team": team.size > 1,
             "held": rules.shift == "held",
             "coincidence": rules.update == "coincidence",
             "loss": LOSSES.index(rules.loss),
@@ -443,9 +472,18 @@ class NativeNet:
     """
 
     def __init__(
-        self, network: Network, rules: Rules, state: State, numpy_layers: frozenset[int] = frozenset()
+        self,
+        network: Network,
+        rules: Rules,
+        state: State,
+        numpy_layers: frozenset[int] = frozenset(),
+        team: Team = ALONE,
     ) -> None:
         self.network, self.rules, self.seed, self.step = network, rules, state.seed, state.step
+        self.team, self._sent = team, list[tuple[Moving, Any]]()
+        rows = team.rows(rules.batch)
+        self._batch = rows.stop - rows.start
+        self._samples = self._batch if team.size > 1 else rules.samples_an_update
         self.isa = instruction_set()
         self._api, self._net, self._hook = _sets()[self.isa][0], None, _HOOK(self._called)
         self._failure: BaseException | None = None
@@ -462,12 +500,16 @@ class NativeNet:
         network, rules = self.network, self.rules
         above = (*network.layers[1:], None)
         specs = [
-            _spec(layer, upper, network.classes, rules, layer.index in foreign)
+            _spec(layer, upper, network.classes, rules, layer.index in foreign, self.team)
             for layer, upper in zip(network.layers, above, strict=True)
         ]
         specs[0][_fields("Spec").index("signed_in")] = bool((network.input_codes < 0).any())
         tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
-        codes, packed, ruled = network.input_codes.astype(np.int16), np.concatenate(specs), _rules(rules)
+        codes, packed, ruled = (
+            network.input_codes.astype(np.int16),
+            np.concatenate(specs),
+            _rules(rules, self.team),
+        )
         self._kept = [packed, ruled, codes, *tables]
         self._net = self._api.create(
             len(specs),
@@ -489,7 +531,9 @@ class NativeNet:
         for i, layer in enumerate(network.layers):
             _check_range(layer, state.S[i], rules)
             if i in foreign:
-                self._foreign[i] = LayerLearner(layer, network.classes, rules, self.seed, state.layers[i])
+                self._foreign[i] = LayerLearner(
+                    layer, network.classes, rules, self.seed, state.layers[i], self.team
+                )
                 continue
             self._put_weights(i, state.S[i], held[i])
             four = np.array([*_pair(state.error_held[i]), *_pair(state.gradient_held[i])], np.int64)
@@ -583,7 +627,7 @@ class NativeNet:
         )
         self._api.train(self._net, ctypes.byref(call))
         self._raise_failure()
-        self.step += n if self.rules.pipelined else n // self.rules.batch
+        self.step += n if self.rules.pipelined else n // self._batch
         return logits
 
     def predict(self, images: np.ndarray, watch: Watch) -> np.ndarray:
@@ -627,7 +671,7 @@ class NativeNet:
         return self.get(layer.index, slot, what, (n, *layer.in_shape))
 
     def _kept_of(self, layer: Layer, slot: int) -> Kept:
-        n = self.rules.samples_an_update
+        n = self._samples
         winner = self.get(layer.index, slot, WINNERS, (n, *layer.out_shape)) if max_pool(layer.pool) else None
         return Kept(self._codes_in(layer, slot, n), winner=winner)
 
@@ -655,10 +699,10 @@ class NativeNet:
 
     def _last_codes(self, slot: int) -> np.ndarray:
         last = self.network.layers[-1]
-        return self.get(last.index, slot, CODES_E, (self.rules.samples_an_update, *last.out_shape))
+        return self.get(last.index, slot, CODES_E, (self._samples, *last.out_shape))
 
     def _error_received(self, layer: Layer, slot: int, step: int, learns: int) -> bool:
-        i, n = layer.index, self.rules.samples_an_update
+        i, n = layer.index, self._samples
         counts, kept = self._watch.counts[i], self._kept_of(layer, slot)
         E = self.get(i, slot, CODES_E, (n, *layer.out_shape))
         factors = None
@@ -688,30 +732,76 @@ class NativeNet:
         return True
 
     def _numpy_learn(self, layer: Layer, slot: int, step: int, counted: int) -> bool:
-        i, n = layer.index, self.rules.samples_an_update
+        i, n = layer.index, self._samples
         hidden = self.rules.feedback == "direct" and not layer.is_last
         message = self._last_codes(slot) if hidden else self.get(i, slot, ERRORS, (n, *layer.out_shape))
         counts = self._watch.counts[i] if counted else None
         own, control = self._foreign[i], self._controls[i]
         sent = own.error(message, self._in_flight[i, slot], control, step, counts)
-        own.update(n, control, step, counts)
+        if self.team.size > 1:
+            self._sent.append((own, own.send(control)))
+        else:
+            own.update(n, control, step, counts)
         E = own.E
         assert E is not None
         if layer.is_last:
             self.put(i, slot, CODES_E, E)
         if sent is not None and self.rules.feedback != "direct":
             self.put(i - 1, slot, ERRORS, sent)
-        return bool(E.any())
+        return bool(E.any()) or self.team.size > 1
+
+    # --- in a team ---
+
+    def _peak(self, layer: Layer, slot: int, step: int, own: int) -> int:
+        return int(self.team.most([own])[0])
+
+    def _sums(self, layer: Layer, each: int, step: int, address: int) -> bool:
+        kind = ctypes.c_int32 if each == 4 else _i64
+        sums = np.ctypeslib.as_array((kind * layer.n_weights).from_address(address))
+        sent = send_gradient(layer, sums, self.rules, self.team)
+        self._sent.append((_MovingNative(layer, self), sent))
+        return True
+
+    def _learn_together(self, _: Layer, slot: int, step: int, detail: int) -> bool:
+        sent, self._sent = self._sent, []
+        counts = self._watch.counts if self._watch.wants(step) else None
+        learn_together(sent, self.rules, self.team, step, counts)
+        return True
 
 
-_EVENTS: dict[int, Callable[..., bool]] = {
+_EVENTS: dict[int, Callable[..., int]] = {
     FORWARD: NativeNet._forward_done,
     ARRIVES: NativeNet._error_arrives,
     ERROR: NativeNet._error_received,
     UPDATED: NativeNet._updated,
     FOREIGN_FORWARD: NativeNet._numpy_forward,
     FOREIGN_LEARN: NativeNet._numpy_learn,
+    PEAK: NativeNet._peak,
+    SUMS: NativeNet._sums,
+    TOGETHER: NativeNet._learn_together,
 }
+
+
+@dataclass
+class _MovingNative:
+    """`learner.Moving` in the library."""
+
+    layer: Layer
+    net: NativeNet
+
+    def move(self, part: slice, G: np.ndarray, peak: int, step: int, counts: np.ndarray | None) -> np.ndarray:
+        net, i, codes = self.net, self.layer.index, np.empty(len(G), np.int16)
+        G = np.ascontiguousarray(G, np.int64)
+        before = None if counts is None else net._weights(self.layer)[0]
+        net._api.move(net._net, i, part.start, len(G), G.ctypes.data, peak, step, codes.ctypes.data)
+        if counts is not None and before is not None:
+            activity.count_updates(counts, before, net._weights(self.layer)[0])
+        return codes
+
+    def take(self, codes: np.ndarray) -> None:
+        net, own = self.net, self.net.team.part(self.layer.n_weights)
+        size, i = own.stop - own.start, self.layer.index
+        net._api.take(net._net, i, own.start, size, codes.ctypes.data, codes.dtype.itemsize)
 
 
 def _check_range(layer: Layer, S: np.ndarray, rules: Rules) -> None:

@@ -13,8 +13,9 @@ import pytest
 from experiments.commands import presets
 from experiments.commands.presets import EXPERIMENTS, PATTERNS, Means, Scale, do, do_all, jobs
 from experiments.datasets import files
-from experiments.engines import NAMES, make_engine
+from experiments.engines import FASTEST, NAMES, make_engine
 from experiments.records.findings import arranged
+from experiments.runs import run_folder
 from experiments.runs.training import Run
 from mappings.pattern import Pattern
 from wage_neuro import Bits, Network, Rules, initial_state
@@ -180,6 +181,25 @@ def test_processes_give_the_same_bits(engine, small_sweep, tmp_path):
     for a, b in zip(one, two, strict=True):
         for what in ("error", "train_loss"):
             assert _last(a)[what] == _last(b)[what]
+
+
+def test_threads_of_one_process_give_the_same_bits(small_sweep, tmp_path):
+    one, two = (jobs(small_sweep, Scale(epochs=2), range(2), tmp_path / name) for name in ("one", "two"))
+    for work, means in ((one, Means()), (two, Means(FASTEST, at_once=3, together=True))):
+        assert do_all(work, means, lambda job, ended: None)
+    for a, b in zip(one, two, strict=True):
+        states = [run_folder.load(job.folder).state for job in (a, b)]
+        assert states[0] == states[1]
+        assert _last(a)["error"] == _last(b)["error"]
+
+
+def test_threads_end_with_the_first_that_is_refused(small_sweep, tmp_path):
+    """What has begun stops with a checkpoint, and goes on later."""
+    work = jobs(small_sweep, Scale(epochs=5000), [0, 1], tmp_path)
+    bad = replace(work[0], config=replace(work[0].config, data="none"))
+    with pytest.raises(DataError, match="'none'"):
+        do_all([work[1], bad, work[2]], Means(at_once=3, together=True), lambda job, ended: None)
+    assert run_folder.load(work[1].folder).extra["progress"]["epoch"] < 5000
 
 
 def test_a_sweep_ends_with_the_first_that_is_refused(small_sweep, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from experiments.runs.workers import side_by_side
 from wage_neuro.errors import EngineError, SettingError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def work(folder: Path, item: str) -> str | None:

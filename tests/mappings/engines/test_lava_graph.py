@@ -31,7 +31,7 @@ from wage_neuro.errors import EngineError, SettingError
 
 LavaEngine = partial(lava_engine.LavaEngine, channels="semaphore")
 """A process a Process, so that there are several to end."""
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NETWORK, RULES = Network((Dense(12), Dense(3)), (10,)), Rules(batch=8)
 IMAGES, LABELS = np.full((16, 10), 200, np.uint8), np.arange(16) % 3
 SETUP = """

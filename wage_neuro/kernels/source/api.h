@@ -19,9 +19,10 @@ struct Spec {
       arriving_bound, g_bound, error_exponent, gradient_exponent, foreign;
 };
 
-// `wage_neuro.rules.Rules`; a foreign layer is left to the hook.
+// `wage_neuro.rules.Rules`; a foreign layer is left to the hook. `samples` of the batch are here, from its row `first`
+// on; an update has `total`; a team has other processes, which learn the others.
 struct RuleSpec {
-  i64 samples, held, coincidence, loss, margin, pipelined, feedback, new_shift, metaplasticity, consolidation,
+  i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, metaplasticity, consolidation,
       log2_gamma, slots;  // slots: 0, as many as the network keeps in flight
 };
 
@@ -30,7 +31,9 @@ enum { TRANSPOSED, RANDOM, DIRECT };       // feedback
 enum { NONE = -1, FROZEN = -1000000 };     // an exponent that is not known (or not fixed); log2_eta of a frozen layer
 
 // What the caller is told, of a step that it watches or of a foreign layer; returns whether an error goes on.
-enum Event { FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN };
+// In a team, of the peak of a layer's errors (in `detail`), and returns all members' largest; of the sums of its
+// gradient (where they are, and in `slot` bytes of one); and of the end of the step, when `move` and `take` follow.
+enum Event { FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN, PEAK, SUMS, TOGETHER };
 typedef i64 (*Hook)(i64 event, i64 layer, i64 slot, i64 step, i64 detail);
 
 enum What { CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST };  // arrays that go in and out, row-major
@@ -66,7 +69,14 @@ struct Api {
   void (*update)(void *, i64 layer, i64 slot, u64 step);  // from what `error` has left; only if it returned 1
   void (*set_update)(void *, i64 layer, i64 coincidence, i64 step_max);
   void (*train)(void *, const Call *);
+  // update weights first .. first + n of a layer from their gradients; `codes` gets steps or stored weights
+  void (*move)(void *, i64 layer, i64 first, i64 n, const i64 *G, i64 peak, u64 step, i16 *codes);
+  // the same for all other weights, from their codes of 1 or 2 bytes
+  void (*take)(void *, i64 layer, i64 first, i64 n, const void *codes, i64 bytes);
   void (*predict)(void *, const u8 *images, i64 n, i64 *logits, i64 watched);
+  // n numbers of `bytes` as `width` bytes each; and the sums of as many from each of some ranks
+  void (*pack)(const void *from, i64 bytes, i64 n, i64 width, u8 *to);
+  void (*add_up)(const u8 *from, i64 ranks, i64 n, i64 width, i64 *to);
   i64 (*peak)(i64 rounds);
   i64 (*log2_round)(u64 x);
   void (*philox)(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words);

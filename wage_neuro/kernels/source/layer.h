@@ -94,6 +94,7 @@ struct Layer {
   // send the error of E down, and sum the gradient of `a` and `post`
   virtual void backward(Room &room, Room *down, const u8 *a, const u8 *post, bool learns) = 0;
   virtual void update(const u8 *a, const u8 *post, u64 step) = 0;
+  virtual void sums(u64) {}  // tell the hook the sums of the gradient, row by row
   virtual void flip(i64, i64, int, int) {}  // visible weight of input i and output o was, is
   virtual void feedback_changed() {}
 
@@ -201,9 +202,10 @@ struct Layer {
   bool receive(Room &room) {
     if (!room.peak_known) room.peak = peak_of(room);
     room.peak_known = false;
+    if (rules.team) room.peak = net.hook(PEAK, s.index, 0, 0, room.peak);
     i64 exponent = s.error_exponent;
     if (exponent == NONE) {
-      exponent = error_held.next(room.peak, B, rules.held ? hold : 0);
+      exponent = error_held.next(room.peak, rules.total, rules.held ? hold : 0);
       if (exponent == NONE || !room.peak) return false;
       exponent -= rules.log2_gamma;
     } else if (!room.peak)
@@ -223,7 +225,7 @@ struct Layer {
     });
     for (i64 t = 0; t < tasks; t++)
       if (any[t]) return true;
-    return false;
+    return rules.team;  // others may have an error
   }
   // D of direct feedback, from the last layer's error codes
   void receive_direct(Room &room, const Layer &last, const Room &top) {
@@ -329,12 +331,15 @@ struct Layer {
     *shift = -16;  // a coincidence moves a whole step
     if (rules.coincidence) return peak != 0;
     i64 exponent = s.gradient_exponent;
-    if (exponent == NONE) exponent = gradient_held.next(peak, B, rules.held ? hold : 0);
+    if (exponent == NONE) exponent = gradient_held.next(peak, rules.total, rules.held ? hold : 0);
     *shift = exponent - log2_eta - 16;
     return exponent != NONE && peak != 0;
   }
 };
 
+template <class T> void tell_sums(const Layer &l, const T *G, u64 step) {
+  l.net.hook(SUMS, l.s.index, sizeof(T), (i64)step, (i64)(intptr_t)G);
+}
 inline u64 magnitude(i64 x) { return x < 0 ? 0ull - (u64)x : (u64)x; }
 
 // Q_G, the clipped step and Q_W of groups of weights that lie side by side; their random bits are drawn for
@@ -511,4 +516,38 @@ struct Mover {
     }
   }
 };
+
+// --- a team's weights -------------------------------------------------------------------------------
+
+void move_part(Layer &l, i64 first, i64 n, const i64 *G, i64 peak, u64 step, i16 *codes) {
+  const bool steps = l.s.step_max == 1;
+  i64 shift;
+  for (i64 j = 0; steps && j < n; j++) codes[j] = (i16)l.at(l.S, l.s8, first + j);
+  if (l.shift_of(peak, &shift)) {
+    Mover mover(l, step, shift);
+    alignas(64) i64 g[GROUP];
+    for (i64 j = 0; j < n; j += GROUP) {
+      for (i64 i = 0; i < GROUP; i++) g[i] = j + i < n ? G[j + i] : 0;
+      mover.add(first + j, (const i64 *)g);
+    }
+  }
+  for (i64 j = 0; j < n; j++) codes[j] = (i16)(l.at(l.S, l.s8, first + j) - (steps ? codes[j] : 0));
+}
+template <class T> void take_parts(Layer &l, i64 from, i64 to, const T *codes) {
+  const bool steps = l.s.step_max == 1;
+  constexpr i64 each = 8 / (i64)sizeof(T);
+  for (i64 p = from; p < to;) {
+    if (steps && p + each <= to && !load<u64>(codes + p)) {
+      p += each;
+      continue;
+    }
+    const i32 before = l.at(l.S, l.s8, p), now = codes[p] + (steps ? before : 0);
+    if (before != now) {
+      const i32 was = l.at(l.V, l.v8, p), is = l.visible(now);
+      l.put_at(l.S, l.s8, p, now);
+      if (was != is) l.put_at(l.V, l.v8, p, is), l.flip(p / l.N, p % l.N, was, is);
+    }
+    p++;
+  }
+}
 }  // namespace

@@ -14,6 +14,8 @@
 #include "tile.h"
 #include "wide.h"
 
+#include <type_traits>
+
 namespace {
 
 const i64 HALF = 1 << 30;  // sums below it can be rounded in 32 bits
@@ -35,7 +37,7 @@ Layer *make_layer(Net &net, const Spec &s) {
   const i64 samples = r.pipelined ? 1 : r.samples;
   const bool bytes = most(s.k_W, most(s.k_A, s.k_E)) <= 8 && !s.signed_in;
   if (s.foreign) return new ForeignLayer(net, s);
-  if (!s.conv && samples == 1) {
+  if (!s.conv && samples == 1 && !r.team) {
     if (!sums_fit(s, s.index && r.feedback != DIRECT)) return new SingleLayer<Word, i64>(net, s);
     if (bytes && bytes_are_exact(s)) return new SingleLayer<Byte, i32>(net, s);
     return new SingleLayer<Word, i32>(net, s);
@@ -186,7 +188,7 @@ bool output_error(const Net &net, const Spec &s, const i64 *Z, i64 right, const 
   }
   for (i64 j = 0; former && j < n; j++)
     if (former[j] != INT64_MIN) D[j] += Z[j] - former[j];
-  const u64 half = (u64)most<i64>(1, (r.pipelined ? 1 : r.samples) / 2);
+  const u64 half = (u64)most<i64>(1, r.total / 2);
   const int bits = number % (2 * half) < half ? (int)r.new_shift : 0;
   i64 any = 0;
   for (i64 j = 0; j < n; j++) {
@@ -240,17 +242,19 @@ struct Run {
     l.draw_factors(room, step);
     if (counts) net.hook(ERROR, i, slot, (i64)step, learns);
     l.backward(room, l.sends() ? &l.below->rooms[slot] : nullptr, l.pre(room), l.post(room), learns);
-    if (learns) l.update(l.pre(room), l.post(room), step);
-    if (counts && learns) net.hook(UPDATED, i, slot, (i64)step, 0);
+    if (learns) net.rules.team ? l.sums(step) : l.update(l.pre(room), l.post(room), step);
+    if (counts && learns && !net.rules.team) net.hook(UPDATED, i, slot, (i64)step, 0);
     return true;
   }
   void batch(i64 first, u64 step) const {
     const i64 n = net.rules.samples;
     layer(0).encode(layer(0).rooms[0], call.images + first * inputs(), n);
     for (i64 i = 0; i < L; i++) forward(i, 0, n, step, watched(step));
-    if (!read_out(0, first, n, step * (u64)n)) return;
+    const bool any = read_out(0, first, n, step * (u64)net.rules.total + (u64)net.rules.first);
+    if (!any && !net.rules.team) return;
     for (i64 i = L - 1; i >= 0 && learn(i, 0, step); i--) {
     }
+    if (net.rules.team) net.hook(TOGETHER, 0, 0, (i64)step, 0);
   }
   i64 inputs() const { return layer(0).s.in_h * layer(0).s.in_w * layer(0).s.in_c; }
   // As wage_neuro.schedule: one sample a time step, several in flight, each in a slot of its own.
@@ -299,6 +303,50 @@ void predict(void *p, const u8 *images, i64 n, i64 *logits, i64 counts) {
     memcpy(logits + i * net.classes, run.layer(last).rooms[0].Z, (size_t)(part * net.classes) * 8);
   }
 }
+void move(void *p, i64 i, i64 first, i64 n, const i64 *G, i64 peak, u64 step, i16 *codes) {
+  move_part(layer_of(p, i), first, n, G, peak, step, codes);
+}
+void take(void *p, i64 i, i64 first, i64 n, const void *codes, i64 bytes) {
+  Layer &l = layer_of(p, i);
+  const i64 ends[] = {0, first, first + n, l.weights};
+  for (int j = 0; j < 4; j += 2)
+    bytes == 1 ? take_parts(l, ends[j], ends[j + 1], (const i8 *)codes) : take_parts(l, ends[j], ends[j + 1], (const i16 *)codes);
+}
+// Call f with a whole number in 1 .. 8 that the compiler knows.
+template <class F> void with_width(i64 width, F f) {
+  switch (width) {
+#define CASE(W) \
+  case W: return f(std::integral_constant<int, W>());
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
+#undef CASE
+  }
+}
+void pack(const void *from, i64 bytes, i64 n, i64 width, u8 *to) {
+  with_width(width, [&](auto W) {
+    const i32 *narrow = (const i32 *)from;
+    const i64 *wide = (const i64 *)from;
+    for (i64 i = 0; i < n; i++) {
+      const i64 x = bytes == 4 ? narrow[i] : wide[i];  // the lowest bytes come first
+      memcpy(to + i * W, &x, W);
+    }
+  });
+}
+void add_up(const u8 *from, i64 ranks, i64 n, i64 width, i64 *to) {
+  with_width(width, [&](auto W) {
+    constexpr int spare = 64 - 8 * W;
+    const u8 *end = from + ranks * n * W;
+    memset(to, 0, (size_t)n * 8);
+    for (i64 r = 0; r < ranks; r++) {
+      const i64 whole = most<i64>(0, least<i64>(n, (end - from - 8) / W));  // whose 8 bytes are all inside
+      for (i64 i = 0; i < n; i++) {
+        u64 x = 0;
+        i < whole ? memcpy(&x, from + i * W, 8) : memcpy(&x, from + i * W, W);
+        to[i] += (i64)(x << spare) >> spare;
+      }
+      from += n * W;
+    }
+  });
+}
 // Products of bytes in the widest tile, from the first cache; how many they were.
 i64 peak(i64 rounds) {
   constexpr i64 groups = 64;
@@ -332,5 +380,5 @@ void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i
 
 extern "C" const Api JOIN(wage_api_, NAME);
 extern "C" const Api JOIN(wage_api_, NAME) = {TEXT(NAME), VB,       create,   destroy, path, set_weights, get_weights, set_feedback,
-                                              set_held,   get_held, get,      set,     forward_alone, error_alone, update_alone, set_update, train, predict,     peak, rounded_log2, philox_words};
+                                              set_held,   get_held, get,      set,     forward_alone, error_alone, update_alone, set_update, train, move, take, predict, pack, add_up, peak, rounded_log2, philox_words};
 #endif

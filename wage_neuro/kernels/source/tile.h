@@ -620,6 +620,14 @@ template <class M> struct TileLayer final : Layer {
     }
   }
   void update(const u8 *, const u8 *, u64 step) override { wide ? update_from(scratch[0].wide_G.p, step) : update_from(scratch[0].G.p, step); }
+  void sums(u64 step) override { wide ? sums_of(scratch[0].wide_G.p, step) : sums_of(scratch[0].G.p, step); }
+  template <class T> void sums_of(const T *G, u64 step) {
+    if (N == Np) return tell_sums(*this, G, step);
+    Buf<T> rows;
+    rows.make(weights);
+    for (i64 i = 0; i < K; i++) memcpy(rows + i * N, G + i * Np, (size_t)N * sizeof(T));
+    tell_sums(*this, rows.p, step);
+  }
   i64 peak_of_all(const i32 *G) {
     i64 top = 0;
     if (conv || biased) {  // those of one thread, or with the bias, tell nothing

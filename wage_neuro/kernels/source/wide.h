@@ -116,6 +116,7 @@ struct WideLayer : Layer {
     fixed.make(weights);
     for (i64 p = 0; p < weights; p++) fixed[p] = feedback[p];
   }
+  void sums(u64 step) override { tell_sums(*this, G.p, step); }
   void update(const u8 *, const u8 *, u64 step) override {
     i64 high = 0, low = 0, shift;
     for (i64 p = 0; p < weights; p++) high = most(high, G[p]), low = least(low, G[p]);
@@ -132,6 +133,7 @@ struct ForeignLayer final : WideLayer {
   void forward(Room &, i64) override {}
   void backward(Room &, Room *, const u8 *, const u8 *, bool) override {}
   void update(const u8 *, const u8 *, u64) override {}
+  void sums(u64) override {}
 };
 
 }  // namespace

@@ -1,0 +1,441 @@
+"""Training on several ranks: bytes, speed, and what larger clusters would give.
+
+    python -m experiments.benchmarks.scaling --parts bytes,chips,local,ranks,seeds,links,draw
+
+writes its record after every row and prints each. `bytes`: what a rank sends in an update. `local`: the work
+of one rank of so many, in processor time, with nobody at the other end. `ranks`: one and two ranks here, wall
+time (a quiet machine with as many cores is needed); `seeds`: four networks in turn, and two at a time in
+threads of one process. `links`: two ranks in network namespaces whose link is
+slowed by tc (root is needed), against what the model says. `draw`: the picture. `chips`: axons between the
+Loihi 2 chips of a network, as cores follow each other and as METIS cuts them.
+
+The model: an update takes a rank's own work, measured, and its messages (`mappings.cluster.cost`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.bench_worker import samples
+from experiments.engines import FASTEST, make_engine
+from experiments.records.figure import save
+from experiments.runs import run_folder
+from experiments.runs.ranks import join
+from mappings.chips.chip import Chip
+from mappings.chips.parts import axons_between_chips, cut_between_chips
+from mappings.chips.placement import Use, place
+from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
+from mappings.cluster.team import Wire, WiredTeam, float_bytes
+from wage_neuro import Network, Rules, initial_state
+from wage_neuro.engine import Engine
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.kernels.numpy_kernels import set_threads
+from wage_neuro.team import ALONE, Team
+
+RESULT = Path("experiments/results/scaling.json")
+SHAPES = {"mlp": (28, 28, 1), "lenet": (28, 28, 1), "vgg": (32, 32, 3)}
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+BATCH = 256  # of strong scaling: one sample for each of 256 ranks
+A_RANK = 32  # samples of each rank in weak scaling
+LINKS = {"10 Gb/s": Link(30e-6, 1.25e9, 2e-6), "100 Gb/s": Link(5e-6, 12.5e9, 1e-6)}
+"""Assumed, not measured: TCP on 10 Gb Ethernet; remote memory access on 100 Gb/s."""
+RATES = {"10 Mb/s": 10, "100 Mb/s": 100, "1 Gb/s": 1000}
+PARTS = ("bytes", "chips", "local", "ranks", "seeds", "links", "draw")
+
+
+def network_of(name: str) -> Network:
+    """MNIST's or CIFAR-10's."""
+    return Network.parse(name, SHAPES[name], 10)
+
+
+def rules_of(update: str, batch: int) -> Rules:
+    """The paper's, or the chip's with a maximum over the batch."""
+    return Rules(batch=batch, update=update)
+
+
+class HollowWire(Wire):
+    """Nobody at the other end: the others are taken to send what this rank sends."""
+
+    def __init__(self, size: int) -> None:
+        self.rank, self.size = 0, size
+
+    def exchange(self, to: Sequence[np.ndarray], sizes: Sequence[int]) -> Any:
+        np.concatenate(to)  # as a wire that copies
+        return np.resize(to[self.rank], sum(sizes))
+
+    def arrived(self, sent: Any) -> np.ndarray:
+        return np.asarray(sent)
+
+    def gather(self, own: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+        return np.resize(own, sum(sizes))
+
+    def most(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+    def objects(self, own: Any) -> list[Any]:
+        return [own] * self.size
+
+
+def learner(name: str, update: str, batch: int, team: Team, steps: int) -> Callable[[], None]:
+    """What lets one rank learn so many batches."""
+    set_threads(1)
+    network, rules = network_of(name), rules_of(update, batch)
+    more = {"team": team} if team.size > 1 else {}
+    engine = make_engine(FASTEST, network, rules, initial_state(network), **more)
+    rows = team.rows(batch)
+    images, labels = samples(network, steps * (rows.stop - rows.start))
+
+    def learn() -> None:
+        engine.train(images, labels, 0)  # labels are drawn: a larger step would silence a layer
+
+    return learn
+
+
+def best_of(
+    work: Callable[[], object], repeats: int, clock: Callable[[], float], first: Callable[[], None]
+) -> float:
+    """Seconds of the fastest of some repeats, after one that is not counted."""
+    work()
+    found = []
+    for _ in range(repeats):
+        first()
+        began = clock()
+        work()
+        found.append(clock() - began)
+    return min(found)
+
+
+# --- the parts ---------------------------------------------------------------------------------------
+
+
+def bytes_rows() -> Iterator[dict[str, Any]]:
+    """Bytes that the first rank sends in an update of 128 samples, beside float32."""
+    for name in SHAPES:
+        network = network_of(name)
+        for size in SIZES[1:8]:
+            found = {u: traffic_of(network, rules_of(u, 128), size).learning for u in ("ternary", "wide")}
+            floats = float_bytes(network.n_weights, size)
+            yield {"network": name, "weights": network.n_weights, "ranks": size, **found, "float32": floats}
+
+
+def chips_rows() -> Iterator[dict[str, Any]]:
+    """Axons that cross from one chip to another, of networks that take several."""
+    chip = Chip.load("loihi2")
+    for name, training in (("vgg", False), ("2048FC-2048FC-2048FC", True)):
+        shape = SHAPES["vgg" if name == "vgg" else "mlp"]
+        before = place(Network.parse(name, shape, 10), chip, Use(training=training))
+        after = cut_between_chips(before)
+        yield {
+            "network": name,
+            "training": training,
+            "chips": before.chips,
+            "cores": before.cores,
+            "axons in order": axons_between_chips(before),
+            "axons as cut": axons_between_chips(after),
+        }
+
+
+def local_rows(repeats: int) -> Iterator[dict[str, Any]]:
+    """Processor time of one rank's own work in an update."""
+    for name in SHAPES:
+        for scaling, a_batch in (("strong", lambda size: BATCH), ("weak", lambda size: A_RANK * size)):
+            for size in SIZES:
+                team: Team = WiredTeam(HollowWire(size)) if size > 1 else ALONE
+                batch = a_batch(size)
+                steps = max(1, min(8, 256 * size // batch))
+                work = learner(name, "ternary", batch, team, steps)
+                seconds = best_of(work, repeats, time.process_time, lambda: None) / steps
+                yield {"network": name, "scaling": scaling, "ranks": size, "batch": batch, "seconds": seconds}
+
+
+def ranks_rows(repeats: int) -> Iterator[dict[str, Any]]:
+    """Wall time of an update on one and two ranks of this machine, in turn."""
+    for name in SHAPES:
+        for update in ("ternary", "wide"):
+            found = {n: _measured([_mpiexec(), "-n", str(n)], name, update, repeats) for n in (1, 2)}
+            seconds = {n: row["seconds"] for n, row in found.items()}
+            yield {
+                "network": name,
+                "update": update,
+                "batch": 128,
+                "seconds": seconds[1],
+                "seconds of 2": seconds[2],
+                "speed-up": seconds[1] / seconds[2],
+                "bytes sent": found[2]["bytes sent"],
+            }
+
+
+def seeds_rows(repeats: int) -> Iterator[dict[str, Any]]:
+    """Wall time of four seeds of a network in turn, and side by side in two threads."""
+    set_threads(1)
+    for name, rules, count in (
+        ("mlp", Rules(batch=1, shift="held", update="ternary", loss="one-sided"), 2000),
+        ("lenet", Rules(batch=128), 1280),
+    ):
+        network = network_of(name)
+        engines = [make_engine(FASTEST, network, rules, initial_state(network, seed)) for seed in range(4)]
+        learn = partial(_learn, *samples(network, count))
+        with ThreadPoolExecutor(2) as pool:
+            turn = best_of(partial(_all, map, learn, engines), repeats, time.perf_counter, _nothing)
+            both = best_of(partial(_all, pool.map, learn, engines), repeats, time.perf_counter, _nothing)
+        yield {
+            "network": name,
+            "batch": rules.batch,
+            "seeds": len(engines),
+            "samples": count,
+            "seconds in turn": turn,
+            "seconds side by side": both,
+            "speed-up": turn / both,
+        }
+
+
+def _learn(images: np.ndarray, labels: np.ndarray, engine: Engine) -> None:
+    engine.train(images, labels, 0)
+
+
+def _all(apply: Callable[..., Iterator[Any]], work: Callable[..., None], items: Sequence[Any]) -> None:
+    list(apply(work, items))
+
+
+def _nothing() -> None:
+    pass
+
+
+def links_rows(repeats: int, local: dict[tuple[str, int], float]) -> Iterator[dict[str, Any]]:
+    """Wall time of an update of two ranks on slowed links, beside the model's."""
+    for rate, megabits in RATES.items():
+        with slow_link(megabits) as prefix:
+            for name in ("mlp", "lenet"):
+                network, rules = network_of(name), rules_of("ternary", 128)
+                row = _measured(prefix, name, "ternary", repeats)
+                link = Link(row["latency"], megabits * 1e6 / 8)
+                own = local.get((name, 2), 0.0)
+                yield {
+                    "network": name,
+                    "link": rate,
+                    "latency": row["latency"],
+                    "seconds": row["seconds"],
+                    "seconds of the model": own + seconds_of(network, rules, 2, link),
+                    "bytes sent": row["bytes sent"],
+                    "bytes on the wire": row["bytes on the wire"],
+                }
+
+
+def _mpiexec() -> str:
+    return str(Path(sys.executable).with_name("mpiexec"))
+
+
+def _measured(prefix: Sequence[str], name: str, update: str, repeats: int) -> dict[str, Any]:
+    """What `worker` says on several ranks."""
+    command = [*prefix, sys.executable, "-m", "experiments.benchmarks.scaling", "--worker", name, update]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--repeats", str(repeats)], env=environ, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise EngineError(f"{' '.join(command[:4])} ...: {' '.join(done.stderr.split()[-30:])}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def worker(name: str, update: str, repeats: int) -> None:
+    """Time updates of 128 samples on the ranks that are here; the first one says what it found, as JSON."""
+    team, steps = join(), 4
+
+    def barrier() -> None:
+        team.agree([0])
+
+    work = learner(name, update, 128, team, steps)
+    before = _sent_by_interfaces()
+    seconds = best_of(work, repeats, time.perf_counter, barrier) / steps
+    on_wire = (_sent_by_interfaces() - before) / (steps * (repeats + 1))
+    sent = 0.0
+    if isinstance(team, WiredTeam):
+        sent = team.traffic.learning / (steps * (repeats + 1))
+    barrier()
+    began = time.perf_counter()
+    for _ in range(200):
+        barrier()
+    latency = (time.perf_counter() - began) / 200
+    if team.rank == 0:
+        row = {"seconds": seconds, "latency": latency, "bytes sent": sent, "bytes on the wire": on_wire}
+        print(json.dumps(row))
+
+
+def _sent_by_interfaces() -> int:
+    """Bytes that have left by all network interfaces but the machine's own loop."""
+    found = Path("/sys/class/net").glob("*/statistics/tx_bytes")
+    return sum(int(path.read_text()) for path in found if path.parts[-3] != "lo")
+
+
+@contextmanager
+def slow_link(megabits: int) -> Iterator[list[str]]:
+    """Two network namespaces joined by a link of so many megabits a second; what starts a rank in each."""
+    names = ("wage-a", "wage-b")
+    addresses = ("10.77.31.1", "10.77.31.2")
+
+    def do(*words: str) -> None:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EngineError(f"{' '.join(words)}: {done.stderr.strip()}; want root, and iproute2")
+
+    try:
+        for name in names:
+            do("ip", "netns", "add", name)
+        do("ip", "link", "add", "wage0", "netns", names[0], "type", "veth", "peer", "name", "wage0", "netns",
+           names[1])  # fmt: skip
+        for name, address in zip(names, addresses, strict=True):
+            do("ip", "-n", name, "address", "add", f"{address}/24", "dev", "wage0")
+            do("ip", "-n", name, "link", "set", "lo", "up")
+            do("ip", "-n", name, "link", "set", "wage0", "up")
+            do("tc", "-n", name, "qdisc", "add", "dev", "wage0", "root", "tbf", "rate", f"{megabits}mbit",
+               "burst", "64kb", "latency", "500ms")  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            launch = Path(folder) / "launch"
+            launch.write_text(
+                '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nhost=$1; shift\n'
+                f'name={names[1]}; [ "$host" = {addresses[0]} ] && name={names[0]}\n'
+                'exec ip netns exec $name sh -c "$*"\n'
+            )
+            launch.chmod(0o700)
+            # the same host, as MPICH sees it: let it not share memory
+            network_only = ["env", "UCX_TLS=tcp,self", "MPIR_CVAR_NOLOCAL=1"]
+            yield [
+                *("ip", "netns", "exec", names[0], _mpiexec(), "-launcher", "ssh"),
+                *("-launcher-exec", str(launch), "-localhost", addresses[0], "-hosts", ",".join(addresses)),
+                *("-n", "2", "-ppn", "1", *network_only),
+            ]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+# --- the model and its picture -----------------------------------------------------------------------
+
+
+def modelled(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Images a second of larger clusters, from a rank's own work and the messages; also with float32's."""
+    rows = []
+    for row in record.get("local", ()):
+        network, size, own = network_of(row["network"]), row["ranks"], row["seconds"]
+        rules = rules_of("ternary", row["batch"])
+        for name, link in LINKS.items():
+            ours = own + seconds_of(network, rules, size, link)
+            floats = own + float_seconds_of(network, size, link)
+            speeds = {"images/s": row["batch"] / ours, "images/s with float32": row["batch"] / floats}
+            rows.append({**row, "link": name, **speeds})
+    return rows
+
+
+def draw(path: Path, record: dict[str, Any]) -> None:
+    """Draw speed-up against ranks, a row for strong and one for weak scaling."""
+    from matplotlib.figure import Figure
+
+    rows = modelled(record)
+    names = [name for name in SHAPES if any(row["network"] == name for row in rows)]
+    figure = Figure(figsize=(4 * max(1, len(names)), 7), layout="constrained")
+    axes = figure.subplots(2, max(1, len(names)), squeeze=False)
+    colours = {"10 Gb/s": "#0b6bcb", "100 Gb/s": "#c2410c"}
+    for line, scaling in zip(axes, ("strong", "weak"), strict=True):
+        for panel, name in zip(line, names, strict=True):
+            for link, colour in colours.items():
+                mine = [r for r in rows if (r["network"], r["scaling"], r["link"]) == (name, scaling, link)]
+                if not mine:
+                    continue
+                size, first = [row["ranks"] for row in mine], mine[0]["images/s"]
+                for what, style in (("images/s", "o-"), ("images/s with float32", "x:")):
+                    label = f"{link}, {'ternary steps' if style == 'o-' else 'float32 all-reduce'}"
+                    speed = [row[what] / first for row in mine]
+                    panel.plot(size, speed, style, color=colour, markersize=4, label=label)
+            panel.plot(SIZES, SIZES, color="#8a8f98", linewidth=0.8, label="ideal")
+            panel.set(xscale="log", yscale="log", xlabel="ranks", ylabel="speed-up, modelled")
+            batch = f"batch {BATCH}" if scaling == "strong" else f"{A_RANK} samples a rank"
+            panel.set_title(f"{name}, {scaling} scaling, {batch}", fontsize=10)
+            panel.grid(True, alpha=0.25)
+    axes[0][0].legend(frameon=False, fontsize=7)
+    save(path, figure)
+
+
+# --- the command -------------------------------------------------------------------------------------
+
+
+def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
+    """Measure some parts; those that are in the record already and not asked for stay."""
+    record: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
+    record["links assumed"] = {name: asdict(link) for name, link in LINKS.items()}
+    record.setdefault("versions", {})
+
+    def keep(part: str, rows: Iterator[dict[str, Any]]) -> None:
+        record[part] = []
+        record["versions"][part] = run_folder.versions()
+        for row in rows:
+            print(f"{part}: " + ", ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
+            record[part].append(row)
+            run_folder.write_text(output, json.dumps(record, indent=1) + "\n")
+
+    if "bytes" in parts:
+        keep("bytes", bytes_rows())
+    if "chips" in parts:
+        keep("chips", chips_rows())
+    if "local" in parts:
+        keep("local", local_rows(repeats))
+    if "ranks" in parts:
+        keep("ranks", ranks_rows(repeats))
+    if "seeds" in parts:
+        keep("seeds", seeds_rows(repeats))
+    if "links" in parts:
+        keep("links", links_rows(repeats, _own_work(record)))
+    if "local" in record and {"draw", "local"} & set(parts):
+        keep("model", iter(modelled(record)))
+        draw(output.with_suffix(".png"), record)
+    return record
+
+
+def _own_work(record: dict[str, Any]) -> dict[tuple[str, int], float]:
+    """A rank's own seconds for 128 samples on two ranks: half of a strong update of 256."""
+    strong = [row for row in record.get("local", ()) if row["scaling"] == "strong"]
+    return {(row["network"], 2): row["seconds"] for row in strong if row["ranks"] == 4}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure as the words say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--worker", nargs=2, metavar=("NETWORK", "UPDATE"), help=argparse.SUPPRESS)
+    given = parser.parse_args(words)
+    if given.worker:
+        worker(given.worker[0], given.worker[1], given.repeats)
+        return
+    parts = given.parts.split(",")
+    for part in parts:
+        if part not in PARTS:
+            raise SettingError(f"part {part!r}: want {', '.join(PARTS)}")
+    measure(given.output, parts, given.repeats)
+
+
+if __name__ == "__main__":
+    main()

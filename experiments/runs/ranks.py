@@ -1,0 +1,143 @@
+"""The ranks that `mpiexec` has started: they join as a team, see that they are alike, and end as one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wage_neuro import __version__
+from wage_neuro.errors import DoubtWarning, EngineError, SettingError
+from wage_neuro.team import ALONE, Team
+
+LAUNCHERS = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
+"""Where MPICH, Intel MPI, Slurm and Open MPI tell a process its rank, and of how many."""
+_joined, _alike = list[Team](), list[Team]()  # the team, once it is; once its ranks have been compared
+
+
+def launched(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Rank of this process and the number of ranks, as its launcher tells them.
+
+    >>> launched({"PMI_RANK": "1", "PMI_SIZE": "4"}), launched({})
+    ((1, 4), (0, 1))
+    """
+    for rank, size in LAUNCHERS:
+        if environ.get(rank, "").isdigit() and environ.get(size, "").isdigit():
+            return int(environ[rank]), int(environ[size])
+    return 0, 1
+
+
+def hush() -> None:
+    """Let what all ranks would say of the command line be said by the first one alone, until they `join`."""
+    if launched()[0]:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - to the end
+
+
+def join() -> Team:
+    """The team of all ranks, or of this process alone where no launcher has started several.
+
+    Raises
+    ------
+    EngineError
+        If mpi4py or its MPI is not installed, or is not the launcher's.
+    """
+    _, size = launched()
+    if size == 1:
+        return ALONE
+    sys.stderr = sys.__stderr__
+    try:
+        from mpi4py import MPI
+
+        from mappings.cluster.mpi import MpiWire
+        from mappings.cluster.team import WiredTeam
+    except (ImportError, RuntimeError) as error:  # RuntimeError: no MPI library
+        raise EngineError(
+            f'mpiexec -n {size}: {" ".join(str(error).split())}; it needs pip install "wage-neuro[mpi]"'
+        ) from None
+    wire = MpiWire()
+    if wire.size != size:
+        library = MPI.Get_library_version().partition("\n")[0].strip("\0 ")
+        raise EngineError(
+            f"mpiexec -n {size}: mpi4py sees {wire.size} rank; want the mpiexec of its own MPI, {library}"
+        )
+    team = WiredTeam(wire)
+    _joined.append(team)
+    if team.rank:  # what all doubt is told once
+        warnings.simplefilter("ignore", DoubtWarning)
+    return team
+
+
+def refuse_ranks(command: str) -> None:
+    """Raise SettingError where several ranks would do the same."""
+    _, size = launched()
+    if size > 1:
+        raise SettingError(
+            f"mpiexec -n {size} with {command}: want one process; `train` alone shares its work"
+        )
+
+
+def check_alike(team: Team, facts: Mapping[str, Callable[[], Any]]) -> None:
+    """See that all ranks have come as far as this, with the same version and the same of each fact.
+
+    facts : what can be told as JSON, by what it is; compared by their sha256
+
+    Raises
+    ------
+    SettingError
+        If one differs from rank 0, with both.
+    SystemExit
+        If another rank has an error, which it tells.
+    """
+    if team.size == 1:
+        return
+    told = {"version": __version__, **{name: tell() for name, tell in facts.items()}}
+    texts = {name: json.dumps(value, sort_keys=True, default=str) for name, value in told.items()}
+    found = team.objects({name: _short(text) for name, text in texts.items()})
+    _alike.append(team)
+    if None in found:
+        sys.exit(1)
+    for rank, other in enumerate(found):
+        for name, there in other.items():
+            if there != found[0][name]:
+                message = f"rank {rank}: {name} {there}: want {found[0][name]}, as rank 0 has"
+                if team.rank:  # all see it, one tells it
+                    sys.exit(1)
+                raise SettingError(message)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 20 else "sha256 " + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def end_all(tell: Callable[[str, str], None], message: str) -> None:
+    """Tell an error once, and end every rank. Returns where there is none beside this one.
+
+    Before `check_alike` all ranks meet there, or here: the first one with an error tells it. Afterwards the
+    one with the error does, at once, as the others wait for it.
+    """
+    rank, size = launched()
+    if size == 1:
+        return
+    if not _joined:  # all ranks lack the same
+        if rank == 0:
+            tell(message, "")
+        sys.exit(1)
+    team = _joined[0]
+    who = f"rank {rank}: " if rank else ""
+    if not _alike:
+        if team.objects(None).index(None) == rank:
+            tell(message, who)
+        sys.exit(1)
+    tell(message, who)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # MPI has nothing to add
+        os.dup2(nowhere, stream)
+    from mpi4py import MPI
+
+    MPI.COMM_WORLD.Abort(1)

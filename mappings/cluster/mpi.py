@@ -1,0 +1,55 @@
+"""The wire of MPI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from mappings.cluster.team import Wire
+
+
+class MpiWire(Wire):
+    """All ranks that `mpiexec` has started, or another communicator's."""
+
+    def __init__(self, ranks: MPI.Intracomm = MPI.COMM_WORLD) -> None:
+        self.ranks = ranks
+        self.rank, self.size = ranks.Get_rank(), ranks.Get_size()
+
+    def exchange(self, to: Sequence[np.ndarray], sizes: Sequence[int]) -> Any:
+        out, into = np.concatenate(to), np.empty(sum(sizes), np.uint8)
+        counts = [len(part) for part in to]
+        request = self.ranks.Ialltoallv(
+            [out, (counts, None), MPI.BYTE], [into, (list(sizes), None), MPI.BYTE]
+        )
+        return request, out, into
+
+    def arrived(self, sent: Any) -> np.ndarray:
+        request, _, into = sent
+        request.Wait()
+        return into
+
+    def gather(self, own: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+        into = np.empty(sum(sizes), np.uint8)
+        self.ranks.Allgatherv([own, MPI.BYTE], [into, (list(sizes), None), MPI.BYTE])
+        return into
+
+    def most(self, values: np.ndarray) -> np.ndarray:
+        return self._reduced(values, MPI.MAX)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        return self._reduced(values, MPI.SUM)
+
+    def _reduced(self, values: np.ndarray, operation: MPI.Op) -> np.ndarray:
+        found = np.empty_like(values)
+        self.ranks.Allreduce(values, found, operation)
+        return found
+
+    def objects(self, own: Any) -> list[Any]:
+        return self.ranks.allgather(own)
+
+    def abort(self, code: int = 1) -> None:
+        """End all ranks, at once."""
+        self.ranks.Abort(code)

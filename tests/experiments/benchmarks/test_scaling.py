@@ -1,0 +1,76 @@
+"""What scaling measures and models: bytes as they are counted, times as they add up."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import scaling
+from experiments.benchmarks.scaling import HollowWire, bytes_rows, measure, modelled, rules_of
+from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
+from mappings.cluster.team import WiredTeam, float_bytes
+from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules
+from wage_neuro.errors import SettingError
+
+SMALL = Network((Conv(4, 3), Flatten(), Dense(40), Dense(3)), (6, 6, 1))
+
+
+@pytest.mark.parametrize("update", ["ternary", "wide"])
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_bytes_are_those_that_a_team_counts(size, update):
+    rules = Rules(batch=16, update=update)
+    team = WiredTeam(HollowWire(size))
+    engine = NumpyEngine(SMALL, rules, team=team)
+    rows = team.rows(16)
+    n = 2 * (rows.stop - rows.start)
+    rng = np.random.default_rng(0)
+    engine.train(rng.integers(0, 256, (n, 6, 6, 1)).astype(np.uint8), rng.integers(0, 3, n), 3)
+    one = traffic_of(SMALL, rules, size)
+    assert team.traffic.to_json() == {name: 2 * value for name, value in one.to_json().items()}
+
+
+def test_fewer_bytes_than_float32():
+    for row in bytes_rows():
+        assert row["ternary"] < row["wide"] < row["float32"]
+
+
+def test_times_of_the_model():
+    link, rules = Link(1e-3, 1e6, 1e-5), Rules(batch=16, update="ternary")
+    sent = max(traffic_of(SMALL, rules, 2, rank).learning for rank in (0, 1))
+    # three error maxima, one of all gradients, the sums, the steps: one round each; three messages of sums
+    wanted = 6e-3 + (5 + 3) * 1e-5 + sent / 1e6
+    assert seconds_of(SMALL, rules, 2, link) == pytest.approx(wanted)
+    assert seconds_of(SMALL, rules, 1, link) == float_seconds_of(SMALL, 1, link) == 0
+    floats = 2 * (1e-3 + 1e-5) + float_bytes(SMALL.n_weights, 2) / 1e6
+    assert float_seconds_of(SMALL, 2, link) == pytest.approx(floats)
+
+
+def test_a_record_row_by_row_and_its_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scaling, "SHAPES", {"mlp": (28, 28, 1)})
+    monkeypatch.setattr(scaling, "SIZES", (1, 2, 4))
+    monkeypatch.setattr(scaling, "BATCH", 8)
+    monkeypatch.setattr(scaling, "A_RANK", 2)
+    output = tmp_path / "scaling.json"
+    record = measure(output, ("local", "draw"), 1)
+    assert json.loads(output.read_text()) == record
+    assert len(record["local"]) == 6
+    assert all(row["seconds"] > 0 for row in record["local"])
+    assert output.with_suffix(".png").exists()
+    assert capsys.readouterr().out.startswith(
+        "local: network mlp, scaling strong, ranks 1, batch 8, seconds "
+    )
+    rows = modelled(record)
+    assert len(rows) == 12
+    for row in rows:
+        if row["ranks"] == 1:
+            assert row["images/s"] == row["images/s with float32"] == row["batch"] / row["seconds"]
+
+
+def test_no_such_part(tmp_path):
+    with pytest.raises(
+        SettingError, match=r"^part 'bites': want bytes, chips, local, ranks, seeds, links, draw$"
+    ):
+        scaling.main(["--parts", "bites", "--output", str(tmp_path / "x.json")])
+    assert rules_of("ternary", 8).update == "ternary"
