@@ -43,11 +43,11 @@ LEARNS = Support(
         **VALUES,
         **NEUTRAL,
         "gamma": GAMMAS,
-        "batch": (1,),
         "pipelined": (False,),
         "update": ("ternary",),
         "feedback": ("transposed",),
     },
+    one_by_one=True,
 )
 """What the C takes, and what that which learns has of the rules."""
 _LAYER_BYTES = 20 * 4  # struct layer

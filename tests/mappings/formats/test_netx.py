@@ -199,7 +199,7 @@ def test_lava_dl_runs_the_file(network, inference, images_of, hdf5, tmp_path):
             "4C3-MP2-F-3FC",
             (6, 6, 1),
             "2888",
-            "^layer 0 4C3-MP2: netx has no max-pooling; use a Conv with a stride",
+            "^layer 0 4C3-MP2: netx has no max-pooling$",
         ),
         ("4FC-3FC", (11_000,), "2888", r"^layer 0 4FC: scales by 2\*\*-7; netx can by 2\*\*-6 at most$"),
         ("3FC", (4,), "9888", "^layer 0 3FC: k_W=9; netx takes weights of 8 bits$"),
