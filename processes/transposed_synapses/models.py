@@ -51,8 +51,8 @@ class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
         E = self.e_pos_in.recv() - self.e_neg_in.recv()
         if self._counts_error():
             activity.count_feedback(self.counts, self.at_z, self._visible(), Kept(E), E)
-        if not self.native:
-            self.message = self._fit("e_out", neurocore.error_sums(self.layer, self._visible(), E))
-        self._meet()
-        if self.native:
+        _, post = self._meet()
+        if self.native and np.array_equal(E, post):  # both messages came through their widths whole
             self.message = self.back
+        else:
+            self.message = self._fit("e_out", neurocore.error_sums(self.layer, self._visible(), E))

@@ -64,7 +64,7 @@ def test_a_part_that_fails_is_named_and_nothing_is_left(monkeypatch, sparse_imag
         raise ArithmeticError("made to fail")
 
     monkeypatch.setattr(neurocore, "error_sums", broken)
-    engine = LavaEngine(NETWORK, PIPELINED, model="structural")
+    engine = LavaEngine(NETWORK, PIPELINED, model="structural", channels="stock", kernels="numpy")
     children = [Path(f"/proc/{actor.pid}") for actor in engine._graph._children.living]
     assert len(children) == 4 + 5 + 2 + 1  # parts of both layers, source and read-out, Lava's own service
     engine.predict(np.zeros((1, 10), np.uint8))
