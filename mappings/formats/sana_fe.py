@@ -27,7 +27,7 @@ def architecture(chip: Chip, inputs: int) -> str:
     """YAML of a chip's mesh, with its energies and times, and as many input neurons a core beside its own.
 
     >>> architecture(Chip.load("loihi2"), 64).splitlines()[1:4]
-    ['  name: loihi2', '  attributes:', '    topology: mesh']
+    ['  name: Loihi 2', '  attributes:', '    topology: mesh']
     """
     neuron = {
         "energy_access_neuron": chip.energy_neuron_inactive * PJ,

@@ -19,6 +19,7 @@ from experiments import datasets
 from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow, modes_of
 from experiments.runs.training import Config, Run
 from mappings.engines.brian2 import engine as mapping
+from mappings.engines.brian2 import equations, objects
 from mappings.engines.brian2.engine import Brian2Engine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.errors import DataError, EngineError, SettingError
@@ -162,7 +163,7 @@ def test_goes_on_from_a_state(sparse_images, assert_same_state):
 def test_one_wrong_word_in_the_code_is_found(
     name, right, wrong, sparse_images, monkeypatch, assert_same_state
 ):
-    code = getattr(mapping, name)
+    code = getattr(equations, name)
     assert right in code
     held = name == "SHIFT_HELD"
     network = Network((Dense(24), Dense(5)), (30,))
@@ -170,7 +171,9 @@ def test_one_wrong_word_in_the_code_is_found(
     images, labels = sparse_images(320, (30,), 5)
     oracle = NumpyEngine(network, rules)
     oracle.train(images, labels, 3)
-    monkeypatch.setattr(mapping, name, code.replace(right, wrong))
+    for module in (mapping, objects):  # whichever of them has imported it
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, code.replace(right, wrong))
     with Brian2Engine(network, rules) as engine:
         engine.train(images, labels, 3)
         with pytest.raises(AssertionError):

@@ -291,7 +291,7 @@ BAD_SETTINGS = {
     "--mode onchip --pipelined --lanes 4 --engine lava": "--lanes 4 with pipelined: .* lanes must be 1",
     "--model chip --engine lava": "--model 'chip': want behavioural or structural",
     "--model structural": "--model structural: engine 'numpy' has no such option",
-    "--model structural --engine lava": "--batch 32: the structural model has --batch 1 or pipelined only",
+    "--model structural --engine lava": "the structural model has 'held' only",
     "--margin 1e999999999": "--margin 1e999999999: want a share of the target in eighths",
     "--network 300000FC-300000FC": r"90,0\d\d,\d00,000 weights: takes 2\.7 TiB of memory; .* are free",
     "--network 99999999999999999999FC": "cannot read '99999999999999999999FC'",

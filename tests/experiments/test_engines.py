@@ -105,7 +105,9 @@ def test_lanes_belong_to_lava(name, need):
 
 
 def test_models_belong_to_lava():
-    with pytest.raises(SettingError, match=r"^model=structural: engine 'numpy' has no such option$"):
+    with pytest.raises(
+        SettingError, match=r"^model=structural: engine 'numpy' has no such option; it has team$"
+    ):
         make_engine("numpy", NETWORK, RULES, STATE, model="structural")
 
 

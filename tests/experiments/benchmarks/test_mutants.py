@@ -69,7 +69,7 @@ def test_the_tests_of_a_file():
     first, second, *_ = nearest_tests(Path("processes/widths.py"))
     assert (first, second) == (Path("processes/widths.py"), Path("tests/processes/test_widths.py"))
     models = nearest_tests(Path("processes/dense/models.py"))
-    assert Path("tests/agreement/test_lava.py") in models
+    assert Path("tests/mappings/engines/test_lava_alone.py") in models
     assert Path("tests/wage_neuro/test_memory.py") not in models
 
 

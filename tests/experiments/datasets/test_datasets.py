@@ -893,7 +893,7 @@ def test_an_npz_that_was_moved_is_found_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("mnits", "mnist"), ("cifar100", "cifar10"), ("Fashon-MNIST", "fashion-mnist")]
+    ("name", "meant"), [("mnits", "mnist"), ("cifar100", "cifar-10"), ("Fashon-MNIST", "fashion-mnist")]
 )
 def test_a_name_that_is_nearly_one(name: str, meant: str) -> None:
     with refused(f"data {name!r}: want digits, ", f"; did you mean {meant}?"):
