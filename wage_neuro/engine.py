@@ -253,7 +253,33 @@ def prove_gradients(network: Network, rules: Rules) -> None:
             )
 
 
-class NumpyEngine(Engine):
+class RecallingEngine(Engine):
+    """An engine in this process that takes former logits in, and counts by a `Watch`."""
+
+    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
+        return self._train(images, labels, None, control)
+
+    def train_recalling(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
+    ) -> np.ndarray:
+        check_training_input(self.network, self.rules, images, labels, control, self.team)
+        check_former(self.network, self.rules, former, len(images))
+        return self._train(images, labels, former, control)
+
+    @abstractmethod
+    def _train(
+        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
+    ) -> np.ndarray:
+        """Learn whole batches; `former` None where nothing is recalled."""
+
+    def watch(self, every: int) -> None:
+        self._watch = Watch(len(self.network.layers), every)
+
+    def activity(self) -> Activity:
+        return self._watch.take(self.team)
+
+
+class NumpyEngine(RecallingEngine):
     """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
 
     >>> from wage_neuro.specs import Dense
@@ -290,16 +316,6 @@ class NumpyEngine(Engine):
     def state(self) -> State:
         return self._state
 
-    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        return self._train(images, labels, None, control)
-
-    def train_recalling(
-        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
-    ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control, self.team)
-        check_former(self.network, self.rules, former, len(images))
-        return self._train(images, labels, former, control)
-
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
@@ -320,9 +336,3 @@ class NumpyEngine(Engine):
 
     def consolidate(self, updates: int) -> None:
         self._state = consolidated(self.network, self._state, updates, self.rules)
-
-    def watch(self, every: int) -> None:
-        self._watch = Watch(len(self.network.layers), every)
-
-    def activity(self) -> Activity:
-        return self._watch.take(self.team)

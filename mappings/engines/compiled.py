@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wage_neuro.activity import Activity, Watch
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import IN_TEAM, Engine, check_former, check_training_input
+from wage_neuro.engine import IN_TEAM, RecallingEngine
 from wage_neuro.kernels.native import NativeNet
 from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
@@ -16,7 +15,7 @@ from wage_neuro.team import ALONE, Team
 from wage_neuro.train import State, consolidated, initial_state
 
 
-class CompiledEngine(Engine):
+class CompiledEngine(RecallingEngine):
     """An engine of compiled integer kernels; see `wage_neuro.engine.Engine`.
 
     Parameters
@@ -60,16 +59,6 @@ class CompiledEngine(Engine):
         self.net = NativeNet(network, self.rules, state or initial_state(network, seed), team=team)
         self.watch(0)
 
-    def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        return self._train(images, labels, None, control)
-
-    def train_recalling(
-        self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
-    ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control, self.team)
-        check_former(self.network, self.rules, former, len(images))
-        return self._train(images, labels, former, control)
-
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
@@ -87,9 +76,3 @@ class CompiledEngine(Engine):
     def consolidate(self, updates: int) -> None:
         state = consolidated(self.network, self.state, updates, self.rules)
         self.net.set_importance(state.importance or ())
-
-    def watch(self, every: int) -> None:
-        self._watch = Watch(len(self.network.layers), every)
-
-    def activity(self) -> Activity:
-        return self._watch.take(self.team)

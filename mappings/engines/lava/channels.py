@@ -180,7 +180,22 @@ class SemaphoreReceive(_SemaphorePort, CspRecvPort):
         return data
 
 
-class SemaphoreChannel(Channel):
+class _TwoEnds(Channel):
+    """A channel that holds its ends."""
+
+    _source: CspSendPort
+    _target: CspRecvPort
+
+    @property
+    def src_port(self) -> CspSendPort:
+        return self._source
+
+    @property
+    def dst_port(self) -> CspRecvPort:
+        return self._target
+
+
+class SemaphoreChannel(_TwoEnds):
     """Two semaphores, and shared memory."""
 
     def __init__(
@@ -196,14 +211,6 @@ class SemaphoreChannel(Channel):
         ring = _Ring(infrastructure.smm, shape, dtype, size)
         self._source = SemaphoreSend(source, ring, watchdogs[0])
         self._target = SemaphoreReceive(target, ring, watchdogs[2])
-
-    @property
-    def src_port(self) -> CspSendPort:
-        return self._source
-
-    @property
-    def dst_port(self) -> CspRecvPort:
-        return self._target
 
 
 # --- inside one operating-system process -------------------------------------------------------------
@@ -277,7 +284,7 @@ class GreenReceive(_Port, CspRecvPort):
         return message if message.flags.writeable else message.copy()
 
 
-class GreenChannel(Channel):
+class GreenChannel(_TwoEnds):
     """A queue in the memory of one process."""
 
     def __init__(
@@ -293,14 +300,6 @@ class GreenChannel(Channel):
         line = _Line(shape, dtype, size)
         self._source = GreenSend(source, line, watchdogs[0])
         self._target = GreenReceive(target, line, watchdogs[2])
-
-    @property
-    def src_port(self) -> CspSendPort:
-        return self._source
-
-    @property
-    def dst_port(self) -> CspRecvPort:
-        return self._target
 
 
 class Hub:
