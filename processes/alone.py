@@ -17,7 +17,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
 
-ONLINE = Rules(1, "held", update="ternary", loss="one-sided", margin=3, pipelined=True)
+ONLINE = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3, pipelined=True)
 """The on-chip rules: a sample a step, held exponents, steps of one."""
 
 

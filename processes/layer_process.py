@@ -22,6 +22,7 @@ from wage_neuro.control import LayerControl
 from wage_neuro.errors import SettingError
 from wage_neuro.kernels.layerwise import layer_at_work
 from wage_neuro.layers import Layer, initial_weights, no_importance
+from wage_neuro.learner import Site
 from wage_neuro.neurocore import UNKNOWN
 from wage_neuro.rules import UPDATES, Rules
 from wage_neuro.schedule import Schedule
@@ -240,7 +241,8 @@ class PyWageLayerModelFixed(PyQuickModel):
         clock: Schedule | Stream = proc_params["schedule"]
         self.clock = clock
         self.work = layer_at_work(
-            *(proc_params[name] for name in ("layer", "classes", "rules", "lanes", "seed")),
+            Site(*(proc_params[name] for name in Site._fields)),
+            proc_params["lanes"],
             kernels=proc_params["kernels"],
             in_flight=_most_in_flight(self.layer, clock),
             signed_in=proc_params["signed_in"],

@@ -109,7 +109,7 @@ class Engine(ABC):
         whole = whole_batches(n, rows, last)
         if whole is not None and len(labels) == n:
             images, labels = images[whole], labels[whole]
-        check_training_input(self.network, self.rules, images, labels, log2_eta, self.team)
+        check_training_input(self.network, self.rules, Batch(images, labels), log2_eta, self.team)
         return self.learn(images, labels, log2_eta)[:n]
 
     @abstractmethod
@@ -202,14 +202,10 @@ def whole_batches(n: int, batch: int, last: str) -> np.ndarray | None:
 
 
 def check_training_input(
-    network: Network,
-    rules: Rules,
-    images: np.ndarray,
-    labels: np.ndarray,
-    control: int | Control,
-    team: Team = ALONE,
+    network: Network, rules: Rules, given: Batch, control: int | Control, team: Team = ALONE
 ) -> None:
     """Raise DataError or SettingError unless these are whole batches that the network can learn from."""
+    images, labels, _ = given
     network.check_images(images)
     network.check_labels(labels, len(images))
     rows = own_rows(rules, team)
@@ -262,7 +258,7 @@ class RecallingEngine(Engine):
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control, self.team)
+        check_training_input(self.network, self.rules, Batch(images, labels), control, self.team)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 

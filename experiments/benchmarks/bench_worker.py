@@ -52,7 +52,9 @@ def samples(network: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def rules_of(batch: int) -> Rules:
     """The paper's for a batch, on-chip learning for one sample at a time."""
-    return Rules(batch=batch) if batch > 1 else Rules(1, "held", update="ternary", loss="one-sided")
+    return (
+        Rules(batch=batch) if batch > 1 else Rules(batch=1, shift="held", update="ternary", loss="one-sided")
+    )
 
 
 def engine(name: str, network: Network, batch: int, n: int) -> tuple[dict[str, str], Learn]:

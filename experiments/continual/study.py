@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -145,7 +145,7 @@ class OneByOne:
         return "validation" if self.validation else "test"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config(OneByOne):
     """What a continual run is; all of it decides the bits.
 
@@ -153,7 +153,6 @@ class Config(OneByOne):
     """
 
     stream: str = setting("split-mnist", "What is learned.", DATA, option=False)
-    _: KW_ONLY
     scenario: str = setting(
         "class",
         f"{', '.join(SCENARIOS)}: what is known of the task at test, and who has outputs.",
@@ -495,7 +494,7 @@ class Run:
         """Step size of each layer at a place of the stream."""
         log2_eta, layers = self.eta.log2_at(place), len(self.network.layers)
         frozen = (None,) * (layers - 1) if self.method.frozen else ()
-        return Control((*frozen, *(log2_eta,) * (layers - len(frozen))))
+        return Control(log2_eta=(*frozen, *(log2_eta,) * (layers - len(frozen))))
 
     def _augmented(self, images: np.ndarray, first: int) -> np.ndarray:
         return self.augment.apply(images, self.config.seed, 0, slice(first, first + len(images)))

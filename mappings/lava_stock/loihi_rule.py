@@ -31,6 +31,7 @@ from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Dense
+from wage_neuro.train import Batch
 
 T_EPOCH = 2  # steps from a sample's spikes to its error at the synapses, which is when they learn
 STEPS_A_SAMPLE = 2 * T_EPOCH  # dw reads the tag as it was before dt: the weights follow an epoch later
@@ -205,7 +206,7 @@ def learn(
         If the network has no such form, eta is out of reach, or the images do not fit it.
     """
     layer = _layer_of(network)
-    check_training_input(network, Rules(batch=1), images, labels, log2_eta)
+    check_training_input(network, Rules(batch=1), Batch(images, labels), log2_eta)
     rule = learning_rule(network, log2_eta, to_even)
     S = layers.initial_weights(layer, check_seed(seed)) if S is None else S
     built = LoihiRule.build(network, images, labels, S, rule)

@@ -17,6 +17,7 @@ from processes.ports import DirectIn
 from processes.quick import PyQuickModel
 from wage_neuro.kernels.layerwise import layer_at_work
 from wage_neuro.layers import Layer
+from wage_neuro.learner import Site
 from wage_neuro.state import LayerState
 
 
@@ -33,7 +34,7 @@ class PyFrozenLayerModelFixed(PyQuickModel):
         self.layer: Layer = proc_params["layer"]
         signed = proc_params["signed_in"]
         self.low = -self.layer.bits.activation_max if signed else 0
-        self.work = layer_at_work(self.layer, 0, ONLINE, 1, 0, in_flight=1, signed_in=signed)
+        self.work = layer_at_work(Site(self.layer, 0, ONLINE, 0), 1, in_flight=1, signed_in=signed)
         self.message = np.zeros(self.layer.out_shape, np.int32)
 
     def on_var_update(self) -> None:

@@ -73,8 +73,6 @@ class PyNeuronsModelFixed(PyLearningPartModelFixed):
             self.e_neg_out.send(self._fit("e_out", np.maximum(-E_z, 0)))
         if self.rules.update == "coincidence":
             eta, step = int(self.log2_eta[0]), int(self.update_step[0])
-            E_z = neurocore.unpool(
-                self.layer, kept, neurocore.post_spikes(self.layer, E, eta, self.seed, step)
-            )
+            E_z = neurocore.unpool(self.layer, kept, layers.post_spikes(self.layer, E, eta, self.seed, step))
         self.y_out.send(self._fit("y_out", E_z))
         self.update_step = self.update_step + 1

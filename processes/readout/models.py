@@ -77,8 +77,8 @@ class PyReadOutModelFixed(PyQuickModel):
         self.logits[self.batch % len(self.logits), micro * self.lanes : (micro + 1) * self.lanes] = Z
         if self.learning[0]:
             first, Z = self.learned + micro * self.lanes, Z.astype(np.int64)  # what is made of Z may be wider
-            D = layers.output_error(self.layer, Z, labels, self.rules, former, first)
-            self.error_message = D.astype(np.int32)
+            D = layers.output_error(self.layer, Z, labels, self.rules, former)
+            self.error_message = layers.quiet_new(D, first, self.rules).astype(np.int32)
 
     def on_var_update(self) -> None:
         """Go on by the rules that have been set."""

@@ -67,10 +67,10 @@ def test_any_small_network(data, assert_agree):
     batch, pipelined = pick(1, 2, 3, 24), data.draw(st.booleans())
     single = batch == 1 or pipelined
     rules = Rules(
-        batch,
-        "held" if pipelined else pick("batch", "held"),
-        pick(1, 3, 1000),
-        pick("wide", "ternary", "coincidence") if single else pick("wide", "ternary"),
+        batch=batch,
+        shift="held" if pipelined else pick("batch", "held"),
+        hold=pick(1, 3, 1000),
+        update=pick("wide", "ternary", "coincidence") if single else pick("wide", "ternary"),
         stored_range=pick("authors", "paper"),
         loss=loss,
         margin=pick(0, 3, 8),
@@ -128,8 +128,8 @@ def test_even_images(assert_same_state):
 )
 def test_philox_is_numpys(seed, layer, step, first, groups):
     for purpose in (INIT, UPDATE, POST):
-        drawn = native.philox(seed, purpose, layer, step, first, groups)
-        assert np.array_equal(drawn, words(seed, purpose, layer, step, 4 * first, 32 * groups))
+        drawn = native.philox((seed, purpose, layer, step), first, groups)
+        assert np.array_equal(drawn, words((seed, purpose, layer, step), 4 * first, 32 * groups))
 
 
 @pytest.mark.usefixtures("isa")

@@ -108,7 +108,9 @@ def header_of(file: Path) -> tuple[dict, Callable[[Any], None]]:
 def trained(tmp_path_factory) -> Path:
     """A finished run of two epochs, watched, with its record."""
     folder = tmp_path_factory.mktemp("trained")
-    config = Config("digits", "6FC", epochs=2, train_images=64, rules=Rules(batch=32, shift="held"))
+    config = Config(
+        data="digits", network="6FC", epochs=2, train_images=64, rules=Rules(batch=32, shift="held")
+    )
     run = Run.start(config, folder)
     with run.engine("numpy") as engine:
         run.fit(engine, watch=1)
@@ -121,7 +123,7 @@ def streamed(tmp_path_factory) -> Path:
     """A study of one finished continual run, with its record."""
     folder = tmp_path_factory.mktemp("streamed")
     config = StreamConfig(
-        "split-digits", tasks=2, memory=10, network="6FC", probes=1, task_images=20, test_images=4
+        stream="split-digits", tasks=2, memory=10, network="6FC", probes=1, task_images=20, test_images=4
     )
     run = study.Run.start(config, folder / "seed-0")
     with run.engine("numpy") as engine:

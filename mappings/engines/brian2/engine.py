@@ -247,7 +247,7 @@ class _Layer:
         i = self.layer.index
         if not self.coincidence:
             self.weights.random[:] = random_bits.bits16(
-                seed, random_bits.UPDATE, i, step, 0, self.layer.n_weights
+                (seed, random_bits.UPDATE, i, step), 0, self.layer.n_weights
             )
             return
         for group, name, purpose, shape in (
@@ -255,12 +255,14 @@ class _Layer:
             (self.neurons, "random_E", random_bits.POST, self.layer.out_shape),
         ):
             n = math.prod(shape)
-            getattr(group, name)[slot * n : (slot + 1) * n] = random_bits.bits16(seed, purpose, i, step, 0, n)
+            getattr(group, name)[slot * n : (slot + 1) * n] = random_bits.bits16(
+                (seed, purpose, i, step), 0, n
+            )
 
 
 def fix_feedback(weights: b2.NeuronGroup, seed: int, layer: int) -> None:
     """Fill in the fixed feedback weights B of a layer."""
-    weights.random[:] = random_bits.bits16(seed, random_bits.FEEDBACK, layer, 0, 0, weights.N)
+    weights.random[:] = random_bits.bits16((seed, random_bits.FEEDBACK, layer, 0), 0, weights.N)
     weights.B = FIXED
 
 

@@ -96,7 +96,7 @@ class RandomBits:
 
     def _wanted(self, *place: int) -> np.ndarray:
         purpose, layer, step, count = place
-        return random_bits.bits16(self.seed, purpose, layer, step, 0, count)
+        return random_bits.bits16((self.seed, purpose, layer, step), 0, count)
 
     def on_device(self, purpose: int, layer: int, step: int, count: int) -> Tensor:
         """Draw by `kernels.philox16`."""

@@ -133,7 +133,7 @@ from experiments import cli
 from experiments.commands import presets
 from experiments.runs.training import Config
 from wage_neuro import Rules
-small = Config("digits", "32C3-MP2-64C3-256FC", epochs=200, seed=2, rules=Rules(32))
+small = Config(data="digits", network="32C3-MP2-64C3-256FC", epochs=200, seed=2, rules=Rules(batch=32))
 presets.EXPERIMENTS["small"] = {"a": small, "b": small}
 sys.argv = ["wage-neuro", *sys.argv[1:]]
 cli.main()
