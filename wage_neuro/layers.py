@@ -130,7 +130,13 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
 
 def no_winner(layer: Layer, n: int) -> np.ndarray:
     """Room for the place of each window's maximum; empty rows where nothing is chosen."""
-    return np.empty((n, *layer.out_shape) if isinstance(layer.pool, MaxPool) else (n, 0), np.uint8)
+    match layer.pool:
+        case MaxPool():
+            return np.empty((n, *layer.out_shape), np.uint8)
+        case None | AvgPool():
+            return np.empty((n, 0), np.uint8)
+        case _:
+            assert_never(layer.pool)
 
 
 def pooled(layer: Layer, Z: np.ndarray, winner: np.ndarray) -> np.ndarray:
@@ -295,8 +301,8 @@ def _dense_backward(
 def _conv_backward(
     layer: Layer, W_back: np.ndarray | None, kept: Kept, E: np.ndarray, factors: _Pair | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    assert isinstance(layer.spec, Conv)
-    spec, n, n_out = layer.spec, len(E), layer.weight_shape[-1]
+    window, n, n_out = layer.window, len(E), layer.weight_shape[-1]
+    assert window
     rows, g_dtype = layer.gradient_rows
     D = W_d = None
     if W_back is not None:
@@ -321,9 +327,7 @@ def _conv_backward(
                 E_z = spread(E, part)
             back = kernels.product(E_z.astype(layer.d_dtype, copy=False), W_d, "patches")
             image = (len(E[part]), *layer.in_shape)
-            D[part] = kernels.fold_patches(
-                back, image, layer.padding, (spec.kernel, spec.stride), layer.z_shape[:2]
-            )
+            D[part] = kernels.fold_patches(back, image, layer.padding, window, layer.z_shape[:2])
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
     return (total if factors else None), D

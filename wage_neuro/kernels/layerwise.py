@@ -20,7 +20,6 @@ from wage_neuro.kernels.native import CODES_E, CODES_IN, POST, PRE, WINNERS
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.learner import LayerLearner, Site
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
 from wage_neuro.state import Held, LayerState
 
 KERNELS = ("auto", "numpy", "compiled")
@@ -245,7 +244,7 @@ class NativeSynapses:
     @staticmethod
     def can(layer: Layer, rules: Rules) -> bool:
         """Whether they have a way for such a layer."""
-        return native.is_here() and isinstance(layer.spec, Dense) and rules.update == "ternary"
+        return native.is_here() and not layer.window and rules.update == "ternary"
 
     def put(self, S: np.ndarray) -> None:
         """Go on from other stored weights."""

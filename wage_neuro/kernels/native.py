@@ -362,7 +362,8 @@ def _spec(site: Site, above: Layer | None, foreign: bool, team: Team = ALONE) ->
     layer, classes, rules, _ = site
     bits, samples = layer.bits, rules.samples_an_update
     own = samples if team.size == 1 else team.most_rows(rules.batch)
-    conv, pool = isinstance(layer.spec, Conv), None if foreign else max_pool(layer.pool)
+    conv, pool = bool(layer.window), None if foreign else max_pool(layer.pool)
+    kernel, stride = layer.window or (1, 1)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
     out_h, out_w = layer.out_shape[:2] if conv else (1, 1)
@@ -382,8 +383,8 @@ def _spec(site: Site, above: Layer | None, foreign: bool, team: Team = ALONE) ->
             "in_h": h,
             "in_w": w,
             "in_c": c,
-            "kernel": layer.spec.kernel if isinstance(layer.spec, Conv) else 1,
-            "stride": layer.spec.stride if isinstance(layer.spec, Conv) else 1,
+            "kernel": kernel,
+            "stride": stride,
             "top": layer.padding[0],
             "left": layer.padding[2],
             "z_h": z_h,

@@ -57,7 +57,7 @@ from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import NEUTRAL, VALUES, Rules
-from wage_neuro.specs import AvgPool
+from wage_neuro.specs import AvgPool, MaxPool, assert_never
 from wage_neuro.support import Support
 from wage_neuro.train import Held, State, initial_state
 
@@ -209,8 +209,13 @@ class _Layer:
         windows = windows_of(layer)
         place, unit = (index.ravel() for index in np.indices(windows.shape))
         unpool = f"{UNPOOL}\n{UNPOOL_SPIKE}" if self.coincidence else UNPOOL
-        if isinstance(layer.pool, AvgPool):  # each place of the window gets the error
-            unpool = unpool.replace(WON, "")
+        match layer.pool:
+            case None | MaxPool():
+                pass
+            case AvgPool():  # each place of the window gets the error
+                unpool = unpool.replace(WON, "")
+            case _:
+                assert_never(layer.pool)
         pooled = build.synapses(self.neurons, self.products, unpool, "error", ("unpool", 0))
         pooled.connect(i=(unit + slot * windows.shape[1]).ravel(), j=(windows.ravel() + slot * here).ravel())
         pooled.index[:] = np.tile(place, self.slots)
