@@ -10,6 +10,7 @@ and Moens, ICML 2020, PMLR 119).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -102,11 +103,11 @@ def pack(images: np.ndarray, bits: int) -> np.ndarray:
     >>> pack(np.array([[0, 90, 255]], np.uint8), 2).tolist()
     [[28]]
     """
-    flat, a_byte, top = images.reshape(len(images), -1), 8 // bits, (1 << bits) - 1
+    n, pixels, a_byte, top = len(images), math.prod(images.shape[1:]), 8 // bits, (1 << bits) - 1
     # 255 and the top are odd, so no level stands half-way between two
-    levels = (flat.astype(np.uint16) * top + 127) // 255
-    levels = np.pad(levels, ((0, 0), (0, -flat.shape[1] % a_byte)))
-    return (levels.reshape(len(flat), -1, a_byte) << _shifts(bits)).sum(axis=2).astype(np.uint8)
+    levels = (images.reshape(n, pixels).astype(np.uint16) * top + 127) // 255
+    levels = np.pad(levels, ((0, 0), (0, -pixels % a_byte)))
+    return (levels.reshape(n, -(-pixels // a_byte), a_byte) << _shifts(bits)).sum(axis=2).astype(np.uint8)
 
 
 def unpack(packed: np.ndarray, bits: int, image_shape: tuple[int, ...]) -> np.ndarray:
@@ -117,7 +118,8 @@ def unpack(packed: np.ndarray, bits: int, image_shape: tuple[int, ...]) -> np.nd
     """
     top = (1 << bits) - 1
     levels = packed.astype(np.uint16)[:, :, None] >> _shifts(bits) & top
-    grey = levels.reshape(len(packed), -1)[:, : int(np.prod(image_shape))] * (255 // top)
+    levels = levels.reshape(len(packed), packed.shape[1] * 8 // bits)
+    grey = levels[:, : math.prod(image_shape)] * (255 // top)
     return grey.astype(np.uint8).reshape(len(packed), *image_shape)
 
 
@@ -155,7 +157,7 @@ class Mixed:
 
     Attributes
     ----------
-    images, labels : (n (1 + recalled), ...) `step` new ones, `recalled` times as many from a memory, and so on
+    images, labels : (n (1 + recalled), ...) `step` new ones, `recalled` times as many old ones, and so on
     kept : (n,) slot that each new sample went into, -1 for none
     recalled : slot that each recalled sample came from
     """
@@ -223,7 +225,7 @@ class Reservoir:
             raise SettingError(f"memory_bits={bits}: want {either(MEMORY_BITS)}")
         if keep not in KEEPS:
             raise SettingError(f"keep={keep!r}: want {either(KEEPS)}")
-        a_row = image_shape if bits == 8 else (-(-int(np.prod(image_shape)) * bits // 8),)
+        a_row = image_shape if bits == 8 else (-(-math.prod(image_shape) * bits // 8),)
         return cls(
             np.zeros((size, *a_row), np.uint8),
             np.zeros(size, np.min_scalar_type(outputs - 1)),
@@ -269,7 +271,7 @@ class Reservoir:
         return rows if self.bits == 8 else unpack(rows, self.bits, self.image_shape)
 
     def interleave(self, images: np.ndarray, labels: np.ndarray, step: int, recalled: int = 1) -> Mixed:
-        """Put `recalled` times as many recalled samples behind every `step` new ones, which are offered first.
+        """Put `recalled` times as many old samples behind every `step` new ones, which are offered first.
 
         images, labels : (n, ...), (n,) new samples, n a multiple of step
         """
@@ -343,7 +345,9 @@ class Reservoir:
         packed = images[written] if self.bits == 8 else pack(images[written], self.bits)
         before, here = ~new & (origin < 0), origin >= 0
         rows = np.concatenate(
-            [self.images[slots[before]], packed[np.searchsorted(written, origin[here])]], dtype=np.uint8, casting="unsafe"
+            [self.images[slots[before]], packed[np.searchsorted(written, origin[here])]],
+            dtype=np.uint8,
+            casting="unsafe",
         )
         gaps = np.concatenate([np.flatnonzero(before), np.flatnonzero(here)])
         images[gaps] = rows if self.bits == 8 else unpack(rows, self.bits, images.shape[1:])
