@@ -22,19 +22,21 @@ from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layer import Kept, Layer
 from wage_neuro.loss import UNKNOWN, output_error, quiet_new
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, assert_never
-from wage_neuro.update import Move, consolidate, no_importance, update, update_part
+from wage_neuro.update import Move, at_rest, consolidate, momentum_after, no_importance, update, update_part
 
 __all__ = [
     "UNKNOWN",
     "Kept",
     "Layer",
     "Move",
+    "at_rest",
     "backward",
     "consolidate",
     "error_codes",
     "forward",
     "initial_weights",
     "mask_saturated",
+    "momentum_after",
     "no_importance",
     "no_winner",
     "output_error",
