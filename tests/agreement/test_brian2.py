@@ -30,7 +30,7 @@ def same_training(assert_agree):
     """Brian2 counts no activity; a sample takes it some milliseconds."""
 
     def check(network, rules, n=None, build=Brian2Engine) -> None:
-        n = n or (24 if rules.batch == 1 else 48)
+        n = n or max(16, 2 * rules.batch)
         assert assert_agree(build, network, rules, n, watched=False) > 0
 
     return check

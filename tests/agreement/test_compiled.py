@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -31,22 +32,28 @@ def isa(request, monkeypatch):
     monkeypatch.setenv(native.VARIABLE, request.param)
 
 
-@pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize("mode", modes_of("compiled"))
-@pytest.mark.parametrize("name", NETWORKS)
-def test_compiled_equals_numpy(name, mode, assert_agree):
+def in_turn(**lists) -> pytest.MarkDecorator:
+    """Every case in every instruction set, but in all of them but one, which goes round, only if slow."""
+    cases = []
+    for at in product(*(range(len(values)) for values in lists.values())):
+        own = [values[i] for values, i in zip(lists.values(), at, strict=True)]
+        marks = [() if sum(at) % len(SETS) == i else pytest.mark.slow for i in range(len(SETS))]
+        cases += [pytest.param(isa, *own, marks=mark) for isa, mark in zip(SETS, marks, strict=True)]
+    return pytest.mark.parametrize(("isa", *lists), cases, indirect=["isa"])
+
+
+@in_turn(name=list(NETWORKS), mode=modes_of("compiled"))
+def test_compiled_equals_numpy(isa, name, mode, assert_agree):
     assert assert_agree(CompiledEngine, NETWORKS[name], MODES[mode]) > 0
 
 
-@pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize("mode", ["paper", "pipelined", "coincidence", "softmax", "sharp softmax, momentum"])
-@pytest.mark.parametrize("bits", WIDTHS)
-def test_other_widths(bits, mode, assert_agree):
+@in_turn(bits=WIDTHS, mode=["paper", "pipelined", "coincidence", "softmax", "sharp softmax, momentum"])
+def test_other_widths(isa, bits, mode, assert_agree):
     for name in ("dense", "conv, pooling"):
         assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), MODES[mode])
 
 
-@settings(max_examples=60, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=25, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(data=st.data())
 def test_any_small_network(data, assert_agree):
     pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
@@ -182,9 +189,8 @@ def test_the_papers_nets(signed, assert_agree):
     assert assert_agree(CompiledEngine, network, Rules(batch=32), answers=40) > 0
 
 
-@pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize("mode", ["one sample at a time", "metaplastic", "coincidence", "paper"])
-def test_rows_of_whole_groups(mode, assert_agree):
+@in_turn(mode=["one sample at a time", "metaplastic", "coincidence", "paper"])
+def test_rows_of_whole_groups(isa, mode, assert_agree):
     """256 outputs: the short way of one sample at a time."""
     network = Network((Dense(256), Dense(128), Dense(5)), (200,))
     for log2_eta in (-3, 0, 16):
@@ -198,7 +204,7 @@ def test_threads_change_no_bit(threads, assert_agree):
     try:
         for mode in ("paper", "one sample at a time", "direct feedback"):
             network = Network.parse("32C5-MP2-64C5-MP2-512FC", (28, 28, 1), 10, signed_input=mode == "paper")
-            assert_agree(CompiledEngine, network, MODES[mode], n=48)
+            assert_agree(CompiledEngine, network, MODES[mode], n=16)
     finally:
         set_threads(before)
 

@@ -424,7 +424,10 @@ def test_without_a_word_the_rules_are_the_papers():
         ({"new_shift": 8}, "new_shift=8: want bits, 0..7"),
         ({"new_shift": True}, "new_shift=True: want bits, 0..7"),
         ({"consolidation": 16}, "consolidation=16: want bits, 0..15"),
-        ({"new_shift": 1, "batch": 5}, "batch=5 with new_shift=1: want a multiple of 2, 1 recalled samples for each new one"),
+        (
+            {"new_shift": 1, "batch": 5},
+            "batch=5 with new_shift=1: want a multiple of 2, 1 recalled samples for each new one",
+        ),
     ],
 )
 def test_a_wrong_shift_of_new_samples(rules, text):
