@@ -252,6 +252,22 @@ def prove_gradients(network: Network, rules: Rules) -> None:
 class RecallingEngine(Engine):
     """An engine in this process that takes former logits in, and counts by a `Watch`."""
 
+    def __init__(
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        team: Team = ALONE,
+    ) -> None:
+        super().__init__(network, rules, team)
+        self._begin(state or initial_state(network, seed))
+        self.watch(0)
+
+    @abstractmethod
+    def _begin(self, state: State) -> None:
+        """Go on from a state."""
+
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         return self._train(images, labels, None, control)
 
@@ -295,18 +311,9 @@ class NumpyEngine(RecallingEngine):
         options=IN_TEAM,
     )
 
-    def __init__(
-        self,
-        network: Network,
-        rules: Rules | None = None,
-        seed: int = 0,
-        state: State | None = None,
-        team: Team = ALONE,
-    ) -> None:
-        super().__init__(network, rules, team)
-        self._state = state or initial_state(network, seed)
-        as_ruled(network, self._state, self.rules)
-        self.watch(0)
+    def _begin(self, state: State) -> None:
+        self._state = state
+        as_ruled(self.network, state, self.rules)
 
     @property
     def state(self) -> State:

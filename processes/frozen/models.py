@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.alone import ONLINE, fitted
 from processes.frozen.process import FrozenConv, FrozenDense
+from processes.marks import model_of
 from processes.ports import DirectIn
 from processes.quick import PyQuickModel
 from wage_neuro.kernels.layerwise import layer_at_work
@@ -51,15 +49,11 @@ class PyFrozenLayerModelFixed(PyQuickModel):
         self.message = self.work.forward(a[None], False)[0]
 
 
-@implements(proc=FrozenDense, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(FrozenDense)
 class PyFrozenDenseModelFixed(PyFrozenLayerModelFixed):
     """The answers of `wage_neuro.train.predict`."""
 
 
-@implements(proc=FrozenConv, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(FrozenConv)
 class PyFrozenConvModelFixed(PyFrozenLayerModelFixed):
     """The answers of `wage_neuro.train.predict`."""

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow
+from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow, modes_of
 from experiments.runs.training import Config, Run
 from mappings.engines.lava.engine import LavaEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, State
@@ -19,7 +19,7 @@ from wage_neuro.rules import MARGIN_UNITS
 PAIRS = [
     pytest.param(name, mode, marks=[pytest.mark.slow] if is_slow(name, mode) else [], id=f"{name}-{mode}")
     for name in NETWORKS
-    for mode in MODES
+    for mode in modes_of("lava")
 ]
 
 
