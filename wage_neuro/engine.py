@@ -294,8 +294,7 @@ class RecallingEngine(Engine):
 class NumpyEngine(RecallingEngine):
     """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
 
-    >>> from wage_neuro.specs import Dense
-    >>> net = Network((Dense(2),), (3,))
+    >>> net = Network.parse("2FC", (3,))
     >>> with NumpyEngine(net, Rules(batch=4)) as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step

@@ -84,8 +84,7 @@ def feedback_memory(network: Network, feedback: str) -> tuple[int, int]:
 
     Weights that a convolution shares are counted once.
 
-    >>> from wage_neuro.specs import Dense
-    >>> network = Network((Dense(512), Dense(10)), (784,))
+    >>> network = Network.parse("512FC-10FC", (784,))
     >>> [feedback_memory(network, kind) for kind in ("transposed", "random", "direct")]
     [(5120, 51200), (5120, 10240), (5120, 10240)]
     """

@@ -145,7 +145,7 @@ class Network:
     def input_codes(self) -> np.ndarray:
         """(256,) k_A-bit code of each grey level: Q_A(grey / 255), or Q_A(2 grey / 255 - 1) if signed.
 
-        >>> Network((Dense(2),), (4,)).input_codes[[0, 1, 128, 255]].tolist()
+        >>> Network.parse("2FC", (4,)).input_codes[[0, 1, 128, 255]].tolist()
         [0, 1, 64, 127]
         """
         scale, top = 1 << (self.bits.k_A - 1), self.bits.activation_max

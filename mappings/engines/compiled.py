@@ -28,7 +28,7 @@ class CompiledEngine(RecallingEngine):
         If a gradient of this batch may leave 53 bits, or a stored weight is outside the rules' range.
 
     >>> from wage_neuro import Dense, Network, Rules
-    >>> net = Network((Dense(2),), (3,))
+    >>> net = Network.parse("2FC", (3,))
     >>> with CompiledEngine(net, Rules(batch=4)) as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step

@@ -385,8 +385,7 @@ class TorchEngine(Engine):
     EngineError
         If the device is absent.
 
-    >>> from wage_neuro.specs import Dense
-    >>> net = Network((Dense(2),), (3,))
+    >>> net = Network.parse("2FC", (3,))
     >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step

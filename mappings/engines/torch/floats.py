@@ -124,9 +124,8 @@ class FloatEngine:
     EngineError
         If the device is absent.
 
-    >>> from wage_neuro.specs import Dense
     >>> pattern = Pattern.parse("28ff")
-    >>> net = Network((Dense(2),), (3,), pattern.bits)
+    >>> net = Network.parse("2FC", (3,), bits=pattern.bits)
     >>> with FloatEngine(net, pattern, Rules(batch=4), initial_float_state(net, pattern, 0), "cpu") as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
