@@ -97,7 +97,7 @@ class Support:
         for name, values in VALUES.items():
             mine = set(self.rules.get(name, (getattr(Rules(), name),)))
             missing = [value for value in values if value not in mine]
-            plain = NEUTRAL.get(name) == tuple(mine)
+            plain = set(NEUTRAL.get(name, ())) == mine
             rules += [name] if plain and missing else [f"{name}={value}" for value in missing]
         batches = ["batches"] if self.one_by_one else []
         return [*kinds, *rules, *batches, *(what for what in ABILITIES if what not in self.abilities)]
