@@ -156,7 +156,7 @@ class Report:
         return cls(network, chip, use, limits, placement, cost, report["activity_counted_on"])
 
     def draw(self, path: Path) -> None:
-        """Draw the picture of a network that was placed."""
+        """Draw the picture of a network that was placed, and the same as SVG beside it."""
         assert self.placement is not None
         assert self.cost is not None
         draw(path, self.placement, self.cost, self.title, _picture_lines(self))
@@ -366,7 +366,7 @@ class Asked:
         least=1,
         shown="what takes a second, 2 to 64",
     )
-    output: Path | None = setting(None, "Folder for the picture and the report.", OUTPUT, shown="the run's")
+    output: Path | None = setting(None, "Folder for the pictures and the report.", OUTPUT, shown="the run's")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -428,7 +428,7 @@ def map_command(
     _print(report)
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:
-        written.append(folder / f"{name}.png")
+        written += [folder / f"{name}.png", folder / f"{name}.svg"]
         report.draw(written[1])
     run_folder.write_text(written[0], as_text(report.to_json()))
     console.print(f"written: {', '.join(map(str, written))}")
