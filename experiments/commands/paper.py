@@ -12,13 +12,13 @@ from rich.table import Table
 
 from experiments.commands import presets
 from experiments.commands.command_line import STOPPED, busy, console, show_table
-from experiments.commands.options import Found, Simulator, Where, command_of, is_given
+from experiments.commands.options import Found, Simulator, Where, command_of, is_given, place
 from experiments.records.findings import Found as Finding
 from experiments.records.findings import arranged, draw, read
 from experiments.records.readme import RESULTS
 from experiments.runs import run_folder
 from experiments.runs.cluster import workers_of
-from wage_neuro.settings import DATA, OUTPUT, like
+from wage_neuro.settings import DATA, like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,9 @@ def experiment(
             show_default=False,
         ),
     ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the runs.  [default: runs/NAME]", show_default=False, rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    run: Annotated[Path | None, place("Folder of the runs.  [default: runs/NAME]")] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also keep each finished run's record in this folder, under NAME/SCALE/.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
+        Path | None, place("Also keep each finished run's record in this folder, under NAME/SCALE/.")
     ] = None,
 ) -> None:
     """Run one of the paper's experiments; what was stopped goes on, what is finished is not run again."""
@@ -125,26 +115,16 @@ def show(found: Finding) -> None:
 
 def results(
     run: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Also read the records of the runs in this folder; may be repeated.", rich_help_panel=DATA
-        ),
+        list[Path] | None, place("Also read the records of the runs in this folder; may be repeated.", DATA)
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the pictures go.  [default: beside the records]",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    output: Annotated[Path | None, place("Where the pictures go.  [default: beside the records]")] = None,
 ) -> None:
     """Make the tables and pictures of the paper's experiments from the records of their runs."""
     kept = RESULTS / "experiments"
     folders = [*([kept] if kept.is_dir() else []), *(run or [])]
     records = []
-    for place in folders:
-        found, warnings = read(place)
+    for folder in folders:
+        found, warnings = read(folder)
         records += found
         for line in warnings:
             console.print(f"warning: {line}", style="yellow")
