@@ -47,7 +47,7 @@ def test_version_and_help(wage_neuro):
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
         " validation train-images data-dir run resume loss margin mode pipelined model device feedback"
-        " augment watch gamma signed output config save-config",
+        " augment watch gamma signed output config save-config momentum sharpness",
         "evaluate": "data engine lanes model device data-dir",
         "demo": "epochs engine lanes model device seed config save-config",
         "data": "data-dir",
@@ -668,8 +668,8 @@ def test_softmax_from_windows(wage_neuro, tmp_path, sparse_images):
     assert "F-24FC-10FCU" in ended.out
     assert wage_neuro("evaluate", "out").last == ended.last
     refusal = wage_neuro(*words, "--run", "other")
-    message = "wage-neuro: loss='sse': an unquantized last layer (10FCU) has 'softmax' only\n"
-    assert (refusal.code, refusal.err) == (1, message)
+    message = "an unquantized last layer (10FCU) has 'softmax' only; --loss, not given, is 'sse'"
+    assert (refusal.code, refusal.err) == (1, f"wage-neuro: {message}\n")
     assert not (tmp_path / "other").exists()
 
 
