@@ -71,7 +71,8 @@ TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.records.figures
 
-docs: .venv-docs/ready  ## build build/docs from docstrings and READMEs; a warning or a dead link is an error
+docs: kernels .venv-docs/ready  ## build build/docs: READMEs, API, examples with output, the demo's report; a dead link is an error
+	PYTHONPATH=. $(PYTHON) docs/made.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -f docs/mkdocs.yml
 
 maps: kernels  ## train the networks of the chip reports, and map them anew
@@ -122,5 +123,5 @@ KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all work
 
 .venv-docs/ready: pyproject.toml
 	@tools/venv.sh .venv-docs $(PYTHONS) || { echo "docs: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
-	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocstrings[python]>=1.0'
+	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocs-htmlproofer-plugin>=1.3' 'mkdocstrings[python]>=1.0'
 	@touch $@
