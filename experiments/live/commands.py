@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, get_args
 
 from experiments.live.drawing import Stroke
@@ -162,4 +162,6 @@ keep, drop, teach, back, restart, name, eta, freeze, look or save
     name = message.get("do")
     if not isinstance(name, str) or name not in COMMANDS:
         raise CheckpointError(f"do={repr(name)[:60]}: want {either(COMMANDS)}")
+    if rest and not fields(COMMANDS[name]):
+        raise CheckpointError(f"{name}.{repr(next(iter(rest)))[:60]}: want no field beside `do`")
     return built(COMMANDS[name], rest, name)

@@ -31,7 +31,7 @@ def image_of(strokes: Sequence[Stroke], shape: tuple[int, ...]) -> np.ndarray:
         If there are too many points.
 
     >>> image_of([((0.2, 0.1), (0.2, 0.9))], (8, 8, 1))[..., 0][:, 2:6].max(axis=0).tolist()
-    [0, 167, 167, 0]
+    [0, 204, 204, 0]
     """
     if sum(map(len, strokes)) > POINTS_MAX:
         raise DataError(f"{sum(map(len, strokes))} points: want {POINTS_MAX} at most")
@@ -40,7 +40,7 @@ def image_of(strokes: Sequence[Stroke], shape: tuple[int, ...]) -> np.ndarray:
     strokes = [stroke for stroke in strokes if stroke]
     if not strokes:
         return np.zeros(shape, np.uint8)
-    pen = max(0.95, 0.045 * side)
+    pen = max(0.8, 0.045 * side)
     box = side * (SMALL_BOX if side <= SMALL else BOX) - 2 * pen
     lines = _centred([np.array(stroke) for stroke in strokes], box, (width, height))
     fine = max(1, -(-FINE // side))

@@ -81,7 +81,7 @@ def with_outputs(saved: Checkpoint, more: int) -> Checkpoint:
     SettingError
         If its rules tie something else to the outputs: fixed feedback, or importance.
 
-    >>> from wage_neuro.rules import Rules
+    >>> from wage_neuro import Network, Rules
     >>> net = Network.parse("4FC", (3,), 2)
     >>> wide = with_outputs(Checkpoint(net, Rules(), initial_state(net)), 1)
     >>> str(wide.network), wide.state.S[1].shape

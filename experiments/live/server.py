@@ -10,6 +10,7 @@ import asyncio
 import errno
 import hmac
 import json
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from experiments.live.commands import command_of
 from experiments.live.session import UPDATES, Session, View
@@ -47,6 +49,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 T = TypeVar("T")
+LOG = logging.getLogger("wage-neuro live")
+LOG.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+"""Says what failed here, and not what others send that is no HTTP."""
 
 
 def listening(port: int) -> socket.socket:
@@ -105,7 +110,7 @@ class Server:
         app.router.add_get("/{token}/socket", self._socket)
         app.router.add_get(r"/{token}/{learner:\d}/{to}", self._download)
         app.router.add_get("/{token}/{name:[a-z.]*}", self._file)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, logger=LOG, shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, self.socket).start()
         driving = asyncio.ensure_future(self._drive())
@@ -146,7 +151,11 @@ class Server:
                 await asyncio.sleep(min(wait, 1 / UPDATES))  # the period may be changed meanwhile
             else:
                 last = loop.time() + max(wait, -self.view.period)
-                await self._ask(self.view.advance)
+                try:
+                    await self._ask(self.view.advance)
+                except WageError as error:  # of an engine that has ended
+                    await self._ask(self.view.pause)
+                    await asyncio.gather(*(self._say(page, str(error)) for page in self.pages))
                 await self._publish()
 
     async def _publish(self) -> None:
@@ -242,9 +251,14 @@ class Server:
             command = command_of(_read(text))
             await self._ask(self.view.do, command)
         except WageError as error:
-            await page.send_str(json.dumps({"error": str(error)}))
+            await self._say(page, str(error))
+            return
         self._wake.set()
         await self._publish()
+
+    async def _say(self, page: web.WebSocketResponse, error: str) -> None:
+        with suppress(ConnectionError, RuntimeError):
+            await page.send_str(json.dumps({"error": error}))
 
 
 def _read(text: str | None) -> Any:

@@ -136,6 +136,9 @@ class View(ABC):
     def frame(self) -> dict[str, Any]:
         """What there is to see now, as JSON."""
 
+    def pause(self) -> None:  # noqa: B027
+        """Let `advance` do nothing more for now."""
+
     @property
     def active(self) -> bool:
         """Whether `advance` has anything to do."""
@@ -244,7 +247,7 @@ class Session(View):
         self.log2_eta, self.frozen = log2_of(config.eta), [False] * len(saved.network.layers)
         self.which = list(range(data.classes))
         self.drawings: list[tuple[np.ndarray, int]] = []
-        self.samples, self.place = 0, 0
+        self.samples, self.place, self.lately = 0, 0, 0
         self.on, self.looked = False, 0
         self.pace: int | None = None
         self.lesson: list[int] = []
@@ -253,7 +256,6 @@ class Session(View):
         self.folder: Path | None = None
         self.unsaved = False
         self.at_once, self.rate = 1, 0.0
-        self.notice = ""
         memory = Reservoir.empty(config.memory, data.input_shape, saved.network.classes, config.seed)
         with ExitStack() as built:
             self._network, self._rules = saved.network, saved.rules
@@ -265,7 +267,7 @@ class Session(View):
             built.pop_all()
         self.begin = [learner.kept() for learner in self.pair]
         self.before_lesson: list[Any] = []
-        self._before = self.states
+        self._look_into(0)
         self._count(at_once=True)
 
     def _build(self, state: State) -> Engine:
@@ -284,6 +286,9 @@ class Session(View):
     @property
     def active(self) -> bool:
         return self.on or bool(self.lesson)
+
+    def pause(self) -> None:
+        self.on, self.lesson = False, []
 
     @property
     def period(self) -> float:
@@ -315,13 +320,15 @@ class Session(View):
     def learn(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Let both networks learn whole batches; the last sample is the one that is shown."""
         control, batch = self.control, self.rules.batch
+        looked = self.pair[self.looked]
+        self._before = looked.state
         if len(images) > batch:
             for learner in self.pair:
                 learner.learn(images[:-batch], labels[:-batch], control)
-        self._before = self.states
+        self._met = looked.state
         for learner in self.pair:
             learner.learn(images[-batch:], labels[-batch:], control)
-        self.samples += len(images)
+        self.samples, self.lately = self.samples + len(images), len(images)
         self.unsaved = True
         if self.source == "stream":
             self.shown, self.label = images[-1], int(labels[-1])
@@ -402,7 +409,7 @@ class Session(View):
                     raise SettingError(f"layer={layer}: want 0..{len(self.frozen) - 1}")
                 self.frozen[layer] = on
             case told.Look(learner):
-                self.looked = learner
+                self._look_into(learner)
             case told.Save():
                 self.save()
             case _:
@@ -462,7 +469,7 @@ class Session(View):
         self._count(at_once=True)
 
     def _restart(self) -> None:
-        self.lesson, self.on = [], False
+        self.pause()
         self._put_back(self.begin)
         self.samples, self.place, self.curve, self.marks = 0, 0, [], []
         self.before_lesson, self.verdict, self.unsaved = [], None, False
@@ -471,7 +478,11 @@ class Session(View):
     def _put_back(self, kept: list[Any]) -> None:
         for learner, each in zip(self.pair, kept, strict=True):
             learner.put_back(each)
-        self._before = self.states
+        self._look_into(self.looked)
+
+    def _look_into(self, learner: int) -> None:
+        self.looked, self.lately = learner, 0
+        self._before = self._met = self.pair[learner].state  # before the last frame, and the last sample
 
     # --- what there is to see ---
 
@@ -489,14 +500,14 @@ class Session(View):
     def frame(self) -> dict[str, Any]:
         memory = self.pair[1].memory
         assert memory
-        state, before = self.states[self.looked], self._before[self.looked]
+        state = self.pair[self.looked].state
         return {
             "names": self.names,
             "training": self.on,
             "pace": self.pace,
             "rate": round(self.rate, 1),
             "samples": self.samples,
-            "updates": [each.step for each in self.states],
+            "lately": self.lately,
             "which": self.which,
             "log2_eta": self.log2_eta,
             "frozen": self.frozen,
@@ -507,12 +518,13 @@ class Session(View):
             "marks": self.marks,
             "kept": [{"label": label, "image": packed(image, "u1")} for image, label in self.drawings],
             "memory": {"held": min(memory.seen, len(memory.images)), "seen": memory.seen},
-            "lesson": {"left": len(self.lesson), "label": self._taught} if self.lesson else None,
+            "lesson": {"left": len(self.lesson)} if self.lesson else None,
+            "known": self._known if self.lesson or self.verdict else None,
             "verdict": self.verdict,
             "can_go_back": bool(self.before_lesson) and not self.lesson,
             "saved": str(self.folder) if self.folder and not self.unsaved else None,
-            "look": self._look(before if self.source == "stream" else state),
-            "moved": moved(self.network, before, state),
+            "look": self._look(self._met if self.source == "stream" else state),
+            "moved": moved(self.network, self._before, state),
         }
 
     # --- what stays ---

@@ -202,8 +202,9 @@ function showSteering() {
   $("keep").disabled = label === null || frame.look.source !== "drawing" || !pad.strokes.length || Boolean(frame.lesson);
   $("teach").disabled = !mine || Boolean(frame.lesson);
   $("back").disabled = !frame.can_go_back;
-  put($("teach"), mine ? `Teach ${named}: ${mine} drawing${mine > 1 ? "s" : ""}, 20 times` : "Teach");
-  put($("keep"), label === null ? "Keep for a lesson" : `Keep as ${named} (${mine} of ${LESSON})`);
+  put($("teach"), mine ? `Teach ${named}, ${mine} × 20` : "Teach");
+  put($("keep"), label === null ? "Keep for a lesson" : `Keep as ${named}`);
+  $("intro").hidden = frame.samples > 0;
   put($("save"), frame.saved ? "Saved" : "Save");
   $("save").title = frame.saved ?? "";
   showKept();
@@ -230,7 +231,7 @@ function showLabels() {
   if (refocus) document.querySelector("input[name=label]:checked")?.focus();
   refocus = false;
   if (document.activeElement !== $("name")) $("name").value = label === null ? "" : frame.names[label];
-  $("name").disabled = label === null;
+  $("rename").hidden = label === null || label < about.classes;
 }
 
 let refocus = false;
@@ -265,9 +266,9 @@ function showVerdict() {
   if (!verdict) return $("verdict").replaceChildren();
   const said = verdict.learners.map(({ name, right, before, after, lost }) => {
     const [worst] = lost;
-    const forgot = worst && worst[1] - worst[2] > 0.05 ? `; of ${frame.names[worst[0]]} it knows ${percent(worst[2])}, it was ${percent(worst[1])}` : "";
+    const forgot = worst && worst[1] - worst[2] > 0.05 ? `, of ${frame.names[worst[0]]} ${percent(worst[1])} → ${percent(worst[2])}` : "";
     return make("p", {}, make("b", {}, `${name[0].toUpperCase()}${name.slice(1)}: `),
-      `${right} of ${verdict.drawings} drawings right; all else ${percent(before)} before, ${percent(after)} now${forgot}.`);
+      `knows ${right} of ${verdict.drawings} drawings; of the rest ${percent(before)} → ${percent(after)}${forgot}.`);
   });
   $("verdict").replaceChildren(make("p", { className: "title" }, `After the lesson on ${frame.names[verdict.label]}`), ...said);
 }
@@ -281,11 +282,11 @@ function showInside() {
     const { up, upText, downText, down } = bands[i];
     drawMaps(up, found.values, i || about.input[2] !== 3 ? colours.values : colours.errors, { numbers: true });
     const count = `${whole(found.values.spikes)} of ${whole(found.values.neurons)}`;
-    put(upText, i ? `↑ ${count} neurons send` : `↑ ${count} pixels, 0..${about.activation_max}`);
+    put(upText, i ? `↑ ${count} send` : `↑ ${count} pixels`);
     up.setAttribute("aria-label", `${i ? `Activations of layer ${i - 1}` : "Input"}: ${count} not zero`);
     if (!i) return;
     down.hidden = !found.errors;
-    put(downText, found.errors ? `↓ ${whole(found.errors.spikes)} of ${whole(found.errors.neurons)} errors` : " ");
+    put(downText, found.errors ? `↓ ${whole(found.errors.spikes)} of ${whole(found.errors.neurons)} errors` : "\u00a0");
     if (found.errors) drawMaps(down, found.errors, colours.errors, { numbers: true });
     down.setAttribute("aria-label", `Errors of layer ${i - 1}: ${found.errors?.spikes ?? 0} not zero`);
   });
@@ -356,16 +357,19 @@ function showSynapses() {
     canvas.setAttribute("aria-label", `Synapses of layer ${i}: ${layer.up} stored weights up, ${layer.down} down, ${layer.flipped} visible weights changed`);
     picture.draw(layer);
   });
-  put($("moves"), `${whole(all)} moved by the last ${about.kind === "watched" ? "checkpoint" : "sample"}`);
+  const by = about.kind === "watched" ? "since the checkpoint before" : frame.lately > 1 ? `by the last ${whole(frame.lately)} samples` : "by the last sample";
+  put($("moves"), `${whole(all)} moved ${by}`);
 }
 
 function showKnowledge() {
   [...$("overall").children].forEach((node, i) => put(node.firstElementChild, percent(frame.overall[i])));
-  drawCurve($("curve"), frame.curve, about.learners, frame.marks ?? [], about.kind === "watched" ? "epoch" : "sample");
+  const marks = frame.marks ?? [];
+  const from = frame.known && marks.length ? marks.at(-1)[0] : 0; // a lesson is short beside the training before it
+  drawCurve($("curve"), frame.curve, about.learners, marks, from, about.kind === "watched" ? "epoch" : "sample");
   const body = $("classes").tBodies[0];
   const columns = about.learners.length;
   while (body.rows.length < frame.names.length) {
-    const pair = make("div", { className: columns > 1 ? "pair" : "pair one" }, ...about.learners.map(() => make("i")));
+    const pair = make("div", { className: columns > 1 ? "pair" : "pair one" }, ...about.learners.map((_, i) => make("span", { className: `bar${i}` }, make("i"), make("u", { hidden: true }))));
     body.append(make("tr", {}, make("th", { scope: "row" }), make("td", { className: "share" }, pair), ...about.learners.map(() => make("td", { className: "number" }))));
   }
   frame.names.forEach((name, c) => {
@@ -374,8 +378,14 @@ function showKnowledge() {
     put(row.cells[0], name);
     about.learners.forEach((_, i) => {
       const share = frame.accuracy[i][c];
-      row.cells[1].firstElementChild.children[i].style.width = `${100 * (share ?? 0)}%`;
-      put(row.cells[2 + i], share === null ? "–" : `${Math.round(100 * share)} %`);
+      const [bar, was] = row.cells[1].firstElementChild.children[i].children;
+      const before = frame.known?.[i][c] ?? null;
+      const fell = before !== null && share !== null && before - share > 0.05;
+      bar.style.width = `${100 * (share ?? 0)}%`;
+      was.hidden = !fell;
+      if (fell) was.style.left = `calc(${100 * before}% - 2px)`;
+      put(row.cells[2 + i], share === null ? "–" : `${fell ? "▼ " : ""}${Math.round(100 * share)} %`);
+      row.cells[2 + i].classList.toggle("fell", fell);
     });
   });
 }

@@ -88,7 +88,7 @@ export class Synapses {
     const V = unpacked(layer.V, Int8Array);
     const step = unpacked(layer.step, Int8Array);
     if (this.heat.length !== V.length) this.heat = new Float32Array(V.length);
-    const [h, w] = layer.tile;
+    const [h, w] = layer.tile; // an image's, a kernel's, or a row
     const gap = h > 1 || neurons === 1 ? 1 : 0;
     const across = h > 1 ? Math.max(1, Math.round(Math.sqrt((neurons * (h + 1) * 2.2) / (w + 1)))) : 1;
     const columns = across * (w + gap) + gap;
@@ -131,50 +131,52 @@ function svg(name, attributes, text) {
   return made;
 }
 
-/** Steps of 1, 2 or 5 times a power of ten, whole. */
-function ticks(top) {
-  let step = 1;
-  for (const factor of [2, 2.5, 2]) while (top / step > 4 * factor && factor === 2) step *= 10;
-  for (const factor of [5, 2, 1]) if (top / (step / 10) / factor >= 3 && (step / 10) * factor >= 1) { step = (step / 10) * factor; break; }
-  while (top / step > 6) step *= 2;
-  return Array.from({ length: Math.floor(top / step) + 1 }, (_, i) => i * step);
+/** Whole numbers between two, some steps of 1, 2 or 5 times a power of ten apart. */
+function ticks(low, high) {
+  const rough = Math.max(1, (high - low) / 5);
+  const ten = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * ten).find((size) => size >= rough);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
 }
 
-/** Accuracy of each learner against samples: rows of [samples, accuracy ...]. */
-export function drawCurve(node, rows, names, marks, unit) {
+/** Accuracy of each learner against samples: rows of [samples, accuracy ...], those after `from` alone. */
+export function drawCurve(node, rows, names, marks, from, unit) {
   const { clientWidth: width, clientHeight: height } = node;
-  const left = 34, right = 8, top = 8, bottom = 30;
-  const end = Math.max(unit === "epoch" ? 2 : 10, ...rows.map((row) => row[0]));
-  const x = (v) => left + (v / end) * (width - left - right);
+  const left = 46, right = 10, top = 8, bottom = 30;
+  const shown = rows.filter(([at], i) => at >= from || (rows[i + 1]?.[0] ?? at) > from);
+  const start = unit === "epoch" ? 0 : from;
+  const end = Math.max(start + (unit === "epoch" ? 2 : 10), ...rows.map((row) => row[0]));
+  const x = (v) => left + ((Math.max(v, start) - start) / (end - start)) * (width - left - right);
   const y = (v) => top + (1 - v) * (height - top - bottom);
   const parts = [];
   for (const share of [0, 0.5, 1]) {
     parts.push(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(share), y2: y(share) }));
-    parts.push(svg("text", { x: left - 5, y: y(share) + 4, "text-anchor": "end" }, `${100 * share}`));
+    parts.push(svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, `${100 * share} %`));
   }
-  for (const tick of ticks(end)) {
-    parts.push(svg("text", { x: x(tick), y: height - 14, "text-anchor": tick ? "middle" : "start" }, tick.toLocaleString("en")));
+  for (const tick of ticks(start, end).filter((at) => x(at) < width - 18)) {
+    parts.push(svg("text", { x: x(tick), y: height - 14, "text-anchor": "middle" }, tick.toLocaleString("en")));
   }
   parts.push(svg("text", { x: (left + width) / 2, y: height - 1, "text-anchor": "middle" }, unit === "epoch" ? "epochs" : "new samples learned"));
-  parts.push(svg("text", { x: left - 5, y: y(0.75) + 4, "text-anchor": "end" }, "%"));
-  for (const [at, text] of marks.slice(-6)) {
+  for (const [at, text] of marks.filter((mark) => mark[0] >= start).slice(-6)) {
     const place = x(at);
     parts.push(svg("line", { class: "mark", x1: place, x2: place, y1: top, y2: y(0) }));
     const late = place > width / 2;
     parts.push(svg("text", { x: place + (late ? -4 : 4), y: y(0.06), "text-anchor": late ? "end" : "start" }, text));
   }
   const styles = names.length > 1 ? [["#c2500b", "5 2"], ["#0b4f9e", ""]] : [["#0b4f9e", ""]];
+  const last = shown.at(-1);
   styles.forEach(([colour, dash], i) => {
-    const points = rows.map((row) => `${x(row[0]).toFixed(1)},${y(row[i + 1]).toFixed(1)}`).join(" ");
+    const points = shown.map((row) => `${x(row[0]).toFixed(1)},${y(row[i + 1]).toFixed(1)}`).join(" ");
     parts.push(svg("polyline", { points, fill: "none", stroke: colour, "stroke-width": 2.2, "stroke-dasharray": dash, "stroke-linejoin": "round" }));
-    const last = rows.at(-1);
-    if (last) parts.push(i === 0 && names.length > 1
-      ? svg("rect", { x: x(last[0]) - 4, y: y(last[1]) - 4, width: 8, height: 8, fill: colour })
-      : svg("circle", { cx: x(last[0]), cy: y(last[i + 1]), r: 4.5, fill: colour }));
+    if (!last) return;
+    const place = { x: x(last[0]), y: y(last[i + 1]) };
+    parts.push(i === 0 && names.length > 1
+      ? svg("rect", { x: place.x - 4, y: place.y - 4, width: 8, height: 8, fill: colour })
+      : svg("circle", { cx: place.x, cy: place.y, r: 4.5, fill: colour }));
   });
   node.setAttribute("viewBox", `0 0 ${width} ${height}`);
   node.replaceChildren(...parts);
-  const last = rows.at(-1);
   const said = last ? names.map((name, i) => `${name} ${(100 * last[i + 1]).toFixed(1)} %`).join(", ") : "nothing yet";
   node.setAttribute("aria-label", `Accuracy in per cent against ${unit === "epoch" ? "epochs" : "samples learned"}: ${said}`);
 }
