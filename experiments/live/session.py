@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.continual.study import OneByOne
+from experiments.continual.settings import Learning, OneByOne
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.live import commands as told
@@ -57,7 +57,7 @@ ANSWERING = ("nir", "nir-if", "netx", "packed", "program", "onnx", "onnx-qlinear
 """Formats of one file, to be fetched."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config(OneByOne):
     """What a session begins with."""
 
@@ -66,6 +66,7 @@ class Config(OneByOne):
     bits: str = like(Training, "bits")
     eta: str = setting("4", "Step size to begin with, a power of two.", RULE)
     memory: int = setting(200, "Samples that the network with a memory keeps.", RULE, least=1)
+    keep: str = like(Learning, "keep", default="balanced")
 
     @property
     def rules(self) -> Rules:
@@ -256,7 +257,9 @@ class Session(View):
         self.folder: Path | None = None
         self.unsaved = False
         self.at_once, self.rate = 1, 0.0
-        memory = Reservoir.empty(config.memory, data.input_shape, saved.network.classes, config.seed)
+        memory = Reservoir.empty(
+            config.memory, data.input_shape, saved.network.classes, config.seed, keep=config.keep
+        )
         with ExitStack() as built:
             self._network, self._rules = saved.network, saved.rules
             self.pair = []
@@ -297,7 +300,7 @@ class Session(View):
     @property
     def control(self) -> Control:
         """Step size of each layer as it is set now."""
-        return Control(tuple(None if frozen else self.log2_eta for frozen in self.frozen))
+        return Control(log2_eta=tuple(None if frozen else self.log2_eta for frozen in self.frozen))
 
     def advance(self) -> None:
         """Learn some samples: a drawing of a lesson, or what comes from the data set."""

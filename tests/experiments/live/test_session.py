@@ -65,8 +65,8 @@ def test_learns_what_engine_and_memory_learn(open_session, digits, assert_same_s
 
     mine = np.flatnonzero(np.isin(digits.train_labels, [0, 1, 2, 5]))
     order = np.concatenate([mine[permutation(0, epoch, len(mine))] for epoch in (0, 1)])
-    parts = [(order[:90], Control((None, 2))), (order[90:91], Control(1))]
-    memory = Reservoir.empty(20, (8, 8, 1), 12, 0)
+    parts = [(order[:90], Control(log2_eta=(None, 2))), (order[90:91], Control(log2_eta=1))]
+    memory = Reservoir.empty(20, (8, 8, 1), 12, 0, keep="balanced")
     with (
         NumpyEngine(session.network, session.rules) as naive,
         NumpyEngine(session.network, session.rules) as recalling,
