@@ -5,6 +5,7 @@ import { Synapses, colouring, drawCurve, drawImage, drawMaps } from "./pictures.
 const $ = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const whole = (n) => n.toLocaleString("en");
+const samples = (n) => `${whole(n)} sample${n === 1 ? "" : "s"}`;
 const power = (log2) => (log2 < 0 ? `1/${2 ** -log2}` : `${2 ** log2}`);
 const LESSON = 5; // drawings
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -78,7 +79,7 @@ function begin(found, ramps) {
     errors: colouring(ramps.errors, about.error_max, true),
   };
   document.body.classList.toggle("watched", about.kind === "watched");
-  $("watching").hidden = about.kind !== "watched";
+  $("watched").hidden = about.kind !== "watched";
   const how = about.rules.batch === 1 || about.rules.pipelined ? "one sample at a time" : `${about.rules.batch} samples an update`;
   put($("about"), `${about.network} on ${about.data} · ${whole(about.weights)} weights, bits ${about.bits} · ${about.kind === "watched"
     ? about.run : `engine ${about.engine}, ${about.rules.update} updates, ${how}`}`);
@@ -193,8 +194,8 @@ function showSteering() {
     put(button, frame.frozen[i] ? "❄ Frozen" : "Freeze");
     bands[i + 1].node.classList.toggle("frozen", frame.frozen[i]);
   });
-  put($("connection"), frame.lesson ? `lesson: ${frame.lesson.left} samples left`
-    : frame.training ? `training, ${whole(frame.samples)} samples` : `at rest, ${whole(frame.samples)} samples`);
+  put($("connection"), frame.lesson ? `lesson: ${samples(frame.lesson.left)} left`
+    : frame.training ? `training, ${samples(frame.samples)}` : `at rest, ${samples(frame.samples)}`);
   $("follow").disabled = frame.look.source === "stream";
   const mine = frame.kept.filter((each) => each.label === label).length;
   const named = label === null ? "" : frame.names[label];
