@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -52,6 +52,7 @@ MEASURING = 0.2  # of the time, at most
 MEASURED = 500  # images, evenly of all classes
 POINTS = 240  # of the curve: where there are more, every second one is left out
 NEW = 2  # classes that the data set has not
+REMEMBERED = 40  # samples of the memory are shown
 KEPT = 100  # drawings that a lesson can be of
 ANSWERING = ("nir", "nir-if", "netx", "packed", "program", "onnx", "onnx-qlinear", "qonnx")
 """Formats of one file, to be fetched."""
@@ -246,7 +247,8 @@ class Session(View):
         check_memory(config.memory, saved.rules.batch)
         self.engine, self.options, self.seed = engine, options, config.seed
         self.log2_eta, self.frozen = log2_of(config.eta), [False] * len(saved.network.layers)
-        self.which = list(range(data.classes))
+        self._labels = data.train_labels
+        self._choose(range(data.classes))
         self.drawings: list[tuple[np.ndarray, int]] = []
         self.samples, self.place, self.lately = 0, 0, 0
         self.on, self.looked = False, 0
@@ -256,7 +258,7 @@ class Session(View):
         self.marks: list[list[Any]] = []
         self.folder: Path | None = None
         self.unsaved = False
-        self.at_once, self.rate = 1, 0.0
+        self.at_once = 1
         memory = Reservoir.empty(
             config.memory, data.input_shape, saved.network.classes, config.seed, keep=config.keep
         )
@@ -315,37 +317,38 @@ class Session(View):
             n = batch * (1 if self.pace else self.at_once)
             self.learn(*self._next(n))
             seconds = time.monotonic() - began
-            self.rate = n / max(seconds, 1e-9)
             share = LEARNING / UPDATES / max(seconds, 1e-6)
             self.at_once = max(1, min(int(self.at_once * share), 2 * self.at_once))
         self._count()
 
     def learn(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Let both networks learn whole batches; the last sample is the one that is shown."""
-        control, batch = self.control, self.rules.batch
-        looked = self.pair[self.looked]
-        self._before = looked.state
-        if len(images) > batch:
-            for learner in self.pair:
-                learner.learn(images[:-batch], labels[:-batch], control)
-        self._met = looked.state
+        """Let both networks learn whole batches; the first sample is shown, as it was met."""
+        self._before = self.pair[self.looked].state
         for learner in self.pair:
-            learner.learn(images[-batch:], labels[-batch:], control)
+            learner.learn(images, labels, self.control)
         self.samples, self.lately = self.samples + len(images), len(images)
         self.unsaved = True
         if self.source == "stream":
-            self.shown, self.label = images[-1], int(labels[-1])
+            self.shown, self.label = images[0], int(labels[0])
 
     def _next(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """The next samples of the chosen classes: epoch after epoch, each in an order of its own."""
-        mine = np.flatnonzero(np.isin(self.data.train_labels, self.which))
-        places = np.arange(self.place, self.place + n)
-        orders = {
-            int(epoch): permutation(self.seed, int(epoch), len(mine)) for epoch in set(places // len(mine))
-        }
-        index = mine[[int(orders[place // len(mine)][place % len(mine)]) for place in places.tolist()]]
-        self.place += n
+        index = np.empty(0, np.int64)
+        while len(index) < n:
+            epoch, first = divmod(self.place, len(self._mine))
+            part = self._order(epoch)[first : first + n - len(index)]
+            index, self.place = np.concatenate([index, part]), self.place + len(part)
         return np.asarray(self.data.train_images[index]), self.data.train_labels[index]
+
+    def _choose(self, which: Iterable[int]) -> None:
+        self.which = sorted(set(which))
+        self._mine = np.flatnonzero(np.isin(self._labels, self.which))
+        self._ordered: tuple[int, np.ndarray] = -1, self._mine
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._ordered[0] != epoch:
+            self._ordered = epoch, self._mine[permutation(self.seed, epoch, len(self._mine))]
+        return self._ordered[1]
 
     def _count(self, at_once: bool = False) -> None:
         """Measure, and go on with the curve."""
@@ -379,7 +382,7 @@ class Session(View):
                 wrong = [label for label in which if label >= self.data.classes]
                 if wrong or not which:
                     raise SettingError(f"classes {which}: want one or more of 0..{self.data.classes - 1}")
-                self.which = sorted(set(which))
+                self._choose(which)
             case told.Draw() | told.Example():
                 self.show(command)
             case told.Follow():
@@ -485,7 +488,7 @@ class Session(View):
 
     def _look_into(self, learner: int) -> None:
         self.looked, self.lately = learner, 0
-        self._before = self._met = self.pair[learner].state  # before the last frame, and the last sample
+        self._before = self.pair[learner].state  # before what was learned lately
 
     # --- what there is to see ---
 
@@ -508,7 +511,6 @@ class Session(View):
             "names": self.names,
             "training": self.on,
             "pace": self.pace,
-            "rate": round(self.rate, 1),
             "samples": self.samples,
             "lately": self.lately,
             "which": self.which,
@@ -520,15 +522,20 @@ class Session(View):
             "curve": self.curve,
             "marks": self.marks,
             "kept": [{"label": label, "image": packed(image, "u1")} for image, label in self.drawings],
-            "memory": {"held": min(memory.seen, len(memory.images)), "seen": memory.seen},
+            "memory": self._memory(memory),
             "lesson": {"left": len(self.lesson)} if self.lesson else None,
             "known": self._known if self.lesson or self.verdict else None,
             "verdict": self.verdict,
             "can_go_back": bool(self.before_lesson) and not self.lesson,
             "saved": str(self.folder) if self.folder and not self.unsaved else None,
-            "look": self._look(self._met if self.source == "stream" else state),
+            "look": self._look(self._before if self.source == "stream" else state),
             "moved": moved(self.network, self._before, state),
         }
+
+    def _memory(self, memory: Reservoir) -> dict[str, Any]:
+        held = min(memory.seen, len(memory.images))
+        shown = np.arange(held)[-REMEMBERED:]
+        return {"held": held, "images": packed(memory.recall(shown), "u1")}
 
     # --- what stays ---
 

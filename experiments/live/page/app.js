@@ -1,6 +1,6 @@
 // The page: a socket that brings frames and takes commands, and what each frame looks like.
 import { Pad } from "./pad.js";
-import { Synapses, colouring, drawCurve, drawImage, drawMaps } from "./pictures.js";
+import { Synapses, colouring, drawCurve, drawImages, drawMaps } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -83,6 +83,7 @@ function begin(found, ramps) {
   const how = about.rules.batch === 1 || about.rules.pipelined ? "one sample at a time" : `${about.rules.batch} samples an update`;
   put($("about"), `${about.network} on ${about.data} · ${whole(about.weights)} weights, bits ${about.bits} · ${about.kind === "watched"
     ? about.run : `engine ${about.engine}, ${about.rules.update} updates, ${how}`}`);
+  put($("known-title"), about.kind === "watched" ? "What it knows" : "What they know");
   if (about.kind === "session") steering();
   bands = [];
   $("flow").replaceChildren(band("Input", 0), ...about.layers.slice(0, -1).map((name, i) => band(`Layer ${i}: ${name}`, i + 1)), outputs());
@@ -128,6 +129,11 @@ function band(title, i) {
   if (i) {
     head.append(freezer(i - 1));
     node.append(made.downText, down);
+  } else if (about.memory) {
+    const images = make("canvas", { id: "memory-images", ariaLabel: "Some of the samples that are kept in the memory" });
+    images.setAttribute("role", "img");
+    node.append(make("div", { id: "memory" }, make("h3", {}, "Memory"), make("p", { id: "memory-text", className: "note" }), images));
+    held = "";
   }
   bands[i] = { ...made, node };
   return node;
@@ -252,7 +258,7 @@ function showKept() {
     const canvas = make("canvas");
     const button = make("button", { type: "button", ariaLabel: `Drop drawing ${place + 1}, ${frame.names[of]}`, title: "drop" }, canvas);
     button.addEventListener("click", () => tell("drop", { place }));
-    drawImage(canvas, image);
+    drawImages(canvas, { ...image, shape: [1, ...image.shape] });
     return make("li", {}, button, frame.names[of]);
   });
   const empty = Math.max(0, LESSON - rows.length);
@@ -265,19 +271,18 @@ function showVerdict() {
   if ($("verdict").dataset.text === text) return;
   $("verdict").dataset.text = text;
   if (!verdict) return $("verdict").replaceChildren();
-  const said = verdict.learners.map(({ name, right, before, after, lost }) => {
-    const [worst] = lost;
-    const forgot = worst && worst[1] - worst[2] > 0.05 ? `, of ${frame.names[worst[0]]} ${percent(worst[1])} → ${percent(worst[2])}` : "";
-    return make("p", {}, make("b", {}, `${name[0].toUpperCase()}${name.slice(1)}: `),
-      `knows ${right} of ${verdict.drawings} drawings; of the rest ${percent(before)} → ${percent(after)}${forgot}.`);
-  });
-  $("verdict").replaceChildren(make("p", { className: "title" }, `After the lesson on ${frame.names[verdict.label]}`), ...said);
+  const falls = (before, after) => `${(100 * before).toFixed(1)} → ${percent(after)}`;
+  const rows = verdict.learners.map(({ name, right, before, after, lost: [worst] }) => make("tr", {}, make("th", { scope: "row" }, name),
+    ...[`${right} of ${verdict.drawings}`, falls(before, after), worst ? `${frame.names[worst[0]]}: ${Math.round(100 * worst[1])} → ${Math.round(100 * worst[2])} %` : "nothing"].map((cell) => make("td", {}, cell))));
+  const heads = ["", frame.names[verdict.label], "all else", "lost most"].map((head) => make(head ? "th" : "td", head ? { scope: "col" } : {}, head));
+  $("verdict").replaceChildren(make("table", {}, make("caption", {}, `After the lesson on ${frame.names[verdict.label]}`),
+    make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)));
 }
 
 function showInside() {
   const { look } = frame;
   const names = frame.names;
-  const what = { stream: "The last sample that was learned", example: "An image that is never learned", drawing: "Your drawing, as the network sees it" }[look.source];
+  const what = { stream: frame.lately > 1 ? `The first of ${whole(frame.lately)} samples that were just learned` : "The sample that was just learned", example: "An image that is never learned", drawing: "Your drawing, as the network sees it" }[look.source];
   put($("shown"), look.label === null ? `${what}. Say what it is, and an error comes back.` : `${what}: ${names[look.label]}.`);
   look.bands.slice(0, -1).forEach((found, i) => {
     const { up, upText, downText, down } = bands[i];
@@ -291,7 +296,18 @@ function showInside() {
     if (found.errors) drawMaps(down, found.errors, colours.errors, { numbers: true });
     down.setAttribute("aria-label", `Errors of layer ${i - 1}: ${found.errors?.spikes ?? 0} not zero`);
   });
+  showMemory();
   showOutputs(look);
+}
+
+const ACROSS = 10; // images of the memory
+let held = "";
+function showMemory() {
+  const memory = frame.memory;
+  if (!memory || memory.images.data === held) return;
+  held = memory.images.data;
+  put($("memory-text"), `${whole(memory.held)} of ${whole(about.memory.samples)} samples, ${whole(about.memory.bytes)} bytes`);
+  drawImages($("memory-images"), memory.images, ACROSS);
 }
 
 function showOutputs(look) {
@@ -318,10 +334,10 @@ function showOutputs(look) {
   if ($("answer").dataset.text === text) return;
   $("answer").dataset.text = text;
   const tag = right ? [" ", make("span", { className: `tag ${right === "right" ? "right" : ""}` }, right === "right" ? "✓ right" : `✗ ${right}`)] : [];
-  const quiet = look.no_error ? [make("span", { className: "note" }, ` no error: ${look.no_error}`)] : [];
-  $("answer").replaceChildren("answer ", make("b", {}, frame.names[look.answer]), ...tag, ...quiet);
+  const quiet = make("span", { className: "note" }, look.no_error ? `no error: ${look.no_error}` : "\u00a0");
+  $("answer").replaceChildren("answer ", make("b", {}, frame.names[look.answer]), ...tag, quiet);
   if (look.source !== "stream") speak(`The answer is ${frame.names[look.answer]}${right ? `, ${right}` : ""}`);
-  if (look.source !== "stream" || frame.pace) sweep(Boolean(errors));
+  if (look.source !== "stream" || (frame.pace && frame.pace <= 5 && !frame.lesson)) sweep(Boolean(errors));
 }
 
 function unpackedErrors({ data }) {

@@ -56,24 +56,28 @@ export function drawMaps(canvas, maps, colour, { numbers = false, width = 0 } = 
   }
 }
 
-/** A small image, as dark as it is strong. */
-export function drawImage(canvas, packed) {
-  const [h, w, c] = packed.shape;
+/** Images of bytes, {shape: [n, rows, columns, channels], data}, so many side by side, as dark as they are strong. */
+export function drawImages(canvas, packed, across = 1) {
+  const [n, h, w, c] = packed.shape;
   const bytes = unpacked(packed, Uint8Array);
-  canvas.width = w;
-  canvas.height = h;
+  const gap = n > 1 ? 1 : 0;
+  canvas.width = across * (w + gap) - gap;
+  canvas.height = Math.ceil(n / across) * (h + gap) - gap;
   const context = canvas.getContext("2d");
-  const image = context.createImageData(w, h);
-  for (let i = 0; i < h * w; i++) {
-    for (let k = 0; k < 3; k++) image.data[4 * i + k] = c === 3 ? bytes[c * i + k] : 255 - bytes[c * i];
-    image.data[4 * i + 3] = 255;
+  for (let k = 0; k < n; k++) {
+    const image = context.createImageData(w, h);
+    for (let i = 0; i < h * w; i++) {
+      const at = c * (k * h * w + i);
+      for (let j = 0; j < 3; j++) image.data[4 * i + j] = c === 3 ? bytes[at + j] : 255 - bytes[at];
+      image.data[4 * i + 3] = 255;
+    }
+    context.putImageData(image, (k % across) * (w + gap), Math.floor(k / across) * (h + gap));
   }
-  context.putImageData(image, 0, 0);
 }
 
-const WEIGHT = { "-1": rgb("#aeb8c2"), 0: [255, 255, 255], 1: rgb("#52606d") };
-const UP = rgb("#ff9d2e");
-const DOWN = rgb("#0b3fae");
+const WEIGHT = { "-1": rgb("#dde3e8"), 0: [255, 255, 255], 1: rgb("#b4bec8") };
+const UP = rgb("#e07b00"); // each darker than the one before it, so that all five differ on grey paper
+const DOWN = rgb("#0b2a80");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Synapses of a layer, a tile a neuron; what moved lights up and fades. */
@@ -143,7 +147,7 @@ function ticks(low, high) {
 /** Accuracy of each learner against samples: rows of [samples, accuracy ...], those after `from` alone. */
 export function drawCurve(node, rows, names, marks, from, unit) {
   const { clientWidth: width, clientHeight: height } = node;
-  const left = 46, right = 10, top = 8, bottom = 30;
+  const left = 46, right = 22, top = 8, bottom = 30;
   const shown = rows.filter(([at], i) => at >= from || (rows[i + 1]?.[0] ?? at) > from);
   const start = unit === "epoch" ? 0 : from;
   const end = Math.max(start + (unit === "epoch" ? 2 : 10), ...rows.map((row) => row[0]));
@@ -154,7 +158,7 @@ export function drawCurve(node, rows, names, marks, from, unit) {
     parts.push(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(share), y2: y(share) }));
     parts.push(svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, `${100 * share} %`));
   }
-  for (const tick of ticks(start, end).filter((at) => x(at) < width - 18)) {
+  for (const tick of ticks(start, end)) {
     parts.push(svg("text", { x: x(tick), y: height - 14, "text-anchor": "middle" }, tick.toLocaleString("en")));
   }
   parts.push(svg("text", { x: (left + width) / 2, y: height - 1, "text-anchor": "middle" }, unit === "epoch" ? "epochs" : "new samples learned"));

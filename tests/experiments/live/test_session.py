@@ -93,7 +93,7 @@ def test_engines_show_the_same_session(engine, open_session, star, assert_same_s
         session.do(told.Draw(star, 11))
         session.do(told.Learn(11))
         taught(session, star, passes=1)
-        frames.append(json.loads(json.dumps({**session.frame(), "rate": 0, "curve": []})))  # of time
+        frames.append(json.loads(json.dumps({**session.frame(), "curve": []})))  # of time
     for one, other, name in zip(sessions[0].states, sessions[1].states, NAMES, strict=True):
         assert_same_state(one, other, name)
     assert frames[0] == frames[1]
@@ -201,6 +201,22 @@ def test_shows_what_the_network_does(open_session, digits):
         assert found["tile"][0] * found["tile"][1] == layer.fan_in
     assert sum(found["up"] for found in frame["moved"]) > 0
     assert frame["look"]["label"] == 2
+
+
+def test_shows_a_sample_as_it_was_met(open_session):
+    """With the weights of before it was learned: its answer is the one that the error came from."""
+    session = open_session()
+    session.do(told.Look(1))
+    session.do(told.Train(True))
+    for at_once in (60, 7):
+        session.at_once = at_once
+        before = session.states[1]
+        session.advance()
+    look = session.frame()["look"]
+    x = session.network.encode(arrays(look["image"], "u1")[None])
+    assert (look["source"], session.lately) == ("stream", 7)
+    assert look["logits"] == predict(session.network, before, x)[0].tolist()
+    assert look["logits"] != predict(session.network, session.states[1], x)[0].tolist()
 
 
 def test_a_drawing_without_a_label_has_no_error(open_session, star):
