@@ -59,7 +59,7 @@ test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sina
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
 
 test-browser: .venv-browser/ready  ## run the tests of the pages in a headless Chromium, which the system must have
-	OMP_NUM_THREADS=1 .venv-browser/bin/python -m pytest -rs -m '' tests/experiments/live
+	OMP_NUM_THREADS=1 .venv-browser/bin/python -m pytest -rs -m '' -k browser tests/experiments/live tests/experiments/report
 
 test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones too
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m '' tests/agreement/test_team.py tests/experiments/runs/test_ranks.py \

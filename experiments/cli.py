@@ -23,6 +23,10 @@ COMMANDS = {
     ),
     "evaluate": ("commands.trained:EVALUATE", "Measure a trained network on test images, class by class."),
     "runs": ("commands.runs:RUNS", "List, show and compare the runs that are here."),
+    "report": (
+        "report.command:REPORT",
+        "Make one HTML file that shows a run: curve, mistakes, weights, activity, chip map and costs.",
+    ),
     "curves": (
         "commands.runs:CURVES",
         "Draw the accuracy of several runs against the samples they have seen.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -127,19 +128,31 @@ def raster(
     output: Annotated[Path, typer.Option(help="The picture, a PNG.", rich_help_panel=OUTPUT)] = Path(
         "raster.png"
     ),
+    values: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the values that are drawn, a JSON.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
 ) -> None:
     """Draw one image's graded spikes through the network, and its error's on the way back."""
     trained = Run.resume(run, data_dir=found.data_dir)
     images, labels = trained.data.test_images, trained.data.test_labels
     if not 0 <= sample < len(labels):
         raise SettingError(f"sample={sample}: want 0..{len(labels) - 1}")
-    run_folder.check_writable(output)
+    for path in (output, values):
+        if path:
+            run_folder.check_writable(path)
     saved = trained.saved
     activity = picture_of.record(saved.network, saved.state, saved.rules, images[sample], int(labels[sample]))
     where = f"{Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
     title = f"{str(saved.network).removeprefix('F-')}: {where}"
     with busy(f"drawing {output}"):
         picture_of.draw(output, activity, title)
+    if values:
+        run_folder.write_text(values, json.dumps({"title": title, **activity.to_json()}) + "\n")
     console.print(f"drawn to {output}")
 
 

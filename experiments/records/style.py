@@ -7,6 +7,7 @@ with the value.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,27 @@ def value_colours(n: int = 256) -> list[str]:
 def error_colours(n: int = 256) -> list[str]:
     """Colours of a signed number, strongest below 0 to strongest above; each half has its hue."""
     return [*shade(ERRORS[:2], n // 2), *shade(ERRORS[2:], n - n // 2)]
+
+
+_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)
+
+
+def decade_ticks(low: float, high: float, most: int = 9) -> list[float]:
+    """Ticks of a logarithmic axis, two or more: the first at `low` or below it, the last at `high` or above.
+
+    >>> decade_ticks(80, 9_000), decade_ticks(5, 5)
+    ([50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0], [5.0, 6.0])
+    """
+    decades = range(math.floor(math.log10(low)) - 1, math.floor(math.log10(high)) + 3)
+    ticks: list[float] = []
+    for steps in _STEPS:
+        every = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        first = max(i for i, tick in enumerate(every) if tick <= low)
+        last = max(first + 1, min(i for i, tick in enumerate(every) if tick >= high))
+        ticks = every[first : last + 1]
+        if len(ticks) <= most:
+            return ticks
+    return [ticks[0], *ticks[1:-1][:: -(-len(ticks) // most)], ticks[-1]]
 
 
 CSS = f"""

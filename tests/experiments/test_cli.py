@@ -93,6 +93,7 @@ def test_train_and_evaluate(engine, wage_neuro, tmp_path):
     assert {path.name for path in folder.iterdir()} == {
         "checkpoint.npz",
         "metrics.jsonl",
+        "weights.jsonl",
         "curve.png",
         "record.json",
     }

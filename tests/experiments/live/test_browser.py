@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -13,68 +12,40 @@ from typing import Any
 
 import pytest
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-if not BROWSER:
-    pytest.skip("no Chromium here: the pages are not opened", allow_module_level=True)
-api = pytest.importorskip("playwright.sync_api", reason="no playwright here: make test-browser")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe here: make test-browser")
 pytest.importorskip("aiohttp", reason="aiohttp is an optional extra")
 
-from experiments.live.server import Server, listening  # noqa: E402
-from experiments.live.session import Config, Session, View, fresh  # noqa: E402
-from experiments.live.watched import Watched  # noqa: E402
+from experiments.live.server import Server, listening
+from experiments.live.session import Config, Session, View, fresh
+from experiments.live.watched import Watched
 
-QUICK_MS = 20_000
 SAMPLES = "least => parseInt(document.querySelector('#connection').innerText.replace(/\\D/g, '')) > least"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser) -> Iterator[Callable[..., SimpleNamespace]]:
-    """Open the page of a view; its console stays empty, and it asks no other host.
-
-    Gives its `page`, its `address`, and what can `end` the server.
-    """
-    running, wrong = [], []
+def opened(open_page) -> Iterator[Callable[..., SimpleNamespace]]:
+    """Open the page of a view; gives its `page`, its `address`, and what can `end` the server."""
+    running = []
 
     def open_(view: View, **settings: Any) -> SimpleNamespace:
         server, ready = Server(view, listening(0), "token"), threading.Event()
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(ready.set)))
         thread.start()
         ready.wait()
-        context = browser.new_context(**settings)
-        page = context.new_page()
-        page.set_default_timeout(QUICK_MS)
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        ours = (server.address, "data:")
-        page.on("request", lambda request: request.url.startswith(ours) or wrong.append(request.url))
-        page.on("websocket", lambda socket: "127.0.0.1" in socket.url or wrong.append(socket.url))
-        page.goto(server.address)
-        page.wait_for_function("() => document.querySelector('#outputs tbody tr')")
 
         def end() -> None:
             if thread.is_alive():
                 server.stop()
                 thread.join(timeout=20)
 
-        running.append((end, context, view))
+        running.append((end, view))
+        page = open_page(server.address, **settings)
+        page.wait_for_selector("#outputs tbody tr")
         return SimpleNamespace(page=page, address=server.address, end=end)
 
     yield open_
-    for end, context, view in running:
-        context.close()
+    for end, view in running:
         end()
         view.close()
-    assert wrong == []
 
 
 @pytest.fixture
@@ -111,17 +82,10 @@ def wait_for(page: Any, selector: str, words: str) -> None:
     )
 
 
-def assert_accessible(page: Any) -> None:
-    found = axe.Axe().run(
-        page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-    )
-    assert found.violations_count == 0, found.generate_report()
-
-
 # --- what a visitor does -----------------------------------------------------------------------------
 
 
-def test_a_visitor_trains_draws_and_teaches(opened, session):
+def test_a_visitor_trains_draws_and_teaches(opened, session, assert_accessible):
     page = opened(session).page
     assert_accessible(page)
     assert "Train them" in text(page, "#intro")
@@ -243,7 +207,7 @@ def test_a_closed_tab_and_a_second_one(opened, session):
     assert not session.on
 
 
-def test_save_and_export(opened, session, tmp_path, monkeypatch):
+def test_save_and_export(opened, session, tmp_path, monkeypatch, assert_accessible):
     monkeypatch.chdir(tmp_path)
     page = opened(session).page
     page.click("#example")
@@ -262,7 +226,7 @@ def test_save_and_export(opened, session, tmp_path, monkeypatch):
     assert not page.is_visible("#formats")
 
 
-def test_the_program_ends_and_the_page_says_so(opened, session):
+def test_the_program_ends_and_the_page_says_so(opened, session, assert_accessible):
     shown = opened(session)
     assert not shown.page.is_visible("#gone")
     shown.end()
@@ -272,13 +236,13 @@ def test_the_program_ends_and_the_page_says_so(opened, session):
 
 
 @pytest.mark.parametrize("width", [360, 800, 1440])
-def test_fits_every_width(opened, session, width):
+def test_fits_every_width(opened, session, width, assert_accessible):
     page = opened(session, viewport={"width": width, "height": 800}).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert_accessible(page)
 
 
-def test_a_watched_run(opened, helpers, tmp_path):
+def test_a_watched_run(opened, helpers, tmp_path, assert_accessible):
     from experiments.runs.training import Run
 
     helpers.fit(Run.start(helpers.small(epochs=2), tmp_path / "run"))
