@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.continual.records import Record
 from experiments.records.figure import picture, whole_numbers
-from experiments.records.style import EDGE, INK, value_colours
+from experiments.records.style import EDGE, INK, ink_on, value_colours
 
 JOINT: dict[str, Any] = {"color": INK, "linestyle": (0, (8, 3)), "marker": "", "linewidth": 1.2}
 """How joint training is drawn, a level that the others are held against."""
@@ -43,7 +43,7 @@ def _draw_matrix(axes: Any, record: Record) -> None:
     T = len(record.tasks)
     if T <= DIGITS_UP_TO:
         for (i, j), value in np.ndenumerate(R):
-            colour = "white" if value > 40 else INK
+            colour = ink_on(value_colours(101)[round(float(value))])
             axes.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
         axes.set_xticks(range(T), record.tasks, rotation=45 if T > 5 else 0)
         axes.set_yticks(range(len(R)), record.tasks if len(R) == T else ["all"])

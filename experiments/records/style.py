@@ -74,6 +74,15 @@ def luminance(colour: str) -> float:
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
+def ink_on(ground: str) -> str:
+    """Black or white, whichever can be read on a colour: one of them stands out by 4.5:1 from any.
+
+    >>> ink_on("#efe3a0"), ink_on("#1c2a52")
+    ('#000000', '#ffffff')
+    """
+    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, ground))
+
+
 def shade(ends: tuple[str, ...], n: int) -> list[str]:
     """`n` colours from the first of `ends` to the last, through those between.
 
@@ -145,7 +154,7 @@ button:focus-visible, select:focus-visible, input:focus-visible, a:focus-visible
   {{ outline: 3px solid var(--ours); outline-offset: 2px; }}
 nav ul {{ list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; margin: .6rem 0; }}
 .wide {{ overflow-x: auto; }}
-@media print {{ body {{ max-width: none; font-size: 11pt; }} nav, .only-screen {{ display: none; }}
+@media print {{ body {{ max-width: none; font-size: 11pt; }} nav, .only-screen {{ display: none !important; }}
   figure, table {{ break-inside: avoid; }} }}
 """.strip()
 """Style sheet of every page of ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,19 @@ def blank(x_label: str, y_label: str, width: int = WIDTH, height: int = HEIGHT, 
     return figure
 
 
+def hover(renderer: Any, rows: Sequence[tuple[str, str]]) -> Any:
+    """What hovering says of a thing: names, and Bokeh's fields."""
+    from bokeh.models import HoverTool
+
+    said = "".join(f"<div><b>{escape(name)}</b> {value}</div>" for name, value in rows)
+    return HoverTool(renderers=[renderer], tooltips=f'<div style="color: {INK}">{said}</div>')
+
+
 def lines(
     found: Mapping[str, Line], x_label: str, y_label: str, alt: str, *, log: bool = False, **size: int
 ) -> Chart:
     """Lines by name, apart by mark and dash too; hovering reads a point."""
-    from bokeh.models import FixedTicker, HoverTool, Legend, NumeralTickFormatter
+    from bokeh.models import FixedTicker, Legend, NumeralTickFormatter
 
     values = [float(y) for _, ys in found.values() for y in ys]
     log = log and min(values, default=0) > 0
@@ -56,12 +65,8 @@ def lines(
         marks = figure.scatter(
             list(x)[::every], list(y)[::every], color=look.colour, marker=look.bokeh_marker, size=6
         )
-        figure.add_tools(
-            HoverTool(
-                renderers=[line],
-                tooltips=[("", name), (x_label, "$snap_x{0.[00]}"), (y_label, "$snap_y{0.[000]}")],
-            )
-        )
+        places = (x_label, "$snap_x{0.[00]}"), (y_label, "$snap_y{0.[000]}")
+        figure.add_tools(hover(line, [(name, ""), *places]))
         shown.append((name, [line, marks]))
     figure.add_layout(
         Legend(items=shown, orientation="horizontal", ncols=2 if len(shown) > 3 else len(shown) or 1,
@@ -106,7 +111,7 @@ def heat(
     width: int = WIDTH // 2, height: int = 220,
 ) -> Chart:  # fmt: skip
     """Counts (columns, rows), each as its share of the column; darker for more, on a root scale."""
-    from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, LinearColorMapper
+    from bokeh.models import ColumnDataSource, FixedTicker, LinearColorMapper
 
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     columns, rows = shares.shape
@@ -127,5 +132,5 @@ def heat(
     ticks = list(range(0, columns, every))
     figure.xaxis.ticker = FixedTicker(ticks=ticks)
     figure.xaxis.major_label_overrides = {tick: x_names[tick] for tick in ticks}
-    figure.add_tools(HoverTool(renderers=[glyph], tooltips=[(y_label, "$y{0}"), ("share", "@share{0.00} %")]))
+    figure.add_tools(hover(glyph, [(y_label, "$y{0}"), ("share", "@share{0.00} %")]))
     return Chart(figure, alt)

@@ -10,7 +10,7 @@ from experiments.commands.chip_map import COST_ROWS, MODES, Report, Subject, sum
 from experiments.records import chip_geometry as geometry
 from experiments.records.chip_picture import LINES, arcs
 from experiments.records.style import EDGE, FAINT, INK, series
-from experiments.report.charts import WIDTH, blank
+from experiments.report.charts import WIDTH, blank, hover
 from experiments.report.page import Chart, Part, Section, note, table, words
 from mappings.chips.chip import GRADES, Chip
 from mappings.chips.cost import Cost
@@ -83,7 +83,7 @@ def _layers(placement: Placement) -> str:
 
 def chip_map(placement: Placement, cost: Cost) -> Chart:
     """Cores in use with what fills them, and the messages between them; hovering reads each."""
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import ColumnDataSource
 
     window = geometry.Window.of(placement)
     side = min(WIDTH / window.width, LARGEST)
@@ -99,16 +99,11 @@ def chip_map(placement: Placement, cost: Cost) -> Chart:
         "left", "right", "bottom", "top", source=ColumnDataSource(_pieces(placement, cost)),
         fill_color="colour", line_color="white", hatch_pattern="hatch", hatch_color="white", hatch_alpha=0.7,
     )  # fmt: skip
-    figure.add_tools(
-        HoverTool(
-            renderers=[pieces],
-            tooltips=[
-                ("core", "@core"), ("layer", "@layer"), ("neurons", "@neurons{0,0}"),
-                ("fills", "@fill{0.0} % of the core"), ("messages in", "@came{0,0.[0]} a sample"),
-                ("messages out", "@went{0,0.[0]} a sample"),
-            ],
-        )
-    )  # fmt: skip
+    tips = {
+        "core": "@core", "layer": "@layer", "neurons": "@neurons{0,0}", "fills": "@fill{0.0} % of the core",
+        "messages in": "@came{0,0.[0]} a sample", "messages out": "@went{0,0.[0]} a sample",
+    }  # fmt: skip
+    figure.add_tools(hover(pieces, list(tips.items())))
     used = np.unique(placement.core)
     if len(used) <= 150:
         cx, cy, _ = geometry.corners(placement, used)
@@ -155,8 +150,6 @@ def _pieces(placement: Placement, cost: Cost) -> dict[str, list[object] | np.nda
 
 def _lines(figure: object, placement: Placement, cost: Cost) -> str:
     """Draw the messages between cores, the most first; return what was drawn, in words."""
-    from bokeh.models import HoverTool
-
     traffic = geometry.between_cores(placement, cost)
     x, y, size = geometry.corners(placement, np.arange(placement.places))
     middle = np.stack([x + size / 2, y + size / 2], axis=1)
@@ -177,7 +170,7 @@ def _lines(figure: object, placement: Placement, cost: Cost) -> str:
             line_dash=series(i).bokeh_dash,
         )  # fmt: skip
         tips = [(name, "@way"), ("messages", "@messages{0,0.[0]} a sample")]
-        figure.add_tools(HoverTool(renderers=[drawn], tooltips=tips))  # type: ignore[attr-defined]
+        figure.add_tools(hover(drawn, tips))  # type: ignore[attr-defined]
     pairs, shown = len(traffic.messages), min(LINES, len(traffic.messages))
     return f"lines: messages between {shown:,} of {pairs:,} pairs of cores, activations whole, errors dashed"
 

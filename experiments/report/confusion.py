@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.datasets import Dataset
-from experiments.records.style import INK, luminance, value_colours
+from experiments.records.style import ink_on, value_colours
 from experiments.report.page import Part, script, table, words
 
 MOST_CLASSES = 25
@@ -76,7 +76,7 @@ class Confusion:
             for answer in range(n):
                 count = int(self.counts[label, answer])
                 ground = colours[0 if not count else 1 + int(99 * (count / total) ** 0.5)]
-                ink = INK if luminance(ground) > 0.3 else "#ffffff"
+                ink = ink_on(ground)
                 button = self._button(label, answer, count) if count else ""
                 cells.append(f'<td style="background:{ground};color:{ink}">{button}</td>')
             rows.append(f'<tr><th scope="row">{escape(names[label])}</th>{"".join(cells)}</tr>')

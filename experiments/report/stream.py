@@ -14,7 +14,7 @@ from experiments.commands.chip_map import Subject
 from experiments.continual import records
 from experiments.continual.command import RECORD, STUDY
 from experiments.records.names import learning, short_name
-from experiments.records.style import INK, PAPER, value_colours
+from experiments.records.style import INK, PAPER, ink_on, value_colours
 from experiments.report import chip as of_chip
 from experiments.report.charts import lines
 from experiments.report.page import Page, Part, Section, facts, note, script, table, words
@@ -106,6 +106,7 @@ def _script(record: records.Record) -> str:
         "R": np.round(R, 1).tolist(),
         "tasks": record.tasks,
         "colours": value_colours(101),
+        "inks": [ink_on(colour) for colour in value_colours(101)],
         "ink": INK,
         "paper": PAPER,
     }

@@ -43,7 +43,7 @@ function draw() {
         fill: known.colours[Math.round(held)], stroke: known.paper, "stroke-width": n > 25 ? 0 : 1});
       if (side >= 26) {
         add("text", {x: left + (j + 0.5) * side, y: top_ + (i + 0.62) * high, "font-size": 10,
-          "text-anchor": "middle", fill: held > 40 ? known.paper : known.ink}, held.toFixed(1));
+          "text-anchor": "middle", fill: known.inks[Math.round(held)]}, held.toFixed(1));
       }
     }
   }
