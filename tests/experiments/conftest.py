@@ -114,9 +114,12 @@ def wage_neuro(
 # --- pages in a browser ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium of the system; skips where there is none, or nothing to drive it with."""
+    """A headless Chromium of the system; skips where there is none, or nothing to drive it with.
+
+    Of one module, as its driver leaves no other event loop in the thread.
+    """
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
