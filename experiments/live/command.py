@@ -88,7 +88,8 @@ def _view(config: Config, found: Found, machine: Simulator, shown: Shown, run: P
             saved = fresh(config, data.split(config.validation) if config.validation else data)
         else:
             saved, data = opened(run, found.data_dir)
-            saved = with_outputs(saved, NEW)
+            if saved.network.classes == data.classes:  # and not a session's, which has some
+                saved = with_outputs(saved, NEW)
         data = data.split(config.validation) if config.validation else data
     with busy(f"starting engine {machine.engine}"):
         session = Session(saved, data, config, machine.engine, **machine.options)

@@ -87,7 +87,7 @@ class Teach:
 
 @dataclass(frozen=True)
 class Back:
-    """Go back to before the last lesson."""
+    """Go back to before the last lesson, or to before it was begun anew."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -34,9 +33,12 @@ class Learner:
         self._build, self.memory = build, memory
         self.engine, self._state = build(state), state
         self._fresh = True
+        self._failure: EngineError | None = None
 
     def learn(self, images: np.ndarray, labels: np.ndarray, control: Control) -> None:
-        """Learn samples, whole batches of them."""
+        """Learn whole batches of samples; EngineError if the engine has failed, now or when last asked."""
+        if self._failure:
+            raise self._failure
         if self.memory:
             step = max(1, self.engine.rules.batch // 2)
             mixed = self.memory.interleave(images, labels, step)
@@ -48,8 +50,10 @@ class Learner:
     def state(self) -> State:
         """What it has learned; where the engine has failed, up to when it was last asked."""
         if not self._fresh:
-            with suppress(EngineError):
+            try:
                 self._state = self.engine.state
+            except EngineError as error:
+                self._failure = error
             self._fresh = True
         return self._state
 
@@ -61,7 +65,7 @@ class Learner:
         """Go on from a state of before, in a new engine."""
         self.engine.close()
         self._state, self.memory = kept[0], copy.deepcopy(kept[1])
-        self._fresh = True
+        self._fresh, self._failure = True, None
         self.engine = self._build(self._state)
 
 

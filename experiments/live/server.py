@@ -122,7 +122,8 @@ class Server:
                 driving.result()
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends it at once
-                loop.remove_signal_handler(number)
+                with suppress(RuntimeError):
+                    loop.remove_signal_handler(number)
             for task in (driving, stopped):
                 task.cancel()
             for page in tuple(self.pages):

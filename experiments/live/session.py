@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.continual.settings import Learning, OneByOne
 from experiments.datasets import Dataset
+from experiments.datasets.base import middle
 from experiments.engines import make_engine
 from experiments.live import commands as told
 from experiments.live.commands import Command
@@ -102,6 +103,15 @@ def opened(run: Path, data_dir: Path | None) -> tuple[Checkpoint, Dataset]:
     return saved, data
 
 
+def names_of(saved: Checkpoint, data: Dataset) -> list[str]:
+    """What the classes are called: as a session of before has named them, or by the data set."""
+    known, classes = saved.extra.get("names"), saved.network.classes
+    if isinstance(known, list) and len(known) == classes and all(isinstance(name, str) for name in known):
+        return known
+    new = (f"new {chr(ord('A') + i)}" for i in range(classes - data.classes))
+    return [*map(data.called, range(min(data.classes, classes))), *new]
+
+
 class View(ABC):
     """A network that is looked into: what is shown, and how well it answers."""
 
@@ -109,10 +119,7 @@ class View(ABC):
 
     def __init__(self, saved: Checkpoint, data: Dataset) -> None:
         self.saved, self.network, self.rules, self.data = saved, saved.network, saved.rules, data
-        self.names = [
-            data.called(label) if label < data.classes else f"new {chr(ord('A') + label - data.classes)}"
-            for label in range(self.network.classes)
-        ]
+        self.names = names_of(saved, data)
         self.places = evenly(data.test_labels, MEASURED)
         self.images, self.labels = np.asarray(data.test_images[self.places]), data.test_labels[self.places]
         self.example = -1
@@ -231,6 +238,18 @@ class View(ABC):
         }
 
 
+@dataclass(frozen=True)
+class Point:
+    """Where a session stood before something that can be undone."""
+
+    what: str
+    learners: list[Any]
+    samples: int = 0
+    place: int = 0
+    curve: tuple[list[float], ...] = ()
+    marks: tuple[list[Any], ...] = ()
+
+
 class Session(View):
     """Two networks that learn the same samples, and what a visitor has done to them.
 
@@ -270,8 +289,8 @@ class Session(View):
                 built.callback(self.pair[-1].engine.close)
             super().__init__(saved, data)
             built.pop_all()
-        self.begin = [learner.kept() for learner in self.pair]
-        self.before_lesson: list[Any] = []
+        self.begin = Point("begin", [learner.kept() for learner in self.pair])
+        self.before: Point | None = None
         self._look_into(0)
         self._count(at_once=True)
 
@@ -338,7 +357,10 @@ class Session(View):
             epoch, first = divmod(self.place, len(self._mine))
             part = self._order(epoch)[first : first + n - len(index)]
             index, self.place = np.concatenate([index, part]), self.place + len(part)
-        return np.asarray(self.data.train_images[index]), self.data.train_labels[index]
+        images = np.asarray(self.data.train_images[index])
+        if self.data.window:
+            images = middle(images, self.data.window)
+        return images, self.data.train_labels[index]
 
     def _choose(self, which: Iterable[int]) -> None:
         self.which = sorted(set(which))
@@ -438,7 +460,7 @@ class Session(View):
             raise SettingError(f"teach: {why}")
         self.on, self.source, self.verdict = False, "stream", None
         self.measure(at_once=True)
-        self.before_lesson = [learner.kept() for learner in self.pair]
+        self.before = self._point("the lesson")
         self._known, self._taught = [list(each) for each in self.accuracy], label
         self.lesson = mine * passes
         self.marks.append([self.samples, f"taught {self.names[label]}"])
@@ -467,24 +489,29 @@ class Session(View):
         self.verdict = {"label": label, "drawings": len(mine), "learners": found}
 
     def _back(self) -> None:
-        if not self.before_lesson or self.lesson:
-            raise SettingError("back: want a lesson that has ended")
-        self._put_back(self.before_lesson)
-        self.marks.append([self.samples, "lesson undone"])
-        self.before_lesson, self.verdict = [], None
-        self._count(at_once=True)
+        if self.before is None or self.lesson:
+            raise SettingError("back: there is nothing to undo")
+        self.pause()
+        self._put_back(self.before)
 
     def _restart(self) -> None:
         self.pause()
+        before = self._point("starting again")
         self._put_back(self.begin)
-        self.samples, self.place, self.curve, self.marks = 0, 0, [], []
-        self.before_lesson, self.verdict, self.unsaved = [], None, False
-        self._count(at_once=True)
+        self.before, self.unsaved = before, False
 
-    def _put_back(self, kept: list[Any]) -> None:
-        for learner, each in zip(self.pair, kept, strict=True):
+    def _point(self, what: str) -> Point:
+        kept = [learner.kept() for learner in self.pair]
+        return Point(what, kept, self.samples, self.place, tuple(self.curve), tuple(self.marks))
+
+    def _put_back(self, point: Point) -> None:
+        for learner, each in zip(self.pair, point.learners, strict=True):
             learner.put_back(each)
+        self.samples, self.place = point.samples, point.place
+        self.curve, self.marks = list(point.curve), list(point.marks)
+        self.before, self.verdict, self.unsaved = None, None, True
         self._look_into(self.looked)
+        self._count(at_once=True)
 
     def _look_into(self, learner: int) -> None:
         self.looked, self.lately = learner, 0
@@ -526,7 +553,7 @@ class Session(View):
             "lesson": {"left": len(self.lesson)} if self.lesson else None,
             "known": self._known if self.lesson or self.verdict else None,
             "verdict": self.verdict,
-            "can_go_back": bool(self.before_lesson) and not self.lesson,
+            "undo": self.before.what if self.before and not self.lesson else None,
             "saved": str(self.folder) if self.folder and not self.unsaved else None,
             "look": self._look(self._before if self.source == "stream" else state),
             "moved": moved(self.network, self._before, state),

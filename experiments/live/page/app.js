@@ -84,6 +84,7 @@ function begin(found, ramps) {
   put($("about"), `${about.network} on ${about.data} · ${whole(about.weights)} weights, bits ${about.bits} · ${about.kind === "watched"
     ? about.run : `engine ${about.engine}, ${about.rules.update} updates, ${how}`}`);
   put($("known-title"), about.kind === "watched" ? "What it knows" : "What they know");
+  put($("pace-unit"), about.rules.batch === 1 || about.rules.pipelined ? "samples a second" : "batches a second");
   if (about.kind === "session") steering();
   bands = [];
   $("flow").replaceChildren(band("Input", 0), ...about.layers.slice(0, -1).map((name, i) => band(`Layer ${i}: ${name}`, i + 1)), outputs());
@@ -208,12 +209,14 @@ function showSteering() {
   $("learn").disabled = label === null || Boolean(frame.lesson);
   $("keep").disabled = label === null || frame.look.source !== "drawing" || !pad.strokes.length || Boolean(frame.lesson);
   $("teach").disabled = !mine || Boolean(frame.lesson);
-  $("back").disabled = !frame.can_go_back;
+  $("back").disabled = !frame.undo;
+  put($("back"), `Undo ${frame.undo ?? "the lesson"}`);
   put($("teach"), mine ? `Teach ${named}, ${mine} × 20` : "Teach");
   put($("keep"), label === null ? "Keep for a lesson" : `Keep as ${named}`);
   $("intro").hidden = frame.samples > 0;
   put($("save"), frame.saved ? "Saved" : "Save");
-  $("save").title = frame.saved ?? "";
+  $("where").hidden = !frame.saved;
+  put($("where"), frame.saved ? `in ${frame.saved}` : "");
   showKept();
   showVerdict();
 }

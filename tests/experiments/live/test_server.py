@@ -201,6 +201,24 @@ def test_a_failed_engine_is_said_and_the_page_stays(serve, open_session, monkeyp
     assert with_pages(server, train)[0] == "a child was killed"
 
 
+@pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc is not installed")
+def test_a_killed_process_of_lava_is_said_and_the_page_stays(serve, open_session):
+    session = open_session("lava")
+    server = serve(session)
+
+    async def train(page: Page) -> str:
+        await page.tell("train", on=True)
+        await page.until(lambda frame: frame["samples"] > 3)
+        os.kill(min(children_of(os.getpid())), signal.SIGKILL)
+        error = await page.receive("error")
+        await page.tell("restart")
+        await page.tell("train", on=True)
+        await page.until(lambda frame: frame["samples"] > 0)
+        return error
+
+    assert "was killed (SIGKILL)" in with_pages(server, train)
+
+
 def test_two_pages_see_the_same_and_a_closed_one_stops_nothing(serve, open_session):
     session = open_session()
     server = serve(session)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments import datasets
 from experiments.commands import raster
 from experiments.live import commands as told
 from experiments.live.commands import COMMANDS, command_of
 from experiments.live.learners import with_outputs
-from experiments.live.session import NAMES, Config, Session, opened
+from experiments.live.session import NAMES, Config, Session, fresh, opened
 from experiments.live.watched import Watched
 from experiments.runs import run_folder
 from mappings.formats import packed
@@ -118,11 +119,47 @@ def test_a_lesson_is_learned_and_can_be_undone(open_session, star, assert_same_s
     for one, other in zip(before, session.states, strict=True):
         assert_same_state(one, other, "undone")
     assert np.array_equal(held, session.pair[1].memory.images)
-    with pytest.raises(SettingError, match=r"^back: want a lesson that has ended$"):
+    assert (session.samples, session.marks, session.verdict) == (600, [], None)
+    with pytest.raises(SettingError, match=r"^back: there is nothing to undo$"):
         session.do(told.Back())
+
+
+def test_to_start_again_can_be_undone(open_session, assert_same_state):
+    session = open_session()
+    session.do(told.Train(True))
+    session.at_once = 50
+    session.advance()
+    before, curve, memory = session.states, session.curve, session.pair[1].memory
     session.do(told.Restart())
     assert_same_state(session.states[0], initial_state(session.network, 0), "begun anew")
-    assert (session.samples, session.pair[1].memory.seen) == (0, 0)
+    assert (session.samples, session.pair[1].memory.seen, session.on) == (0, 0, False)
+    assert session.frame()["undo"] == "starting again"
+    session.do(told.Back())
+    assert_same_state(session.states[1], before[1], "undone")
+    assert (session.samples, session.curve, session.unsaved) == (50, curve, True)
+    assert np.array_equal(session.pair[1].memory.images, memory.images)
+    session.do(told.Train(True))
+    session.advance()
+    assert session.samples > 50
+
+
+def test_the_demonstration(star, need_kernels):
+    """What the page is for: five drawings teach a class; without a memory others are lost for it."""
+    need_kernels()
+    digits = datasets.load("digits")
+    session = Session(fresh(Config(), digits), digits, Config(), "compiled")
+    session.do(told.Train(True))
+    session.at_once = 12_000
+    session.advance()
+    known = [session.overall(each) for each in session.accuracy]
+    assert min(known) > 0.94
+    taught(session, star, passes=20)
+    naive, recalling = session.frame()["verdict"]["learners"]
+    assert naive["right"] == recalling["right"] == 5
+    assert naive["after"] < known[0] - 0.05
+    assert recalling["after"] > known[1] - 0.05
+    assert session.samples == 12_100
+    session.close()
 
 
 def test_batches_are_whole(digits, star):
@@ -259,9 +296,10 @@ def test_what_is_saved_is_taken_by_other_commands(
     session.do(told.Save())
     folder = tmp_path / session.frame()["saved"]
     for name, state in zip(("without-memory", "with-memory"), session.states, strict=True):
-        saved = run_folder.load(folder / name)
+        saved, data = opened(folder / name, None)
         assert_same_state(saved.state, state, name)
-        assert saved.extra["names"][10] == "star"
+        again = Session(saved, data, Config(), "numpy")
+        assert again.names[10:] == ["star", "new B"]
     assert "test accuracy" in wage_neuro("evaluate", folder / "with-memory").out
     with np.load(folder / "drawings.npz") as drawings:
         assert drawings["images"].shape == (5, 8, 8, 1)
