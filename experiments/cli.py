@@ -85,6 +85,10 @@ COMMANDS = {
         "commands.rtl:RTL",
         "Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed.",
     ),
+    "live": (
+        "live.command:LIVE",
+        "See and steer a training in the browser: draw, teach, freeze, and watch what is forgotten.",
+    ),
     "data": (
         "commands.here:DATA_SETS",
         "List the data sets: what they are, where they were found, or how to get them.",
