@@ -4,7 +4,7 @@ TORCH = torch==2.13.0
 PYTHON = $(VENV)/bin/python
 PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
-PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
+PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version
 
 .PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports readme docs maps pins clean
 help:  ## list these targets
@@ -55,7 +55,8 @@ rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr, for 
 test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled simulation, Verilog, mutants
 	OMP_NUM_THREADS=1 .venv-rtl/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/hardware mappings/hardware
 
-test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE
+test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE, nengo-loihi
+	@$(MAKE) -s .venv-loihi/ready || echo "what needs nengo-loihi is skipped"
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
 
 test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones too
@@ -78,9 +79,13 @@ maps: kernels  ## train the networks of the chip reports, and map them anew
 	$(PYTHON) -m experiments.studies.maps
 
 pins:  ## write requirements*.txt anew from pyproject.toml
-	tools/uv.sh pip compile $(PINS) --universal --extra brian2 --extra export --extra lava --group dev \
+	tools/uv.sh pip compile $(PINS) 3.10 --universal --extra brian2 --extra export --extra lava --group dev \
 		--no-emit-package lava-nc -o requirements.txt pyproject.toml
-	tools/uv.sh pip compile $(PINS) --no-deps --group lava-nc -o requirements-lava.txt
+	tools/uv.sh pip compile $(PINS) 3.10 --no-deps --group lava-nc -o requirements-lava.txt
+	tools/uv.sh pip compile $(PINS) 3.9 --universal --group loihi -o requirements-loihi.txt
+	for extra in $(ON_TORCH); do echo '$(TORCH)' | tools/uv.sh pip compile $(PINS) 3.11 --universal --extra $$extra --group test \
+		--constraint - -o requirements-$$extra.txt pyproject.toml || exit 1; \
+		sed -E -i '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]$$/d' requirements-$$extra.txt; done
 
 clean:  ## remove the environments, caches and build results
 	rm -rf .venv* build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -105,12 +110,19 @@ $(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
 	@touch $@
 KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy
 
-.venv-ports/ready: pyproject.toml
-	@echo "Setting up .venv-ports: PyTorch and what stands on it"
-	@tools/venv.sh .venv-ports 3.11 3.12 || { echo "ports: no working Python 3.11 or 3.12 with venv found" >&2; exit 1; }
-	@$(MAKE) -s torch VENV=.venv-ports PYTHONS=3.11 -o .venv-ports/ready
-	@.venv-ports/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout pytest-xdist
-	@.venv-ports/bin/python $(INSTALL) --no-build-isolation --editable '.[ports]'
+# PyTorch comes by `make torch`, without what its other build brings for GPUs; the rest is pinned.
+ON_TORCH = ports avalanche
+$(ON_TORCH:%=.venv-%/ready): .venv-%/ready: pyproject.toml requirements-%.txt
+	@echo "Setting up .venv-$*: PyTorch and what stands on it"
+	@tools/venv.sh .venv-$* 3.11 3.12 || { echo "$*: no working Python 3.11 or 3.12 with venv found" >&2; exit 1; }
+	@$(MAKE) -s torch VENV=.venv-$* PYTHONS=3.11 -o .venv-$*/ready
+	@.venv-$*/bin/python $(INSTALL) --require-hashes --no-deps -r requirements-$*.txt
+	@.venv-$*/bin/python $(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-loihi/ready: requirements-loihi.txt
+	@tools/venv.sh .venv-loihi 3.9 || { echo "loihi: no working Python 3.9 with venv found" >&2; exit 1; }
+	@.venv-loihi/bin/python $(INSTALL) --require-hashes -r requirements-loihi.txt
 	@touch $@
 
 .venv-rtl/ready: pyproject.toml

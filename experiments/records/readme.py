@@ -26,6 +26,7 @@ from experiments.studies.binary import binary_table
 from experiments.studies.emulators import sana_fe_table
 from experiments.studies.microcontroller import microcontroller_table
 from experiments.studies.neurobench import neurobench_table
+from experiments.studies.pes import pes_table
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
 from wage_neuro.network import Network
@@ -325,6 +326,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "hardware": hardware_table,
     "machines": machines_table,
     "neurobench": neurobench_table,
+    "pes": pes_table,
     "sana-fe": sana_fe_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
