@@ -177,7 +177,8 @@ def pes_table(folder: Path) -> str:
     """A row a side, of the record in `folder`."""
     record = json.loads((folder / RESULT.name).read_text())
     lines = [
-        "| last layer learned by | inputs | a weight | chosen on validation | test accuracy, % |",
+        "| last layer learned by | inputs | a weight | a spike adds to its trace; ours: log2 eta, loss |"
+        " test accuracy, % |",
         "|---|---|---|---|---|",
     ]
     lines += [
