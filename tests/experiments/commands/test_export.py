@@ -123,7 +123,7 @@ def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
         ((run, "--to", "nir", "--output", "no/f"), "no/f: cannot write there (No such file or directory)"),
         (
             (pooled, "--to", "netx", "--output", "f"),
-            "layer 0 8C3-MP2: netx has no max-pooling; formats that say it: packed",
+            "layer 0 8C3-MP2: netx has no max-pooling; formats that say it: nir",
         ),
         ((run, "--to", "onyx", "--output", "f", "--learn"), "--to 'onyx'"),
     ):
