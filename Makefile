@@ -6,10 +6,10 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports readme docs maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports test-avalanche readme docs maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
-		printf 'make %-12s%s\n' "$$name" "$$text"; done
+		printf 'make %-16s%s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/ready  ## train on small digits inside Lava and show the result
 	$(VENV)/bin/wage-neuro demo
@@ -44,11 +44,15 @@ bench: kernels  ## time the engines against each other and against float trainin
 # PyPI's torch for Linux on x86-64 brings CUDA's libraries with it, some gigabytes. `+cpu` names the build for
 # processors and nothing else; uv knows where PyTorch itself keeps it.
 torch: $(VENV)/ready  ## add PyTorch's build for processors: the torch engine, patterns with real numbers, bench
-	@$(PYTHON) -c 'import torch' 2>/dev/null || \
-		$(PYTHON) $(INSTALL) $(TORCH)+cpu 2>/dev/null || \
-		tools/uv.sh pip install --quiet --python $(PYTHON) --torch-backend cpu $(TORCH) || { printf '%s\n' \
+	$(call add_torch,$(VENV))
+
+define add_torch
+	@$(1)/bin/python -c 'import torch' 2>/dev/null || \
+		$(1)/bin/python $(INSTALL) $(TORCH)+cpu 2>/dev/null || \
+		tools/uv.sh pip install --quiet --python $(1)/bin/python --torch-backend cpu $(TORCH) || { printf '%s\n' \
 		"No build of $(TORCH) for processors was found for this Python." \
-		"The one for GPUs does as well: $(PYTHON) -m pip install '$(TORCH)'" >&2; exit 1; }
+		"The one for GPUs does as well: $(1)/bin/python -m pip install '$(TORCH)'" >&2; exit 1; }
+endef
 
 rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr, for the rtl command and its tests
 
@@ -58,6 +62,9 @@ test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled 
 test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE, nengo-loihi
 	@$(MAKE) -s .venv-loihi/ready || echo "what needs nengo-loihi is skipped"
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
+
+test-avalanche: .venv-avalanche/ready  ## learn streams of Avalanche and Continuum, our learner as their strategy
+	OMP_NUM_THREADS=1 .venv-avalanche/bin/python -m pytest -m '' tests/experiments/continual/test_bridges.py
 
 test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones too
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m '' tests/agreement/test_team.py tests/experiments/runs/test_ranks.py \
@@ -115,7 +122,7 @@ ON_TORCH = ports avalanche
 $(ON_TORCH:%=.venv-%/ready): .venv-%/ready: pyproject.toml requirements-%.txt
 	@echo "Setting up .venv-$*: PyTorch and what stands on it"
 	@tools/venv.sh .venv-$* 3.11 3.12 || { echo "$*: no working Python 3.11 or 3.12 with venv found" >&2; exit 1; }
-	@$(MAKE) -s torch VENV=.venv-$* PYTHONS=3.11 -o .venv-$*/ready
+	$(call add_torch,.venv-$*)
 	@.venv-$*/bin/python $(INSTALL) --require-hashes --no-deps -r requirements-$*.txt
 	@.venv-$*/bin/python $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
