@@ -20,7 +20,7 @@ from wage_neuro.layers import UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.rules import VALUES, Rules
-from wage_neuro.state import State, consolidated, importance_of, initial_state
+from wage_neuro.state import State, as_ruled, consolidated, initial_state
 from wage_neuro.support import ABILITIES, Support
 from wage_neuro.team import ALONE, Team, check_team
 from wage_neuro.train import Batch, Learner, predict, visible_weights
@@ -158,10 +158,10 @@ class Engine(ABC):
         self._refuse("consolidate", "consolidates")
 
     def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn `replay.step` new samples, then as many that the engine recalls, and so on.
+        """Learn `replay.step` new samples, then those that the engine recalls for them, and so on.
 
-        images : (n, ...) uint8 new samples, n a multiple of the step, 2 n of the batch; labels : (n,).
-        Returns the (2 n, classes) int64 logits, of new and recalled samples in the order of learning.
+        images : (n, ...) uint8 new samples, n a multiple of the step; with the recalled ones of the batch.
+        Returns the int64 logits of new and recalled samples in the order of learning.
         """
         self._refuse("train_new", "holds the memory")
 
@@ -309,7 +309,7 @@ class NumpyEngine(RecallingEngine):
     ) -> None:
         super().__init__(network, rules, team)
         self._state = state or initial_state(network, seed)
-        importance_of(network, self._state, self.rules)
+        as_ruled(network, self._state, self.rules)
         self.watch(0)
 
     @property

@@ -22,12 +22,13 @@ from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layer import Kept, Layer
 from wage_neuro.loss import UNKNOWN, output_error
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, assert_never
-from wage_neuro.update import consolidate, no_importance, update, update_part
+from wage_neuro.update import at_rest, consolidate, momentum_after, no_importance, update, update_part
 
 __all__ = [
     "UNKNOWN",
     "Kept",
     "Layer",
+    "at_rest",
     "backward",
     "consolidate",
     "error_codes",
@@ -35,6 +36,7 @@ __all__ = [
     "initial_weights",
     "learning_spikes",
     "mask_saturated",
+    "momentum_after",
     "no_importance",
     "no_winner",
     "output_error",

@@ -12,6 +12,11 @@ UNKNOWN = np.iinfo(np.int64).min
 """A former logit that is not known: nothing is drawn to it."""
 
 
+def log2_one(layer: Layer, rules: Rules) -> int:
+    """log2 of the Z that softmax takes for a logit of 1.0."""
+    return max(0, layer.log2_target - rules.sharpness)
+
+
 def output_error(
     layer: Layer,
     Z: np.ndarray,
@@ -40,7 +45,7 @@ def output_error(
     """
     rows = np.arange(len(Z))
     if rules.loss == "softmax":
-        D = softmax.probabilities(Z, layer.log2_target)
+        D = softmax.probabilities(Z, log2_one(layer, rules))
         D[rows, labels] -= softmax.ONE
     else:
         D = Z.copy()
@@ -57,7 +62,6 @@ def output_error(
     if former is not None:
         np.add(D, Z - former, out=D, where=former != UNKNOWN)
     if rules.new_shift:
-        half = rules.new_samples
-        new = (first + rows) % (2 * half) < half
+        new = (first + rows) % rules.new_period < rules.new_samples
         D[new] = np.sign(D[new]) * (np.abs(D[new]) >> rules.new_shift)
     return D

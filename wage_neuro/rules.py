@@ -12,8 +12,11 @@ from wage_neuro.settings import RULE, check_settings, setting
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
 NEW_SHIFT_MAX = 7
+RECALLED_MAX = 7  # samples for each new one
 SHIFT_MAX = 16  # bits of a step's probability
 IMPORTANCE_MAX = 15
+MOMENTUM_MAX = 7
+SHARPNESS_MAX = 7
 GAMMAS = tuple(1 << n for n in range(8))
 
 UPDATES = ("wide", "ternary", "coincidence")
@@ -25,8 +28,11 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "loss": LINEAR,
     "gamma": (1,),
     "new_shift": (0,),
+    "recalled": (1,),
     "metaplasticity": (0,),
     "consolidation": (0,),
+    "sharpness": (0,),
+    "momentum": (0,),
 }
 """What is left when none of the later additions to the rules is used."""
 
@@ -78,9 +84,11 @@ class Rules:
     feedback : 'transposed', 'random' or 'direct'
         How the error reaches the layers below, see `wage_neuro.feedback`.
     new_shift : int
-        For replay, where half of what is learned is recalled: bits by which the output error of new samples
-        is shifted right, so that what is new now does not crowd out what is kept. New are every other sample,
-        or the first half of each update's samples.
+        For replay: bits by which the output error of new samples is shifted right, so that what is new now
+        does not crowd out what is kept.
+    recalled : int
+        Samples that are recalled behind each new one, where new_shift tells them apart: new is the first of
+        1 + recalled samples, or the first such part of each update's samples.
     metaplasticity : int
         Bits by which a step that would bring a stored weight of half the range, 2**(k_G-2), or more back
         towards 0 is made less likely; in proportion fewer for a smaller weight. So what was learned well is
@@ -92,6 +100,14 @@ class Rules:
         0 keeps no importance.
     gamma : 1, 2, 4 .. 128
         Q_E divides an error by Shift / gamma: those above the gamma-th part of the largest saturate.
+    sharpness : int
+        With 'softmax': logits count 2**sharpness times. A quantized last layer reaches logits of a few tenths
+        only, of which softmax would make nearly the same probability for every class.
+    momentum : int
+        Bits by which the momentum of the weights decays at each update, M <- M - M / 2**momentum + G, see
+        `wage_neuro.update.momentum_after`; weights then move by M. 0 keeps none. Batches only: it is 16 bits
+        more a synapse, and every synapse is visited at every update.
+        Source: integer momentum, WAGEUBN, arXiv:1909.02384.
     """
 
     batch: int = setting(128, "Samples that share one update.", RULE, least=1)
@@ -155,6 +171,14 @@ class Rules:
         unit="bits",
         option=False,
     )
+    recalled: int = setting(
+        1,
+        "Recalled samples behind each new one.",
+        RULE,
+        least=1,
+        most=RECALLED_MAX,
+        option=False,
+    )
     metaplasticity: int = setting(
         0,
         "Bits by which a large stored weight is less likely to step back towards 0.",
@@ -176,6 +200,23 @@ class Rules:
     gamma: int = setting(
         1, "Errors above the gamma-th part of the largest saturate: 1, 2, 4 .. 128.", RULE, choices=GAMMAS
     )
+    sharpness: int = setting(
+        0,
+        "softmax: logits count 2 to the power of this times.",
+        RULE,
+        least=0,
+        most=SHARPNESS_MAX,
+        unit="bits",
+    )
+    momentum: int = setting(
+        0,
+        "Weights move by their momentum, which loses a 2 to the power of this share at each update: 3 is a"
+        " momentum of 7/8; 0 has none.",
+        RULE,
+        least=0,
+        most=MOMENTUM_MAX,
+        unit="bits",
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -188,9 +229,18 @@ class Rules:
             raise SettingError(
                 f"shift={self.shift!r} with pipelined: want 'held', no sample waits for others"
             )
-        if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % 2:
+        if self.sharpness and self.loss != "softmax":
+            raise SettingError(f"sharpness={self.sharpness} with loss={self.loss!r}: want loss='softmax'")
+        if self.momentum and self.samples_an_update == 1:
+            one = "pipelined" if self.pipelined else f"batch={self.batch}"
             raise SettingError(
-                f"batch={self.batch} with new_shift={self.new_shift}: want an even batch, half of it recalled"
+                f"momentum={self.momentum} with {one}: every synapse would move at every sample;"
+                " want batches of 2 or more"
+            )
+        if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % (1 + self.recalled):
+            raise SettingError(
+                f"batch={self.batch} with new_shift={self.new_shift}: want a multiple of {1 + self.recalled},"
+                f" {self.recalled} recalled samples for each new one"
             )
 
     def require(self, who: str, **known: tuple[object, ...]) -> None:
@@ -217,8 +267,13 @@ class Rules:
 
     @property
     def new_samples(self) -> int:
-        """New samples that are followed by as many recalled ones, where new_shift tells them apart."""
-        return max(1, self.samples_an_update // 2)
+        """New samples that are followed by `recalled` times as many, where new_shift tells them apart."""
+        return max(1, self.samples_an_update // (1 + self.recalled))
+
+    @property
+    def new_period(self) -> int:
+        """New samples and those that are recalled behind them."""
+        return self.new_samples * (1 + self.recalled)
 
 
 VALUES: dict[str, Iterable[object]] = {
