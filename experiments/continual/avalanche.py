@@ -84,9 +84,10 @@ class WageStrategy(SupervisedTemplate):
 
     def training_epoch(self, **kwargs: Any) -> None:
         """Learn every minibatch; called by `train`, with Avalanche's callbacks around each part."""
-        for self.mbatch in self.dataloader:
+        for batch in self.dataloader:
             if self._stop_training:
                 break
+            self.mbatch = batch
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
             self._before_forward(**kwargs)
@@ -104,7 +105,10 @@ class WageStrategy(SupervisedTemplate):
     def _learn(self) -> None:
         whole = len(self.mb_y) // self.learner.method.settings.step * self.learner.method.settings.step
         if whole:
-            images, labels = self.pixels(channels_last(self.mb_x[:whole].cpu())), self.mb_y[:whole].cpu().numpy()
+            images, labels = (
+                self.pixels(channels_last(self.mb_x[:whole].cpu())),
+                self.mb_y[:whole].cpu().numpy(),
+            )
             self.learner.learn(images, labels, self.eta.log2_at(self.learner.seen))
 
     def _after_training_exp(self, **kwargs: Any) -> None:

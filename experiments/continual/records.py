@@ -13,6 +13,7 @@ from experiments.continual import metrics
 from experiments.records.names import mean_and_spread
 from experiments.runs.forms import STREAM_ROWS
 from wage_neuro.errors import DataError
+from wage_neuro.fitting import as_frame
 from wage_neuro.typed import checked, read_rows, reading
 
 Row = dict[str, Any]
@@ -69,6 +70,24 @@ class Record:
         if T == 1:
             return self.R.mean(axis=2)
         return np.stack([self.R[:, i, : i + 1].mean(axis=1) for i in range(T)], axis=1)
+
+    @property
+    def frame(self) -> Any:
+        """A row a seed with its measures and its memory; a DataFrame where pandas is installed.
+
+        The accuracies by pairs of tasks: `metrics.frame(record.R[seed], record.tasks)`.
+        """
+        names = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy", "memory_bytes")
+        return as_frame(
+            [
+                {
+                    "seed": run["config"]["seed"],
+                    "method": self.method,
+                    **{n: run[n] for n in names if n in run},
+                }
+                for run in self.runs
+            ]
+        )
 
     def mean_and_spread(self, name: str) -> str:
         """A measure of `metrics`: mean over the seeds and standard deviation where there are several."""

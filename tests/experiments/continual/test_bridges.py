@@ -1,14 +1,16 @@
-"""Streams of Avalanche and Continuum, and our learner as Avalanche's strategy; `make test-avalanche` has both."""
+"""Streams of Avalanche and Continuum, our learner as Avalanche's strategy; `make test-avalanche` has both."""
 
 from __future__ import annotations
 
+import gzip
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments import datasets
-from experiments.continual import metrics
+from experiments.continual import metrics, records
 from experiments.continual.bridges import (
     accuracy,
     channels_last,
@@ -105,16 +107,46 @@ def test_what_is_no_scenario():
     strange = Rows(test[0].images, test[0].labels + 5)
     for words, error, message in (
         ((train, test, "tasks"), SettingError, r"^scenario 'tasks': want task, domain or class$"),
-        ((train, test[:-1]), SettingError, r"^scenario: 5 training and 4 test tasks: want one of each or more$"),
+        (
+            (train, test[:-1]),
+            SettingError,
+            r"^scenario: 5 training and 4 test tasks: want one of each or more$",
+        ),
         (([], []), SettingError, r"^scenario: 0 training and 0 test tasks"),
-        ((train[:1], [strange]), DataError, r"^scenario: task 0: test label 5: no training image of it has that$"),
+        (
+            (train[:1], [strange]),
+            DataError,
+            r"^scenario: task 0: test label 5: no training image of it has that$",
+        ),
         (([Rows([], [])], [test[0]]), DataError, r"^a task without images$"),
-        ((train[:1], [Rows(np.full((2, 8, 8), 0.3), [0, 1])]), DataError, r"^images in 0\.3\.\.0\.3: want grey"),
+        (
+            (train[:1], [Rows(np.full((2, 8, 8), 0.3), [0, 1])]),
+            DataError,
+            r"^images in 0\.3\.\.0\.3: want grey",
+        ),
         ((train[:1], [Rows(np.full((2, 8, 8), -1.0), [0, 1])]), DataError, r"^images in -1\.\.-1: want grey"),
-        ((train[:1], [Rows(np.full((2, 8), 1.0), [0, 1])]), DataError, r"^images of shape \(8,\): want height"),
+        (
+            (train[:1], [Rows(np.full((2, 8), 1.0), [0, 1])]),
+            DataError,
+            r"^images of shape \(8,\): want height",
+        ),
     ):
         with pytest.raises(error, match=message):
             tasks_of(*words)
+
+
+def test_frames():
+    rows = [
+        {"trained": "all", "tested": "a", "accuracy": 0.5},
+        {"trained": "all", "tested": "b", "accuracy": 1.0},
+    ]
+    found = metrics.frame(np.array([[0.5, 1.0]]), ["a", "b"])
+    assert (found if isinstance(found, list) else found.to_dict("records")) == rows
+    record = records.read(Path("experiments/results/continual/split-mnist-class-naive.jsonl"))
+    found = record.frame
+    first = found[0] if isinstance(found, list) else found.to_dict("records")[0]
+    assert (first["seed"], first["method"], first["ACC"]) == (0, "naive", record.runs[0]["ACC"])
+    assert len(found) == len(record.runs)
 
 
 # --- Continuum ---------------------------------------------------------------------------------------
@@ -142,7 +174,22 @@ def test_a_continuum_scenario_is_our_stream():
 @needs_continuum
 @quietly
 def test_metrics_of_continuum_are_ours():
-    from continuum.metrics import accuracy_metrics  # noqa: F401
+    from continuum.metrics import Logger
+
+    stream, logger, place, rows = Stream(tasks_of(*pairs_of_digits()), "class"), Logger(), 0, []
+    with begin() as learner:
+        for end in stream.ends:
+            learner.learn(*stream.samples(place, end - place))
+            place = end
+            for i, task in enumerate(stream.tasks):
+                images, labels = task.test_samples()
+                answers = stream.answers(task, learner.predict(images))
+                logger.add([answers, labels, np.full(len(labels), i)], subset="test")
+            rows.append([accuracy(learner, stream, task) for task in stream.tasks])
+            assert np.allclose(logger.accuracy_per_task, rows[-1], rtol=0, atol=1e-12)
+            sizes = [len(task.test) for task in stream.tasks]
+            assert logger.accuracy == pytest.approx(np.average(rows[-1], weights=sizes))
+            logger.end_task()
 
 
 # --- Avalanche ---------------------------------------------------------------------------------------
@@ -161,20 +208,30 @@ def split_digits(n: int = 5):
         part = TensorDataset(x, torch.tensor(labels))
         part.targets = labels.tolist()
         parts.append(as_classification_dataset(part))
-    return nc_benchmark(*parts, n_experiences=n, task_labels=False, fixed_class_order=list(range(10)), shuffle=False)
+    return nc_benchmark(
+        *parts, n_experiences=n, task_labels=False, fixed_class_order=list(range(10)), shuffle=False
+    )
+
+
+def by_content(samples):
+    images, labels = samples
+    rows = np.concatenate([labels[:, None], images.reshape(len(images), -1)], axis=1)
+    return rows[np.lexsort(rows.T)]
 
 
 @needs_avalanche
 @quietly
 def test_an_avalanche_benchmark_is_our_stream():
-    theirs = Stream(tasks_of_avalanche(split_digits()), "class")
-    ours = Stream(our_tasks("split-digits"), "class")
-    for a, b in zip(theirs.samples(0, len(ours)), ours.samples(0, len(ours)), strict=True):
-        assert np.array_equal(a, b)
+    """Avalanche lines the images of an experience up by class, so the order of a task is another."""
+    theirs, ours = tasks_of_avalanche(split_digits()), our_tasks("split-digits")
+    for a, b in zip(theirs, ours, strict=True):
+        every = np.arange(len(b.train))
+        assert np.array_equal(by_content(a.training_samples(every)), by_content(b.training_samples(every)))
+        assert np.array_equal(by_content(a.test_samples()), by_content(b.test_samples()))
 
 
-def run_strategy(benchmark, learner, **options):
-    """Train and evaluate as Avalanche's users do; the metrics of each evaluation."""
+def run_strategy(benchmark, learner, most=None, **options):
+    """Train and evaluate as Avalanche's users do; the metrics of each evaluation. `most` training images."""
     from avalanche.evaluation.metrics import accuracy_metrics, bwt_metrics, forgetting_metrics
     from avalanche.training.plugins import EvaluationPlugin
 
@@ -189,6 +246,8 @@ def run_strategy(benchmark, learner, **options):
     strategy = WageStrategy(learner=learner, evaluator=evaluator, **options)
     found = []
     for experience in benchmark.train_stream:
+        if most:
+            experience.dataset = experience.dataset.subset(list(range(most)))
         strategy.train(experience, shuffle=False)
         found.append(dict(strategy.eval(benchmark.test_stream)))
     return strategy, found
@@ -232,7 +291,7 @@ def test_plugins_of_avalanche_see_the_strategy():
 
     class Spy(SupervisedPlugin):
         def after_update(self, strategy, **kwargs):
-            seen.append((len(strategy.mb_y), tuple(strategy.mb_output.shape), float(strategy.loss) > 0))
+            seen.append((len(strategy.mb_y), tuple(strategy.mb_output.shape), bool(strategy.loss >= 0)))
 
         def after_training_exp(self, strategy, **kwargs):
             seen.append(strategy.experience.current_experience)
@@ -255,7 +314,9 @@ def test_where_a_task_ends_and_how_eta_changes():
     with begin(settings) as learner:
         from experiments.continual.avalanche import WageStrategy
 
-        with pytest.raises(SettingError, match=r"^eta '4, 1@50%': it changes on the way, so want the stream's"):
+        with pytest.raises(
+            SettingError, match=r"^eta '4, 1@50%': it changes on the way, so want the stream's"
+        ):
             WageStrategy(learner=learner)
         learned = []
         learn = learner.learn
@@ -280,3 +341,54 @@ def test_tensors_have_their_channels_turned():
     assert np.array_equal(channels_last(x), np.arange(24).reshape(1, 2, 3, 4).transpose(0, 2, 3, 1))
     assert np.array_equal(channels_last(x[0, 0]), np.arange(12).reshape(3, 4))
     assert np.array_equal(channels_last(np.arange(6).reshape(2, 3)), np.arange(6).reshape(2, 3))
+
+
+# --- SplitMNIST, their own -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mnist_of_torchvision(tmp_path):
+    """The folder that Avalanche's SplitMNIST reads, of the files that we read."""
+    from experiments.datasets import files
+
+    try:
+        paths = files.get("mnist", None, download=False)
+    except DataError as error:
+        pytest.skip(str(error))
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in paths:
+        (raw / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    return tmp_path
+
+
+@pytest.mark.slow
+@needs_avalanche
+@quietly
+def test_split_mnist_of_avalanche(mnist_of_torchvision):
+    """Their benchmark, their loop and metrics beside our stream, our loop and metrics: the same samples."""
+    from avalanche.benchmarks.classic import SplitMNIST
+
+    options = {
+        "train_transform": None,
+        "eval_transform": None,
+        "dataset_root": mnist_of_torchvision,
+    }
+    benchmark = SplitMNIST(5, fixed_class_order=list(range(10)), shuffle=False, **options)
+    tasks, ours = tasks_of_avalanche(benchmark), our_tasks("split-mnist")
+    for a, b in zip(tasks, ours, strict=True):
+        assert np.array_equal(by_content(a.test_samples()), by_content(b.test_samples()))
+    settings = Learning(method="replay", memory=200, network="32FC", eta="4")
+    stream, rows = Stream(ours, "class"), []
+    learners = [Learner.start(settings, (28, 28, 1), 10, "numpy") for _ in range(2)]
+    _, found = run_strategy(benchmark, learners[0], train_mb_size=100, most=1000)
+    for task in tasks:
+        learners[1].learn(*task.training_samples(np.arange(1000)))
+        rows.append([accuracy(learners[1], stream, each) for each in ours])
+    for a, b in zip(learners[0].engine.state.S, learners[1].engine.state.S, strict=True):
+        assert np.array_equal(a, b)
+    name = "Top1_Acc_Exp/eval_phase/test_stream/Task000/Exp{:03d}"
+    assert np.allclose([[each[name.format(i)] for i in range(5)] for each in found], rows, rtol=0, atol=1e-12)
+    assert found[-1]["StreamBWT/eval_phase/test_stream"] == pytest.approx(
+        metrics.backward_transfer(np.array(rows))
+    )
