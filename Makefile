@@ -90,9 +90,9 @@ pins:  ## write requirements*.txt anew from pyproject.toml
 		--no-emit-package lava-nc -o requirements.txt pyproject.toml
 	tools/uv.sh pip compile $(PINS) 3.10 --no-deps --group lava-nc -o requirements-lava.txt
 	tools/uv.sh pip compile $(PINS) 3.9 --universal --group loihi -o requirements-loihi.txt
-	for extra in $(ON_TORCH); do echo '$(TORCH)' | tools/uv.sh pip compile $(PINS) 3.11 --universal --extra $$extra --group test \
-		--constraint - -o requirements-$$extra.txt pyproject.toml || exit 1; \
-		sed -E -i '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]$$/d' requirements-$$extra.txt; done
+	for extra in ports avalanche; do echo '$(TORCH)' | tools/uv.sh pip compile $(PINS) 3.11 --universal --group test \
+		--extra $$extra --constraint - -o requirements-$$extra.txt pyproject.toml || exit 1; done
+	sed -E -i '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]$$/d' requirements-ports.txt
 
 clean:  ## remove the environments, caches and build results
 	rm -rf .venv* build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -118,14 +118,24 @@ $(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
 KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy
 
 # PyTorch comes by `make torch`, without what its other build brings for GPUs; the rest is pinned.
-ON_TORCH = ports avalanche
-$(ON_TORCH:%=.venv-%/ready): .venv-%/ready: pyproject.toml requirements-%.txt
-	@echo "Setting up .venv-$*: PyTorch and what stands on it"
-	@tools/venv.sh .venv-$* 3.11 3.12 || { echo "$*: no working Python 3.11 or 3.12 with venv found" >&2; exit 1; }
-	$(call add_torch,.venv-$*)
-	@.venv-$*/bin/python $(INSTALL) --require-hashes --no-deps -r requirements-$*.txt
-	@.venv-$*/bin/python $(INSTALL) --no-deps --no-build-isolation --editable .
+.venv-ports/ready: pyproject.toml requirements-ports.txt
+	@echo "Setting up .venv-ports: PyTorch and what stands on it"
+	@tools/venv.sh .venv-ports $(ON_TORCH) || { echo "ports: no working Python $(ON_TORCH) with venv found" >&2; exit 1; }
+	$(call add_torch,.venv-ports)
+	$(call add_pinned,ports)
 	@touch $@
+
+# Avalanche imports torchvision, of which PyPI has the build for GPUs alone, so PyTorch's must be that one too.
+.venv-avalanche/ready: pyproject.toml requirements-avalanche.txt
+	@echo "Setting up .venv-avalanche: PyTorch with its libraries for GPUs takes some gigabytes"
+	@tools/venv.sh .venv-avalanche $(ON_TORCH) || { echo "avalanche: no working Python $(ON_TORCH) with venv found" >&2; exit 1; }
+	$(call add_pinned,avalanche)
+	@touch $@
+ON_TORCH = 3.11 3.12
+define add_pinned
+	@.venv-$(1)/bin/python $(INSTALL) --require-hashes --no-deps -r requirements-$(1).txt
+	@.venv-$(1)/bin/python $(INSTALL) --no-deps --no-build-isolation --editable .
+endef
 
 .venv-loihi/ready: requirements-loihi.txt
 	@tools/venv.sh .venv-loihi 3.9 || { echo "loihi: no working Python 3.9 with venv found" >&2; exit 1; }

@@ -16,6 +16,7 @@ from typing import Any
 from experiments.benchmarks.agreement import agreement_table
 from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
+from experiments.continual.hardware import learning_cost_table
 from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
 from experiments.records.hardware import hardware_table
@@ -319,6 +320,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "feedback": feedback_table,
     "chip": chip_table,
     "continual": continual_table,
+    "learning-cost": learning_cost_table,
     "transfer": transfer_table,
     "binary": binary_table,
     "agreement": agreement_table,
