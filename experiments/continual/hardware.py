@@ -19,7 +19,8 @@ from experiments.records.figure import save
 from experiments.records.style import MUTED, OTHERS, SERIES, series
 from mappings.chips.chip import Chip
 from mappings.chips.cost import Activity, Cost
-from mappings.chips.placement import DoesNotFit, Use, place
+from mappings.chips.limits import Limit, broken, broken_by_parts
+from mappings.chips.placement import DoesNotFit, Placement, Use, place
 from wage_neuro.errors import DataError
 from wage_neuro.network import Network
 
@@ -59,6 +60,7 @@ class Learned:
     accuracy : ACC, %, mean over the seeds
     ms, dynamic_mJ, mJ : of a new sample with all that is recalled beside it; without static power, with it
     memory_bytes : off the neurocores
+    limits : of the chip that it breaks; the costs are those that it would have if they were met
     """
 
     record: Record
@@ -68,6 +70,7 @@ class Learned:
     mJ: float
     chips: int
     memory_bytes: int
+    limits: tuple[str, ...]
 
     @classmethod
     def of(cls, record: Record, chip: Chip) -> Learned:
@@ -93,6 +96,7 @@ class Learned:
             mJ=mean(mJ),
             chips=costs[0].placement.chips,
             memory_bytes=record.runs[0]["memory_bytes"],
+            limits=tuple(map(str, _limits(costs[0].placement))),
         )
 
 
@@ -111,6 +115,10 @@ def _cost(run: records.Row, chip: Chip) -> Cost:
         for i in range(len(network.layers))
     ]
     return Cost(place(network, chip, use), layers)
+
+
+def _limits(placed: Placement) -> list[Limit]:
+    return [*broken(placed.network, placed.chip, placed.use), *broken_by_parts(placed)]
 
 
 def learned(folder: Path, chip: Chip | None = None) -> list[Learned]:
@@ -159,14 +167,16 @@ def learning_cost_table(folder: Path) -> str:
     ]
     for p in sorted(points, key=lambda p: (_stream(p), p.mJ)):
         config, star = p.record.runs[0]["config"], " *" if id(p) in on_front else ""
+        star += " †" if p.limits else ""
         lines.append(
             f"| {_stream(p)} | {p.record.method}{star} | {config['network']} | {p.accuracy:.2f} | {p.ms:.3f}"
             f" | {p.dynamic_mJ:.4f} | {p.mJ:.4f} | {p.memory_bytes / 1024:,.0f} KiB |"
         )
     lines.append(f"| | {CLP} | | | {CLP_MS} | | {CLP_MJ} | |")
-    return "\n".join(
-        [*lines, "", "\\* no other row of the stream is as accurate for as little energy (static included)."]
-    )
+    lines += ["", "\\* no other row of the stream is as accurate for as little energy (static included)."]
+    if past := sorted({limit for p in points for limit in p.limits}):
+        lines += ["", f"† past a limit of the chip: {'; '.join(past)}."]
+    return "\n".join(lines)
 
 
 def _stream(point: Learned) -> str:
