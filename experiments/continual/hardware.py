@@ -137,7 +137,7 @@ def learned(folder: Path, chip: Chip | None = None) -> list[Learned]:
 
 def of_stream(folder: Path, stream: str = "split-mnist, class") -> list[Learned]:
     """Those of one stream, as the table calls it."""
-    return [point for point in learned(folder) if _stream(point) == stream]
+    return [point for point in learned(folder) if point.record.stream == stream]
 
 
 def pareto(points: Iterable[Learned]) -> list[Learned]:
@@ -158,33 +158,25 @@ def learning_cost_table(folder: Path) -> str:
     points = learned(folder)
     on_front = {
         id(point)
-        for stream in {_stream(point) for point in points}
-        for point in pareto(p for p in points if _stream(p) == stream)
+        for stream in {point.record.stream for point in points}
+        for point in pareto(p for p in points if p.record.stream == stream)
     }
     lines = [
         "| stream | method | hidden layers | ACC, % | ms | mJ, dynamic | mJ, with static | memory |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for p in sorted(points, key=lambda p: (_stream(p), p.mJ)):
+    for p in sorted(points, key=lambda p: (p.record.stream, p.mJ)):
         config, star = p.record.runs[0]["config"], " *" if id(p) in on_front else ""
         star += " †" if p.limits else ""
         lines.append(
-            f"| {_stream(p)} | {p.record.method}{star} | {config['network']} | {p.accuracy:.2f} | {p.ms:.3f}"
-            f" | {p.dynamic_mJ:.4f} | {p.mJ:.4f} | {p.memory_bytes / 1024:,.0f} KiB |"
+            f"| {p.record.stream} | {p.record.method}{star} | {config['network']} | {p.accuracy:.2f}"
+            f" | {p.ms:.3f} | {p.dynamic_mJ:.4f} | {p.mJ:.4f} | {p.memory_bytes / 1024:,.0f} KiB |"
         )
     lines.append(f"| | {CLP} | | | {CLP_MS} | | {CLP_MJ} | |")
     lines += ["", "\\* no other row of the stream is as accurate for as little energy (static included)."]
     if past := sorted({limit for p in points for limit in p.limits}):
         lines += ["", f"† past a limit of the chip: {'; '.join(past)}."]
     return "\n".join(lines)
-
-
-def _stream(point: Learned) -> str:
-    head = point.record.runs[0]
-    config = head["config"]
-    whole = config["tasks"] is None and config.get("task_images") is None
-    more = "" if whole else f", {len(head['tasks'])} tasks of {head['task_samples'][0]:,}"
-    return f"{config['stream']}, {config['scenario']}{more}"
 
 
 def draw(path: Path, points: Sequence[Learned]) -> None:
@@ -213,7 +205,7 @@ def draw(path: Path, points: Sequence[Learned]) -> None:
     axes.set(
         xlabel="mJ a new sample, estimated with Loihi 1's energies, static power included",
         ylabel="test error after the last task (%), mean of the tasks",
-        title=f"{_stream(points[0])}-incremental, as if learned on Loihi 2",
+        title=f"{points[0].record.stream}-incremental, as if learned on Loihi 2",
     )
     axes.grid(True, alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))

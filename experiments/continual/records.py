@@ -64,6 +64,23 @@ class Record:
         return ", ".join(words)
 
     @property
+    def stream(self) -> str:
+        """The stream and its scenario; of one that is not all of its data, its tasks."""
+        head, config = self.runs[0], self.runs[0]["config"]
+        words = f"{config['stream']}, {config['scenario']}"
+        if self.is_whole:
+            return words
+        sizes, base = head["task_samples"], bool(config.get("base"))
+        first = f"{sizes[0]:,} of {head['tasks'][0]}, then " if base else ""
+        return f"{words}, {first}{len(sizes) - base} tasks of {sizes[-1]:,}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its tasks are all of the data, cut as usual."""
+        config = self.runs[0]["config"]
+        return config["tasks"] is None and not any(config.get(n) for n in ("task_images", "base", "shots"))
+
+    @property
     def so_far(self) -> np.ndarray:
         """(seeds, T) mean accuracy over tasks 0..i after task i; (seeds, 1) over all of joint training."""
         T = self.R.shape[1]
