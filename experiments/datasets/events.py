@@ -16,6 +16,7 @@ STEP_US, THRESHOLD, MOST = (
     32,
     127,
 )  # a pixel of movement; grey levels that make an event; largest code
+AT_ONCE = 1000  # images whose events are held together
 HALF_LIFE_US = 10_000
 """In which the trace of an event falls to a half, where no other time is given."""
 
@@ -157,8 +158,12 @@ def surfaces_of(data: Dataset, half_life_us: int = HALF_LIFE_US) -> Dataset:
 
 
 def _surfaces(images: np.ndarray, half_life_us: int) -> np.ndarray:
-    seen = seen_by_saccades(images, np.zeros(len(images), np.int64))
-    return (2 * time_surfaces(seen, images.shape[1:3], half_life_us)).astype(np.uint8)
+    parts = []
+    for first in range(0, len(images), AT_ONCE):
+        part = images[first : first + AT_ONCE]
+        seen = seen_by_saccades(part, np.zeros(len(part), np.int64))
+        parts.append((2 * time_surfaces(seen, part.shape[1:3], half_life_us)).astype(np.uint8))
+    return np.concatenate(parts)
 
 
 def _places(events: Events, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
