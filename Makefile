@@ -64,7 +64,8 @@ test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sina
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
 
 test-avalanche: .venv-avalanche/ready  ## learn streams of Avalanche and Continuum, our learner as their strategy
-	OMP_NUM_THREADS=1 .venv-avalanche/bin/python -m pytest -m '' tests/experiments/continual/test_bridges.py
+	OMP_NUM_THREADS=1 .venv-avalanche/bin/python -m pytest -m '' tests/experiments/continual/test_bridges.py \
+		tests/experiments/test_examples.py -k 'bridges or avalanche'
 
 test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones too
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m '' tests/agreement/test_team.py tests/experiments/runs/test_ranks.py \
