@@ -83,6 +83,7 @@ def tasks_of(
 
     Parameters
     ----------
+    test : of each task, or one of all, from which each task takes its classes
     scenario : 'class' and 'domain' take the labels as outputs, 'task' gives outputs of its own to each task
     signed : whether grey levels are read as -1..1; None: colours are, as in an .npz
 
@@ -95,9 +96,9 @@ def tasks_of(
     """
     if scenario not in SCENARIOS:
         raise SettingError(f"scenario {scenario!r}: want {', '.join(SCENARIOS[:-1])} or {SCENARIOS[-1]}")
-    if not train or len(train) != len(test):
+    if not train or len(test) not in (1, len(train)):
         raise SettingError(
-            f"{name}: {len(train)} training and {len(test)} test tasks: want one of each or more"
+            f"{name}: {len(train)} training and {len(test)} test tasks: want as many, or one test of all"
         )
     learned, asked = ([_read(items, pixels) for items in part] for part in (train, test))
     x, y, x_asked, y_asked = (
@@ -105,15 +106,20 @@ def tasks_of(
     )
     classes, colours = 1 + max(int(y.max()), int(y_asked.max())), x.shape[-1] == COLOURS
     data = Dataset(name, x, y, x_asked, y_asked, classes, colours if signed is None else signed)
-    places = [_places(part) for part in (learned, asked)]
+    places, tests = _places(learned), _places(asked)
     tasks, outputs = [], 0
-    for i, (_, labels) in enumerate(learned):
-        mine = np.unique(labels).tolist()
-        strange = np.setdiff1d(asked[i][1], mine)
-        if len(strange):
-            raise DataError(f"{name}: task {i}: test label {strange[0]}: no training image of it has that")
+    for i, place in enumerate(places):
+        mine = np.unique(y[place]).tolist()
         own = range(outputs, outputs + len(mine)) if scenario == "task" else mine
-        tasks.append(Task(str(i), data, tuple(mine), tuple(own), None, places[0][i], places[1][i]))
+        if len(tests) == len(places):
+            mine_asked = tests[i]
+            if len(strange := np.setdiff1d(y_asked[mine_asked], mine)):
+                raise DataError(
+                    f"{name}: task {i}: test label {strange[0]}: no training image of it has that"
+                )
+        else:
+            mine_asked = np.flatnonzero(np.isin(y_asked, mine))
+        tasks.append(Task(str(i), data, tuple(mine), tuple(own), None, place, mine_asked))
         outputs += len(mine)
     return tuple(tasks)
 

@@ -85,6 +85,17 @@ def test_outputs_of_each_scenario():
     assert [task.outputs for task in tasks_of(*again, "task")] == [(0, 1), (2, 3)]
 
 
+def test_one_test_of_all_tasks():
+    train, test = pairs_of_digits()
+    data = datasets.load("digits")
+    for a, b in zip(
+        tasks_of(train, [Rows(data.test_images, data.test_labels)]), tasks_of(train, test), strict=True
+    ):
+        assert np.array_equal(by_content(a.test_samples()), by_content(b.test_samples()))
+    again = tasks_of([train[0], train[0]], [test[0]], "domain")
+    assert [len(task.test) for task in again] == [len(test[0])] * 2
+
+
 def test_learned_streams_have_the_matrix_of_a_learner_by_hand():
     stream = Stream(tasks_of(*pairs_of_digits()), "class")
     with begin() as learner, begin() as other:
@@ -110,7 +121,7 @@ def test_what_is_no_scenario():
         (
             (train, test[:-1]),
             SettingError,
-            r"^scenario: 5 training and 4 test tasks: want one of each or more$",
+            r"^scenario: 5 training and 4 test tasks: want as many, or one test of all$",
         ),
         (([], []), SettingError, r"^scenario: 0 training and 0 test tasks"),
         (
