@@ -69,7 +69,8 @@ def _run_demo() -> None:
 
 def _run(folder: str, *words: str) -> str:
     """Run Python in a folder, and return what it prints; its last line is told if it fails."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "MPLBACKEND": "agg"}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "100", "MPLBACKEND": "agg"}
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=MOST_S
     )

@@ -158,7 +158,7 @@ def _lines(figure: object, placement: Placement, cost: Cost) -> str:
         mine = np.flatnonzero(traffic.errors == is_error)[:LINES]
         if not len(mine):
             continue
-        curves = arcs(middle[traffic.source[mine]], middle[traffic.target[mine]])
+        curves = arcs(middle[traffic.source[mine]], middle[traffic.target[mine]], 0.46 * size)
         ends = zip(traffic.source[mine], traffic.target[mine], strict=True)
         source = {
             "xs": [curve[:, 0] for curve in curves], "ys": [curve[:, 1] for curve in curves],
