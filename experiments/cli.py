@@ -81,9 +81,17 @@ COMMANDS = {
         "transfer.command:TRANSFER",
         "Let a trained network learn another data set, one sample at a time, from few examples and from all.",
     ),
+    "features": (
+        "commands.trained:FEATURES",
+        "Write what a network makes of images before its last layer, to learn on from: `split-FILE.npz`.",
+    ),
     "rtl": (
         "commands.rtl:RTL",
         "Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed.",
+    ),
+    "live": (
+        "live.command:LIVE",
+        "See and steer a training in the browser: draw, teach, freeze, and watch what is forgotten.",
     ),
     "data": (
         "commands.here:DATA_SETS",

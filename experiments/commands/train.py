@@ -97,8 +97,8 @@ def train(
 def demo(machine: Shown) -> None:
     """Train a small ternary network on scikit-learn's handwritten digits, inside Lava, in under a minute."""
     config = Config(
-        "digits",
-        "32C3-32C3-MP2-128FC",
+        data="digits",
+        network="32C3-32C3-MP2-128FC",
         epochs=machine.epochs,
         eta="8, 2@16",
         seed=machine.seed,

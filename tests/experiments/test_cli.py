@@ -196,7 +196,7 @@ def _stopped(wage_neuro, monkeypatch, folder):
 
 
 def test_a_run_stopped_before_its_first_batch_can_go_on(wage_neuro, tmp_path):
-    run = Run.start(Config("digits", "16FC", epochs=1, rules=Rules(32)), tmp_path)
+    run = Run.start(Config(data="digits", network="16FC", epochs=1, rules=Rules(batch=32)), tmp_path)
     run.stop_wanted = True
     with run.engine("numpy") as engine:
         run.fit(engine)
@@ -561,7 +561,7 @@ def test_evaluate_on_data_of_another_form(refused, finished, tmp_path, sparse_im
 
 # --- Ctrl-C ------------------------------------------------------------------------------------------
 
-SLOW = Config("digits", "32C3-MP2-64C3-256FC", epochs=3, seed=2, rules=Rules(32))
+SLOW = Config(data="digits", network="32C3-MP2-64C3-256FC", epochs=3, seed=2, rules=Rules(batch=32))
 
 
 @pytest.fixture(scope="module")

@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-if not BROWSER:
-    pytest.skip("no Chromium here: the pages are not opened", allow_module_level=True)
-api = pytest.importorskip("playwright.sync_api", reason="no playwright here: make test-browser")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe here: make test-browser")
 
 
 @pytest.fixture(scope="module")
-def open_page() -> Iterator[Callable[..., Any]]:
+def open_page(browser) -> Iterator[Callable[..., Any]]:
     """Open a file; its console has no warning, and it asks for nothing but itself."""
     wrong: list[str] = []
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
 
-        def open_(path: Path, **settings: Any) -> Any:
-            page = browser.new_context(**settings).new_page()
-            page.on("console", lambda m: m.type in ("log", "info") or wrong.append(m.text))
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            address = path.resolve().as_uri()
-            page.on("request", lambda r: r.url.startswith((address, "data:")) or wrong.append(r.url))
-            page.goto(address)
-            page.wait_for_function("() => !window.Bokeh || Bokeh.index.roots.length > 0")
-            return page
+    def open_(path: Path, **settings: Any) -> Any:
+        page = browser.new_context(**settings).new_page()
+        page.on("console", lambda m: m.type in ("log", "info") or wrong.append(m.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        address = path.resolve().as_uri()
+        page.on("request", lambda r: r.url.startswith((address, "data:")) or wrong.append(r.url))
+        page.goto(address)
+        page.wait_for_function("() => !window.Bokeh || Bokeh.index.roots.length > 0")
+        return page
 
-        yield open_
-        browser.close()
+    yield open_
     assert wrong == []
 
 
