@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,14 @@ def _run_example(script: Path) -> None:
         output_of(script).write_text("(Lava is not installed where this page was made.)\n")
         return
     with tempfile.TemporaryDirectory() as folder:
-        output_of(script).write_text(_run(folder, "-m", name))
+        try:
+            said = _run(folder, "-m", name)
+        except SystemExit as error:
+            lacks = re.search(r"ModuleNotFoundError: No module named '(\w+)'", str(error))
+            if not lacks:
+                raise
+            said = f"({lacks[1]} is not installed where this page was made.)\n"
+        output_of(script).write_text(said)
 
 
 def _run_demo() -> None:
