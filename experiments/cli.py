@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -79,6 +81,10 @@ COMMANDS = {
         "transfer.command:TRANSFER",
         "Let a trained network learn another data set, one sample at a time, from few examples and from all.",
     ),
+    "features": (
+        "commands.trained:FEATURES",
+        "Write what a network makes of images before its last layer, to learn on from: `split-FILE.npz`.",
+    ),
     "rtl": (
         "commands.rtl:RTL",
         "Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed.",
@@ -99,6 +105,19 @@ COMMANDS = {
 """Where each command is, below `experiments`, and its first line of help."""
 
 
+@contextmanager
+def _usage_in_a_line() -> Iterator[None]:
+    """Make one line of what was typed wrongly, in the place of Typer's box."""
+    try:
+        yield
+    except Exception as error:
+        from experiments.commands import usage
+
+        if not isinstance(error, usage.UsageError) or usage.asks_for_help(error):
+            raise
+        _fail(usage.in_a_line(error, sys.argv[1:]), usage.USAGE)
+
+
 class _Commands(TyperGroup):
     """Commands by name and first line; the one that is used is imported."""
 
@@ -106,6 +125,16 @@ class _Commands(TyperGroup):
         super().__init__(**more)
         for name, (_, what) in COMMANDS.items():
             self.add_command(TyperCommand(name, help=what))
+
+    def make_context(self, *words: Any, **more: Any) -> Any:
+        """Read the options before the command."""
+        with _usage_in_a_line():
+            return super().make_context(*words, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the command's words and run it."""
+        with _usage_in_a_line():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)
@@ -148,13 +177,13 @@ def _options(
     pass
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     from experiments.commands.command_line import tell
     from experiments.runs.ranks import end_all
 
     end_all(tell, message)
     tell(message)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def main() -> NoReturn:

@@ -16,7 +16,7 @@ from experiments.records.figure import picture
 from experiments.records.style import EDGE, INK, MUTED, SILENT, error_colours, value_colours
 from wage_neuro import layers
 from wage_neuro.control import LayerControl
-from wage_neuro.learner import LayerLearner
+from wage_neuro.learner import LayerLearner, Site
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
@@ -109,7 +109,7 @@ def record(network: Network, state: State, rules: Rules, image: np.ndarray, labe
     schedule, frozen = Schedule(L, 1, rules.feedback == "direct"), LayerControl(None, rules.hold)
     for layer in reversed(network.layers):
         i, classes = layer.index, network.classes
-        learner = LayerLearner(layer, classes, rules, state.seed, state.layers[i])
+        learner = LayerLearner(Site(layer, classes, rules, state.seed), state.layers[i])
         sent = learner.error(message, kept[i], frozen, state.step)
         assert learner.E is not None
         volleys.append(Volley(schedule.error_delay(i), i + 1, learner.E[0], True))

@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 680, 320
 """Pixels; a page of A4 is as wide."""
 MARKS = 20
 """Marks on a line; a longer one has one at every few of its points."""
-Line = tuple[Sequence[float], Sequence[float]]
+Line = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
 
 
 def blank(x_label: str, y_label: str, width: int = WIDTH, height: int = HEIGHT, **more: Any) -> Any:

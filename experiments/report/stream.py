@@ -16,7 +16,7 @@ from experiments.continual.command import RECORD, STUDY
 from experiments.records.names import learning, short_name
 from experiments.records.style import INK, PAPER, ink_on, value_colours
 from experiments.report import chip as of_chip
-from experiments.report.charts import lines
+from experiments.report.charts import Line, lines
 from experiments.report.page import Page, Part, Section, facts, note, script, table, words
 from experiments.runs import run_folder
 from mappings.chips.chip import Chip
@@ -114,8 +114,10 @@ def _script(record: records.Record) -> str:
 
 
 def _curves(record: records.Record) -> list[Part]:
-    T, parts = len(record.tasks), []
+    T = len(record.tasks)
+    parts: list[Part] = []
     so_far = 100 * record.so_far
+    found: dict[str, Line]
     seeds = [f"seed {run['config']['seed']}" for run in record.runs]
     if so_far.shape[1] > 1:
         found = {name: (range(1, T + 1), row) for name, row in zip(seeds, so_far, strict=True)}

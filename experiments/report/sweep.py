@@ -129,5 +129,5 @@ def _curves(runs: list[dict[str, Any]]) -> list[Part]:
         alt = f"{axes[1].capitalize()} against {axes[0]} of {len(drawn)} runs; last: " + ", ".join(
             f"{run['label']} {run['curve'][1][-1]:.2f} %" for run in drawn
         )
-        parts.append(lines(found, *axes, alt, log=axes[0] == "epoch"))
+        parts.append(lines(found, axes[0], axes[1], alt, log=axes[0] == "epoch"))
     return parts

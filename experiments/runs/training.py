@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, TypedDict
@@ -51,7 +51,7 @@ LIMB = 40  # bits of a large number that the processes of a team add up at once
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """What a training run is. Everything but `epochs` decides the bits, so a resumed run must keep it.
 
@@ -72,7 +72,6 @@ class Config:
         complete=tuple(PRESETS),
     )
     bits: str = setting("2888", "k_W k_A k_G k_E, each 2 to 16: `2888`, `28C8` or `2-8-12-8`.", NETWORK)
-    _: KW_ONLY
     epochs: int = setting(10, "Passes over the training images.", RULE, least=1, resumes=True)
     eta: str = setting(
         "8", "Step size, a power of two; `8, 1@10, 1/8@13` changes it at epochs 10 and 13 (from 0).", RULE

@@ -123,8 +123,7 @@ def entropy_bytes(dS: np.ndarray) -> float:
 def fixed_bits(network: Network, rules: Rules) -> int:
     """Bits that tell every possible change of a weight apart.
 
-    >>> from wage_neuro.specs import Dense
-    >>> [fixed_bits(Network((Dense(2),), (3,)), Rules(update=update)) for update in ("ternary", "wide")]
+    >>> [fixed_bits(Network.parse("2FC", (3,)), Rules(update=update)) for update in ("ternary", "wide")]
     [2, 9]
     """
     largest = 1 if rules.update != "wide" else 2 * network.bits.stored_max(rules.stored_range)
@@ -232,8 +231,7 @@ def memory(network: Network) -> dict[str, int]:
 
     The visible weights follow from the stored ones, so training keeps no second copy.
 
-    >>> from wage_neuro.specs import Dense
-    >>> memory(Network((Dense(8),), (8,)))
+    >>> memory(Network.parse("8FC", (8,)))
     {'float32': 256, 'training': 64, 'inference': 16}
     """
     n, bits = network.n_weights, network.bits

@@ -19,7 +19,9 @@ from experiments.runs.training import Config, Run
 from wage_neuro.rules import Rules
 
 BATCH_SHIFT, HELD_SHIFT = Rules(batch=32), Rules(batch=32, shift="held", hold=48)
-SMALL = Config("digits", "8C3-MP2-48FC", "2888", epochs=3, eta="8, 4@1, 1@2", seed=3, train_images=400)
+SMALL = Config(
+    data="digits", network="8C3-MP2-48FC", bits="2888", epochs=3, eta="8, 4@1, 1@2", seed=3, train_images=400
+)
 
 
 def _small(rules: Rules = BATCH_SHIFT, **changes: Any) -> Config:

@@ -30,7 +30,9 @@ def run(tmp_path_factory) -> Path:
     from experiments.runs.training import Config, Run
 
     folder = tmp_path_factory.mktemp("run")
-    training = Run.start(Config("digits", "32FC", epochs=1, rules=ONCHIP, train_images=200), folder)
+    training = Run.start(
+        Config(data="digits", network="32FC", epochs=1, rules=ONCHIP, train_images=200), folder
+    )
     with training.engine("numpy") as engine:
         training.fit(engine)
     return folder
