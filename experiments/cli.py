@@ -110,6 +110,8 @@ def _usage_in_a_line() -> Iterator[None]:
     """Make one line of what was typed wrongly, in the place of Typer's box."""
     try:
         yield
+    except typer.Exit:  # of --help, which must be quick
+        raise
     except Exception as error:
         from experiments.commands import usage
 
