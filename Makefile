@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports test-avalanche readme docs maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports test-browser readme docs maps pins clean test-avalanche
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-16s%s\n' "$$name" "$$text"; done
@@ -63,6 +63,9 @@ test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sina
 	@$(MAKE) -s .venv-loihi/ready || echo "what needs nengo-loihi is skipped"
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
 
+test-browser: .venv-browser/ready  ## run the tests of the pages in a headless Chromium, which the system must have
+	OMP_NUM_THREADS=1 .venv-browser/bin/python -m pytest -rs -m '' -k browser tests/experiments/live tests/experiments/report
+
 test-avalanche: .venv-avalanche/ready  ## learn streams of Avalanche and Continuum, our learner as their strategy
 	OMP_NUM_THREADS=1 .venv-avalanche/bin/python -m pytest -m '' tests/experiments/continual/test_bridges.py \
 		tests/experiments/test_examples.py -k 'bridges or avalanche'
@@ -80,7 +83,8 @@ TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.records.figures
 
-docs: .venv-docs/ready  ## build build/docs from docstrings and READMEs; a warning or a dead link is an error
+docs: kernels .venv-docs/ready  ## build build/docs: READMEs, API, examples with output, the demo's report; a dead link is an error
+	PYTHONPATH=. $(PYTHON) docs/made.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -f docs/mkdocs.yml
 
 maps: kernels  ## train the networks of the chip reports, and map them anew
@@ -143,6 +147,12 @@ endef
 	@.venv-loihi/bin/python $(INSTALL) --require-hashes -r requirements-loihi.txt
 	@touch $@
 
+.venv-browser/ready: pyproject.toml
+	@tools/venv.sh .venv-browser $(PYTHONS) || { echo "browser: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
+	@.venv-browser/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout
+	@.venv-browser/bin/python $(INSTALL) --no-build-isolation --editable '.[browser]'
+	@touch $@
+
 .venv-rtl/ready: pyproject.toml
 	@echo "Setting up .venv-rtl: Yosys and nextpnr take some hundreds of megabytes"
 	@tools/venv.sh .venv-rtl $(PYTHONS) || { echo "rtl: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
@@ -152,5 +162,5 @@ endef
 
 .venv-docs/ready: pyproject.toml
 	@tools/venv.sh .venv-docs $(PYTHONS) || { echo "docs: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
-	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocstrings[python]>=1.0'
+	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocs-htmlproofer-plugin>=1.3' 'mkdocstrings[python]>=1.0'
 	@touch $@

@@ -89,7 +89,7 @@ class Task:
             If a number is below 1 or above what a class has.
         """
         labels = self.data.train_labels[self.train]
-        order = np.argsort(words(seed, STREAM, 0, 0, 0, len(labels)), kind="stable")
+        order = np.argsort(words((seed, STREAM, 0, 0), 0, len(labels)), kind="stable")
         least = min(int((labels == label).sum()) for label in self.classes)
         if not 1 <= shots <= least:
             raise SettingError(f"shots={shots}: want 1..{least}, a class of task {self.name} has no more")
@@ -177,7 +177,7 @@ class Stream:
         order = []
         for i, pool in enumerate(pools):
             for a_pass in range(self.passes):
-                bits = words(self.seed, STREAM, len(self.tasks) if self.mixed else i, a_pass, 0, len(pool))
+                bits = words((self.seed, STREAM, len(self.tasks) if self.mixed else i, a_pass), 0, len(pool))
                 order.append(pool[np.argsort(bits, kind="stable")][: len(pool) // self.step * self.step])
         whole = np.concatenate(order)
         return task[whole], place[whole]

@@ -17,7 +17,7 @@ from wage_neuro.checkpoint import Checkpoint
 SHOTS = 5
 
 
-def main():
+def main() -> None:
     known = datasets.load("digits:0-4")
     network = Network.parse("16C3-MP2-64FC", (8, 8, 1), classes=5)
     with NumpyEngine(network, Rules(batch=16)) as engine:

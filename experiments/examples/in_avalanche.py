@@ -16,7 +16,7 @@ from experiments.continual.learner import Learner
 from experiments.continual.settings import Learning
 
 
-def as_theirs(images, labels):
+def as_theirs(images: np.ndarray, labels: np.ndarray) -> object:
     """A data set of Avalanche: tensors of channels first, 0 to 1."""
     x = torch.tensor(np.moveaxis(images, -1, 1) / 255, dtype=torch.float32)
     data = torch.utils.data.TensorDataset(x, torch.tensor(labels))
@@ -24,7 +24,7 @@ def as_theirs(images, labels):
     return as_classification_dataset(data)
 
 
-def main():
+def main() -> None:
     data = datasets.load("digits")
     parts = as_theirs(data.train_images, data.train_labels), as_theirs(data.test_images, data.test_labels)
     benchmark = nc_benchmark(*parts, n_experiences=5, task_labels=False, seed=0)
