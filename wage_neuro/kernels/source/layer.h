@@ -5,7 +5,7 @@
 namespace {
 
 enum { SILENT, ACTIVE, SATURATED };  // what a neuron's gate lets back: nothing; the error; nothing, nor its peak
-constexpr int MOMENTUM_BITS = 16;
+constexpr int MOMENTUM_BITS = 16, NORM_FRACTION = 8, NORM_FOLLOW = 4;
 enum { UPDATE = 1, PRE_SPIKES = 3, POST_SPIKES = 4 };  // purposes, as wage_neuro.random_bits
 
 struct Layer;
@@ -37,6 +37,7 @@ struct Room {
   Buf<u8> E, post;    // error codes, i8 or i16
   Buf<u8> D;          // errors that arrived, i32 or i64
   Buf<i64> Z;         // (samples, classes), of the last layer
+  Buf<i16> u;         // as gate: codes before ReLU, of a normalised layer
   i64 peak = 0;       // of D, but for what saturated
   bool peak_known = false;
 };
@@ -69,6 +70,8 @@ struct Layer {
   Buf<u8> S, V;
   Buf<u16> importance, counted;
   Buf<i16> momentum;
+  Buf<i64> norm, sums_of_u;                              // of a normalised layer: statistics; sums and magnitudes of u
+  Buf<i32> centres, shifts, halves, odds, ceilings;      // what is made of them, (Np,)
   Buf<i8> feedback;  // fixed weights: random (K, N), direct (classes, pos, Np)
   Held error_held, gradient_held;
   Room *rooms = nullptr;
@@ -115,12 +118,89 @@ struct Layer {
       room.E.make(n * (e8 ? 1 : 2));
       room.D.make(n * (wide_D ? 8 : 4));
       if (s.is_last) room.Z.make(B * N);
+      if (s.normalised) room.u.make(n);
     }
     make_spikes();
   }
   void make_spikes() {
     for (i64 i = 0; rules.coincidence && i < net.slots; i++)
       if (!rooms[i].pre) rooms[i].pre.make(room_bytes(), room_fill()), rooms[i].post.make(B * pos * Np * (e8 ? 1 : 2));
+  }
+
+  // --- normalisation, see wage_neuro.normal ---
+  void set_norm(const i64 *from) {
+    if (!norm) {
+      norm.make(3 * N), sums_of_u.make(2 * N);
+      Buf<i32> *made[] = {&centres, &shifts, &halves, &odds, &ceilings};
+      for (Buf<i32> *each : made) each->make(Np);
+    }
+    memcpy(norm, from, (size_t)N * 24);
+    const i32 top = (1 << (s.k_A - 1)) - 1;
+    for (i64 o = 0; o < Np; o++) {
+      const i32 shift = o < N ? (i32)norm[2 * N + o] : 0;
+      centres[o] = o < N ? (i32)round_shift_one<i64>(norm[o], NORM_FRACTION) : 0;
+      shifts[o] = shift, halves[o] = shift ? (1 << (shift - 1)) - 1 : 0, odds[o] = shift ? 1 : 0, ceilings[o] = top << shift;
+    }
+  }
+  static i64 divide(i64 a, i64 b) {  // halves up
+    a = 2 * a + b, b = 2 * b;
+    return a / b - (a % b < 0);
+  }
+  // Error at Z from that at the activations, and its peak
+  template <class T> void project(Room &room) {
+    const i64 rows = B * pos, n = N;
+    Buf<i64> sums;
+    sums.make(3 * n);
+    i64 *__restrict sum = sums, *__restrict dot = sum + n, *__restrict square = dot + n, *__restrict su = sums_of_u,
+                    *__restrict size = su + n, top = 0;
+    memset(su, 0, (size_t)n * 16);
+    for (i64 r = 0; r < rows; r++) {
+      T *__restrict D = (T *)room.D.p + r * Np;
+      const i16 *__restrict u = room.u + r * Np;
+      const u8 *__restrict gate = room.gate + r * Np;
+      for (i64 o = 0; o < n; o++) {
+        const T d = gate[o] == ACTIVE ? D[o] : (T)0;
+        const i64 c = u[o];
+        D[o] = d, top = most<i64>(top, d < 0 ? -d : d);
+        sum[o] += d, dot[o] += d * c, square[o] += c * c, su[o] += c, size[o] += c < 0 ? -c : c;
+      }
+    }
+    i64 least_shift = norm[2 * n];
+    for (i64 o = 0; o < n; o++) {
+      sum[o] = divide(sum[o] * (1 << NORM_FRACTION), rows);
+      dot[o] = divide(dot[o] * (1 << NORM_FRACTION), most<i64>(square[o], 1));
+      least_shift = least(least_shift, norm[2 * n + o]);
+    }
+    for (i64 o = 0; o < n; o++) square[o] = NORM_FRACTION + norm[2 * n + o] - least_shift;
+    i64 peak = 0;
+    for (i64 r = 0; r < rows; r++) {
+      T *__restrict D = (T *)room.D.p + r * Np;
+      const i16 *__restrict u = room.u + r * Np;
+      for (i64 o = 0; o < n; o++) {
+        i64 x = D[o] * ((i64)1 << NORM_FRACTION) - sum[o] - dot[o] * u[o];
+        x = (x + (((i64)1 << (square[o] - 1)) - 1) + (x >> square[o] & 1)) >> square[o];
+        x = most(-top, least(top, x));
+        D[o] = (T)x, peak = most(peak, x < 0 ? -x : x);
+      }
+    }
+    room.peak = peak;
+  }
+  void follow_norm() {
+    const i64 rows = B * pos, unit = ((i64)1 << most<i64>(0, s.k_A - 3)) << NORM_FRACTION, bound = s.z_bound << NORM_FRACTION;
+    Buf<i64> after;
+    after.make(3 * N);
+    for (i64 o = 0; o < N; o++) {
+      i64 centre = norm[o], spread = norm[N + o], shift = norm[2 * N + o];
+      const i64 mean = divide(sums_of_u[o] * (1 << NORM_FRACTION), rows), size = divide(sums_of_u[N + o] * (1 << NORM_FRACTION), rows);
+      centre += round_shift_one<i64>(mean * ((i64)1 << shift), NORM_FOLLOW);
+      spread += round_shift_one<i64>(size - spread, NORM_FOLLOW);
+      if (16 * spread > 27 * unit && shift < s.z_shift + 1)
+        spread = round_shift_one<i64>(spread, 1), shift++;
+      else if (32 * spread < 19 * unit && shift > 0)
+        spread *= 2, shift--;
+      after[o] = most(-bound, least(bound, centre)), after[N + o] = spread, after[2 * N + o] = shift;
+    }
+    set_norm(after);
   }
   bool sends() const { return below && rules.feedback != DIRECT; }
 
@@ -206,7 +286,10 @@ struct Layer {
   }
   // E of the error that has arrived; false where all of it is lost
   bool receive(Room &room) {
-    if (!room.peak_known) room.peak = peak_of(room);
+    if (s.normalised)
+      wide_D ? project<i64>(room) : project<i32>(room);
+    else if (!room.peak_known)
+      room.peak = peak_of(room);
     room.peak_known = false;
     if (rules.team) room.peak = net.hook(PEAK, s.index, 0, 0, room.peak);
     i64 exponent = s.error_exponent;
@@ -221,7 +304,7 @@ struct Layer {
     i64 tasks = least<i64>(parts, 64);
     parallel(net, tasks, B * each, [&](i64 t, i64) {
       i64 from = parts * t / tasks * each, n = parts * (t + 1) / tasks * each - from;
-      const u8 *gate = room.gate ? room.gate + from : nullptr;
+      const u8 *gate = room.gate && !s.normalised ? room.gate + from : nullptr;
       if (wide_D)
         any[t] = e8 ? codes((i64 *)room.D.p + from, gate, n, shift, (i8 *)room.E.p + from)
                     : codes((i64 *)room.D.p + from, gate, n, shift, (i16 *)room.E.p + from);
@@ -340,7 +423,9 @@ struct Layer {
     if (exponent == NONE) exponent = gradient_held.next(peak, rules.total, rules.held ? hold : 0);
     code_shift = exponent - (MOMENTUM_BITS - 1 - rules.momentum);
     *shift = (rules.momentum ? MOMENTUM_BITS - 1 : exponent) - log2_eta - 16;
-    return exponent != NONE && peak != 0;
+    const bool moves = exponent != NONE && peak != 0;
+    if (moves && s.normalised) follow_norm();
+    return moves;
   }
 };
 
