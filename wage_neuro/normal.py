@@ -1,17 +1,17 @@
 """Normalisation in integers: each channel of a layer has its own centre and its own power of two.
 
-A normalised layer (32C3N, 256FCN) sends A = saturate(RNE(Z - centre, shift)) in place of RNE(Z, alpha). Centre
-and shift of each channel follow its mean and its mean magnitude over the batches, by shifts; they are part of
-the state, and answers use them as they stand. What batch normalisation does to the error is done too: the
-part of it that a centre or a scale would take up is projected out, over the batch. Without that the
+A normalised layer (32C3N, 256FCN) sends A = saturate(RNE(Z - centre, shift)) in place of RNE(Z, alpha).
+Centre and shift of each channel follow its mean and its mean magnitude over the batches, by shifts; they are
+part of the state, and answers use them as they stand. What batch normalisation does to the error is done
+too: the part of it that a centre or a scale would take up is projected out, over the batch. Without that the
 network collapses.
 
-Cost on a chip: a centre, a spread and a shift a channel; two sums a channel while a batch comes up, two more
-while its error comes down, two divisions a channel and batch; and the error of every place of a
-layer must be there before the first can go on, so it is of use in batches alone.
+Cost on a chip: a centre, a spread and a shift a channel; two sums a channel while a batch comes up, three
+more while its error comes down, four divisions a channel and batch; and the error of every place of a layer
+must be there before the first can go on, so it is of use in batches alone.
 
 Source: batch normalisation, arXiv:1502.03167; powers of two for its scales as in WAGEUBN, arXiv:1909.02384;
-following statistics in the forward pass, and this projection, are ours.
+statistics that follow in the forward pass, and this projection, are ours.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def project(norm: np.ndarray, kept: Kept, D: np.ndarray) -> np.ndarray:
     D = np.where(kept.active & ~kept.saturated, D, 0).astype(np.int64)
     top = int(np.abs(D).max(initial=0))
     rows, u = D.reshape(-1, D.shape[-1]), kept.u.reshape(-1, D.shape[-1]).astype(np.int64)
-    mean = divide(rows.sum(axis=0) << FRACTION, np.int64(len(rows)))
+    mean = divide(rows.sum(axis=0) << FRACTION, len(rows))
     slope = divide((rows * u).sum(axis=0) << FRACTION, np.maximum((u * u).sum(axis=0), 1))
     left = round_shift((rows << FRACTION) - mean - slope * u, FRACTION + norm[2] - norm[2].min())
     return np.clip(left, -top, top).reshape(D.shape)
@@ -101,7 +101,7 @@ def follow(layer: Layer, norm: np.ndarray, u: np.ndarray) -> np.ndarray:
     A shift moves by one where the spread has left level * 2**-3/4 .. level * 2**3/4, so it does not flicker.
     """
     rows = u.reshape(-1, u.shape[-1]).astype(np.int64)
-    n, (centre, spread, shift) = np.int64(len(rows)), norm
+    n, (centre, spread, shift) = len(rows), norm
     mean, size = (divide(part.sum(axis=0) << FRACTION, n) for part in (rows, np.abs(rows)))
     bound, unit = centre_max(layer), level(layer) << FRACTION
     centre = np.clip(centre + round_shift(mean << shift, FOLLOW), -bound, bound)
@@ -118,12 +118,12 @@ def prove(layer: Layer, samples: int, arriving: int) -> None:
     bound = (rows * arriving * layer.bits.activation_max) << (FRACTION + 1)
     if bound >= 2**62:
         raise SettingError(
-            f"batch={samples}: sums of errors of the normalised layer {layer.index} {layer} may reach {bound}:"
+            f"batch={samples}: sums of errors of layer {layer.index} {layer}, normalised, may reach {bound}:"
             " want less than 2**62"
         )
 
 
-def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def divide(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
     """a / b in whole numbers, rounded, halves up; b > 0.
 
     >>> divide(np.array([5, -5, 7]), np.array([2, 2, 4])).tolist()

@@ -262,7 +262,7 @@ def test_other_format(saved, version):
         ),
         (
             {"other": np.zeros(3, np.int8)},
-            "an array 'other': want weights and importance of each layer alone",
+            "an array 'other': want weights, importance, momentum and norm of each layer alone",
         ),
     ],
 )
@@ -282,7 +282,7 @@ def test_weights_that_the_network_cannot_have(saved, changes, message):
         ("input_shape", [4, 4], "input shape (4, 4): want"),
         ("input_shape", None, "input_shape=None: want a list"),
         ("rules", {"batch": 0}, "batch=0: want"),
-        ("rules", {"momentum": 1}, "rules.momentum=1: want batch, "),
+        ("rules", {"nesterov": 1}, "rules.nesterov=1: want batch, "),
         ("rules", {"pipelined": 1}, "rules.pipelined=1: want true or false"),
         (
             "error_held",

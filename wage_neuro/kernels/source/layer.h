@@ -148,42 +148,94 @@ struct Layer {
   }
   // Error at Z from that at the activations, and its peak
   template <class T> void project(Room &room) {
-    const i64 rows = B * pos, n = N;
-    Buf<i64> sums;
-    sums.make(3 * n);
-    i64 *__restrict sum = sums, *__restrict dot = sum + n, *__restrict square = dot + n, *__restrict su = sums_of_u,
-                    *__restrict size = su + n, top = 0;
-    memset(su, 0, (size_t)n * 16);
-    for (i64 r = 0; r < rows; r++) {
-      T *__restrict D = (T *)room.D.p + r * Np;
-      const i16 *__restrict u = room.u + r * Np;
-      const u8 *__restrict gate = room.gate + r * Np;
-      for (i64 o = 0; o < n; o++) {
-        const T d = gate[o] == ACTIVE ? D[o] : (T)0;
-        const i64 c = u[o];
-        D[o] = d, top = most<i64>(top, d < 0 ? -d : d);
-        sum[o] += d, dot[o] += d * c, square[o] += c * c, su[o] += c, size[o] += c < 0 ? -c : c;
-      }
+    const i64 rows = B * pos, n = N, tasks = least<i64>(rows, 4 * net.threads);
+    Buf<i64> parts, peaks;  // of each task: sums of D, D u, u u, u and abs(u), and the peak
+    parts.make(tasks * 5 * n), peaks.make(tasks);
+    parallel(net, tasks, rows * n, [&](i64 task, i64) {
+      i64 *part = parts + task * 5 * n, top = 0;
+      for (i64 r = rows * task / tasks; r < rows * (task + 1) / tasks;)
+        r += add_rows<T>(room, r, least<i64>(ROWS, rows * (task + 1) / tasks - r), part, &top);
+      peaks[task] = top;
+    });
+    i64 top = peaks[0], *sum = parts, *dot = sum + n, *square = dot + n, shift = norm[2 * n];
+    for (i64 t = 1; t < tasks; t++) {
+      for (i64 i = 0; i < 5 * n; i++) parts[i] += parts[t * 5 * n + i];
+      top = most<i64>(top, peaks[t]);
     }
-    i64 least_shift = norm[2 * n];
+    memcpy(sums_of_u, square + n, (size_t)n * 16);
     for (i64 o = 0; o < n; o++) {
       sum[o] = divide(sum[o] * (1 << NORM_FRACTION), rows);
       dot[o] = divide(dot[o] * (1 << NORM_FRACTION), most<i64>(square[o], 1));
-      least_shift = least(least_shift, norm[2 * n + o]);
+      shift = least(shift, norm[2 * n + o]);
     }
-    for (i64 o = 0; o < n; o++) square[o] = NORM_FRACTION + norm[2 * n + o] - least_shift;
+    for (i64 o = 0; o < n; o++) square[o] = NORM_FRACTION + norm[2 * n + o] - shift;
+    parallel(net, tasks, rows * n, [&](i64 task, i64) {
+      i64 peak = 0;
+      for (i64 r = rows * task / tasks; r < rows * (task + 1) / tasks; r++)
+        peak = most(peak, less_parts((T *)room.D.p + r * Np, room.u + r * Np, sum, dot, square, N, top));
+      peaks[task] = peak;
+    });
+    room.peak = 0;
+    for (i64 t = 0; t < tasks; t++) room.peak = most<i64>(room.peak, peaks[t]);
+  }
+  // D less its parts along 1 and u, of one row; its peak
+  template <class T>
+  static i64 less_parts(T *__restrict D, const i16 *__restrict u, const i64 *__restrict mean, const i64 *__restrict slope,
+                        const i64 *__restrict down, i64 n, i64 top) {
     i64 peak = 0;
-    for (i64 r = 0; r < rows; r++) {
-      T *__restrict D = (T *)room.D.p + r * Np;
-      const i16 *__restrict u = room.u + r * Np;
-      for (i64 o = 0; o < n; o++) {
-        i64 x = D[o] * ((i64)1 << NORM_FRACTION) - sum[o] - dot[o] * u[o];
-        x = (x + (((i64)1 << (square[o] - 1)) - 1) + (x >> square[o] & 1)) >> square[o];
-        x = most(-top, least(top, x));
-        D[o] = (T)x, peak = most(peak, x < 0 ? -x : x);
+    for (i64 o = 0; o < n; o++) {
+      i64 x = D[o] * ((i64)1 << NORM_FRACTION) - mean[o] - slope[o] * u[o];
+      x = (x + (((i64)1 << (down[o] - 1)) - 1) + (x >> down[o] & 1)) >> down[o];
+      x = x > top ? top : x < -top ? -top : x;
+      D[o] = (T)x;
+      const i64 m = x < 0 ? -x : x;
+      peak = m > peak ? m : peak;
+    }
+    return peak;
+  }
+  static constexpr i64 ROWS = 256;  // whose codes, squared, can be added up in 32 bits in codes of 8
+  // Mask D and add up some rows; codes of 8 bits in sums of 32, all others in 64
+  template <class T> i64 add_rows(Room &room, i64 first, i64 rows, i64 *__restrict part, i64 *top) const {
+    return s.k_A <= 8 ? add_rows_in<T, i32>(room, first, rows, part, top) : add_rows_in<T, i64>(room, first, rows, part, top);
+  }
+  template <class T> static T mask(T *__restrict D, const u8 *__restrict gate, i64 n) {  // returns the peak that is left
+    T high = 0;
+    for (i64 o = 0; o < n; o++) {
+      D[o] &= -(T)(gate[o] == ACTIVE);
+      const T m = D[o] < 0 ? -D[o] : D[o];
+      high = m > high ? m : high;
+    }
+    return high;
+  }
+  template <class C>
+  static void add_codes(const i16 *__restrict u, i64 n, C *__restrict square, C *__restrict sum, C *__restrict size) {
+    for (i64 o = 0; o < n; o++) {
+      const C c = u[o];
+      square[o] += c * c, sum[o] += c, size[o] += c < 0 ? -c : c;
+    }
+  }
+  template <class T, class C> i64 add_rows_in(Room &room, i64 first, i64 rows, i64 *__restrict part, i64 *top) const {
+    const i64 n = N;
+    T high = 0;
+    for (i64 c0 = 0; c0 < n; c0 += 64) {
+      const i64 width = least<i64>(64, n - c0);
+      i64 sum[64] = {0}, dot[64] = {0};
+      C square[64] = {0}, su[64] = {0}, size[64] = {0};
+      for (i64 r = first; r < first + rows; r++) {
+        T *__restrict D = (T *)room.D.p + r * Np + c0;
+        const i16 *__restrict u = room.u + r * Np + c0;
+        const u8 *__restrict gate = room.gate + r * Np + c0;
+        high = most(high, mask(D, gate, width));
+        for (i64 o = 0; o < width; o++) sum[o] += D[o], dot[o] += (i64)D[o] * u[o];
+        add_codes(u, width, square, su, size);
+      }
+      for (i64 o = 0; o < width; o++) {
+        i64 *to = part + c0 + o;
+        to[0] += sum[o], to[n] += dot[o], to[2 * n] += square[o], to[3 * n] += su[o], to[4 * n] += size[o];
       }
     }
-    room.peak = peak;
+    *top = most<i64>(*top, high);
+    return rows;
   }
   void follow_norm() {
     const i64 rows = B * pos, unit = ((i64)1 << most<i64>(0, s.k_A - 3)) << NORM_FRACTION, bound = s.z_bound << NORM_FRACTION;
