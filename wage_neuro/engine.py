@@ -162,10 +162,10 @@ class Engine(ABC):
         self._refuse("consolidate", "consolidates")
 
     def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn `replay.step` new samples, then as many that the engine recalls, and so on.
+        """Learn `replay.step` new samples, then those that the engine recalls for them, and so on.
 
-        images : (n, ...) uint8 new samples, n a multiple of the step, 2 n of the batch; labels : (n,).
-        Returns the (2 n, classes) int64 logits, of new and recalled samples in the order of learning.
+        images : (n, ...) uint8 new samples, n a multiple of the step; with the recalled ones of the batch.
+        Returns the int64 logits of new and recalled samples in the order of learning.
         """
         self._refuse("train_new", "holds the memory")
 

@@ -62,7 +62,6 @@ def output_error(
     if former is not None:
         np.add(D, Z - former, out=D, where=former != UNKNOWN)
     if rules.new_shift:
-        half = rules.new_samples
-        new = (first + rows) % (2 * half) < half
+        new = (first + rows) % rules.new_period < rules.new_samples
         D[new] = np.sign(D[new]) * (np.abs(D[new]) >> rules.new_shift)
     return D

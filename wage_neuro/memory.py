@@ -1,23 +1,31 @@
-"""A memory of samples seen: a reservoir of uint8 images that are recalled while new ones are learned.
+"""A memory of samples seen: images in 1 to 8 bits a pixel that are recalled while new ones are learned.
+
+What is kept is decided by algorithm R, or by classes, so that each has the same room. Random bits are named
+by a sample's number alone, so neither the cut of the stream nor a resume changes what is kept or recalled.
 
 Source: algorithm R (Vitter, ACM TOMS 1985); experience replay (Chaudhry et al., arXiv:1902.10486), with the
-logits of the time beside each image (Buzzega et al., arXiv:2004.07211).
+logits of the time beside each image (Buzzega et al., arXiv:2004.07211); class-balanced reservoir (Chrysakis
+and Moens, ICML 2020, PMLR 119).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import SettingError, either
 from wage_neuro.layers import UNKNOWN
 from wage_neuro.random_bits import KEEP, RECALL, words
 
 _WORDS_A_BLOCK = 4
 LOGIT = np.iinfo(np.int32)
 """What a logit kept can be; the least one stands for one that is not known."""
+MEMORY_BITS = (1, 2, 4, 8)
+KEEPS = ("reservoir", "balanced")
+"""How it is decided what is kept."""
 
 
 def _uniform_words(seed: int, purpose: int, first: int, count: int) -> np.ndarray:
@@ -43,18 +51,99 @@ def slots_to_recall(seed: int, first: int, count: int, filled: np.ndarray) -> np
     return (_uniform_words(seed, RECALL, first, count) % filled.astype(np.uint64)).astype(np.int64)
 
 
-def with_gaps(images: np.ndarray, labels: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Leave `step` gaps, of zeros, behind every `step` new samples; n is a multiple of step.
+@dataclass
+class Balance:
+    """What a class-balanced reservoir knows beside its samples.
+
+    Attributes
+    ----------
+    offered : (outputs,) int64 samples of each class so far
+    full : (outputs,) uint8, 1 of a class that once had more room than any other: it gets no more
+    """
+
+    offered: np.ndarray
+    full: np.ndarray
+
+    def slots_to_keep(self, seed: int, first: int, labels: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """Slot in which each of the (n,) samples is kept, -1 for none; `held` labels change with them.
+
+        A sample of a class that is not full takes the place of one of the largest class, any other that of
+        one of its own by algorithm R.
+        """
+        size, slots = len(held), np.full(len(labels), -1)
+        drawn = _uniform_words(seed, KEEP, first, len(labels)).tolist()
+        for i, (label, word) in enumerate(zip(labels.tolist(), drawn, strict=True)):
+            self.offered[label] += 1
+            if first + i < size:
+                slots[i] = first + i
+            else:
+                room = np.bincount(held, minlength=len(self.offered))
+                self.full[room == room.max()] = 1
+                places = np.flatnonzero(held == label if self.full[label] else (room == room.max())[held])
+                place = word % (int(self.offered[label]) if self.full[label] else len(places))
+                slots[i] = places[place] if place < len(places) else -1
+            if slots[i] >= 0:
+                held[slots[i]] = label
+        return slots
+
+    def copy(self) -> Balance:
+        """One that goes its own way."""
+        return Balance(self.offered.copy(), self.full.copy())
+
+
+# --- bits a pixel ------------------------------------------------------------------------------------
+
+
+def pack(images: np.ndarray, bits: int) -> np.ndarray:
+    """Grey levels as the nearest of 2**bits levels, 8 / bits of them a byte, the first in the highest bits.
+
+    images : (n, ...) uint8
+    Returns (n, bytes) uint8; the rest of an image's last byte is 0.
+
+    >>> pack(np.array([[0, 90, 255]], np.uint8), 2).tolist()
+    [[28]]
+    """
+    n, pixels, a_byte, top = len(images), math.prod(images.shape[1:]), 8 // bits, (1 << bits) - 1
+    # 255 and the top are odd, so no level stands half-way between two
+    levels = (images.reshape(n, pixels).astype(np.uint16) * top + 127) // 255
+    levels = np.pad(levels, ((0, 0), (0, -pixels % a_byte)))
+    return (levels.reshape(n, -(-pixels // a_byte), a_byte) << _shifts(bits)).sum(axis=2).astype(np.uint8)
+
+
+def unpack(packed: np.ndarray, bits: int, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Return the (n, *image_shape) uint8 grey levels that `pack` has kept.
+
+    >>> unpack(np.array([[28]], np.uint8), 2, (3,)).tolist()
+    [[0, 85, 255]]
+    """
+    top = (1 << bits) - 1
+    levels = packed.astype(np.uint16)[:, :, None] >> _shifts(bits) & top
+    levels = levels.reshape(len(packed), packed.shape[1] * 8 // bits)
+    grey = levels[:, : math.prod(image_shape)] * (255 // top)
+    return grey.astype(np.uint8).reshape(len(packed), *image_shape)
+
+
+def _shifts(bits: int) -> np.ndarray:
+    return np.arange(8 - bits, -1, -bits, dtype=np.uint16)
+
+
+# --- order of learning -------------------------------------------------------------------------------
+
+
+def with_gaps(
+    images: np.ndarray, labels: np.ndarray, step: int, recalled: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leave `recalled` times `step` gaps, of zeros, behind every `step` new samples; n is a multiple of step.
 
     >>> with_gaps(np.array([[5], [6]]), np.array([1, 2]), step=1)[1].tolist()
     [1, 0, 2, 0]
     """
-    n = len(images)
-    order = np.zeros((n // step, 2, step, *images.shape[1:]), images.dtype)
-    numbers = np.zeros((n // step, 2, step), np.int64)
+    n, period = len(images), 1 + recalled
+    order = np.zeros((n // step, period, step, *images.shape[1:]), images.dtype)
+    numbers = np.zeros((n // step, period, step), np.int64)
     order[:, 0] = images.reshape(-1, step, *images.shape[1:])
     numbers[:, 0] = labels.reshape(-1, step)
-    return order.reshape(2 * n, *images.shape[1:]), numbers.reshape(2 * n)
+    return order.reshape(period * n, *images.shape[1:]), numbers.reshape(period * n)
 
 
 def known(logits: np.ndarray) -> np.ndarray:
@@ -68,9 +157,9 @@ class Mixed:
 
     Attributes
     ----------
-    images, labels : (2 n, ...), (2 n,) `step` new ones, `step` recalled ones, and so on
+    images, labels : (n (1 + recalled), ...) `step` new ones, `recalled` times as many old ones, and so on
     kept : (n,) slot that each new sample went into, -1 for none
-    recalled : (n,) slot that each recalled sample came from
+    recalled : slot that each recalled sample came from
     """
 
     images: np.ndarray
@@ -81,11 +170,11 @@ class Mixed:
 
 @dataclass
 class Reservoir:
-    """Samples kept so that each one seen has the same chance to be among them.
+    """Samples kept so that each one seen has the same chance to be among them, or each class the same room.
 
     Parameters
     ----------
-    images : (size, *image_shape) uint8
+    images : (size, *image_shape) uint8; in fewer than 8 bits (size, bytes) as `pack` makes them
     labels : (size,) uint8 or wider
     seed : int
         Names what is kept and what is recalled.
@@ -93,6 +182,10 @@ class Reservoir:
         What the network answered when it learned the image.
     seen : int
         Samples that were offered.
+    bits : 1, 2, 4 or 8
+        Of each pixel.
+    image_shape : of an image before it was packed
+    balance : where each class has the same room
     """
 
     images: np.ndarray
@@ -100,103 +193,169 @@ class Reservoir:
     seed: int
     logits: np.ndarray | None = None
     seen: int = 0
+    bits: int = 8
+    image_shape: tuple[int, ...] = ()
+    balance: Balance | None = None
+
+    def __post_init__(self) -> None:
+        self.image_shape = self.image_shape or self.images.shape[1:]
 
     @classmethod
     def empty(
-        cls, size: int, image_shape: tuple[int, ...], outputs: int, seed: int, with_logits: bool = False
+        cls,
+        size: int,
+        image_shape: tuple[int, ...],
+        outputs: int,
+        seed: int,
+        with_logits: bool = False,
+        *,
+        bits: int = 8,
+        keep: str = "reservoir",
     ) -> Reservoir:
         """A memory of `size` samples.
 
         Raises
         ------
         SettingError
-            If it could hold none.
+            If it could hold none, or not in so many bits.
         """
         if size < 1:
             raise SettingError(f"memory={size}: replay needs room for 1 sample or more")
-        labels = np.zeros(size, np.min_scalar_type(outputs - 1))
-        logits = np.full((size, outputs), LOGIT.min, np.int32) if with_logits else None
-        return cls(np.zeros((size, *image_shape), np.uint8), labels, seed, logits)
+        if bits not in MEMORY_BITS:
+            raise SettingError(f"memory_bits={bits}: want {either(MEMORY_BITS)}")
+        if keep not in KEEPS:
+            raise SettingError(f"keep={keep!r}: want {either(KEEPS)}")
+        a_row = image_shape if bits == 8 else (-(-math.prod(image_shape) * bits // 8),)
+        return cls(
+            np.zeros((size, *a_row), np.uint8),
+            np.zeros(size, np.min_scalar_type(outputs - 1)),
+            seed,
+            np.full((size, outputs), LOGIT.min, np.int32) if with_logits else None,
+            bits=bits,
+            image_shape=tuple(image_shape),
+            balance=Balance(np.zeros(outputs, np.int64), np.zeros(outputs, np.uint8))
+            if keep == "balanced"
+            else None,
+        )
 
     @property
     def bytes(self) -> int:
-        """Bytes of the images, labels and logits."""
+        """Bytes of all that it holds, as it is stored."""
         return sum(array.nbytes for array in self.arrays.values())
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """All that it holds, by name."""
-        held = {"images": self.images, "labels": self.labels}
-        return held if self.logits is None else {**held, "logits": self.logits}
+        held = {"images": self.images, "labels": self.labels, "logits": self.logits}
+        if self.balance:
+            held |= {"offered": self.balance.offered, "full": self.balance.full}
+        return {name: array for name, array in held.items() if array is not None}
 
-    def interleave(self, images: np.ndarray, labels: np.ndarray, step: int) -> Mixed:
-        """Put as many recalled samples behind every `step` new ones; the new ones are offered first.
+    def holding(self, arrays: dict[str, np.ndarray], seen: int) -> Reservoir:
+        """A memory like this one that holds these arrays instead, after so many samples."""
+        balance = Balance(arrays["offered"], arrays["full"]) if self.balance else None
+        return Reservoir(
+            arrays["images"],
+            arrays["labels"],
+            self.seed,
+            arrays.get("logits"),
+            seen,
+            self.bits,
+            self.image_shape,
+            balance,
+        )
+
+    def recall(self, slots: np.ndarray) -> np.ndarray:
+        """(n, *image_shape) uint8 images of some slots, as they are recalled."""
+        rows = self.images[slots]
+        return rows if self.bits == 8 else unpack(rows, self.bits, self.image_shape)
+
+    def interleave(self, images: np.ndarray, labels: np.ndarray, step: int, recalled: int = 1) -> Mixed:
+        """Put `recalled` times as many old samples behind every `step` new ones, which are offered first.
 
         images, labels : (n, ...), (n,) new samples, n a multiple of step
         """
-        order, numbers = with_gaps(images, labels, step)
-        slots = self.fill(order, numbers, step, 2 * self.seen).reshape(-1, 2, step)
-        return Mixed(order, numbers, slots[:, 0].reshape(-1), slots[:, 1].reshape(-1))
+        order, numbers = with_gaps(images, labels, step, recalled)
+        slots = self.fill(order, numbers, step, (1 + recalled) * self.seen, recalled)
+        slots = slots.reshape(-1, (1 + recalled) * step)
+        return Mixed(order, numbers, slots[:, :step].reshape(-1), slots[:, step:].reshape(-1))
 
-    def steps_apart(self, n: int, step: int) -> int:
+    def steps_apart(self, labels: np.ndarray, step: int, recalled: int = 1) -> int:
         """How many of the next n new samples can be learned at once where logits are kept.
 
         Up to the step that recalls a slot which another one fills, or the other way round: its logits are not
-        those of before all of them. n is a multiple of step.
+        those of before all of them. labels : (n,), n is a multiple of step.
         """
-        size, numbers = len(self.images), np.arange(n) // step + 1
+        n = len(labels)
+        size, numbers = len(self.images), np.arange(n * recalled) // (step * recalled) + 1
         filled = np.minimum(self.seen + step * numbers, size)
-        kept = slots_to_keep(self.seed, self.seen, n, size).reshape(-1, step).tolist()
-        recalled = slots_to_recall(self.seed, self.seen, n, filled).reshape(-1, step).tolist()
+        kept = self._slots_to_keep(labels, self.balance and self.balance.copy()).reshape(-1, step)
+        drawn = slots_to_recall(self.seed, self.seen * recalled, n * recalled, filled)
         written: set[int] = set()
         read: set[int] = set()
-        for i, (new, old) in enumerate(zip(kept, recalled, strict=True)):
+        recalls = drawn.reshape(-1, step * recalled).tolist()
+        for i, (new, old) in enumerate(zip(kept.tolist(), recalls, strict=True)):
             if not (written.isdisjoint(old) and read.isdisjoint(new)):
                 return i * step
             written.update(new)
             read.update(old)
         return n
 
-    def fill(self, images: np.ndarray, labels: np.ndarray, step: int, first: int) -> np.ndarray:
+    def _slots_to_keep(self, labels: np.ndarray, balance: Balance | None) -> np.ndarray:
+        if balance is None:
+            return slots_to_keep(self.seed, self.seen, len(labels), len(self.labels))
+        return balance.slots_to_keep(self.seed, self.seen, labels, self.labels.astype(np.int64))
+
+    def fill(
+        self, images: np.ndarray, labels: np.ndarray, step: int, first: int, recalled: int = 1
+    ) -> np.ndarray:
         """Take in what is new and put recalled samples into the gaps, in place.
 
         Parameters
         ----------
         images, labels : (n, ...), (n,) places first .. first + n of the order in which a network learns:
-            `step` new samples, `step` gaps, and so on
+            `step` new samples, `recalled` times as many gaps, and so on
 
         Returns
         -------
         (n,) slot that a new sample went into, -1 for none, or that a recalled one came from.
         """
-        slots = np.empty(len(images), np.int64)
-        done = 0
-        while done < len(images):
-            turn, place = divmod(first + done, 2 * step)
-            is_new = place < step
-            part = slice(done, min(len(images), done + (step if is_new else 2 * step) - place))
-            count = part.stop - done
-            if is_new:
-                slots[part] = self._offer(images[part], labels[part])
-            else:
-                filled = np.full(count, min(self.seen, len(self.images)))
-                slots[part] = slots_to_recall(self.seed, turn * step + place - step, count, filled)
-                images[part], labels[part] = self.images[slots[part]], self.labels[slots[part]]
-            done += count
+        turn, place = np.divmod(first + np.arange(len(images)), (1 + recalled) * step)
+        new = place < step
+        slots, gaps = np.empty(len(images), np.int64), np.flatnonzero(~new)
+        slots[new] = self._slots_to_keep(labels[new], self.balance)
+        if gaps.size:
+            filled = np.minimum(self.seen + np.cumsum(new)[gaps], len(self.labels))
+            number = int(turn[gaps[0]]) * step * recalled + int(place[gaps[0]]) - step
+            slots[gaps] = slots_to_recall(self.seed, number, gaps.size, filled)
+        self._exchange(images, labels, slots, new)
+        self.seen += int(np.count_nonzero(new))
         return slots
 
-    def _offer(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        slots = slots_to_keep(self.seed, self.seen, len(images), len(self.images))
-        for slot, image, label in zip(slots, images, labels, strict=True):
-            if slot >= 0:
-                self._keep(slot, image, label)
-        self.seen += len(images)
-        return slots
-
-    def _keep(self, slot: int, image: np.ndarray, label: int) -> None:
-        self.images[slot], self.labels[slot] = image, label
+    def _exchange(self, images: np.ndarray, labels: np.ndarray, slots: np.ndarray, new: np.ndarray) -> None:
+        """Keep what is new and fill the gaps, each from what its slot holds when its turn comes."""
+        last: dict[int, int] = {}  # slot -> place of the new sample that is in it by now
+        origin = np.full(len(slots), -1)
+        for place, (slot, is_new) in enumerate(zip(slots.tolist(), new.tolist(), strict=True)):
+            if not is_new:
+                origin[place] = last.get(slot, -1)
+            elif slot >= 0:
+                last[slot] = place
+        written = np.flatnonzero(new & (slots >= 0))
+        packed = images[written] if self.bits == 8 else pack(images[written], self.bits)
+        before, here = ~new & (origin < 0), origin >= 0
+        rows = np.concatenate(
+            [self.images[slots[before]], packed[np.searchsorted(written, origin[here])]],
+            dtype=np.uint8,
+            casting="unsafe",
+        )
+        gaps = np.concatenate([np.flatnonzero(before), np.flatnonzero(here)])
+        images[gaps] = rows if self.bits == 8 else unpack(rows, self.bits, images.shape[1:])
+        labels[before], labels[here] = self.labels[slots[before]], labels[origin[here]]
+        into, places = (np.array(list(part), np.int64) for part in (last.keys(), last.values()))
+        self.images[into], self.labels[into] = packed[np.searchsorted(written, places)], labels[places]
         if self.logits is not None:
-            self.logits[slot] = LOGIT.min
+            self.logits[into] = LOGIT.min
 
     def former_logits(self, slots: np.ndarray) -> np.ndarray:
         """(n, outputs) int64 logits of some slots, UNKNOWN where there are none yet."""
@@ -213,14 +372,21 @@ class Reservoir:
 
 @dataclass(frozen=True)
 class Replay:
-    """A memory in front of a network that learns: `step` new samples, as many recalled, and so on.
+    """A memory in front of a network that learns: `step` new samples, the recalled ones, and so on.
 
     Attributes
     ----------
     augment : images and their first place in the order of learning -> the images that the network sees;
         what is kept is not augmented
+    recalled : samples for each new one
     """
 
     memory: Reservoir
     step: int
     augment: Callable[[np.ndarray, int], np.ndarray]
+    recalled: int = 1
+
+    @property
+    def period(self) -> int:
+        """Samples of a step, new and recalled."""
+        return (1 + self.recalled) * self.step

@@ -95,6 +95,10 @@ class Prototypes:
         """All that it holds, by name."""
         return {name: getattr(self, name) for name in ("codes", "labels", "wins", "born")}
 
+    def holding(self, arrays: dict[str, np.ndarray], seen: int) -> Prototypes:
+        """Prototypes like these that hold these arrays instead, after so many samples."""
+        return replace(self, **arrays, seen=seen)  # type: ignore[arg-type]
+
     @property
     def bytes(self) -> int:
         """Bytes of the codes, labels, wins and ages."""

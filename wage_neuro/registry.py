@@ -45,6 +45,9 @@ class Registry(Mapping[str, T], Generic[T]):
     >>> numbers = Registry("number", "wage_neuro.numbers", int, {"one": 1, "two": 2})
     >>> list(numbers), numbers.find("two")
     (['one', 'two'], 2)
+    >>> numbers.add("two", 3)
+    Traceback (most recent call last):
+    wage_neuro.errors.SettingError: number 'two': that name is taken
     >>> numbers.find("tow")
     Traceback (most recent call last):
     wage_neuro.errors.SettingError: number 'tow': want one or two; did you mean two?
@@ -61,7 +64,7 @@ class Registry(Mapping[str, T], Generic[T]):
         called: Mapping[str, str] | None = None,
         more: str = "",
     ) -> None:
-        self.kind, self.group, self.wanted, self.own = kind, group, wanted, own
+        self.kind, self.group, self.wanted, self.own = kind, group, wanted, dict(own)
         self.problem, self.called, self.more = problem, called, more
 
     @cached_property
@@ -75,6 +78,18 @@ class Registry(Mapping[str, T], Generic[T]):
                 stacklevel=2,
             )
         return found
+
+    def add(self, name: str, thing: T) -> None:
+        """Know one more, for this program alone.
+
+        Raises
+        ------
+        SettingError
+            If the name is taken.
+        """
+        if name in self:
+            raise SettingError(f"{self.kind} {name!r}: that name is taken")
+        self.own[name] = thing
 
     def find(self, name: str) -> T:
         """Return what has that name.

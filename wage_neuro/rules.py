@@ -12,6 +12,7 @@ from wage_neuro.settings import RULE, check_settings, setting
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
 NEW_SHIFT_MAX = 7
+RECALLED_MAX = 7  # samples for each new one
 SHIFT_MAX = 16  # bits of a step's probability
 IMPORTANCE_MAX = 15
 MOMENTUM_MAX = 7
@@ -27,6 +28,7 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "loss": LINEAR,
     "gamma": (1,),
     "new_shift": (0,),
+    "recalled": (1,),
     "metaplasticity": (0,),
     "consolidation": (0,),
     "sharpness": (0,),
@@ -82,9 +84,11 @@ class Rules:
     feedback : 'transposed', 'random' or 'direct'
         How the error reaches the layers below, see `wage_neuro.feedback`.
     new_shift : int
-        For replay, where half of what is learned is recalled: bits by which the output error of new samples
-        is shifted right, so that what is new now does not crowd out what is kept. New are every other sample,
-        or the first half of each update's samples.
+        For replay: bits by which the output error of new samples is shifted right, so that what is new now
+        does not crowd out what is kept.
+    recalled : int
+        Samples that are recalled behind each new one, where new_shift tells them apart: new is the first of
+        1 + recalled samples, or the first such part of each update's samples.
     metaplasticity : int
         Bits by which a step that would bring a stored weight of half the range, 2**(k_G-2), or more back
         towards 0 is made less likely; in proportion fewer for a smaller weight. So what was learned well is
@@ -167,6 +171,14 @@ class Rules:
         unit="bits",
         option=False,
     )
+    recalled: int = setting(
+        1,
+        "Recalled samples behind each new one.",
+        RULE,
+        least=1,
+        most=RECALLED_MAX,
+        option=False,
+    )
     metaplasticity: int = setting(
         0,
         "Bits by which a large stored weight is less likely to step back towards 0.",
@@ -225,9 +237,10 @@ class Rules:
                 f"momentum={self.momentum} with {one}: every synapse would move at every sample;"
                 " want batches of 2 or more"
             )
-        if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % 2:
+        if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % (1 + self.recalled):
             raise SettingError(
-                f"batch={self.batch} with new_shift={self.new_shift}: want an even batch, half of it recalled"
+                f"batch={self.batch} with new_shift={self.new_shift}: want a multiple of {1 + self.recalled},"
+                f" {self.recalled} recalled samples for each new one"
             )
 
     def require(self, who: str, **known: tuple[object, ...]) -> None:
@@ -254,8 +267,13 @@ class Rules:
 
     @property
     def new_samples(self) -> int:
-        """New samples that are followed by as many recalled ones, where new_shift tells them apart."""
-        return max(1, self.samples_an_update // 2)
+        """New samples that are followed by `recalled` times as many, where new_shift tells them apart."""
+        return max(1, self.samples_an_update // (1 + self.recalled))
+
+    @property
+    def new_period(self) -> int:
+        """New samples and those that are recalled behind them."""
+        return self.new_samples * (1 + self.recalled)
 
 
 VALUES: dict[str, Iterable[object]] = {

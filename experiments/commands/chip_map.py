@@ -295,13 +295,12 @@ class Subject:
     @property
     def frozen(self) -> int:
         """Layers that never learn."""
-        frozen = self.stream and self.stream.method.frozen
-        return len(self.saved.network.layers) - 1 if frozen else 0
+        return self.stream.method.frozen_layers() if self.stream else 0
 
     @property
     def prototypes(self) -> Prototypes | None:
         """Those that answer in the last layer's place, if any."""
-        memory = self.stream and self.stream.memory
+        memory = self.stream and self.stream.method.memory
         return memory if isinstance(memory, Prototypes) else None
 
     def samples(self, training: bool, n: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -325,9 +324,11 @@ class Subject:
 
     def memory(self, chip: Chip) -> MemoryCost | None:
         """Cost of the memory that replays, if there is one."""
-        if not self.stream or not isinstance(self.stream.memory, Reservoir):
+        if not self.stream or not isinstance(self.stream.method.memory, Reservoir):
             return None
-        return MemoryCost.of(self.stream.memory, chip, self.saved.network.bits.k_A, len(self.stream.stream))
+        return MemoryCost.of(
+            self.stream.method.memory, chip, self.saved.network.bits.k_A, len(self.stream.stream)
+        )
 
 
 # --- the command -------------------------------------------------------------------------------------

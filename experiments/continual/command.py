@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,7 +17,8 @@ from experiments.commands.chip_map import Asked, map_command
 from experiments.commands.command_line import STOPPED, bar, busy, console
 from experiments.commands.options import Found, Resumable, Where, command_of
 from experiments.continual import demo, pictures, records
-from experiments.continual.study import MEMORY, METHODS, Config, Report, Run
+from experiments.continual.settings import of_method
+from experiments.continual.study import Config, Report, Run
 from experiments.runs import run_folder
 from mappings.chips.chip import CHIPS, Chip
 from wage_neuro.errors import CheckpointError, SettingError
@@ -48,18 +48,6 @@ class Shown(Resumable):
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-
-def of_method(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults that follow from the method."""
-    method = METHODS.get(given["method"], METHODS["naive"])
-    consolidation = given["consolidation"] or method.consolidation
-    return {
-        "memory": MEMORY if method.keeps else 0,
-        "metaplasticity": method.metaplasticity,
-        "consolidation": method.consolidation,
-        "boundaries": consolidation > 0,
-    }
 
 
 def continual(

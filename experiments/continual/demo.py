@@ -38,7 +38,7 @@ def show(console: Console, engine_name: str, seed: int) -> None:
         console.print(
             f"scikit-learn's handwritten digits arrive one class after another; {runs['naive'].network},"
             f" ternary weights, integers alone.\nnaive: learns what comes. replay: keeps {MEMORY} images"
-            f" ({runs['replay'].memory.bytes:,} bytes) and learns one of them with each new one.\n"  # type: ignore[union-attr]
+            f" ({runs['replay'].method.bytes:,} bytes) and learns one of them with each new one.\n"
         )
         for run in runs.values():
             run.folder.mkdir()

@@ -1,63 +1,57 @@
-"""A continual method of your own: a memory with the same room for every class, beside the network.
+"""A continual method of your own: it keeps what the network answered wrong, and recalls that.
 
-Classes arrive two at a time, each image once. New samples are learned one by one, each with a recalled one.
+An entry point of your package in the group `wage_neuro.methods` makes it a `--method` of the command.
 """
 
 import numpy as np
 
+from experiments.continual.learner import Learner
+from experiments.continual.methods import METHODS, Method, Samples
+from experiments.continual.settings import Learning
 from experiments.continual.streams import Stream, tasks_of
-from wage_neuro import Network, NumpyEngine, Rules
-
-ROOM = 20  # images of each class
+from wage_neuro import Network
 
 
-class BalancedMemory:
-    """The first images of each class, then some of them replaced at random."""
+class HardReplay(Method):
+    """A reservoir of the images that were answered wrong."""
 
-    def __init__(self) -> None:
-        self.images: dict[int, list[np.ndarray]] = {}
-        self.rng = np.random.default_rng(0)
+    what, needs, recalls = "recalls what was answered wrong", frozenset({"memory"}), True
 
-    def keep(self, image: np.ndarray, label: int) -> None:
-        mine = self.images.setdefault(label, [])
-        if len(mine) < ROOM:
-            mine.append(image)
-        elif self.rng.random() < 0.2:
-            mine[self.rng.integers(ROOM)] = image
+    def __init__(self, settings: Learning, network: Network) -> None:
+        super().__init__(settings, network)
+        images = np.zeros((settings.memory, *network.input_shape), np.uint8)
+        labels = np.zeros(settings.memory, np.int64)
+        # saved with a run, and counted in its bytes
+        self.held = {"images": images, "labels": labels, "wrong": np.zeros(1, np.int64)}
 
-    def recall(self) -> tuple[np.ndarray, int]:
-        label = int(self.rng.choice(list(self.images)))
-        return self.images[label][self.rng.integers(len(self.images[label]))], label
+    def observe(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self.image, self.label = images[0], labels[0]
 
+    def recall(self, n: int) -> Samples:
+        images, labels, wrong = self.held.values()
+        self.rng = np.random.default_rng([self.settings.seed, wrong[0]])
+        slots = self.rng.integers(max(1, min(wrong[0], len(labels))), size=n)
+        return Samples(images[slots], labels[slots])
 
-def learn(stream: Stream, memory: BalancedMemory | None) -> float:
-    """Accuracy over all classes at the end of the stream."""
-    network = Network.parse("128FC", (8, 8, 1), classes=10)
-    rules = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
-    images, labels = stream.samples(0, len(stream))
-    with NumpyEngine(network, rules, seed=0) as engine:
-        for image, label in zip(images, labels.tolist(), strict=True):
-            x, y = [image], [label]
-            if memory:
-                memory.keep(image, label)
-                recalled, its = memory.recall()
-                x.append(recalled)
-                y.append(its)
-            engine.train(np.array(x), np.array(y), 2)
-        return float(
-            np.mean(
-                [
-                    (engine.predict(tested).argmax(axis=1) == outputs).mean()
-                    for tested, outputs in (task.test_samples() for task in stream.tasks)
-                ]
-            )
-        )
+    def answered(self, logits: np.ndarray) -> None:
+        images, labels, wrong = self.held.values()
+        if logits[0].argmax() != self.label:
+            slot = wrong[0] if wrong[0] < len(labels) else self.rng.integers(wrong[0] + 1)
+            if slot < len(labels):
+                images[slot], labels[slot] = self.image, self.label
+            wrong += 1
 
 
 def main() -> None:
-    stream = Stream(tasks_of("split-digits", "class", None, 0, 0), "class", 0, 1, 1)
-    for name, memory in (("naive", None), (f"{ROOM} images a class", BalancedMemory())):
-        print(f"{name}: {100 * learn(stream, memory):.1f} %")
+    METHODS.add("hard-replay", HardReplay)
+    stream = Stream(tasks_of("split-digits"), "class")
+    tests = [task.test_samples() for task in stream.tasks]
+    for method, memory, recalled in (("naive", 0, 1), ("hard-replay", 100, 3)):
+        settings = Learning(method=method, memory=memory, recalled=recalled, network="128FC", eta="4")
+        with Learner.start(settings, (8, 8, 1), stream.outputs, "numpy") as learner:
+            learner.learn(*stream.samples(0, len(stream)))
+            right = [(learner.predict(x).argmax(axis=1) == y).mean() for x, y in tests]
+        print(f"{method}: {100 * np.mean(right):.1f} %")
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ def _features(run: Run, config: Config) -> tuple[np.ndarray, ...]:
     (images, labels), (questions, right) = (
         [np.concatenate(arrays) for arrays in zip(*parts, strict=True)] for parts in (learned, asked)
     )
-    assert isinstance(run.memory, Prototypes)
-    engine = PrototypeEngine(run.network, run.config.rules, run.saved.state, run.memory)
+    assert isinstance(run.method.memory, Prototypes)
+    engine = PrototypeEngine(run.network, run.config.rules, run.saved.state, run.method.memory)
     return engine.features(images), labels, engine.features(questions), right
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments import datasets
-from experiments.continual.study import OneByOne, eta_of
+from experiments.continual.settings import OneByOne, eta_of
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.runs import run_folder

@@ -34,6 +34,8 @@ class PyMemoryModel(PyQuickModel):
     labels: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     logits: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
     seen: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    offered: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    full: np.ndarray = LavaPyType(np.ndarray, np.int32)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
 
     def __init__(self, proc_params: dict[str, Any]) -> None:
@@ -69,11 +71,11 @@ class PyMemoryModel(PyQuickModel):
             self.f_out.send(former)
 
     def _fill(self, images: np.ndarray, labels: np.ndarray, former: np.ndarray) -> np.ndarray:
-        memory, step = self._memory(), self.replay.step
+        memory, replay = self._memory(), self.replay
         if self.learned is None:
-            self.learned = 2 * memory.seen
-        slots = memory.fill(images, labels, step, self.learned)
-        is_new = (self.learned + np.arange(len(labels))) // step % 2 == 0
+            self.learned = (1 + replay.recalled) * memory.seen
+        slots = memory.fill(images, labels, replay.step, self.learned, replay.recalled)
+        is_new = (self.learned + np.arange(len(labels))) % replay.period < replay.step
         if memory.logits is not None:
             former[~is_new] = memory.logits[slots[~is_new]]
             self.slots.append(np.where(is_new, slots, -1))
@@ -86,10 +88,10 @@ class PyMemoryModel(PyQuickModel):
         """Keep the logits of new samples, once the samples recalled behind them are learned."""
         if not learning:
             self.answers = []
-        elif self.learned is not None and self.learned % (2 * self.replay.step) == 0:
+        elif self.learned is not None and self.learned % self.replay.period == 0:
             self._memory().keep_logits(np.concatenate(self.slots), np.concatenate(self.answers))
             self.slots, self.answers = [], []
 
     def _memory(self) -> Reservoir:
-        logits = self.logits if self.keeps_logits else None
-        return Reservoir(self.images, self.labels, self.replay.memory.seed, logits, int(self.seen[0]))
+        held = {name: getattr(self, name) for name in self.replay.memory.arrays}
+        return self.replay.memory.holding(held, int(self.seen[0]))

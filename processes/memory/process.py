@@ -7,7 +7,7 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
-from wage_neuro.memory import Replay
+from wage_neuro.memory import Balance, Replay
 from wage_neuro.schedule import Schedule
 
 
@@ -29,10 +29,11 @@ class Memory(AbstractProcess):
 
     Vars
     ----
-    images : (size, *in_shape) grey levels kept, 0 .. 255
+    images : (size, *in_shape) grey levels kept, 0 .. 255, or (size, bytes) of several pixels each
     labels : (size,) their labels
     logits : (size, classes) logits kept beside them; (1, classes) of no meaning where none are
     seen : samples offered so far; names the random bits
+    offered, full : (classes,) what a class-balanced memory knows of each class; of no meaning in others
     learning : 1 keeps and recalls, 0 lets everything pass
 
     Parameters
@@ -48,7 +49,7 @@ class Memory(AbstractProcess):
             schedule=schedule, lanes=lanes, replay=replay, input_codes=input_codes, name="memory"
         )
         memory = replay.memory
-        shape = (lanes, *memory.images.shape[1:])
+        shape = (lanes, *memory.image_shape)
         self.a_in, self.y_in = InPort(shape=shape), InPort(shape=(lanes,))
         self.a_out, self.y_out = OutPort(shape=shape), OutPort(shape=(lanes,))
         self.images = Var(shape=memory.images.shape, init=memory.images)
@@ -57,4 +58,7 @@ class Memory(AbstractProcess):
         self.f_out, self.z_in = OutPort(shape=(lanes, classes)), InPort(shape=(lanes, classes))
         self.logits = Var(shape=logits.shape, init=logits)
         self.seen = Var(shape=(1,), init=memory.seen)
+        balance = memory.balance or Balance(np.zeros(classes, np.int64), np.zeros(classes, np.uint8))
+        self.offered = Var(shape=(classes,), init=balance.offered)
+        self.full = Var(shape=(classes,), init=balance.full)
         self.learning = Var(shape=(1,), init=1)

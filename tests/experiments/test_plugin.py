@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.continual.study import METHODS
+from experiments.continual.methods import METHODS, what_methods_do
 from experiments.datasets import DATASETS
 from experiments.engines import ENGINES
 from mappings.chips.chip import CHIPS
@@ -96,6 +96,21 @@ def test_a_method(wage_neuro):
     ended = wage_neuro("continual", *words, "--method", "tough-replay", "--network", "8FC", "--run", "stream")
     assert ended.code == 0, ended.err
     assert "tough-replay" in ended.out
+    assert '"metaplasticity": 1' in (Path("stream") / "study.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("torn", "--method 'torn' of package wage-abacus: module 'wage_abacus' has no attribute 'no_such_"),
+        ("no-method", "--method 'no-method' of package wage-abacus: PosixPath("),
+    ],
+)
+def test_a_method_that_does_not_load(method, message, wage_neuro):
+    ended = wage_neuro("continual", "split-halves", "--method", method, "--run", "no")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert ended.err.startswith(f"wage-neuro: {message}")
+    assert "`torn`, of package wage-abacus" in what_methods_do()
 
 
 @pytest.mark.parametrize(

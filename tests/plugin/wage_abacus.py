@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.continual.study import Method
+from experiments.continual.methods import Replaying
 from experiments.datasets import Dataset, Known
 from mappings.formats.registry import Format
 from wage_neuro import checkpoint
@@ -49,7 +49,11 @@ class AbacusEngine(Engine):
         return self._state
 
 
-METHOD = Method("replay whose weights are hard to unlearn", recalls=True, metaplasticity=1)
+class ToughReplay(Replaying):
+    what = "replay whose weights are hard to unlearn"
+    defaults = {"metaplasticity": 1}  # noqa: RUF012
+
+
 CHIP = HERE / "abacus.toml"
 FORMAT = Format(
     what="a checkpoint under another name",

@@ -444,6 +444,7 @@ def _rules(rules: Rules, team: Team = ALONE, slots: int = 0) -> np.ndarray:
             "pipelined": rules.pipelined,
             "feedback": FEEDBACKS.index(rules.feedback),
             "new_shift": rules.new_shift,
+            "recalled": rules.recalled,
             "metaplasticity": rules.metaplasticity,
             "consolidation": rules.consolidation,
             "log2_gamma": rules.log2_gamma,

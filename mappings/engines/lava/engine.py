@@ -328,13 +328,13 @@ class LavaEngine(Engine):
 
     @in_turn
     def train_new(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
-        """Learn new samples, and as many that the memory recalls; see `wage_neuro.engine.Engine`."""
+        """Learn new samples, and those that the memory recalls; see `wage_neuro.engine.Engine`."""
         if not self.replay:
             raise SettingError("train_new without a memory in the graph: want train, or replay=Replay(...)")
         step = self.replay.step
         if len(images) % step or len(images) != len(labels):
             raise SettingError(f"{len(images)} new samples, {len(labels)} labels: want a multiple of {step}")
-        images, labels = with_gaps(images, labels, step)
+        images, labels = with_gaps(images, labels, step, self.replay.recalled)
         check_training_input(self.network, self.rules, images, labels, control)
         return self._train(images, labels, control)
 
@@ -420,18 +420,12 @@ class LavaEngine(Engine):
             raise SettingError("read_memory: this graph has none; want replay=Replay(...)")
         with self._graph.whole():
             self._look()
-        before, (images, labels), memory = (
-            self.replay.memory,
-            self._windows[len(self.layers) :],
-            self.memories[0],
-        )
-        return Reservoir(
-            images.astype(before.images.dtype),
-            labels.astype(before.labels.dtype),
-            before.seed,
-            self._graph.ask(memory.logits.get).astype(np.int32) if self._keeps_logits else None,
-            self._graph.ask(lambda: int(memory.seen.get()[0])),
-        )
+        before, memory = self.replay.memory, self.memories[0]
+        windows = dict(zip(("images", "labels"), self._windows[len(self.layers) :], strict=True))
+        names = [name for name in ("seen", *before.arrays) if name not in windows]
+        held = self._graph.ask(lambda: {name: getattr(memory, name).get() for name in names}) | windows
+        arrays = {name: held[name].astype(array.dtype) for name, array in before.arrays.items()}
+        return before.holding(arrays, int(held["seen"][0]))
 
     @property
     def _keeps_logits(self) -> bool:
@@ -518,13 +512,13 @@ def _arriving(network: Network, layer: Layer, rules: Rules, former: bool) -> int
 
 
 def _check_replay(network: Network, rules: Rules, replay: Replay) -> None:
-    shape = replay.memory.images.shape[1:]
+    shape = replay.memory.image_shape
     if replay.step < 1:
         raise SettingError(f"step={replay.step}: want 1 or more")
     if shape != network.input_shape:
         raise SettingError(f"a memory of images {shape}: want {network.input_shape}")
-    if replay.memory.logits is not None and (rules.pipelined or rules.batch not in (1, 2 * replay.step)):
+    if replay.memory.logits is not None and (rules.pipelined or rules.batch not in (1, replay.period)):
         raise SettingError(
             f"batch={rules.batch}{', pipelined' if rules.pipelined else ''} with a memory that keeps logits:"
-            f" want 1 or {2 * replay.step} and not pipelined, as it waits for the answers to a step's samples"
+            f" want 1 or {replay.period} and not pipelined, as it waits for the answers to a step's samples"
         )

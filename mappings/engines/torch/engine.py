@@ -572,10 +572,9 @@ class TorchEngine(Engine):
             lead = Z.gather(1, right)[:, 0] - others
             D = D.masked_fill((lead * MARGIN_UNITS >= rules.margin * target)[:, None], 0)
         if rules.new_shift:
-            half = rules.new_samples
             number = step * len(Z) + torch.arange(len(Z), device=Z.device)
             calm = D.sign() * (D.abs() >> rules.new_shift)
-            D = torch.where((number % (2 * half) < half)[:, None], calm, D)
+            D = torch.where((number % rules.new_period < rules.new_samples)[:, None], calm, D)
         return D
 
 

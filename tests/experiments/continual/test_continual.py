@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from experiments.continual import metrics, pictures, records
+from experiments.continual.learner import Learner
+from experiments.continual.methods import METHODS, Method
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
+from experiments.examples.your_own_method import HardReplay
 from experiments.runs import run_folder
 from wage_neuro import checkpoint
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
@@ -81,10 +85,20 @@ def _without_time(rows):
         SMALL,
         replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
         replace(SMALL, method="replay-logits", network="8FC"),
+        replace(SMALL, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
+        replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
         replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
         replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
     ],
-    ids=["replay one at a time", "features by tens", "replay with logits", "prototypes", "consolidation"],
+    ids=[
+        "replay one at a time",
+        "features by tens",
+        "replay with logits",
+        "packed and balanced",
+        "balanced with logits",
+        "prototypes",
+        "consolidation",
+    ],
 )
 def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_same_state, assert_same_arrays):
     monkeypatch.setattr("experiments.continual.study.PART", 60)
@@ -92,9 +106,9 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
     parts, resumed = _run(tmp_path / "parts", config, stops=(100, 290, 1000))
     assert_same_state(state, resumed)
     assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
-    if whole.memory:
-        for name, array in whole.memory.arrays.items():
-            assert_same_arrays(array, parts.memory.arrays[name], name)
+    if whole.method.arrays:
+        for name, array in whole.method.arrays.items():
+            assert_same_arrays(array, parts.method.arrays[name], name)
         assert len(list((tmp_path / "parts").glob("memory-*"))) == 1
 
 
@@ -186,7 +200,7 @@ def test_prototypes_need_no_replay(tmp_path):
     run, _ = _run(tmp_path / "run", config)
     (head, *_) = run.record("numpy")
     assert head["ACC"] > 90
-    assert head["prototypes"] == run.memory.count <= 150
+    assert head["prototypes"] == run.method.memory.count <= 150
     assert head["samples_learned"] == head["samples"] == 1437
     assert head["memory_bytes"] == 150 * (64 + 2 + 4 + 8)
     with pytest.raises(EngineError, match="engine with prototypes 'torch': want numpy, compiled or lava"):
@@ -396,9 +410,9 @@ def test_an_engine_that_learns_labels_alone_is_refused(tmp_path, monkeypatch):
             self.closed = True
 
     engine = LabelsAlone()
-    monkeypatch.setattr("experiments.continual.study.make_engine", lambda *words, **options: engine)
+    monkeypatch.setattr("experiments.continual.methods.make_engine", lambda *words, **options: engine)
     run = Run.start(replace(SMALL, method="replay-logits"), tmp_path)
-    with pytest.raises(EngineError, match="engine 'numpy' with method 'replay-logits': it learns labels"):
+    with pytest.raises(EngineError, match="engine 'numpy' with method 'replay-logits': it is none that rec"):
         run.engine("numpy")
     assert engine.closed
 
@@ -447,3 +461,45 @@ def test_two_runs_of_one_folder_leave_a_whole_one(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "save", between)
     runs[0].save(engines[0])
     assert Run.resume(tmp_path).progress.place == 20
+
+
+# --- methods and the learner by themselves -----------------------------------------------------------
+
+
+@pytest.fixture
+def hard_replay(monkeypatch):
+    monkeypatch.setattr(METHODS, "own", dict(METHODS.own))
+    METHODS.add("hard-replay", HardReplay)
+    return replace(SMALL, method="hard-replay", recalled=2, network="8FC")
+
+
+def test_a_method_of_ones_own_stops_and_goes_on(tmp_path, hard_replay, assert_same_state, assert_same_arrays):
+    whole, state = _run(tmp_path / "whole", hard_replay)
+    parts, resumed = _run(tmp_path / "parts", hard_replay, stops=(100, 1000))
+    assert_same_state(state, resumed)
+    assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
+    assert whole.record("numpy")[0]["memory_bytes"] == 40 * (64 + 8) + 8
+    assert whole.record("numpy")[0]["samples_learned"] == 3 * 1437
+
+
+def test_a_learner_needs_no_stream(tmp_path, assert_same_state):
+    """New samples given by hand, cut anywhere, with the end of each task told: the bits of a run."""
+    config = replace(
+        SMALL, method="replay", recalled=3, memory_bits=1, consolidation=4, boundaries=True, probes=0
+    )
+    run, state = _run(tmp_path / "run", config)
+    with Learner.start(config, (8, 8, 1), 10, "numpy") as learner:
+        for begin, end in pairwise((0, *run.stream.ends)):
+            for place in range(begin, end):
+                learner.learn(*run.stream.samples(place, 1), run.eta.log2_at(place))
+            learner.end_task()
+        assert_same_state(state, learner.engine.state)
+        assert learner.memory_bytes == run.record("numpy")[0]["memory_bytes"]
+        assert learner.seen == len(run.stream)
+
+
+def test_a_method_says_what_it_needs():
+    with pytest.raises(TypeError, match="Wishful needs magic: want all tasks at once, boundaries, con"):
+
+        class Wishful(Method):
+            needs = frozenset({"magic", "memory"})

@@ -22,7 +22,7 @@ struct Spec {
 // `wage_neuro.rules.Rules`; a foreign layer is left to the hook. `samples` of the batch are here, from its row `first`
 // on; an update has `total`; a team has other processes, which learn the others.
 struct RuleSpec {
-  i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, metaplasticity, consolidation,
+  i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, recalled, metaplasticity, consolidation,
       log2_gamma, sharpness, momentum, slots;  // slots: 0, as many as the network keeps in flight
 };
 

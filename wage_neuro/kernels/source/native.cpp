@@ -192,8 +192,8 @@ bool output_error(const Net &net, const Spec &s, const i64 *Z, i64 right, const 
   }
   for (i64 j = 0; former && j < n; j++)
     if (former[j] != INT64_MIN) D[j] += Z[j] - former[j];
-  const u64 half = (u64)most<i64>(1, r.total / 2);
-  const int bits = number % (2 * half) < half ? (int)r.new_shift : 0;
+  const u64 fresh = (u64)most<i64>(1, r.total / (1 + r.recalled));
+  const int bits = number % (fresh * (u64)(1 + r.recalled)) < fresh ? (int)r.new_shift : 0;
   i64 any = 0;
   for (i64 j = 0; j < n; j++) {
     D[j] = D[j] < 0 ? -(-D[j] >> bits) : D[j] >> bits;

@@ -1,0 +1,134 @@
+"""A continual learner: a network in an engine that learns new samples by a method. It knows no stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from experiments.continual.methods import Method
+from experiments.continual.settings import Learning
+from wage_neuro.control import Control, control_of
+from wage_neuro.engine import Engine
+from wage_neuro.eta import EtaSchedule
+from wage_neuro.network import Network
+from wage_neuro.state import State, initial_state
+
+
+@dataclass
+class Learner:
+    """A network that learns what it is given, in whole steps, and answers at any time.
+
+    Attributes
+    ----------
+    seen : new samples learned
+    since : those of them since a task last ended
+
+    >>> rng = np.random.default_rng(0)
+    >>> images, labels = rng.integers(0, 256, (30, 4, 4, 1), np.uint8), np.arange(30) % 2
+    >>> with Learner.start(Learning(memory=5, recalled=3, network="8FC"), (4, 4, 1), 2, "numpy") as learner:
+    ...     learner.learn(images, labels)
+    ...     logits = learner.predict(images)
+    >>> logits.shape, learner.seen, learner.engine.state.step, learner.method.bytes
+    ((30, 2), 30, 120, 85)
+    """
+
+    engine: Engine
+    method: Method
+    seen: int = 0
+    since: int = 0
+
+    @classmethod
+    def start(
+        cls,
+        settings: Learning,
+        image_shape: tuple[int, ...],
+        outputs: int,
+        engine: str = "compiled",
+        signed: bool = False,
+    ) -> Learner:
+        """Begin with a network that has learned nothing, in the engine of that name."""
+        network = Network.parse(settings.network, image_shape, outputs, settings.bits, signed)
+        method = settings.kind(settings, network)
+        return cls(open_engine(method, engine, initial_state(network, settings.seed)), method)
+
+    def learn(self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control | None = None) -> None:
+        """Learn new samples, whole steps of them.
+
+        Parameters
+        ----------
+        images, labels : (n, ...) uint8, (n,); n a multiple of `settings.step`
+        log2_eta : log2 of the step size; that with which `settings.eta` begins, if not given
+        """
+        if log2_eta is None:
+            log2_eta = EtaSchedule.parse(self.method.settings.eta.partition(",")[0]).log2_at(0)
+        control = control_of_method(self.method, log2_eta)
+        if self.engine.replay:
+            self.engine.train_new(images, labels, control)
+        else:
+            done = 0
+            while done < len(labels):
+                part = slice(done, done + self.method.at_once(labels[done:]))
+                self._learn(images[part], labels[part], control, self.seen + done)
+                done = part.stop
+        self.seen, self.since = self.seen + len(labels), self.since + len(labels)
+
+    def _learn(self, images: np.ndarray, labels: np.ndarray, control: Control, seen: int) -> None:
+        samples = self.method.mix(images, labels)
+        seen_so = augmented(
+            self.method.settings, samples.images, seen * self.method.settings.learned_a_sample
+        )
+        if samples.former is None:
+            logits = self.engine.train(seen_so, samples.labels, control)
+        else:
+            logits = self.engine.train_recalling(seen_so, samples.labels, samples.former, control)
+        self.method.answered(logits)
+
+    def end_task(self) -> None:
+        """Tell the method that a task has ended."""
+        settings = self.method.settings
+        self.method.end_task(self.engine, self.since * settings.learned_a_sample // settings.rules.batch)
+        self.since = 0
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """(n, outputs) int64 logits of (n, ...) uint8 images; nothing is learned."""
+        return self.engine.predict(images)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes beside the network: what the method holds, and importance with the steps it is made of."""
+        importance = self.engine.state.importance or ()
+        return self.method.bytes + sum(held.nbytes for held in importance)
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        self.engine.close()
+
+    def __enter__(self) -> Learner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_engine(method: Method, name: str, state: State) -> Engine:
+    """Build the engine of that name for a method's network, going on from a state."""
+    return method.engine(name, state, lambda images, first: augmented(method.settings, images, first))
+
+
+def augmented(settings: Learning, images: np.ndarray, first: int) -> np.ndarray:
+    """Images as the network sees them, from place `first` of the order of learning on."""
+    return settings.augmentation.apply(images, settings.seed, 0, slice(first, first + len(images)))
+
+
+def control_of_method(method: Method, log2_eta: int | Control) -> Control:
+    """Step size of each layer, with those frozen that the method freezes."""
+    control, frozen = control_of(log2_eta), method.frozen_layers()
+    layers = control.of_layers(len(method.network.layers), method.settings.rules)
+    return Control(
+        tuple(None if i < frozen else layer.log2_eta for i, layer in enumerate(layers)),
+        hold=tuple(layer.hold for layer in layers),
+    )
