@@ -126,7 +126,9 @@ def test_a_folder_that_is_not_there(tmp_path):
         read(tmp_path / "none")
 
 
-@pytest.mark.parametrize("experiment", ["gradient-bits", "errors-bits", "error-window", "patterns", "nitro-d"])
+@pytest.mark.parametrize(
+    "experiment", ["gradient-bits", "errors-bits", "error-window", "patterns", "nitro-d"]
+)
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_pictures(experiment, seeds, tmp_path):
     settings = list(EXPERIMENTS[experiment])
