@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports readme docs maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports test-browser readme docs maps pins clean
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-12s%s\n' "$$name" "$$text"; done
@@ -58,6 +58,9 @@ test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled 
 test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
 
+test-browser: .venv-browser/ready  ## run the tests of the pages in a headless Chromium, which the system must have
+	OMP_NUM_THREADS=1 .venv-browser/bin/python -m pytest -rs -m '' -k browser tests/experiments/live tests/experiments/report
+
 test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones too
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m '' tests/agreement/test_team.py tests/experiments/runs/test_ranks.py \
 		tests/experiments/runs/test_cluster.py tests/experiments/benchmarks/test_scaling.py tests/mappings/cluster mappings/cluster
@@ -71,7 +74,8 @@ TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.records.figures
 
-docs: .venv-docs/ready  ## build build/docs from docstrings and READMEs; a warning or a dead link is an error
+docs: kernels .venv-docs/ready  ## build build/docs: READMEs, API, examples with output, the demo's report; a dead link is an error
+	PYTHONPATH=. $(PYTHON) docs/made.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -f docs/mkdocs.yml
 
 maps: kernels  ## train the networks of the chip reports, and map them anew
@@ -113,6 +117,12 @@ KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all work
 	@.venv-ports/bin/python $(INSTALL) --no-build-isolation --editable '.[ports]'
 	@touch $@
 
+.venv-browser/ready: pyproject.toml
+	@tools/venv.sh .venv-browser $(PYTHONS) || { echo "browser: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
+	@.venv-browser/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout
+	@.venv-browser/bin/python $(INSTALL) --no-build-isolation --editable '.[browser]'
+	@touch $@
+
 .venv-rtl/ready: pyproject.toml
 	@echo "Setting up .venv-rtl: Yosys and nextpnr take some hundreds of megabytes"
 	@tools/venv.sh .venv-rtl $(PYTHONS) || { echo "rtl: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
@@ -122,5 +132,5 @@ KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all work
 
 .venv-docs/ready: pyproject.toml
 	@tools/venv.sh .venv-docs $(PYTHONS) || { echo "docs: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
-	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocstrings[python]>=1.0'
+	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocs-htmlproofer-plugin>=1.3' 'mkdocstrings[python]>=1.0'
 	@touch $@

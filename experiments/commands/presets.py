@@ -36,13 +36,13 @@ from wage_neuro.typed import read_json
 
 RECORD = "record.json"
 
-MNIST = Config("mnist", "lenet", epochs=100, eta="1")
-CIFAR10 = Config("cifar-10", "vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
+MNIST = Config(data="mnist", network="lenet", epochs=100, eta="1")
+CIFAR10 = Config(data="cifar-10", network="vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
 # a public reproduction's steps of eta, as the paper names none
-SVHN = Config("svhn", "vgg", epochs=40, eta="8, 1@25, 1/8@35", augment="crop4")
+SVHN = Config(data="svhn", network="vgg", epochs=40, eta="8, 1@25, 1/8@35", augment="crop4")
 IMAGENET = Config(
-    "imagenet",
-    "alexnet",
+    data="imagenet",
+    network="alexnet",
     epochs=70,
     eta="4, 1/2@60, 1/16@65",
     augment="window224-flip",
@@ -114,13 +114,20 @@ PAST_THE_PAPER = {
     "28C8+softmax+momentum": replace(
         CIFAR10, bits="28C8", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(16), 1)
     ),
+    "28C8+normalised+softmax+momentum": replace(
+        CIFAR10,
+        network=_normalised(NETWORKS["vgg"]),
+        bits="28C8",
+        rules=MOVING,
+        eta=_scaled_eta(MOVING_ETA, Fraction(16), 1),
+    ),
     "8888+softmax+momentum": replace(CIFAR10, bits="8888", rules=MOVING, eta=MOVING_ETA),
     "28ff": _pattern("28ff"),
     "vanilla": _pattern("vanilla"),
 }
 """Rules of our own, beside the paper's and beside real numbers."""
 
-_DENSE = Config("mnist", "100FC-50FC", epochs=150, eta="8, 2@90, 1/2@130", rules=MOVING)
+_DENSE = Config(data="mnist", network="100FC-50FC", epochs=150, eta="8, 2@90, 1/2@130", rules=MOVING)
 _VGG8B = "128C3-256C3-MP2-256C3-512C3-MP2-512C3-MP2-512C3-MP2-1024FC"
 NITRO_D = {
     "mnist-mlp": _DENSE,

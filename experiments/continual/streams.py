@@ -160,7 +160,7 @@ class Stream:
         order = []
         for i, pool in enumerate(pools):
             for a_pass in range(self.passes):
-                bits = words(self.seed, STREAM, len(self.tasks) if self.mixed else i, a_pass, 0, len(pool))
+                bits = words((self.seed, STREAM, len(self.tasks) if self.mixed else i, a_pass), 0, len(pool))
                 order.append(pool[np.argsort(bits, kind="stable")][: len(pool) // self.step * self.step])
         whole = np.concatenate(order)
         return task[whole], place[whole]

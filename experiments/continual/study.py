@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +42,7 @@ WATCHED = 50  # update steps are counted at least, all of them in a shorter run
 WATCH_EVERY = 101  # update steps at most; odd, so that new and recalled samples are both counted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config(Learning):
     """What a continual run is; all of it decides the bits.
 
@@ -50,7 +50,6 @@ class Config(Learning):
     """
 
     stream: str = setting("split-mnist", "What is learned.", DATA, option=False)
-    _: KW_ONLY
     scenario: str = setting(
         "class",
         f"{', '.join(SCENARIOS)}: what is known of the task at test, and who has outputs.",

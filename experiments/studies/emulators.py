@@ -34,7 +34,6 @@ from wage_neuro.errors import EngineError, NetworkError, WageError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
 from wage_neuro.train import State, predict
 
 RESULT = Path("experiments/results/emulators.json")
@@ -52,7 +51,7 @@ def flat(saved: Checkpoint) -> tuple[Network, State]:
         If it has other than dense layers.
     """
     for layer in saved.network.layers:
-        if not isinstance(layer.spec, Dense):
+        if layer.window:
             raise NetworkError(f"layer {layer.index} {layer}: want dense layers alone")
     specs = tuple(layer.spec for layer in saved.network.layers)
     return Network(specs, (saved.network.layers[0].fan_in,), saved.network.bits), saved.state

@@ -151,7 +151,7 @@ def test_without_a_gradient_statistics_stay():
     black = Batch(np.zeros((8, 6, 6, 2), np.int8), np.arange(8) % 4)
     after, _ = train_step(NET, state, black, 3, RULES)
     assert np.array_equal(after.norm[0], state.norm[0])
-    frozen, _ = train_step(NET, state, batches(1)[0], Control((None, 3, 3)), RULES)
+    frozen, _ = train_step(NET, state, batches(1)[0], Control(log2_eta=(None, 3, 3)), RULES)
     assert np.array_equal(frozen.norm[0], state.norm[0])
     assert not np.array_equal(frozen.norm[1], state.norm[1])
 

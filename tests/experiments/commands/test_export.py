@@ -25,7 +25,9 @@ needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("onnx") is None, reason="the extra `onnx` is not installed"
 )
 KINDS = [pytest.param(kind, marks=[needs_onnx] if "onnx" in kind else []) for kind in export.ROUND]
-STRIDED = Config("digits", "6C3S2-24FC", epochs=2, eta="4", train_images=400, rules=Rules(batch=32))
+STRIDED = Config(
+    data="digits", network="6C3S2-24FC", epochs=2, eta="4", train_images=400, rules=Rules(batch=32)
+)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from wage_neuro.kinds import Kind
 from wage_neuro.support import Support
 from wage_neuro.train import initial_state
 
-SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
+SMALL = Config(stream="split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
 QUICK = ("--engine", "numpy", "--network", "16FC")
 
 
@@ -161,9 +161,17 @@ def test_few_images_of_each_task(tmp_path):
 def test_weights_that_are_held_on_to_forget_less(tmp_path, need_kernels):
     need_kernels()  # the numpy engine takes minutes
     config = Config(
-        "permuted-digits", scenario="domain", tasks=5, method="naive", memory=0, network="64FC", eta="2",
-        seed=3, passes=2, probes=0,
-    )  # fmt: skip
+        stream="permuted-digits",
+        scenario="domain",
+        tasks=5,
+        method="naive",
+        memory=0,
+        network="64FC",
+        eta="2",
+        seed=3,
+        passes=2,
+        probes=0,
+    )
     found = {}
     for method, changes in (
         ("naive", {}),
@@ -443,7 +451,7 @@ def test_a_file_that_is_no_record(tmp_path, text):
 
 def test_two_runs_of_one_folder_leave_a_whole_one(tmp_path, monkeypatch):
     """A save writes the memory, then the checkpoint; another run's save in between is refused."""
-    config = Config("split-digits", memory=20, network="8FC", probes=0, task_images=30, test_images=5)
+    config = Config(stream="split-digits", memory=20, network="8FC", probes=0, task_images=30, test_images=5)
     runs = [Run.start(config, tmp_path) for _ in range(2)]
     engines = [run.engine("numpy") for run in runs]
     for run, engine, place in zip(runs, engines, (20, 10), strict=True):
