@@ -81,6 +81,10 @@ COMMANDS = {
         "transfer.command:TRANSFER",
         "Let a trained network learn another data set, one sample at a time, from few examples and from all.",
     ),
+    "features": (
+        "commands.trained:FEATURES",
+        "Write what a network makes of images before its last layer, to learn on from: `split-FILE.npz`.",
+    ),
     "rtl": (
         "commands.rtl:RTL",
         "Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed.",
@@ -106,6 +110,8 @@ def _usage_in_a_line() -> Iterator[None]:
     """Make one line of what was typed wrongly, in the place of Typer's box."""
     try:
         yield
+    except typer.Exit:  # of --help, which must be quick
+        raise
     except Exception as error:
         from experiments.commands import usage
 

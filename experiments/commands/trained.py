@@ -91,6 +91,33 @@ def _confusion(images: Dataset, answers: np.ndarray) -> Table:
     return table
 
 
+def features(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    found: Found,
+    output: Annotated[Path, typer.Option(help="The .npz, a data set as any other.", rich_help_panel=OUTPUT)],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set of the same form, of other classes maybe.  [default: the run's own]",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+) -> None:
+    """Write what a network makes of images before its last layer, to learn on from: `split-FILE.npz`."""
+    from experiments.continual import features as of_layers
+
+    run_folder.check_writable(output)
+    saved = run_folder.load(run)
+    name = data or saved.extra.get("config", {}).get("data", "digits")
+    with busy(f"computing the features of {name}"):
+        made = of_layers.features_file(saved, name, output, found.data_dir)
+    console.print(
+        f"{len(made.train_labels):,} and {len(made.test_labels):,} images of {name},"
+        f" {made.train_images.shape[2]:,} features each, written to {output}"
+    )
+
+
 def measure_communication(
     run: Annotated[Path, typer.Argument(help="Folder of the run whose training is done again.")],
     found: Found,
@@ -197,4 +224,4 @@ def binary_spikes(
 
 
 EVALUATE, COMMUNICATION, COMPARE = (command_of(each) for each in (evaluate, measure_communication, compare))
-RASTER, BINARY = (command_of(each) for each in (raster, binary_spikes))
+RASTER, BINARY, FEATURES = (command_of(each) for each in (raster, binary_spikes, features))

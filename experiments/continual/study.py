@@ -57,6 +57,16 @@ class Config(Learning):
         complete=SCENARIOS,
     )
     tasks: int | None = setting(None, "How many.", DATA, shown="pairs of classes, or 10")
+    base: int = setting(
+        0,
+        "Classes of the first task of `split-DATA`; the others are shared among the other tasks.",
+        DATA,
+        least=0,
+        shown="none before the others",
+    )
+    shots: int | None = setting(
+        None, "Training images of each class, drawn by the seed, but of the base's.", DATA, shown="all"
+    )
     passes: int = setting(1, "Passes over each task before the next.", RULE)
     probes: int = setting(
         5,
@@ -435,7 +445,12 @@ class Run:
 
 def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]:
     """Build the tasks of a run's stream."""
-    tasks = tasks_of(config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir)
+    tasks = tasks_of(
+        config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir, config.base
+    )
+    if config.shots is not None:
+        whole = 1 if config.base else 0
+        tasks = (*tasks[:whole], *(task.few(config.shots, config.seed) for task in tasks[whole:]))
     return tuple(task.fewer(config.task_images, config.test_images) for task in tasks)
 
 

@@ -44,18 +44,14 @@ def _row(record: Record) -> str:
     also = f", {config['augment']}" if config["augment"] != "none" else ""
     also += f", new_shift {config['new_shift']}" if config.get("new_shift") else ""
     forgotten = record.mean_and_spread("forgetting") if "forgetting" in head else ""
-    whole = config["tasks"] is None and config.get("task_images") is None
     key = tuple(config[name] for name in ("stream", "scenario", "method", "memory"))
-    float_acc = FLOAT.get(key, "") if whole else ""
-    stream = f"{config['stream']}, {config['scenario']}"
-    if not whole:
-        stream += f", {len(head['tasks'])} tasks of {head['task_samples'][0]:,}"
+    float_acc = FLOAT.get(key, "") if record.is_whole else ""
     learned = sum(run["samples_learned"] for run in record.runs)
     changed = "not counted"
     if all("weight_updates" in run for run in record.runs):
         changed = f"{sum(run['weight_updates'] for run in record.runs) / learned:,.0f}"
     return (
-        f"| {stream} | {record.method}{also} | {config['network']} | {len(record.runs)}"
+        f"| {record.stream} | {record.method}{also} | {config['network']} | {len(record.runs)}"
         f" | **{record.mean_and_spread('ACC')}** | {forgotten} | {float_acc}"
         f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed} |"
     )

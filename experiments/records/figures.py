@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.commands import raster
 from experiments.commands.chip_map import Report
-from experiments.continual import pictures, records
+from experiments.continual import hardware, pictures, records
 from experiments.records import curves, findings
 from experiments.records.figure import SHOWN, shown_in
 from experiments.records.readme import RESULTS, pages, with_tables
@@ -52,6 +52,8 @@ def figures(folder: Path = RESULTS) -> dict[str, Draw]:
         paths = [folder / "continual" / f"{each}.jsonl" for each in (name, *beside)]
         if paths[0].exists():
             found[f"continual/{name}.png"] = partial(_draw_continual, paths)
+    if (folder / "continual" / f"{next(iter(CONTINUAL))}.jsonl").exists():
+        found["continual/learning-cost.png"] = lambda path: hardware.draw(path, hardware.of_stream(folder))
     for path in sorted(folder.glob("transfer/*.jsonl")):
         found[f"transfer/{path.stem}.png"] = partial(_draw_transfer, path)
     if (kept := folder / "experiments").is_dir():
