@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
+pytest.importorskip("playwright", reason="no playwright here: make test-browser")
 pytest.importorskip("aiohttp", reason="aiohttp is an optional extra")
 
+from experiments.live import picture
 from experiments.live.server import Server, listening
 from experiments.live.session import Config, Session, View, fresh
 from experiments.live.watched import Watched
@@ -253,3 +256,11 @@ def test_a_watched_run(opened, helpers, tmp_path, assert_accessible):
     draw_star(page)
     wait_for(page, "#shown", "Your drawing, as the network sees it")
     assert_accessible(page)
+
+
+def test_the_picture_of_the_readme(browser, tmp_path, need_kernels):
+    need_kernels()
+    picture.draw(browser, tmp_path / "live.png")
+    with Image.open(tmp_path / "live.png") as made, Image.open(picture.PICTURE) as kept:
+        assert made.size == kept.size == (1440, 900)
+        assert len(made.convert("RGB").getcolors(1 << 20)) > 100
