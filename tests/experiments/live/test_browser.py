@@ -110,6 +110,7 @@ def test_a_visitor_trains_draws_and_teaches(opened, session, assert_accessible):
         page.wait_for_function(f"() => document.querySelectorAll('#kept button').length == {kept + 1}")
     assert text(page, "#teach") == "Teach star, 5 × 20"
     assert_accessible(page)
+    before = text(page, "#connection")
     page.click("#teach")
     wait_for(page, "#connection", "lesson")
     wait_for(page, "#verdict", "After the lesson on star")
@@ -120,7 +121,8 @@ def test_a_visitor_trains_draws_and_teaches(opened, session, assert_accessible):
     wait_for(page, "#answer", "answer star")
     assert session.samples > 100
     page.click("#back")
-    wait_for(page, "#answer", "it is star")  # it does not know it any more
+    wait_for(page, "#connection", before)
+    assert text(page, "#verdict") == ""
     assert not page.is_enabled("#back")
 
 
