@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.continual.settings import Learning, OneByOne
 from experiments.datasets import Dataset
+from experiments.datasets.augment import Augment
 from experiments.datasets.base import middle
 from experiments.engines import make_engine
 from experiments.live import commands as told
@@ -53,6 +54,8 @@ MEASURING = 0.2  # of the time, at most
 MEASURED = 500  # images, evenly of all classes
 POINTS = 240  # of the curve: where there are more, every second one is left out
 NEW = 2  # classes that the data set has not
+SHIFT = Augment.parse("crop1")
+"""A lesson shows each drawing moved by up to a pixel, another way each time."""
 REMEMBERED = 40  # samples of the memory are shown
 KEPT = 100  # drawings that a lesson can be of
 ANSWERING = ("nir", "nir-if", "netx", "packed", "program", "onnx", "onnx-qlinear", "qonnx")
@@ -272,7 +275,8 @@ class Session(View):
         self.samples, self.place, self.lately = 0, 0, 0
         self.on, self.looked = False, 0
         self.pace: int | None = None
-        self.lesson: list[int] = []
+        self.lesson: list[np.ndarray] = []
+        self.lessons = 0
         self.verdict: dict[str, Any] | None = None
         self.marks: list[list[Any]] = []
         self.folder: Path | None = None
@@ -327,8 +331,7 @@ class Session(View):
         """Learn some samples: a drawing of a lesson, or what comes from the data set."""
         batch = self.rules.batch
         if self.lesson:
-            image, label = self.drawings[self.lesson.pop(0)]
-            self.learn(np.stack([image] * batch), np.full(batch, label))
+            self.learn(np.stack([self.lesson.pop(0)] * batch), np.full(batch, self._taught))
             if not self.lesson:
                 self._end_lesson()
         elif self.on:
@@ -454,7 +457,7 @@ class Session(View):
 
     def _teach(self, label: int, passes: int) -> None:
         self._check_label(label)
-        mine = [place for place, (_, of) in enumerate(self.drawings) if of == label]
+        mine = [image for image, of in self.drawings if of == label]
         if not mine or self.lesson:
             why = "a lesson goes on" if self.lesson else f"no drawing of {self.names[label]!r} is kept"
             raise SettingError(f"teach: {why}")
@@ -462,7 +465,11 @@ class Session(View):
         self.measure(at_once=True)
         self.before = self._point("the lesson")
         self._known, self._taught = [list(each) for each in self.accuracy], label
-        self.lesson = mine * passes
+        n = len(mine) * passes
+        self.lesson = list(
+            SHIFT.apply(np.stack(mine * passes), self.seed, self.lessons, slice(0, n), np.arange(n))
+        )
+        self.lessons += 1
         self.marks.append([self.samples, f"taught {self.names[label]}"])
 
     def _end_lesson(self) -> None:
