@@ -373,16 +373,19 @@ def test_output_error(loss, margin, classes, plain):
         assert np.array_equal(Z, before)
 
 
-@pytest.mark.parametrize(("batch", "first"), [(1, 0), (1, 7), (6, 0), (6, 18)])
-def test_errors_of_new_samples_are_shifted(batch, first):
+@pytest.mark.parametrize(
+    ("batch", "first", "recalled"),
+    [(1, 0, 1), (1, 7, 1), (6, 0, 1), (6, 18, 1), (1, 3, 3), (1, 5, 3), (8, 8, 3), (6, 6, 2), (16, 0, 7)],
+)
+def test_errors_of_new_samples_are_shifted(batch, first, recalled):
     layer = last_layer(4, 2)
     Z = np.random.default_rng(0).integers(-4000, 4000, (12, 2))
     labels = np.zeros(12, int)
     D = layers.output_error(layer, Z, labels, Rules(batch), first=first)
-    calm = layers.output_error(layer, Z, labels, Rules(batch, new_shift=2), first=first)
-    half = 1 if batch == 1 else 3
+    calm = layers.output_error(layer, Z, labels, Rules(batch, new_shift=2, recalled=recalled), first=first)
+    fresh = 1 if batch == 1 else batch // (1 + recalled)
     for i, (whole, shifted) in enumerate(zip(D.tolist(), calm.tolist(), strict=True)):
-        new = (first + i) // half % 2 == 0
+        new = (first + i) // fresh % (1 + recalled) == 0
         assert shifted == [int(d / 4) if new else d for d in whole]  # towards 0
 
 
@@ -402,7 +405,13 @@ def test_without_a_word_the_rules_are_the_papers():
         ({"new_shift": 8}, "new_shift=8: want bits, 0..7"),
         ({"new_shift": True}, "new_shift=True: want bits, 0..7"),
         ({"consolidation": 16}, "consolidation=16: want bits, 0..15"),
-        ({"new_shift": 1, "batch": 5}, "batch=5 with new_shift=1: want an even batch, half of it recalled"),
+        ({"recalled": 0}, "recalled=0: want 1..7"),
+        ({"recalled": 8}, "recalled=8: want 1..7"),
+        ({"new_shift": 1, "batch": 5}, "batch=5 with new_shift=1: want a multiple of 2"),
+        (
+            {"new_shift": 1, "batch": 6, "recalled": 3},
+            "batch=6 with new_shift=1: want a multiple of 4",
+        ),
     ],
 )
 def test_a_wrong_shift_of_new_samples(rules, text):

@@ -124,6 +124,7 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
         ("compiled", "wage_neuro", "features-replay", 1),
         ("compiled", "wage_neuro", "replay-logits", 1),
         ("lava", "lava", "replay", 20),
+        ("lava", "lava", "replay, packed", 5),
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
         ("lava", "lava", "prototypes", 1),
@@ -135,7 +136,11 @@ def test_engines_agree(tmp_path, assert_same_state, need_kernels, engine, needs,
     if engine == "compiled":
         need_kernels()
     memory = 0 if method == "naive" else SMALL.memory
+    method, _, packed = method.partition(", ")
     config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
+    if packed:
+        config = replace(config, recalled=3, memory_bits=2, keep="balanced", new_shift=1, bits="28C8")
+        config = replace(config, update="wide", stored_range="paper")
     whole, parts = ("numpy", ()), (engine, (700,))
     runs = [_run(tmp_path / name, config, stops, name) for name, stops in (whole, parts)]
     assert_same_state(runs[0][1], runs[1][1])
@@ -350,6 +355,18 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
             "boundaries with method 'joint': its tasks come",
         ),
         (("split-digits", "--tasks", 0), "--tasks 0: want 1 or more"),
+        (("split-digits", "--memory-bits", 3), "--memory-bits 3: want 1, 2, 4 or 8"),
+        (("split-digits", "--recalled", 8), "--recalled 8: want 1..7"),
+        (("split-digits", "--keep", "best"), "--keep 'best': want reservoir or balanced"),
+        (("split-digits", "--stored-range", "mine"), "--stored-range 'mine': want authors or paper"),
+        (
+            ("split-digits", "--method", "naive", "--recalled", 3),
+            "--recalled 3 with method 'naive': it recalls no samples",
+        ),
+        (
+            ("split-digits", "--method", "prototypes", "--memory-bits", 1),
+            "--memory-bits 1 with method 'prototypes': it recalls no samples",
+        ),
         (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
         (("split-digits", "--augment", "window7"), "--augment 'window7': a stream's tasks show whole images"),
