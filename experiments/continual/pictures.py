@@ -23,7 +23,7 @@ def draw(path: Path, record: Record, others: Sequence[Record] = ()) -> None:
     figure = Figure(figsize=(1 + 4.4 * panels, 4.4), layout="constrained")
     figure.suptitle(f"{record.title}: {record.runs[0]['network']}, all integers, {_seeds(record)}")
     matrix, tasks, *anytime = figure.subplots(1, panels, width_ratios=(1, 1.15, 1.15)[:panels])
-    _draw_matrix(matrix, record)
+    (_draw_matrix if record.is_whole else _draw_ages)(matrix, record)
     _draw_tasks(tasks, [record, *others])
     if anytime:
         _draw_anytime(anytime[0], probed, _ends(record))
@@ -49,21 +49,32 @@ def _draw_matrix(axes: Any, record: Record) -> None:
     )
 
 
+def _draw_ages(axes: Any, record: Record) -> None:
+    """Accuracy at the end against how many tasks ago each was learned."""
+    final = 100 * record.R[:, -1, ::-1]
+    ages = np.arange(final.shape[1])
+    axes.plot(ages, final.mean(axis=0), linewidth=1.5)
+    axes.fill_between(ages, final.min(axis=0), final.max(axis=0), alpha=0.2)
+    axes.set_xscale("symlog", linthresh=5)
+    axes.set(xlabel="tasks learned since", ylabel="accuracy at the end (%)", title="accuracy against age")
+    axes.set_ylim(0, 101)
+    axes.grid(True, alpha=0.25)
+
+
 def _draw_tasks(axes: Any, records: Sequence[Record]) -> None:
     T = len(records[0].tasks)
     for record in records:
         values = 100 * record.so_far
         label = f"{record.method}: {values[:, -1].mean():.2f}"
+        values = values if record.is_whole else values[:, :-1]
         if values.shape[1] == 1:
             axes.axhline(values.mean(), color="#444", linestyle="--", linewidth=1.2, label=label)
             continue
-        (line,) = axes.plot(range(1, T + 1), values.mean(axis=0), "o-", markersize=4, label=label)
-        axes.fill_between(
-            range(1, T + 1), values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2
-        )
-    axes.set(
-        xlabel="tasks learned", ylabel="accuracy over the tasks so far (%)", title="accuracy against task"
-    )
+        learned, style = np.arange(1, values.shape[1] + 1), "o-" if T <= DIGITS_UP_TO else "-"
+        (line,) = axes.plot(learned, values.mean(axis=0), style, markersize=4, label=label)
+        axes.fill_between(learned, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)
+    over = "the tasks so far" if records[0].is_whole else "the newest tasks"
+    axes.set(xlabel="tasks learned", ylabel=f"accuracy over {over} (%)", title="accuracy against task")
     axes.set_ylim(None, 101)
     _finish(axes)
     if T <= DIGITS_UP_TO:

@@ -77,6 +77,14 @@ class Config(Learning):
     )
     test_images: int | None = setting(None, "Test images of each task.", DATA, shown="all")
 
+    measured: int | None = setting(
+        None,
+        "Tasks that are measured when one ends, the newest; at the end all.",
+        DATA,
+        shown="all",
+        least=1,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.augmentation.pad and self.stream.startswith("permuted-"):
@@ -210,7 +218,14 @@ class Run:
         if place > len(self.stream):
             raise CheckpointError(f"progress.place={place}: its stream has {len(self.stream)} samples")
         wanted = {
-            "rows": (len(self.tasks) * (1 + sum(end <= place for end in ends)), bool(place)),
+            "rows": (
+                sum(
+                    len(self._measured_at(i))
+                    for i in (None, *range(len(ends)))
+                    if i is None or ends[i] <= place
+                ),
+                bool(place),
+            ),
             "probes": (sum(at <= place for at in self._probe_places), True),
             "counts": (len(self.network.layers), bool(progress.counts)),
         }
@@ -308,10 +323,11 @@ class Run:
         place, ends = self.progress.place, self.stream.ends
         if place in self._probe_places:
             so_far = len(self.tasks) if self.config.mixed else 1 + sum(end < place for end in ends)
-            few = [self.accuracy(engine, task, PROBE_IMAGES) for task in self.tasks[:so_far]]
+            newest = self.tasks[max(0, so_far - (self.config.measured or so_far)) : so_far]
+            few = [self.accuracy(engine, task, PROBE_IMAGES) for task in newest]
             self.progress.probes.append({"samples": place, "accuracy": float(np.mean(few))})
         if place in ends:
-            self._measure(engine, len(self.tasks) - 1 if self.config.mixed else ends.index(place))
+            self._measure(engine, ends.index(place))
         self._watch(engine)
 
     def _watch(self, engine: Engine) -> None:
@@ -335,9 +351,17 @@ class Run:
         begin = initial_state(self.network, self.config.seed)
         return unchanged(self.network, self.config.rules, begin, self.saved.state, self.control_at(0))
 
-    def _measure(self, engine: Engine, trained: int | None) -> None:
-        for tested, task in enumerate(self.tasks):
-            accuracy = self.accuracy(engine, task)
+    def _measured_at(self, ended: int | None) -> range:
+        """Tasks that are measured where a part of the stream ends, None before its first sample."""
+        T, newest = len(self.tasks), self.config.measured
+        if newest is None or (ended is not None and ended == len(self.stream.ends) - 1):
+            return range(T)
+        return range(0) if ended is None else range(max(0, ended + 1 - newest), ended + 1)
+
+    def _measure(self, engine: Engine, ended: int | None) -> None:
+        trained = len(self.tasks) - 1 if self.config.mixed and ended is not None else ended
+        for tested in self._measured_at(ended):
+            accuracy = self.accuracy(engine, self.tasks[tested])
             self.progress.rows.append({"trained": trained, "tested": tested, "accuracy": accuracy})
 
     def accuracy(self, engine: Engine, task: Task, most: int | None = None) -> float:
@@ -426,12 +450,12 @@ class Run:
 
     def summary(self) -> dict[str, float]:
         """The measures of `metrics`; of joint training the final accuracy alone."""
-        rows, T = self.progress.rows, len(self.tasks)
-        untrained = np.array([row["accuracy"] for row in rows[:T]])
-        R = np.array([row["accuracy"] for row in rows[T:]]).reshape(-1, T)
+        rows = self.progress.rows
+        untrained = np.array([row["accuracy"] for row in rows if row["trained"] is None])
+        R = metrics.matrix(rows, len(self.tasks))
         if self.config.mixed:
             return {"ACC": round(100 * metrics.final_accuracy(R), 3)}
-        return metrics.summary(R, None if self.config.scenario == "class" else untrained)
+        return metrics.summary(R, untrained if self.config.scenario != "class" and untrained.size else None)
 
 
 def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]:
