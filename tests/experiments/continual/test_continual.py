@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 from experiments.continual import metrics, pictures, records
 from experiments.continual.learner import Learner
 from experiments.continual.methods import METHODS, Method
+from experiments.continual.presets import PRESETS, Preset, config_of
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from experiments.examples.your_own_method import HardReplay
@@ -520,3 +522,95 @@ def test_a_method_says_what_it_needs():
 
         class Wishful(Method):
             needs = frozenset({"magic", "memory"})
+
+
+# --- long streams, presets, seeds side by side -------------------------------------------------------
+
+LONG = Config(
+    "permuted-digits", scenario="domain", tasks=12, task_images=20, test_images=10, method="naive", memory=0,
+    network="8FC", seed=3, probes=1, measured=2,
+)  # fmt: skip
+
+
+def test_a_long_stream_measures_the_newest_tasks(tmp_path, assert_same_state):
+    whole, state = _run(tmp_path / "whole", replace(LONG, measured=None))
+    few, same = _run(tmp_path / "few", LONG, stops=(50, 130))
+    assert_same_state(state, same)
+    (head, *rows), (known, *all_rows) = few.record("x"), whole.record("x")
+    R = metrics.matrix([row for row in all_rows if row["kind"] == "accuracy"], 12)
+    pairs = {(row["trained"], row["tested"]): row["accuracy"] for row in rows if row["kind"] == "accuracy"}
+    newest = {(i, j) for i in range(11) for j in (i - 1, i) if j >= 0}
+    assert pairs.keys() == newest | {(11, j) for j in range(12)}
+    assert all(accuracy == R[pair] for pair, accuracy in pairs.items())
+    assert head["ACC"] == known["ACC"]
+    assert head["BWT"] == known["BWT"]
+    assert head["ACC of the newest 5"] == pytest.approx(100 * R[-1, 7:].mean(), abs=0.001)
+    assert {"FWT", "average incremental accuracy"} & head.keys() == set()
+    path = tmp_path / "few.jsonl"
+    run_folder.write_rows(path, [head, *rows])
+    record = records.read(path)
+    assert not record.is_whole
+    assert record.anytime.shape == (1, 12)
+    pictures.draw(tmp_path / "few.png", record, [records.record_of([known, *all_rows])])
+    assert (tmp_path / "few.png").read_bytes().startswith(b"\x89PNG")
+    run_folder.write_rows(path, [head, *rows[:-13], *rows[-12:]])  # without the last accuracy
+    with pytest.raises(DataError, match="damaged record"):
+        records.read(path)
+
+
+def test_the_best_of_what_was_measured_is_what_is_forgotten():
+    nan = np.nan
+    few = np.array([[0.5, nan, nan], [0.9, 0.8, nan], [0.7, 0.9, 0.6]])
+    assert metrics.forgetting(few) == pytest.approx(((0.9 - 0.7) + (0.8 - 0.9)) / 2)
+    assert metrics.summary(few).keys() == {"ACC", "forgetting", "BWT", "average incremental accuracy"}
+    few[1, 0] = nan
+    assert metrics.summary(few).keys() == {"ACC", "forgetting", "BWT"}
+
+
+def test_every_preset_is_a_run():
+    for name, preset in PRESETS.items():
+        config = config_of(name)
+        assert preset.settings.items() <= asdict(config).items()
+    assert config_of("long").rules.stored_range == "paper"
+
+
+def test_a_preset_gives_what_is_not_given(wage_neuro, tmp_path, monkeypatch):
+    small = Preset("small", {"stream": "split-digits", "memory": 30, "memory_bits": 1, "recalled": 2})
+    monkeypatch.setitem(PRESETS, "long", small)
+    ended = wage_neuro("continual", "--preset", "long", "--memory", 40, *QUICK, "--probes", 0, "--run", "r")
+    assert (ended.code, ended.err) == (0, "")
+    config = json.loads((tmp_path / "r" / "study.json").read_text())["config"]
+    assert (config["stream"], config["memory"], config["memory_bits"]) == ("split-digits", 40, 1)
+    assert (config["recalled"], config["network"]) == (2, "16FC")
+    ended = wage_neuro("continual", "--preset", "magic")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "--preset 'magic': want split-mnist-153k, " in ended.err
+
+
+def test_seeds_side_by_side_are_those_in_turn(wage_neuro, tmp_path):
+    words = (
+        "continual",
+        "split-digits",
+        "--memory",
+        30,
+        "--seeds",
+        2,
+        *QUICK,
+        "--probes",
+        1,
+        "--task-images",
+        40,
+    )
+    turns = wage_neuro(*words, "--run", "turns")
+    assert (turns.code, turns.err) == (0, "")
+    assert re.search(
+        r"^seed 1, after task 2 of 5 \(2 3\): [\d.]+ % over the tasks so far$", turns.out, re.MULTILINE
+    )
+    together = wage_neuro(*words, "--run", "together", "--jobs", 2)
+    assert (together.code, together.err) == (0, "")
+    texts = [(tmp_path / name / "record.jsonl").read_text() for name in ("turns", "together")]
+    in_turn, side_by_side = (_without_time(map(json.loads, text.splitlines())) for text in texts)
+    assert in_turn == side_by_side
+    again = wage_neuro(*words, "--run", "together", "--jobs", 2)
+    assert again.code == 1
+    assert "holds a run already" in again.err
