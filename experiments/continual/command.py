@@ -17,7 +17,7 @@ from experiments.commands.chip_map import Asked, map_command
 from experiments.commands.command_line import STOPPED, bar, busy, console
 from experiments.commands.options import Found, Resumable, Where, command_of
 from experiments.continual import demo, pictures, records
-from experiments.continual.metrics import NEWEST
+from experiments.continual.metrics import NEWEST_ACC
 from experiments.continual.presets import PRESETS
 from experiments.continual.settings import of_method
 from experiments.continual.study import Config, Report, Run
@@ -258,7 +258,7 @@ def _print(record: records.Record, folder: Path) -> None:
         console.print(f"prototypes {record.mean_and_spread('prototypes')}")
     for name in (
         "ACC",
-        f"ACC of the newest {NEWEST}",
+        NEWEST_ACC,
         "forgetting",
         "BWT",
         "FWT",

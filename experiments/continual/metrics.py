@@ -17,6 +17,7 @@ import numpy as np
 
 NEWEST = 5
 """Tasks of a long stream that its published figure is the mean of."""
+NEWEST_ACC = f"ACC of the newest {NEWEST}"
 
 
 def final_accuracy(R: np.ndarray) -> float:
@@ -93,7 +94,7 @@ def summary(R: np.ndarray, untrained: np.ndarray | None = None) -> dict[str, flo
         "forgetting": forgetting(R),
         "BWT": backward_transfer(R),
         **({} if np.isnan(np.tril(R)).any() else {"average incremental accuracy": incremental_accuracy(R)}),
-        **({f"ACC of the newest {NEWEST}": newest_accuracy(R)} if len(R) > 2 * NEWEST else {}),
+        **({NEWEST_ACC: newest_accuracy(R)} if len(R) > 2 * NEWEST else {}),
         **({"FWT": forward_transfer(R, untrained)} if untrained is not None else {}),
     }
     return {name: round(100 * value, 3) for name, value in values.items()}

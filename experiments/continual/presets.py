@@ -53,14 +53,14 @@ PRESETS = {
     "split-mnist-1.5m-conv": Preset(
         "convolutional", {**SPLIT, **WIDE, **MB1_5, "recalled": 3, "network": CONV, "augment": "crop1"}
     ),
-    "split-fmnist-1.5m": Preset("SplitFMNIST, 1.5 MB", {**SPLIT, **FASHION, **WIDE, **MB1_5, "recalled": 3}),
+    "split-fmnist-1.5m": Preset("SplitFMNIST, 1.5 MB", {**SPLIT, **FASHION, **WIDE, **MB1_5, "recalled": 7}),
     "split-fmnist-1.5m-chip": Preset(
-        "the same, ternary updates of 8 bits", {**SPLIT, **FASHION, **CHIP, **MB1_5, "recalled": 3}
+        "the same, ternary updates of 8 bits", {**SPLIT, **FASHION, **CHIP, **MB1_5, "recalled": 7}
     ),
     "split-fmnist-1.5m-conv": Preset(
-        "convolutional", {**SPLIT, **FASHION, **WIDE, **MB1_5, "recalled": 3, "network": CONV}
+        "convolutional", {**SPLIT, **FASHION, **WIDE, **MB1_5, "recalled": 7, "network": CONV}
     ),
-    "permuted-mnist": Preset("PermutedMNIST, 1.5 MB", {**PERMUTED}),
+    "permuted-mnist": Preset("PermutedMNIST, 1.5 MB", PERMUTED),
     "long": Preset("1,000 permutations, no memory, 784-100-10", {**LONG, "network": "100FC"}),
     "long-wide": Preset("the same with 784-2000-10", {**LONG, "network": "2000FC"}),
 }

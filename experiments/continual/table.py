@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from experiments.continual import records
+from experiments.continual.metrics import NEWEST, NEWEST_ACC
+from experiments.continual.presets import config_of
 from experiments.continual.records import Record
+from experiments.records.names import mean_and_spread
+from wage_neuro.bits import Bits
 
 FLOAT = {
     ("split-mnist", "class", "naive", 0): "19.7",
@@ -28,34 +35,59 @@ FLOAT = {
 constant rate chosen on validation images, seeds 0 to 2, 10 tasks of permuted-mnist."""
 
 
+FLOATS = "continual-floats.json"
+
+
 def continual_table(folder: Path) -> str:
     """A row a record in `folder`/continual: means over the seeds, float baselines, what it needed."""
     found = [records.read(path) for path in sorted((folder / "continual").glob("*.jsonl"))]
+    floats = json.loads((folder / FLOATS).read_text()) if (folder / FLOATS).exists() else []
+    same = {_learned(config_of(row["preset"]).__dict__): row for row in floats}
     lines = [
-        "| stream | method | hidden layers | seeds | ACC, % | forgetting | float ACC | memory"
+        "| stream | method | hidden layers | updates | seeds | ACC, % | forgetting | float ACC | memory"
         " | weights changed a sample |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join(lines + [_row(r) for r in found if r.runs[0]["measured_on"] == "test"])
+    return "\n".join(lines + [_row(r, same) for r in found if r.runs[0]["measured_on"] == "test"])
 
 
-def _row(record: Record) -> str:
+def _learned(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a float network shares with ours: the stream, the method, its memory, the layers."""
+    shared = ("stream", "scenario", "tasks", "task_images", "method", "memory", "augment", "network")
+    return *(config.get(name) for name in shared), config.get("memory_bits", 8), config.get("recalled", 1)
+
+
+def _row(record: Record, floats: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> str:
     head, config = record.runs[0], record.runs[0]["config"]
-    also = f", {config['augment']}" if config["augment"] != "none" else ""
+    also = f", {config['memory_bits']} bits a pixel" if config.get("memory_bits", 8) != 8 else ""
+    also += f", 1 + {config['recalled']}" if config.get("recalled", 1) != 1 else ""
+    also += f", {config['augment']}" if config["augment"] != "none" else ""
     also += f", new_shift {config['new_shift']}" if config.get("new_shift") else ""
     forgotten = record.mean_and_spread("forgetting") if "forgetting" in head else ""
     whole = config["tasks"] is None and config.get("task_images") is None
-    key = tuple(config[name] for name in ("stream", "scenario", "method", "memory"))
-    float_acc = FLOAT.get(key, "") if whole else ""
+    float_acc = ""
+    if found := floats.get(_learned(config)):
+        float_acc = mean_and_spread(found["ACC"])
+    elif whole and config.get("memory_bits", 8) == 8 and config.get("recalled", 1) == 1:
+        key = tuple(config[name] for name in ("stream", "scenario", "method", "memory"))
+        float_acc = FLOAT.get(key, "")
     stream = f"{config['stream']}, {config['scenario']}"
     if not whole:
-        stream += f", {len(head['tasks'])} tasks of {head['task_samples'][0]:,}"
+        stream += f", {len(head['tasks']):,} tasks of {head['task_samples'][0]:,}"
     learned = sum(run["samples_learned"] for run in record.runs)
     changed = "not counted"
     if all("weight_updates" in run for run in record.runs):
         changed = f"{sum(run['weight_updates'] for run in record.runs) / learned:,.0f}"
+    acc = f"**{record.mean_and_spread('ACC')}**"
+    if NEWEST_ACC in head:
+        acc += f"; newest {NEWEST}: **{record.mean_and_spread(NEWEST_ACC)}**"
     return (
-        f"| {stream} | {record.method}{also} | {config['network']} | {len(record.runs)}"
-        f" | **{record.mean_and_spread('ACC')}** | {forgotten} | {float_acc}"
+        f"| {stream} | {record.method}{also} | {config['network']} | {_updates(config)} | {len(record.runs)}"
+        f" | {acc} | {forgotten} | {float_acc}"
         f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed} |"
     )
+
+
+def _updates(config: Mapping[str, Any]) -> str:
+    """How the weights move: the updates, and bits of a stored weight."""
+    return f"{config['update']}, {Bits.parse(config['bits']).k_G} bits"

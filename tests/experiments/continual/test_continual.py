@@ -160,8 +160,9 @@ def test_few_images_of_each_task(tmp_path):
     head, *rows = run.record("numpy")
     (tmp_path / "continual").mkdir()
     run_folder.write_rows(tmp_path / "continual" / "x.jsonl", [head, *rows])
-    assert f"| permuted-digits, domain, 12 tasks of 30 | replay 40 | {config.network} |" in continual_table(
-        tmp_path
+    assert (
+        f"| permuted-digits, domain, 12 tasks of 30 | replay 40 | {config.network} | ternary, 8 bits |"
+        in continual_table(tmp_path)
     )
 
 
@@ -240,7 +241,7 @@ def test_record_has_a_row_a_pair_and_what_the_run_needed(tmp_path):
     (tmp_path / "continual").mkdir()
     run_folder.write_rows(tmp_path / "continual" / "x.jsonl", [head, *rows])
     (row,) = continual_table(tmp_path).splitlines()[2:]
-    assert row.startswith("| split-digits, domain | replay 40 | 24FC | 1 | **")
+    assert row.startswith("| split-digits, domain | replay 40 | 24FC | ternary, 8 bits | 1 | **")
     assert f"**{head['ACC']:.2f}**" in row
     head["ACC"] += 0.1
     run_folder.write_rows(path, [head, *rows])
