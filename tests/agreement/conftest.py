@@ -9,7 +9,7 @@ import pytest
 
 from experiments.benchmarks.agreement import other_control
 from wage_neuro import Dense, Network, NumpyEngine, Rules, initial_state
-from wage_neuro.layers import UNKNOWN
+from wage_neuro.layers import SPARED, UNKNOWN
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def assert_agree(assert_same_state, assert_same_arrays, sparse_images) -> Callab
             # the error of softmax has not the units of logits
             if rules.loss != "softmax" and "recalls former logits" in engine.supports.abilities:
                 former = logits[0]
-                former[::3], former[1::3, 0] = UNKNOWN, UNKNOWN
+                former[::3], former[1::3, 0], former[::5, 1] = UNKNOWN, UNKNOWN, SPARED
                 logits = [
                     each.train_recalling(images[part], labels[part], former, log2_etas[0]) for each in both
                 ]

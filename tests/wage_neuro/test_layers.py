@@ -389,6 +389,19 @@ def test_errors_of_new_samples_are_shifted(batch, first, recalled):
         assert shifted == [int(d / 4) if new else d for d in whole]  # towards 0
 
 
+def test_an_output_that_is_spared_gets_no_error():
+    layer, Z = last_layer(4, 3), np.array([[900, -200, 400]] * 3)
+    former = np.array([[layers.UNKNOWN, 100, layers.SPARED], [layers.SPARED] * 3, [layers.UNKNOWN] * 3])
+    for rules in (Rules(), Rules(loss="one-sided"), Rules(new_shift=1)):
+        plain = layers.output_error(layer, Z, np.zeros(3, int), rules)
+        D = layers.output_error(layer, Z, np.zeros(3, int), rules, former)
+        assert D[0, 0] == plain[0, 0]
+        assert D[0, 1] != plain[0, 1]
+        assert D[0, 2] == 0 != plain[0, 2]
+        assert not D[1].any()
+        assert np.array_equal(D[2], plain[2])
+
+
 def test_a_margin_of_several_lines_is_refused_in_one():
     with pytest.raises(SettingError, match=r"^margin='\\n3/F': want a share"):
         margin_of("\n3/F")

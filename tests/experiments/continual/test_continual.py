@@ -14,6 +14,7 @@ from experiments.continual import metrics, pictures, records
 from experiments.continual.learner import Learner
 from experiments.continual.methods import METHODS, Method
 from experiments.continual.presets import PRESETS, Preset, config_of
+from experiments.continual.settings import Learning
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from experiments.examples.your_own_method import HardReplay
@@ -21,6 +22,8 @@ from experiments.runs import run_folder
 from wage_neuro import checkpoint
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.kinds import Kind
+from wage_neuro.layers import SPARED, UNKNOWN
+from wage_neuro.network import Network
 from wage_neuro.support import Support
 from wage_neuro.train import initial_state
 
@@ -88,6 +91,7 @@ def _without_time(rows):
         replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
         replace(SMALL, method="replay-logits", network="8FC"),
         replace(SMALL, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
+        replace(SMALL, method="asymmetric", recalled=2, step=4, network="8FC"),
         replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
         replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
         replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
@@ -97,6 +101,7 @@ def _without_time(rows):
         "features by tens",
         "replay with logits",
         "packed and balanced",
+        "asymmetric",
         "balanced with logits",
         "prototypes",
         "consolidation",
@@ -125,6 +130,7 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
     [
         ("compiled", "wage_neuro", "features-replay", 1),
         ("compiled", "wage_neuro", "replay-logits", 1),
+        ("compiled", "wage_neuro", "asymmetric", 7),
         ("lava", "lava", "replay", 20),
         ("lava", "lava", "replay, packed", 5),
         ("lava", "lava", "features-replay", 20),
@@ -523,6 +529,18 @@ def test_a_method_says_what_it_needs():
 
         class Wishful(Method):
             needs = frozenset({"magic", "memory"})
+
+
+def test_new_samples_spare_the_classes_that_are_not_of_the_moment(monkeypatch):
+    monkeypatch.setattr("experiments.continual.methods.RECENT", 3)
+    settings = Learning(method="asymmetric", memory=9, recalled=2)
+    method = settings.kind(settings, Network.parse("4FC", (2,), 4))
+    labels = np.array([0, 1, 1, 2, 1, 1, 3])
+    found = [method.mix(np.zeros((n, 2), np.uint8), part) for n, part in ((3, labels[:3]), (4, labels[3:]))]
+    former = np.concatenate([samples.former for samples in found]).reshape(7, 3, 4)
+    spared = [set(np.flatnonzero(row == SPARED)) for row in former[:, 0]]
+    assert spared == [{1, 2, 3}, {2, 3}, {2, 3}, {0, 3}, {0, 3}, {0, 3}, {0, 2}]
+    assert (former[:, 1:] == UNKNOWN).all()
 
 
 # --- long streams, presets, seeds side by side -------------------------------------------------------
