@@ -295,7 +295,7 @@ class Subject:
     @property
     def frozen(self) -> int:
         """Layers that never learn."""
-        return self.stream.method.frozen_layers() if self.stream else 0
+        return self.stream.frozen_layers if self.stream else 0
 
     @property
     def prototypes(self) -> Prototypes | None:

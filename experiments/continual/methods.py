@@ -94,8 +94,8 @@ class Method:
         return rules
 
     def frozen_layers(self) -> int:
-        """Layers, from the first on, that never learn."""
-        return 0
+        """Layers, from the first on, that never learn; of those above the memory where it keeps codes."""
+        return max(0, self.settings.frozen - self.settings.latent)
 
     # --- samples ---
 

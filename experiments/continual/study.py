@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 
 from experiments.continual import metrics
-from experiments.continual.learner import Learner, control_of_method, open_engine
+from experiments.continual.learner import Learner, below_of, control_of_method, open_engine
 from experiments.continual.settings import Learning, eta_of
 from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
 from experiments.runs import run_folder
@@ -164,7 +164,8 @@ class Run:
         self.folder, self.config, self.tasks, self.saved = folder, config, tasks, saved
         self.stream = stream_of(config, tasks)
         self.network = saved.network
-        self.method = config.kind(config, self.network)
+        self.below = below_of(config, self.network, saved.state)
+        self.method = config.kind(config, self.below.above if self.below else self.network)
         self.eta = eta_of(config.eta, len(self.stream))
         self.progress = Progress()
         self.is_new, self.stop_wanted = True, False
@@ -239,7 +240,8 @@ class Run:
 
     def engine(self, name: str) -> Engine:
         """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
-        return open_engine(self.method, name, self.saved.state)
+        state = self.saved.state
+        return open_engine(self.method, name, self.below.upper(state) if self.below else state)
 
     @property
     def finished(self) -> bool:
@@ -248,7 +250,16 @@ class Run:
 
     def control_at(self, place: int) -> Control:
         """Step size of each layer at a place of the stream."""
-        return control_of_method(self.method, self.eta.log2_at(place))
+        above = control_of_method(self.method, self.eta.log2_at(place)).of_layers(
+            len(self.method.network.layers), self.config.rules
+        )
+        log2_eta = (*(None,) * self.config.latent, *(layer.log2_eta for layer in above))
+        return Control(log2_eta, hold=self.config.hold)
+
+    @property
+    def frozen_layers(self) -> int:
+        """Layers, from the first on, that never learn."""
+        return self.config.latent + self.method.frozen_layers()
 
     # --- the loop ---
 
@@ -283,7 +294,7 @@ class Run:
         """Learn the samples up to a place of the stream, a multiple of the step."""
         progress, first = self.progress, self.progress.place
         begun = max((end for end in self.stream.ends if end <= first), default=0)
-        learner = Learner(engine, self.method, first, first - begun)
+        learner = Learner(engine, self.method, self.below, first, first - begun)
         images, labels = self.stream.samples(first, place - first)
         began = time.monotonic()
         for end in (*(at for at in self._eta_places if first < at < place), place):
@@ -367,12 +378,14 @@ class Run:
     def accuracy(self, engine: Engine, task: Task, most: int | None = None) -> float:
         """Share of a task's test images, or the first `most` of them, that get the right answer."""
         images, labels = task.test_samples(most)
+        images = self.below.see(images) if self.below else images
         return float((self.stream.answers(task, engine.predict(images)) == labels).mean())
 
     def _count(self, engine: Engine) -> None:
         progress, activity = self.progress, engine.activity()
-        before = progress.counts or np.zeros_like(activity.counts)
-        progress.counts = (np.array(before) + activity.counts).tolist()
+        counts = np.pad(activity.counts, ((len(self.network.layers) - len(activity.counts), 0), (0, 0)))
+        before = progress.counts or np.zeros_like(counts)
+        progress.counts = (np.array(before) + counts).tolist()
         progress.counted += activity.samples
 
     # --- what stays ---
@@ -389,7 +402,9 @@ class Run:
             "progress": asdict(self.progress),
             "data_sha256": self._checksums,
         }
-        self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        state = engine.state
+        state = self.below.whole(state, self.config.rules) if self.below else state
+        self.saved = Checkpoint(self.network, self.config.rules, state, extra)
         self.method.take_back(engine)
         with self.lock:
             if self.method.arrays:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.continual import metrics, pictures, records
+from experiments.continual.latent import Below
 from experiments.continual.learner import Learner
 from experiments.continual.methods import METHODS, Method
 from experiments.continual.presets import PRESETS, Preset, config_of
@@ -19,13 +20,14 @@ from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from experiments.examples.your_own_method import HardReplay
 from experiments.runs import run_folder
-from wage_neuro import checkpoint
+from wage_neuro import NumpyEngine, Rules, checkpoint, layers
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import SPARED, UNKNOWN
+from wage_neuro.memory import Reservoir
 from wage_neuro.network import Network
 from wage_neuro.support import Support
-from wage_neuro.train import initial_state
+from wage_neuro.train import initial_state, visible_weights
 
 SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
 QUICK = ("--engine", "numpy", "--network", "16FC")
@@ -92,6 +94,7 @@ def _without_time(rows):
         replace(SMALL, method="replay-logits", network="8FC"),
         replace(SMALL, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
         replace(SMALL, method="asymmetric", recalled=2, step=4, network="8FC"),
+        replace(SMALL, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
         replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
         replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
         replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
@@ -102,6 +105,7 @@ def _without_time(rows):
         "replay with logits",
         "packed and balanced",
         "asymmetric",
+        "latent",
         "balanced with logits",
         "prototypes",
         "consolidation",
@@ -364,6 +368,19 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
             "boundaries with method 'joint': its tasks come",
         ),
         (("split-digits", "--tasks", 0), "--tasks 0: want 1 or more"),
+        (
+            ("split-digits", "--latent", 1),
+            "--latent 1: layer 0 16FC learns, so its codes do not stay what they",
+        ),
+        (("split-digits", "--latent", 2, "--frozen", 2), "--latent 2: want 1..1, F-16FC-10FC has no other"),
+        (
+            ("split-digits", "--latent", 1, "--method", "naive"),
+            "--latent 1 with method 'naive': it recalls no samples",
+        ),
+        (
+            ("split-digits", "--latent", 1, "--frozen", 1, "--bits", "2-9-8-8"),
+            "--latent 1 with bits 2988: a code of 9 bits is no grey level, want 8 or fewer",
+        ),
         (("split-digits", "--memory-bits", 3), "--memory-bits 3: want 1, 2, 4 or 8"),
         (("split-digits", "--recalled", 8), "--recalled 8: want 1..7"),
         (("split-digits", "--keep", "best"), "--keep 'best': want reservoir or balanced"),
@@ -541,6 +558,49 @@ def test_new_samples_spare_the_classes_that_are_not_of_the_moment(monkeypatch):
     spared = [set(np.flatnonzero(row == SPARED)) for row in former[:, 0]]
     assert spared == [{1, 2, 3}, {2, 3}, {2, 3}, {0, 3}, {0, 3}, {0, 3}, {0, 2}]
     assert (former[:, 1:] == UNKNOWN).all()
+
+
+@pytest.mark.parametrize("bits", ["2888", "28C8", "2688"])
+@pytest.mark.parametrize("network", ["6FC-5FC", "3C3-MP2-5FC"])
+def test_latent_codes_are_those_of_the_layers_below(network, bits, assert_same_arrays):
+    net = Network.parse(network, (8, 8, 1), 4, bits)
+    state = initial_state(net, 5)
+    below = Below(net, 1, state)
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
+    codes, _ = layers.forward(
+        net.layers[0], visible_weights(net, state)[0], net.encode(images).reshape(30, *net.layers[0].in_shape)
+    )
+    assert_same_arrays(codes.reshape(30, -1), below.above.encode(below.see(images)).reshape(30, -1), "codes")
+    assert len(np.unique(codes)) > 20
+    with NumpyEngine(net, state=state) as whole, NumpyEngine(below.above, state=below.upper(state)) as above:
+        assert_same_arrays(whole.predict(images), above.predict(below.see(images)), "logits")
+    assert below.whole(below.upper(state), Rules()) == state
+
+
+@pytest.mark.parametrize("engine", ["numpy", "compiled", "lava"])
+def test_a_latent_memory_is_a_memory_of_codes(
+    engine, tmp_path, need_kernels, assert_same_state, assert_same_arrays
+):
+    """Above the layer below, a run is that of a network whose images are the codes."""
+    pytest.importorskip(engine) if engine == "lava" else need_kernels()
+    config = replace(SMALL, network="20FC-8FC", frozen=1, latent=1, memory_bits=2, recalled=3, probes=0)
+    config = replace(config, task_images=30, memory=20)
+    run, _ = _run(tmp_path / "run", config, stops=(60,), engine=engine)
+    net, begin = run.network, initial_state(run.network, config.seed)
+    below = Below(net, 1, begin)
+    oracle = NumpyEngine(below.above, config.rules, state=below.upper(begin))
+    memory = Reservoir.empty(20, (20,), 10, config.seed, bits=2)
+    for place in range(len(run.stream)):
+        image, label = run.stream.samples(place, 1)
+        mixed = memory.interleave(below.see(image), label, 1, 3)
+        oracle.train(mixed.images, mixed.labels, run.eta.log2_at(place))
+    assert_same_arrays(memory.images, run.method.memory.images, "memory")
+    assert memory.bytes == run.method.bytes == 20 * (5 + 1)
+    assert_same_state(oracle.state, below.upper(run.saved.state))
+    assert np.array_equal(run.saved.state.S[0], begin.S[0])
+    assert run.unchanged == []
+    changed = run.record(engine)[0]["activity"]["updates"]
+    assert changed[0] == 0 < changed[1]
 
 
 # --- long streams, presets, seeds side by side -------------------------------------------------------
