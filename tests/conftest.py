@@ -68,9 +68,11 @@ def assert_same_state() -> Callable[[object, object], None]:
         assert len(one.S) == len(other.S)
         for i, (a, b) in enumerate(zip(one.S, other.S, strict=True)):
             _assert_same_arrays(a, b, f"{where}: stored weights of layer {i}")
-        assert (one.importance is None) == (other.importance is None)
-        for i, (a, b) in enumerate(zip(one.importance or (), other.importance or (), strict=True)):
-            _assert_same_arrays(a, b, f"{where}: importance in layer {i}")
+        for kept in ("importance", "momentum"):
+            parts = getattr(one, kept), getattr(other, kept)
+            assert (parts[0] is None) == (parts[1] is None), f"{where}: {kept} in one of them"
+            for i, (a, b) in enumerate(zip(parts[0] or (), parts[1] or (), strict=True)):
+                _assert_same_arrays(a, b, f"{where}: {kept} in layer {i}")
         for name in ("error_held", "gradient_held", "step", "seed"):
             assert getattr(one, name) == getattr(other, name), (
                 f"{where}: {name} {getattr(one, name)} and {getattr(other, name)}"

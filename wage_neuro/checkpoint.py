@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from wage_neuro.arrays import DAMAGE, ArrayFile
-from wage_neuro.bits import code_dtype
+from wage_neuro.bits import code_dtype, max_code
 from wage_neuro.errors import CheckpointError, WageError
 from wage_neuro.files import written_whole
 from wage_neuro.layers import Layer
@@ -21,6 +21,7 @@ from wage_neuro.room import in_words
 from wage_neuro.rules import Rules
 from wage_neuro.state import Held, State
 from wage_neuro.typed import Count, built, reading
+from wage_neuro.update import MOMENTUM_BITS
 
 FORMAT = 1
 EXPONENTS = 63  # of numbers in 64 bits
@@ -58,6 +59,7 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     }
     arrays = {f"S{i}": S for i, S in enumerate(state.S)}
     arrays |= {f"importance{i}": held for i, held in enumerate(state.importance or ())}
+    arrays |= {f"momentum{i}": M for i, M in enumerate(state.momentum or ())}
     write_arrays(Path(path), header, arrays)
 
 
@@ -156,15 +158,18 @@ def _check_forms(network: Network, rules: Rules, file: ArrayFile) -> None:
     if shapes != wanted:
         raise CheckpointError(f"weights of shapes {shapes}: want {wanted}")
     others = {name: form for name, form in file.forms.items() if name != "header" and name not in found}
-    strange = others.keys() - {f"importance{layer.index}" for layer in network.layers}
+    kept = {"importance": rules.consolidation, "momentum": rules.momentum}
+    strange = others.keys() - {f"{what}{layer.index}" for what in kept for layer in network.layers}
     if strange:
         raise CheckpointError(
-            f"an array {min(strange)[:60]!r}: want weights and importance of each layer alone"
+            f"an array {min(strange)[:60]!r}: want weights, importance and momentum of each layer alone"
         )
-    if others and not rules.consolidation:
-        raise CheckpointError("synapses of importance, where the rules keep none")
-    if others and len(others) != len(wanted):
-        raise CheckpointError(f"{', '.join(others)} alone: want importance of {len(wanted)} layers")
+    for what, bits in kept.items():
+        names = [name for name in others if name.startswith(what)]
+        if names and not bits:
+            raise CheckpointError(f"{what} of synapses, where the rules keep none")
+        if names and len(names) != len(wanted):
+            raise CheckpointError(f"{', '.join(names)} alone: want {what} of {len(wanted)} layers")
     for layer in network.layers:
         dtype, bound = np.dtype(code_dtype(layer.bits.k_G)), layer.bits.stored_max(rules.stored_range)
         if found[f"S{layer.index}"].dtype != dtype:
@@ -173,6 +178,9 @@ def _check_forms(network: Network, rules: Rules, file: ArrayFile) -> None:
         shape = (2, *layer.weight_shape)
         if held and (held.shape != shape or held.dtype != np.uint16):
             raise CheckpointError(_importance(layer, rules))
+        M = others.get(f"momentum{layer.index}")
+        if M and (M.shape != layer.weight_shape or M.dtype != np.int16):
+            raise CheckpointError(_momentum(layer))
 
 
 def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> Checkpoint:
@@ -187,6 +195,10 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
     for held, layer in zip(importance, layers, strict=False):
         if held[0].max() > rules.consolidation:
             raise CheckpointError(_importance(layer, rules))
+    momentum = tuple(arrays[name] for i in range(len(S)) if (name := f"momentum{i}") in arrays)
+    for M, layer in zip(momentum, layers, strict=False):
+        if M.min() < -max_code(MOMENTUM_BITS):
+            raise CheckpointError(_momentum(layer))
     if not len(header.error_held) == len(header.gradient_held) == len(S):
         raise CheckpointError(f"{len(header.error_held)} held exponents: want {len(S)}")
     for held_exponent in (*header.error_held, *header.gradient_held):
@@ -199,6 +211,7 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
         error_held=header.error_held,
         gradient_held=header.gradient_held,
         importance=importance or None,
+        momentum=momentum or None,
     )
     return Checkpoint(network, rules, state, header.extra)
 
@@ -206,3 +219,8 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
 def _importance(layer: Layer, rules: Rules) -> str:
     shape = (2, *layer.weight_shape)
     return f"importance of layer {layer.index}: want uint16 {shape}, bits in 0..{rules.consolidation}"
+
+
+def _momentum(layer: Layer) -> str:
+    top = max_code(MOMENTUM_BITS)
+    return f"momentum of layer {layer.index}: want int16 {layer.weight_shape} in -{top}..{top}"

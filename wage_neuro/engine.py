@@ -20,7 +20,7 @@ from wage_neuro.layers import SPARED
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.rules import VALUES, Rules
-from wage_neuro.state import State, consolidated, importance_of, initial_state
+from wage_neuro.state import State, as_ruled, consolidated, initial_state
 from wage_neuro.support import ABILITIES, Support
 from wage_neuro.team import ALONE, Team, check_team
 from wage_neuro.train import Batch, Learner, predict, visible_weights
@@ -311,7 +311,7 @@ class NumpyEngine(RecallingEngine):
     ) -> None:
         super().__init__(network, rules, team)
         self._state = state or initial_state(network, seed)
-        importance_of(network, self._state, self.rules)
+        as_ruled(network, self._state, self.rules)
         self.watch(0)
 
     @property

@@ -22,13 +22,14 @@ from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layer import Kept, Layer
 from wage_neuro.loss import SPARED, UNKNOWN, output_error
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, assert_never
-from wage_neuro.update import consolidate, no_importance, update, update_part
+from wage_neuro.update import at_rest, consolidate, momentum_after, no_importance, update, update_part
 
 __all__ = [
     "SPARED",
     "UNKNOWN",
     "Kept",
     "Layer",
+    "at_rest",
     "backward",
     "consolidate",
     "error_codes",
@@ -36,6 +37,7 @@ __all__ = [
     "initial_weights",
     "learning_spikes",
     "mask_saturated",
+    "momentum_after",
     "no_importance",
     "no_winner",
     "output_error",

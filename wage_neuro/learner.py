@@ -21,6 +21,7 @@ from wage_neuro.layers import Kept, Layer
 from wage_neuro.rules import Rules
 from wage_neuro.state import Held, LayerState
 from wage_neuro.team import ALONE, Team, code_bits
+from wage_neuro.update import MOMENTUM_BITS
 
 
 def exponent_of(held: Held, peak: int, rules: Rules) -> int | None:
@@ -151,6 +152,13 @@ class LayerLearner:
         if G is None or control.log2_eta is None:
             return
         exponent, held = self._exponent(peak_of(G), samples, control)
+        M = state.momentum
+        if M is not None:
+            after = layers.momentum_after(self.layer, M, G, exponent, rules)
+            if after is M:  # no gradient moves nothing
+                exponent = None
+            else:  # its peak is Shift's, as of a gradient that stays the same
+                M, G, exponent = after, after.reshape(G.shape).astype(np.float32), MOMENTUM_BITS - 1
         S = layers.update(
             self.layer, state.S, G, exponent, control.log2_eta, rules, self.seed, step, state.importance
         )
@@ -158,7 +166,7 @@ class LayerLearner:
             activity.count_updates(counts, state.S, S)
         if S is not state.S:
             self.V = None
-        self.state = replace(state, S=S, gradient_held=held)
+        self.state = replace(state, S=S, gradient_held=held, momentum=M)
 
     def _exponent(self, peak: int, samples: int, control: LayerControl) -> tuple[int | None, Held]:
         """Exponent of Shift for a gradient over so many samples, and the one that is held after it."""

@@ -14,6 +14,11 @@ SPARED = UNKNOWN + 1
 """In its place: no error is sent to this output at all."""
 
 
+def log2_one(layer: Layer, rules: Rules) -> int:
+    """log2 of the Z that softmax takes for a logit of 1.0."""
+    return max(0, layer.log2_target - rules.sharpness)
+
+
 def output_error(
     layer: Layer,
     Z: np.ndarray,
@@ -42,7 +47,7 @@ def output_error(
     """
     rows = np.arange(len(Z))
     if rules.loss == "softmax":
-        D = softmax.probabilities(Z, layer.log2_target)
+        D = softmax.probabilities(Z, log2_one(layer, rules))
         D[rows, labels] -= softmax.ONE
     else:
         D = Z.copy()

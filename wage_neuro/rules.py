@@ -15,6 +15,8 @@ NEW_SHIFT_MAX = 7
 RECALLED_MAX = 7  # samples for each new one
 SHIFT_MAX = 16  # bits of a step's probability
 IMPORTANCE_MAX = 15
+MOMENTUM_MAX = 7
+SHARPNESS_MAX = 7
 GAMMAS = tuple(1 << n for n in range(8))
 
 UPDATES = ("wide", "ternary", "coincidence")
@@ -29,6 +31,8 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "recalled": (1,),
     "metaplasticity": (0,),
     "consolidation": (0,),
+    "sharpness": (0,),
+    "momentum": (0,),
 }
 """What is left when none of the later additions to the rules is used."""
 
@@ -96,6 +100,14 @@ class Rules:
         0 keeps no importance.
     gamma : 1, 2, 4 .. 128
         Q_E divides an error by Shift / gamma: those above the gamma-th part of the largest saturate.
+    sharpness : int
+        With 'softmax': logits count 2**sharpness times. A quantized last layer reaches logits of a few tenths
+        only, of which softmax would make nearly the same probability for every class.
+    momentum : int
+        Bits by which the momentum of the weights decays at each update, M <- M - M / 2**momentum + G, see
+        `wage_neuro.update.momentum_after`; weights then move by M. 0 keeps none. Batches only: it is 16 bits
+        more a synapse, and every synapse is visited at every update.
+        Source: integer momentum, WAGEUBN, arXiv:1909.02384.
     """
 
     batch: int = setting(128, "Samples that share one update.", RULE, least=1)
@@ -188,6 +200,23 @@ class Rules:
     gamma: int = setting(
         1, "Errors above the gamma-th part of the largest saturate: 1, 2, 4 .. 128.", RULE, choices=GAMMAS
     )
+    sharpness: int = setting(
+        0,
+        "softmax: logits count 2 to the power of this times.",
+        RULE,
+        least=0,
+        most=SHARPNESS_MAX,
+        unit="bits",
+    )
+    momentum: int = setting(
+        0,
+        "Weights move by their momentum, which loses a 2 to the power of this share at each update: 3 is a"
+        " momentum of 7/8; 0 has none.",
+        RULE,
+        least=0,
+        most=MOMENTUM_MAX,
+        unit="bits",
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -199,6 +228,14 @@ class Rules:
         if self.pipelined and self.shift != "held":
             raise SettingError(
                 f"shift={self.shift!r} with pipelined: want 'held', no sample waits for others"
+            )
+        if self.sharpness and self.loss != "softmax":
+            raise SettingError(f"sharpness={self.sharpness} with loss={self.loss!r}: want loss='softmax'")
+        if self.momentum and self.samples_an_update == 1:
+            one = "pipelined" if self.pipelined else f"batch={self.batch}"
+            raise SettingError(
+                f"momentum={self.momentum} with {one}: every synapse would move at every sample;"
+                " want batches of 2 or more"
             )
         if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % (1 + self.recalled):
             raise SettingError(

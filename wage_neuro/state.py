@@ -60,20 +60,22 @@ class LayerState:
     S : stored weights, in units of sigma(k_G)
     error_held, gradient_held : exponents; used with shift='held'
     importance : (2, *weight_shape) uint16, see `layers.no_importance`; None where no weight is held on to
+    momentum : weight_shape int16, see `layers.momentum_after`; None where there is none
     """
 
     S: np.ndarray
     error_held: Held = Held()
     gradient_held: Held = Held()
     importance: np.ndarray | None = None
+    momentum: np.ndarray | None = None
 
     def __eq__(self, other: object) -> bool:
         """Whether every bit is equal."""
         if not isinstance(other, LayerState):
             return NotImplemented
         held = (self.error_held, self.gradient_held) == (other.error_held, other.gradient_held)
-        arrays = ((self.S, other.S), (self.importance, other.importance))
-        return held and all(a is b or np.array_equal(a, b) for a, b in arrays)  # type: ignore[arg-type]
+        arrays = [(getattr(self, name), getattr(other, name)) for name in ("S", "importance", "momentum")]
+        return held and all(a is b or np.array_equal(a, b) for a, b in arrays)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -134,6 +136,11 @@ class State:
         """Importance of each layer's synapses; None where no weight is held on to."""
         return tuple(each.importance for each in self.layers if each.importance is not None) or None
 
+    @property
+    def momentum(self) -> tuple[np.ndarray, ...] | None:
+        """Momentum of each layer's weights; None where there is none."""
+        return tuple(each.momentum for each in self.layers if each.momentum is not None) or None
+
 
 def importance_of(network: Network, state: State, rules: Rules) -> tuple[np.ndarray | None, ...]:
     """Importance of each layer's synapses as the rules have it: none yet where a state has not met the rules.
@@ -148,6 +155,28 @@ def importance_of(network: Network, state: State, rules: Rules) -> tuple[np.ndar
     if not rules.consolidation:
         raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")
     return state.importance
+
+
+def momentum_of(network: Network, state: State, rules: Rules) -> tuple[np.ndarray | None, ...]:
+    """Momentum of each layer's weights as the rules have it: at rest where a state has not met the rules.
+
+    Raises
+    ------
+    SettingError
+        If the state has momentum that the rules would not keep.
+    """
+    if state.momentum is None:
+        return tuple(layers.at_rest(layer, rules) for layer in network.layers)
+    if not rules.momentum:
+        raise SettingError("momentum=0: the state has weights in motion, want 1 or more")
+    return state.momentum
+
+
+def as_ruled(network: Network, state: State, rules: Rules) -> State:
+    """Return the state with all that the rules keep; errors as of `importance_of` and `momentum_of`."""
+    return state.having(
+        importance=importance_of(network, state, rules), momentum=momentum_of(network, state, rules)
+    )
 
 
 def consolidated(network: Network, state: State, samples: int, rules: Rules) -> State:

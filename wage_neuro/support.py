@@ -18,7 +18,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
 }
 """What an engine may be able to do, and the methods of `Engine` that do it."""
 
-HEAD = {"loss": ("softmax",), "update": ("wide",), "feedback": ("transposed",)}
+HEAD = {"loss": ("softmax",), "update": ("wide",), "feedback": ("transposed",), "momentum": (0,)}
 """How an unquantized last layer learns."""
 
 

@@ -130,3 +130,5 @@ def check_team(rules: Rules, team: Team) -> None:
         )
     if rules.consolidation:
         raise SettingError(f"consolidation={rules.consolidation} on {team.size} ranks: want 0, or one rank")
+    if rules.momentum:
+        raise SettingError(f"momentum={rules.momentum} on {team.size} ranks: want 0, or one rank")

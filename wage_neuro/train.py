@@ -20,7 +20,15 @@ from wage_neuro.learner import LayerLearner, Moving, exponent_of, learn_together
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
-from wage_neuro.state import Held, LayerState, State, consolidated, importance_of, initial_state
+from wage_neuro.state import (
+    Held,
+    LayerState,
+    State,
+    as_ruled,
+    consolidated,
+    importance_of,
+    initial_state,
+)
 from wage_neuro.team import ALONE, Team
 
 __all__ = [
@@ -101,7 +109,7 @@ class Learner:
         self.team = team
         self.network, self.rules, self.seed, self.step = network, rules, state.seed, state.step
         self.watch = watch or Watch(len(network.layers), 0)
-        held = state.having(importance=importance_of(network, state, rules))
+        held = as_ruled(network, state, rules)
         self.layers = [
             LayerLearner(layer, network.classes, rules, state.seed, each, team)
             for layer, each in zip(network.layers, held.layers, strict=True)

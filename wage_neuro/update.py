@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from wage_neuro import random_bits
+from wage_neuro.bits import code_dtype, max_code
 from wage_neuro.fixed_point import carrier
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layer import Layer
 from wage_neuro.rules import Rules
 
+MOMENTUM_BITS = 16
 _SPARSE = 0.7  # share of rows with a gradient below which only these are updated
 
 
@@ -91,6 +93,47 @@ def update(
 
     kernels.each_part(work, S.size, update_part(layer))
     return new.reshape(S.shape)
+
+
+def momentum_after(
+    layer: Layer, M: np.ndarray, G: np.ndarray, exponent: int | None, rules: Rules
+) -> np.ndarray:
+    """Momentum after a batch: M <- saturate(M - RNE(M, m) + saturate(RNE(G * 2**(15-m), exponent))).
+
+    m is `rules.momentum`. A gradient that stays the same brings M to G * 2**15 / Shift(G); one that changes
+    its sign leaves M small: weights then hardly move, with no Shift of M.
+
+    Parameters
+    ----------
+    M : weight_shape int16 codes, abs <= 2**15 - 1
+    G : (fan_in, n_out) gradient, a float carrier
+    exponent : of Shift(G) = 2**exponent; None: nothing is known yet
+
+    Returns
+    -------
+    New M, the given one where there is no gradient at all: such a batch moves nothing.
+
+    Source: 16 bits and the decay by a shift are ours; integer momentum as such is WAGEUBN's,
+    arXiv:1909.02384.
+    """
+    if exponent is None or not G.any():
+        return M
+    top, m, new = max_code(MOMENTUM_BITS), rules.momentum, np.empty(M.size, M.dtype)
+    flat_M, flat_G = M.reshape(-1), G.reshape(-1)
+
+    def work(part: slice) -> None:
+        code, lost = flat_G[part].astype(np.float64), flat_M[part].astype(np.float64)
+        kernels.quantize_into(code, code, exponent - (MOMENTUM_BITS - 1 - m), -top, top)
+        kernels.quantize_into(lost, lost, m, -top, top)
+        new[part] = np.clip(flat_M[part] - lost + code, -top, top)
+
+    kernels.each_part(work, M.size, update_part(layer))
+    return new.reshape(M.shape)
+
+
+def at_rest(layer: Layer, rules: Rules) -> np.ndarray | None:
+    """Momentum before the first batch, weight_shape int16 zeros; None where the rules keep none."""
+    return np.zeros(layer.weight_shape, code_dtype(MOMENTUM_BITS)) if rules.momentum else None
 
 
 def _damping(layer: Layer, S: np.ndarray, G: np.ndarray, rules: Rules, held: np.ndarray | None) -> np.ndarray:

@@ -53,6 +53,8 @@ MODES = {
     "held, ternary": Rules(batch=16, shift="held", hold=40, update="ternary"),
     "one-sided, margin": Rules(batch=16, loss="one-sided", margin=3),
     "softmax": Rules(batch=16, loss="softmax", margin=2),
+    "sharp softmax, momentum": Rules(batch=16, loss="softmax", sharpness=3, momentum=3),
+    "held, momentum": Rules(batch=16, shift="held", hold=40, update="ternary", momentum=1),
     "lower upper boundary": Rules(batch=16, shift="held", hold=40, gamma=8),
     "random feedback": Rules(batch=16, feedback="random"),
     "direct feedback": Rules(batch=16, shift="held", feedback="direct"),

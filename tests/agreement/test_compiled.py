@@ -39,7 +39,7 @@ def test_compiled_equals_numpy(name, mode, assert_agree):
 
 
 @pytest.mark.usefixtures("isa")
-@pytest.mark.parametrize("mode", ["paper", "pipelined", "coincidence", "softmax"])
+@pytest.mark.parametrize("mode", ["paper", "pipelined", "coincidence", "softmax", "sharp softmax, momentum"])
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_other_widths(bits, mode, assert_agree):
     for name in ("dense", "conv, pooling"):
@@ -78,6 +78,8 @@ def test_any_small_network(data, assert_agree):
         feedback=pick("transposed", "random", "direct"),
         metaplasticity=pick(0, 0, 3),
         gamma=pick(1, 8),
+        sharpness=pick(0, 3, 7) if loss == "softmax" else 0,
+        momentum=0 if single else pick(0, 0, 1, 3, 7),
     )
     seed, log2_eta = data.draw(st.integers(0, 2**64 - 1)), pick(-16, -3, 0, 16)
     with pytest.MonkeyPatch.context() as patch:
@@ -85,7 +87,7 @@ def test_any_small_network(data, assert_agree):
         assert_agree(CompiledEngine, network, rules, n=24, seed=seed, log2_etas=(log2_eta, 3))
 
 
-@pytest.mark.parametrize("mode", ["held", "one sample at a time", "pipelined"])
+@pytest.mark.parametrize("mode", ["held", "one sample at a time", "pipelined", "held, momentum"])
 def test_goes_on_from_a_state(mode, assert_goes_on):
     assert_goes_on(CompiledEngine, MODES[mode])
 

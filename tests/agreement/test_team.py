@@ -220,6 +220,7 @@ def test_bytes_sent_are_counted():
         (Rules(batch=8, shift="held", pipelined=True), "batch=8 with pipelined: 3 ranks share the samples of"
          " each update, 1; want as many ranks or fewer"),
         (Rules(batch=8, consolidation=3), "consolidation=3 on 3 ranks: want 0, or one rank"),
+        (Rules(batch=8, momentum=3), "momentum=3 on 3 ranks: want 0, or one rank"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("engine", ENGINES)

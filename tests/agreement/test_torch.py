@@ -126,7 +126,7 @@ def test_parts_of_a_batch_and_rows_of_a_gradient(monkeypatch, build, assert_agre
     assert assert_agree(build, network, MODES["paper"], n=48) > 0
 
 
-@pytest.mark.parametrize("mode", ["held", "coincidence"])
+@pytest.mark.parametrize("mode", ["held", "coincidence", "held, momentum"])
 def test_goes_on_from_a_state(mode, assert_goes_on):
     assert_goes_on(TorchEngine, MODES[mode])
 

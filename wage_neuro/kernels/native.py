@@ -30,7 +30,7 @@ from wage_neuro.learner import LayerLearner, Moving, learn_together, send_gradie
 from wage_neuro.network import Network
 from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
-from wage_neuro.state import Held, LayerState, State, importance_of
+from wage_neuro.state import Held, LayerState, State, as_ruled
 from wage_neuro.team import ALONE, Team
 
 VARIABLE = "WAGE_NEURO_ISA"
@@ -85,8 +85,8 @@ class _Api(ctypes.Structure):
         ),
         ("destroy", ctypes.CFUNCTYPE(None, _pointer)),
         ("path", ctypes.CFUNCTYPE(ctypes.c_char_p, _pointer, _i64)),
-        ("set_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer, _pointer, _pointer)),
-        ("get_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer, _pointer, _pointer)),
+        ("set_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, *[_pointer] * 4)),
+        ("get_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, *[_pointer] * 4)),
         ("set_feedback", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
         ("set_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
         ("get_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
@@ -278,9 +278,7 @@ class LoneLayer:
     def put(self, learned: LayerState) -> None:
         """Go on from another state."""
         _check_range(self.layer, learned.S, self.rules)
-        S, held = np.ascontiguousarray(learned.S, np.int16), learned.importance
-        parts = (None, None) if held is None else (held[0].copy(), held[1].copy())
-        self._api.set_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
+        _put_weights(self._api, self._net, self._at, learned)
         self.hold(learned.error_held, learned.gradient_held)
 
     def hold(self, error_held: Held, gradient_held: Held) -> None:
@@ -290,13 +288,7 @@ class LoneLayer:
 
     def get(self) -> LayerState:
         """What it has learned, copied."""
-        S, four = np.empty(self.layer.weight_shape, np.int16), np.empty(4, np.int64)
-        held = layers.no_importance(self.layer, self.rules)
-        parts = (None, None) if held is None else (held[0], held[1])
-        self._api.get_weights(self._net, self._at, S.ctypes.data, *map(_data, parts))
-        self._api.get_held(self._net, self._at, four.ctypes.data)
-        error, gradient = _held(four[:2]), _held(four[2:])
-        return LayerState(S=S, error_held=error, gradient_held=gradient, importance=held)
+        return _get_learned(self._api, self._net, self._at, self.layer, self.rules)
 
     def follow(self, rules: Rules) -> None:
         """Go on with another update form."""
@@ -451,6 +443,8 @@ def _rules(rules: Rules, team: Team = ALONE, slots: int = 0) -> np.ndarray:
             "metaplasticity": rules.metaplasticity,
             "consolidation": rules.consolidation,
             "log2_gamma": rules.log2_gamma,
+            "sharpness": rules.sharpness,
+            "momentum": rules.momentum,
             "slots": slots,
         },
     )
@@ -525,10 +519,9 @@ class NativeNet:
         )
         if not self._net:
             raise EngineError(f"engine 'compiled': no memory for {network} with batch={rules.batch}")
-        held = importance_of(network, state, rules)
         self._foreign: dict[int, LayerLearner] = {}
         self._in_flight: dict[tuple[int, int], Kept] = {}  # of those, by layer and slot
-        state = state.having(importance=held)
+        state = as_ruled(network, state, rules)
         for i, layer in enumerate(network.layers):
             _check_range(layer, state.S[i], rules)
             if i in foreign:
@@ -536,18 +529,13 @@ class NativeNet:
                     layer, network.classes, rules, self.seed, state.layers[i], self.team
                 )
                 continue
-            self._put_weights(i, state.S[i], held[i])
+            _put_weights(self._api, self._net, i, state.layers[i])
             four = np.array([*_pair(state.error_held[i]), *_pair(state.gradient_held[i])], np.int64)
             self._api.set_held(self._net, i, four.ctypes.data)
             B = feedback_weights(layer, network.classes, rules, self.seed)
             if B is not None:
                 B = np.ascontiguousarray(B, np.int8)
                 self._api.set_feedback(self._net, i, B.ctypes.data)
-
-    def _put_weights(self, i: int, S: np.ndarray, importance: np.ndarray | None) -> None:
-        S = np.ascontiguousarray(S, np.int16)
-        bits, steps = (None, None) if importance is None else (importance[0].copy(), importance[1].copy())
-        self._api.set_weights(self._net, i, S.ctypes.data, _data(bits), _data(steps))
 
     def close(self) -> None:
         """Free what the library holds."""
@@ -574,19 +562,12 @@ class NativeNet:
                 kept = None if own.importance is None else own.importance.copy()
                 found.append(replace(own, importance=kept))
                 continue
-            S, importance = self._weights(layer)
-            four = np.empty(4, np.int64)
-            self._api.get_held(self._net, i, four.ctypes.data)
-            error, gradient = _held(four[:2]), _held(four[2:])
-            found.append(LayerState(S=S, error_held=error, gradient_held=gradient, importance=importance))
+            found.append(self._learned(layer))
         return State(layers=tuple(found), seed=self.seed, step=self.step)
 
-    def _weights(self, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
-        S = np.empty(layer.weight_shape, np.int16)
-        held = layers.no_importance(layer, self.rules)
-        bits, steps = (None, None) if held is None else (held[0], held[1])
-        self._api.get_weights(self._net, layer.index, S.ctypes.data, _data(bits), _data(steps))
-        return S.astype(code_dtype(layer.bits.k_G)), held
+    def _learned(self, layer: Layer) -> LayerState:
+        learned = _get_learned(self._api, self._net, layer.index, layer, self.rules)
+        return replace(learned, S=learned.S.astype(code_dtype(layer.bits.k_G)))
 
     def set_importance(self, importance: tuple[np.ndarray, ...]) -> None:
         """Put another importance in the place of each layer's."""
@@ -595,7 +576,8 @@ class NativeNet:
                 own = self._foreign[layer.index]
                 own.go_on_from(replace(own.state, importance=held))
             else:
-                self._put_weights(layer.index, self._weights(layer)[0], held)
+                learned = replace(self._learned(layer), importance=held)
+                _put_weights(self._api, self._net, layer.index, learned)
 
     # --- work ---
 
@@ -696,7 +678,7 @@ class NativeNet:
     def _visible(self, layer: Layer) -> np.ndarray:
         if layer.index in self._foreign:
             return self._foreign[layer.index].visible()
-        return layers.visible_weights(layer, self._weights(layer)[0])
+        return layers.visible_weights(layer, self._learned(layer).S)
 
     def _last_codes(self, slot: int) -> np.ndarray:
         last = self.network.layers[-1]
@@ -715,11 +697,11 @@ class NativeNet:
         W_back = backward_weights(layer, self._visible(layer), self.network.classes, self.rules, self.seed)
         if i and W_back is not None:
             activity.count_feedback(counts, layer, W_back, kept, E)
-        self._before = self._weights(layer)[0]
+        self._before = self._learned(layer).S
         return True
 
     def _updated(self, layer: Layer, slot: int, step: int, detail: int) -> bool:
-        activity.count_updates(self._watch.counts[layer.index], self._before, self._weights(layer)[0])
+        activity.count_updates(self._watch.counts[layer.index], self._before, self._learned(layer).S)
         return True
 
     def _numpy_forward(self, layer: Layer, slot: int, step: int, n: int) -> bool:
@@ -793,16 +775,37 @@ class _MovingNative:
     def move(self, part: slice, G: np.ndarray, peak: int, step: int, counts: np.ndarray | None) -> np.ndarray:
         net, i, codes = self.net, self.layer.index, np.empty(len(G), np.int16)
         G = np.ascontiguousarray(G, np.int64)
-        before = None if counts is None else net._weights(self.layer)[0]
+        before = None if counts is None else net._learned(self.layer).S
         net._api.move(net._net, i, part.start, len(G), G.ctypes.data, peak, step, codes.ctypes.data)
         if counts is not None and before is not None:
-            activity.count_updates(counts, before, net._weights(self.layer)[0])
+            activity.count_updates(counts, before, net._learned(self.layer).S)
         return codes
 
     def take(self, codes: np.ndarray) -> None:
         net, own = self.net, self.net.team.part(self.layer.n_weights)
         size, i = own.stop - own.start, self.layer.index
         net._api.take(net._net, i, own.start, size, codes.ctypes.data, codes.dtype.itemsize)
+
+
+def _put_weights(api: _Api, net: Any, i: int, learned: LayerState) -> None:
+    """Put weights and what is kept of each into layer i of a network in the library."""
+    arrays = [np.asarray(learned.S, np.int16), *_two(learned.importance), learned.momentum]
+    copies = [None if array is None else array.copy() for array in arrays]
+    api.set_weights(net, i, *map(_data, copies))
+
+
+def _get_learned(api: _Api, net: Any, i: int, layer: Layer, rules: Rules) -> LayerState:
+    """What layer i has learned, copied; S is int16."""
+    S, four = np.empty(layer.weight_shape, np.int16), np.empty(4, np.int64)
+    held, M = layers.no_importance(layer, rules), layers.at_rest(layer, rules)
+    api.get_weights(net, i, *map(_data, (S, *_two(held), M)))
+    api.get_held(net, i, four.ctypes.data)
+    error, gradient = _held(four[:2]), _held(four[2:])
+    return LayerState(S=S, error_held=error, gradient_held=gradient, importance=held, momentum=M)
+
+
+def _two(importance: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    return (None, None) if importance is None else (importance[0], importance[1])
 
 
 def _check_range(layer: Layer, S: np.ndarray, rules: Rules) -> None:

@@ -41,15 +41,16 @@ from wage_neuro.network import Network
 from wage_neuro.rules import NEUTRAL, VALUES, Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
+from wage_neuro.state import as_ruled
 from wage_neuro.support import Support
-from wage_neuro.train import Held, State, importance_of, initial_state
+from wage_neuro.train import Held, State, initial_state
 
 MESSAGE_BITS = 32
 RING_BYTES = 32 << 20  # images on their way into the graph
 _LAVA = Support(
     who="engine 'lava'",
     kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.AVERAGE_POOL, Kind.PADDED_POOL}),
-    rules=VALUES,
+    rules={**VALUES, "momentum": (0,)},
     abilities=frozenset({"counts activity", "consolidates", "holds the memory"}),
     options={
         "lanes": "samples a time step",
@@ -247,7 +248,7 @@ class LavaEngine(Engine):
         held = [self.replay.memory.images, self.replay.memory.labels] if self.replay else []
         shapes = [layer.weight_shape for layer in network.layers] + [array.shape for array in held]
         self._windows = [shared_array(shape, np.int16) for shape in shapes]
-        importance = importance_of(network, state, self.rules)
+        importance = [each.importance for each in as_ruled(network, state, self.rules).layers]
         self._importance = [shared_array(held.shape, np.int32) for held in importance if held is not None]
 
         # a memory holds the images as they are, and encodes what it sends

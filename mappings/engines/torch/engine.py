@@ -22,7 +22,7 @@ from torch import Tensor
 from mappings.engines.torch import kernels
 from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Activity, Watch
-from wage_neuro.bits import code_dtype
+from wage_neuro.bits import code_dtype, max_code
 from wage_neuro.control import Control, LayerControl, control_of
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
@@ -30,11 +30,14 @@ from wage_neuro.feedback import feedback_weights
 from wage_neuro.fixed_point import carrier
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
+from wage_neuro.loss import log2_one
 from wage_neuro.network import Network
 from wage_neuro.rules import MARGIN_UNITS, VALUES, Rules
 from wage_neuro.specs import AvgPool, MaxPool, assert_never
+from wage_neuro.state import as_ruled
 from wage_neuro.support import Support
 from wage_neuro.train import PREDICT_PART, Held, LayerState, State, initial_state
+from wage_neuro.update import MOMENTUM_BITS
 
 if TYPE_CHECKING:
     from mappings.engines.torch.fused import FusedNetwork
@@ -201,6 +204,10 @@ class _Layer:
             )
         self.S = torch.tensor(S.reshape(layer.fan_in, -1), dtype=torch.float32, device=device)
         self.V = self._visible()
+        M = state.layers[layer.index].momentum
+        self.M = None
+        if M is not None:
+            self.M = torch.tensor(M.reshape(layer.fan_in, -1), dtype=torch.float32, device=device)
         B = feedback_weights(layer, classes, rules, state.seed)
         self.B = None if B is None else torch.tensor(B, device=device)
         fixed: tuple[int | None, int | None] = (None, None)
@@ -327,13 +334,31 @@ class _Layer:
             dS = G.clamp(-1, 1)
         else:
             step_max = 1 if self.rules.update == "ternary" else 2 * self.bound
-            scale = self.gradient.scale(kernels.peak(G), log2_eta + 16, samples, hold)
+            peak = kernels.peak(G)
+            if self.M is None:
+                scale = self.gradient.scale(peak, log2_eta + 16, samples, hold)
+            else:
+                scale = self.gradient.scale(peak, MOMENTUM_BITS - 1 - self.rules.momentum, samples, hold)
+                moves = (peak > 0) & (scale > 0)
+                G = self.M = torch.where(moves, self._momentum_after(G, scale), self.M)
+                scale = moves * 2.0 ** (log2_eta + 17 - MOMENTUM_BITS)
             quotient = (G * scale).abs_().floor_().mul_(2.0**-16).clamp_(max=step_max)
             quotient = quotient.to(kernels.TYPES[carrier((step_max + 1) << 16)])
             r = self.random(random_bits.UPDATE, self.layer.index, step, G.numel()).view(G.shape)
             dS = quotient.add_(r.to(quotient.dtype).mul_(2.0**-16)).floor_().copysign_(G)
         self.S = (self.S - dS).float().clamp_(-self.bound, self.bound)
         self.V = self._visible()
+
+    def _momentum_after(self, G: Tensor, scale: Tensor) -> Tensor:
+        """As `wage_neuro.layers.momentum_after`, of codes G * scale."""
+        assert self.M is not None
+        top = max_code(MOMENTUM_BITS)
+        code = (G * scale).round_().clamp_(-top, top).float()
+        return (self.M - (self.M * 2.0**-self.rules.momentum).round_() + code).clamp_(-top, top)
+
+    def kept(self) -> np.ndarray | None:
+        """Momentum as a `State` has it."""
+        return None if self.M is None else _array(self.M).astype(np.int16).reshape(self.layer.weight_shape)
 
     def stored(self) -> np.ndarray:
         """S as a `State` has it."""
@@ -399,6 +424,7 @@ class TorchEngine(Engine):
 
     def _hold(self, state: State) -> None:
         """Take a state to the device: into fused kernels where they can hold it, which count no activity."""
+        state = as_ruled(self.network, state, self.rules)
         self._step, self._layers = state.step, []
         fused = None if self._watch.every else find_fused(self.network, self.rules, self.device)
         self._fused: FusedNetwork | None = None
@@ -456,7 +482,12 @@ class TorchEngine(Engine):
         if self._fused:
             return self._fused.state
         found = [
-            LayerState(S=each.stored(), error_held=each.error.read(), gradient_held=each.gradient.read())
+            LayerState(
+                S=each.stored(),
+                error_held=each.error.read(),
+                gradient_held=each.gradient.read(),
+                momentum=each.kept(),
+            )
             for each in self._layers
         ]
         return State(layers=tuple(found), seed=self._seed, step=self._step)
@@ -530,7 +561,7 @@ class TorchEngine(Engine):
         last, rules, right = self.network.layers[-1], self.rules, labels[:, None]
         target = last.target
         if rules.loss == "softmax":
-            D = kernels.probabilities(Z, last.log2_target, self._softmax)
+            D = kernels.probabilities(Z, log2_one(last, rules), self._softmax)
             D = D.scatter_add(1, right, torch.full_like(right, -softmax.ONE))
         else:
             D = Z.scatter_add(1, right, torch.full_like(right, -target))

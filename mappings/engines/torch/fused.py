@@ -42,6 +42,8 @@ def misfit(network: Network, rules: Rules) -> str | None:
     """Why the fused kernels cannot hold this network and these rules; None if they can."""
     if rules.update == "coincidence" or rules.feedback == "direct":
         return f"update={rules.update!r}, feedback={rules.feedback!r}"
+    if rules.momentum:
+        return f"momentum={rules.momentum}"
     for layer in network.layers:
         bits, n_out = layer.bits, layer.weight_shape[-1]
         if max(bits.weight_max, bits.activation_max, layer.spread_error_max) > BYTE_MAX:

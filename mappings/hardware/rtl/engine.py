@@ -12,6 +12,7 @@ from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
+from wage_neuro.state import as_ruled
 from wage_neuro.train import State, initial_state
 
 SIMULATORS = {"compiled": 10, "python": 1}
@@ -93,8 +94,7 @@ class RtlEngine(Engine):
         if multipliers is not None:
             pipes(multipliers)
         state = state or initial_state(network, seed)
-        if state.importance is not None:
-            raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")
+        as_ruled(network, state, self.rules)
         self.driver = Driver(bus or simulated_bus(made, multipliers, simulator), made)
         self.driver.write_state(state)
         self._held = state.gradient_held

@@ -23,7 +23,7 @@ struct Spec {
 // on; an update has `total`; a team has other processes, which learn the others.
 struct RuleSpec {
   i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, recalled, metaplasticity, consolidation,
-      log2_gamma, slots;  // slots: 0, as many as the network keeps in flight
+      log2_gamma, sharpness, momentum, slots;  // slots: 0, as many as the network keeps in flight
 };
 
 enum { SSE, ONE_SIDED, SOFTMAX };          // loss
@@ -56,8 +56,8 @@ struct Api {
                   const i64 *exp_coarse, const i64 *exp_fine, Hook);
   void (*destroy)(void *);
   const char *(*path)(void *, i64 layer);
-  void (*set_weights)(void *, i64 layer, const i16 *S, const u16 *importance, const u16 *counted);
-  void (*get_weights)(void *, i64 layer, i16 *S, u16 *importance, u16 *counted);
+  void (*set_weights)(void *, i64 layer, const i16 *S, const u16 *importance, const u16 *counted, const i16 *momentum);
+  void (*get_weights)(void *, i64 layer, i16 *S, u16 *importance, u16 *counted, i16 *momentum);
   void (*set_feedback)(void *, i64 layer, const i8 *B);
   void (*set_held)(void *, i64 layer, const i64 *four);
   void (*get_held)(void *, i64 layer, i64 *four);

@@ -5,6 +5,7 @@
 namespace {
 
 enum { SILENT, ACTIVE, SATURATED };  // what a neuron's gate lets back: nothing; the error; nothing, nor its peak
+constexpr int MOMENTUM_BITS = 16;
 enum { UPDATE = 1, PRE_SPIKES = 3, POST_SPIKES = 4 };  // purposes, as wage_neuro.random_bits
 
 struct Layer;
@@ -67,11 +68,13 @@ struct Layer {
   bool v8 = true, s8 = true, e8 = true, wide_D = false;  // types of one byte, or else of two; D of 64 bits
   Buf<u8> S, V;
   Buf<u16> importance, counted;
+  Buf<i16> momentum;
   Buf<i8> feedback;  // fixed weights: random (K, N), direct (classes, pos, Np)
   Held error_held, gradient_held;
   Room *rooms = nullptr;
   Layer *below = nullptr, *above = nullptr;
   i64 log2_eta = FROZEN, hold = 1;  // of this call
+  i64 code_shift = 0;               // of this update: what makes codes of gradients, for the momentum
 
   Layer(Net &n, const Spec &spec) : net(n), s(spec), rules(n.rules) {
     K = s.kernel * s.kernel * s.in_c, N = s.n_out, Np = up(N, NB), pos = s.out_h * s.out_w;
@@ -102,6 +105,7 @@ struct Layer {
     S.make((weights + GROUP) * (s8 ? 1 : 2));
     V.make((weights + GROUP) * (v8 ? 1 : 2));
     if (rules.consolidation) importance.make(weights + GROUP), counted.make(weights + GROUP);
+    if (rules.momentum) momentum.make(weights + GROUP);
     rooms = new Room[net.slots];
     for (i64 i = 0; i < net.slots; i++) {
       Room &room = rooms[i];
@@ -132,7 +136,7 @@ struct Layer {
     i32 top = (1 << (s.k_W - 1)) - 1;
     return most(-top, least(top, round_shift_one<i32>(x, (int)(s.k_G - s.k_W))));
   }
-  void set_weights(const i16 *from, const u16 *bits, const u16 *steps) {
+  void set_weights(const i16 *from, const u16 *bits, const u16 *steps, const i16 *M) {
     for (i64 p = 0; p < weights; p++) {
       put_at(S, s8, p, from[p]);
       i32 was = at(V, v8, p), is = visible(from[p]);
@@ -140,10 +144,12 @@ struct Layer {
       if (was != is) flip(p / N, p % N, was, is);
     }
     if (importance && bits) memcpy(importance, bits, (size_t)weights * 2), memcpy(counted, steps, (size_t)weights * 2);
+    if (momentum && M) memcpy(momentum, M, (size_t)weights * 2);
   }
-  void get_weights(i16 *to, u16 *bits, u16 *steps) const {
+  void get_weights(i16 *to, u16 *bits, u16 *steps, i16 *M) const {
     for (i64 p = 0; p < weights; p++) to[p] = (i16)at(S, s8, p);
     if (importance && bits) memcpy(bits, importance, (size_t)weights * 2), memcpy(steps, counted, (size_t)weights * 2);
+    if (momentum && M) memcpy(M, momentum, (size_t)weights * 2);
   }
 
   // --- errors: arrays of (samples, pos, Np), zeros past N ---
@@ -332,7 +338,8 @@ struct Layer {
     if (rules.coincidence) return peak != 0;
     i64 exponent = s.gradient_exponent;
     if (exponent == NONE) exponent = gradient_held.next(peak, rules.total, rules.held ? hold : 0);
-    *shift = exponent - log2_eta - 16;
+    code_shift = exponent - (MOMENTUM_BITS - 1 - rules.momentum);
+    *shift = (rules.momentum ? MOMENTUM_BITS - 1 : exponent) - log2_eta - 16;
     return exponent != NONE && peak != 0;
   }
 };
@@ -379,7 +386,28 @@ struct Mover {
   Mover(const Mover &) = delete;
 
   // g: gradients of weights p .. p + GROUP
-  void add(i64 p, const i32 *g) {
+  template <class T> void add(i64 p, const T *g) {
+    if (!layer.momentum) return push(p, g);
+    alignas(64) i32 M[GROUP];
+    follow(p, g, M);
+    push(p, (const i32 *)M);
+  }
+
+  // M: momentum of weights p .. p + GROUP after their gradients
+  template <class T> void follow(i64 p, const T *g, i32 *M) {
+    const i64 top = (1 << (MOMENTUM_BITS - 1)) - 1, shift = layer.code_shift;
+    const int decay = (int)layer.rules.momentum, down = (int)most<i64>(shift, 0), up = (int)most<i64>(-shift, 0);
+    const i64 half = down ? ((i64)1 << (down - 1)) - 1 : 0, odd = down ? 1 : 0;
+    i16 *at = layer.momentum + p;
+    const i64 limit = (top >> up) + 1;  // more saturates all the same
+    for (int j = 0; j < GROUP; j++) {
+      i64 x = up ? most(-limit, least<i64>(limit, g[j])) * ((i64)1 << up) : g[j];
+      x = most(-top, least(top, (x + half + (x >> down & odd)) >> down));
+      x += at[j] - round_shift_one<i32>(at[j], decay);
+      at[j] = (i16)(M[j] = (i32)most(-top, least(top, x)));
+    }
+  }
+  void push(i64 p, const i32 *g) {
     auto &to = held[waiting];
     alignas(64) u32 quotient[GROUP];
     u32 *q = narrow ? quotient : to.q;
@@ -396,7 +424,7 @@ struct Mover {
     }
     go_on(p, g, q, any_of(any));
   }
-  void add(i64 p, const i64 *g) {
+  void push(i64 p, const i64 *g) {
     auto &to = held[waiting];
     alignas(64) u32 quotient[GROUP];
     u32 *q = narrow ? quotient : to.q, any = 0;

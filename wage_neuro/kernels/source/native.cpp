@@ -73,8 +73,10 @@ void *create(i64 count, const Spec *specs, const RuleSpec *rules, u64 seed, i64 
 }
 Layer &layer_of(void *net, i64 i) { return *((Net *)net)->layers[i]; }
 const char *path(void *net, i64 i) { return layer_of(net, i).path(); }
-void set_weights(void *net, i64 i, const i16 *S, const u16 *bits, const u16 *steps) { layer_of(net, i).set_weights(S, bits, steps); }
-void get_weights(void *net, i64 i, i16 *S, u16 *bits, u16 *steps) { layer_of(net, i).get_weights(S, bits, steps); }
+void set_weights(void *net, i64 i, const i16 *S, const u16 *bits, const u16 *steps, const i16 *M) {
+  layer_of(net, i).set_weights(S, bits, steps, M);
+}
+void get_weights(void *net, i64 i, i16 *S, u16 *bits, u16 *steps, i16 *M) { layer_of(net, i).get_weights(S, bits, steps, M); }
 void set_feedback(void *p, i64 i, const i8 *B) {
   Layer &layer = layer_of(p, i);
   const bool direct = layer.rules.feedback == DIRECT;
@@ -174,7 +176,7 @@ bool output_error(const Net &net, const Spec &s, const i64 *Z, i64 right, const 
   const RuleSpec &r = net.rules;
   const i64 n = net.classes, target = (i64)1 << s.log2_target;
   if (r.loss == SOFTMAX)
-    softmax_error(net, Z, right, s.log2_target, D);
+    softmax_error(net, Z, right, most<i64>(0, s.log2_target - r.sharpness), D);
   else
     for (i64 j = 0; j < n; j++) {
       D[j] = Z[j] - (j == right ? target : 0);
