@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from experiments.continual.records import Record
 from experiments.records.figure import save
+from wage_neuro.bits import Bits
 
 DIGITS_UP_TO = 12  # tasks; more leave no room for a number in each square
 
@@ -28,6 +30,54 @@ def draw(path: Path, record: Record, others: Sequence[Record] = ()) -> None:
     if anytime:
         _draw_anytime(anytime[0], probed, _ends(record))
     save(path, figure)
+
+
+def draw_bytes(path: Path, records: Sequence[Record], floats: Sequence[Point]) -> None:
+    """Draw accuracy against bytes of memory, of records of one stream in groups, floats beside them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    axes = figure.subplots()
+    groups: dict[str, list[Point]] = {}
+    for record in records:
+        head = record.runs[0]
+        found = [run["ACC"] for run in record.runs]
+        groups.setdefault(_form(head["config"]), []).append(Point(head["memory_bytes"], found))
+    for point in floats:
+        groups.setdefault(point.what, []).append(point)
+    for what, points in sorted(groups.items()):
+        points.sort(key=lambda each: each.bytes)
+        x, y = [each.bytes / 1024 for each in points], [float(np.mean(each.accuracies)) for each in points]
+        spread = [
+            float(np.std(each.accuracies, ddof=1)) if len(each.accuracies) > 1 else 0 for each in points
+        ]
+        style = "s--" if what.startswith("float") else "o-"
+        axes.errorbar(x, y, spread, fmt=style, markersize=5, capsize=3, linewidth=1.3, label=what)
+    axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(lambda value, _: f"{value:,g}")
+    config = records[0].runs[0]["config"]
+    axes.set(xlabel="memory (KiB)", ylabel="accuracy over all tasks at the end (%)")
+    axes.set_title(f"{config['stream']}, {config['scenario']}-incremental, {config['method']}", fontsize=10)
+    axes.grid(True, alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    save(path, figure)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Accuracies of some seeds, %, with so many bytes of memory."""
+
+    bytes: int
+    accuracies: Sequence[float]
+    what: str = ""
+
+
+def _form(config: Mapping[str, Any]) -> str:
+    """What is one line of the picture: all but the size of the memory."""
+    updates, bits = config["update"], Bits.parse(config["bits"]).k_G
+    images = f"{config.get('memory_bits', 8)} bits a pixel, 1 + {config.get('recalled', 1)}"
+    return f"{config['network']}, {updates} updates of {bits} bits; {images}"
 
 
 def _seeds(record: Record) -> str:

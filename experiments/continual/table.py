@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from experiments.continual import records
 from experiments.continual.metrics import NEWEST, NEWEST_ACC
+from experiments.continual.pictures import Point
 from experiments.continual.presets import config_of
 from experiments.continual.records import Record
 from experiments.records.names import mean_and_spread
+from experiments.runs.forms import Number
 from wage_neuro.bits import Bits
+from wage_neuro.typed import Count, read_json
 
 FLOAT = {
     ("split-mnist", "class", "naive", 0): "19.7",
@@ -38,11 +40,40 @@ constant rate chosen on validation images, seeds 0 to 2, 10 tasks of permuted-mn
 FLOATS = "continual-floats.json"
 
 
+def floats(folder: Path) -> list[Point]:
+    """Float networks that replay on SplitMNIST, class-incremental, with their bytes of memory."""
+    found = [
+        Point(
+            memory * (784 + 1), [float(acc.partition(";")[0])], "float, 400FC-400FC; 8 bits a pixel, 10 + 10"
+        )
+        for (stream, _, method, memory), acc in FLOAT.items()
+        if (stream, method) == ("split-mnist", "replay")
+    ]
+    for row in _read_floats(folder):
+        config = config_of(row["preset"])
+        if config.stream == "split-mnist":
+            form = f"{config.memory_bits} bits a pixel, 10 + {10 * config.recalled}"
+            found.append(Point(row["memory_bytes"], row["ACC"], f"float, {config.network}; {form}"))
+    return found
+
+
+def _read_floats(folder: Path) -> list[dict[str, Any]]:
+    path = folder / FLOATS
+    return read_json(path, list[FloatRow], "record of float networks") if path.exists() else []
+
+
+class FloatRow(TypedDict):
+    """A preset in floats, as `experiments.studies.continual_floats` writes it."""
+
+    preset: str
+    memory_bytes: Count
+    ACC: list[Number]
+
+
 def continual_table(folder: Path) -> str:
     """A row a record in `folder`/continual: means over the seeds, float baselines, what it needed."""
     found = [records.read(path) for path in sorted((folder / "continual").glob("*.jsonl"))]
-    floats = json.loads((folder / FLOATS).read_text()) if (folder / FLOATS).exists() else []
-    same = {_learned(config_of(row["preset"]).__dict__): row for row in floats}
+    same = {_learned(vars(config_of(row["preset"]))): row for row in _read_floats(folder)}
     lines = [
         "| stream | method | hidden layers | updates | seeds | ACC, % | forgetting | float ACC | memory"
         " | weights changed a sample |",
