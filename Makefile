@@ -4,12 +4,12 @@ TORCH = torch==2.13.0
 PYTHON = $(VENV)/bin/python
 PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
-PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version 3.10
+PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports readme docs maps pins clean
+.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports test-browser readme docs maps pins clean test-avalanche
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
-		printf 'make %-12s%s\n' "$$name" "$$text"; done
+		printf 'make %-16s%s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/ready  ## train on small digits inside Lava and show the result
 	$(VENV)/bin/wage-neuro demo
@@ -44,19 +44,31 @@ bench: kernels  ## time the engines against each other and against float trainin
 # PyPI's torch for Linux on x86-64 brings CUDA's libraries with it, some gigabytes. `+cpu` names the build for
 # processors and nothing else; uv knows where PyTorch itself keeps it.
 torch: $(VENV)/ready  ## add PyTorch's build for processors: the torch engine, patterns with real numbers, bench
-	@$(PYTHON) -c 'import torch' 2>/dev/null || \
-		$(PYTHON) $(INSTALL) $(TORCH)+cpu 2>/dev/null || \
-		tools/uv.sh pip install --quiet --python $(PYTHON) --torch-backend cpu $(TORCH) || { printf '%s\n' \
+	$(call add_torch,$(VENV))
+
+define add_torch
+	@$(1)/bin/python -c 'import torch' 2>/dev/null || \
+		$(1)/bin/python $(INSTALL) $(TORCH)+cpu 2>/dev/null || \
+		tools/uv.sh pip install --quiet --python $(1)/bin/python --torch-backend cpu $(TORCH) || { printf '%s\n' \
 		"No build of $(TORCH) for processors was found for this Python." \
-		"The one for GPUs does as well: $(PYTHON) -m pip install '$(TORCH)'" >&2; exit 1; }
+		"The one for GPUs does as well: $(1)/bin/python -m pip install '$(TORCH)'" >&2; exit 1; }
+endef
 
 rtl: .venv-rtl/ready  ## set up .venv-rtl with Amaranth, Yosys and nextpnr, for the rtl command and its tests
 
 test-rtl: .venv-rtl/ready  ## run the slow tests of the neurocore too: compiled simulation, Verilog, mutants
 	OMP_NUM_THREADS=1 .venv-rtl/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/hardware mappings/hardware
 
-test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE
+test-ports: .venv-ports/ready  ## run exported networks in snntorch, norse, sinabs, ONNX, NeuroBench, SANA-FE, nengo-loihi
+	@$(MAKE) -s .venv-loihi/ready || echo "what needs nengo-loihi is skipped"
 	OMP_NUM_THREADS=1 .venv-ports/bin/python -m pytest $(PARALLEL) -m '' tests/mappings/formats tests/experiments/studies/test_ports.py
+
+test-browser: .venv-browser/ready  ## run the tests of the pages in a headless Chromium, which the system must have
+	OMP_NUM_THREADS=1 .venv-browser/bin/python -m pytest -rs -m '' -k browser tests/experiments/live tests/experiments/report
+
+test-avalanche: .venv-avalanche/ready  ## learn streams of Avalanche and Continuum, our learner as their strategy
+	OMP_NUM_THREADS=1 .venv-avalanche/bin/python -m pytest -m '' tests/experiments/continual/test_bridges.py \
+		tests/experiments/test_examples.py -k 'bridges or avalanche'
 
 test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones too
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m '' tests/agreement/test_team.py tests/experiments/runs/test_ranks.py \
@@ -72,16 +84,21 @@ TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.records.figures
 
-docs: .venv-docs/ready  ## build build/docs from docstrings and READMEs; a warning or a dead link is an error
+docs: kernels .venv-docs/ready  ## build build/docs: READMEs, API, examples with output, the demo's report; a dead link is an error
+	PYTHONPATH=. $(PYTHON) docs/made.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -f docs/mkdocs.yml
 
 maps: kernels  ## train the networks of the chip reports, and map them anew
 	$(PYTHON) -m experiments.studies.maps
 
 pins:  ## write requirements*.txt anew from pyproject.toml
-	tools/uv.sh pip compile $(PINS) --universal --extra brian2 --extra export --extra lava --group dev \
+	tools/uv.sh pip compile $(PINS) 3.10 --universal --extra brian2 --extra export --extra lava --group dev \
 		--no-emit-package lava-nc -o requirements.txt pyproject.toml
-	tools/uv.sh pip compile $(PINS) --no-deps --group lava-nc -o requirements-lava.txt
+	tools/uv.sh pip compile $(PINS) 3.10 --no-deps --group lava-nc -o requirements-lava.txt
+	tools/uv.sh pip compile $(PINS) 3.9 --universal --group loihi -o requirements-loihi.txt
+	for extra in ports avalanche; do echo '$(TORCH)' | tools/uv.sh pip compile $(PINS) 3.11 --universal --group test \
+		--extra $$extra --constraint - -o requirements-$$extra.txt pyproject.toml || exit 1; done
+	sed -E -i '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]$$/d' requirements-ports.txt
 
 clean:  ## remove the environments, caches and build results
 	rm -rf .venv* build dist *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -106,12 +123,35 @@ $(VENV)/ready: pyproject.toml requirements.txt requirements-lava.txt
 	@touch $@
 KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all works on numpy
 
-.venv-ports/ready: pyproject.toml
+# PyTorch comes by `make torch`, without what its other build brings for GPUs; the rest is pinned.
+.venv-ports/ready: pyproject.toml requirements-ports.txt
 	@echo "Setting up .venv-ports: PyTorch and what stands on it"
-	@tools/venv.sh .venv-ports 3.11 3.12 || { echo "ports: no working Python 3.11 or 3.12 with venv found" >&2; exit 1; }
-	@$(MAKE) -s torch VENV=.venv-ports PYTHONS=3.11 -o .venv-ports/ready
-	@.venv-ports/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout pytest-xdist
-	@.venv-ports/bin/python $(INSTALL) --no-build-isolation --editable '.[ports]'
+	@tools/venv.sh .venv-ports $(ON_TORCH) || { echo "ports: no working Python $(ON_TORCH) with venv found" >&2; exit 1; }
+	$(call add_torch,.venv-ports)
+	$(call add_pinned,ports)
+	@touch $@
+
+# Avalanche imports torchvision, of which PyPI has the build for GPUs alone, so PyTorch's must be that one too.
+.venv-avalanche/ready: pyproject.toml requirements-avalanche.txt
+	@echo "Setting up .venv-avalanche: PyTorch with its libraries for GPUs takes some gigabytes"
+	@tools/venv.sh .venv-avalanche $(ON_TORCH) || { echo "avalanche: no working Python $(ON_TORCH) with venv found" >&2; exit 1; }
+	$(call add_pinned,avalanche)
+	@touch $@
+ON_TORCH = 3.11 3.12
+define add_pinned
+	@.venv-$(1)/bin/python $(INSTALL) --require-hashes --no-deps -r requirements-$(1).txt
+	@.venv-$(1)/bin/python $(INSTALL) --no-deps --no-build-isolation --editable .
+endef
+
+.venv-loihi/ready: requirements-loihi.txt
+	@tools/venv.sh .venv-loihi 3.9 || { echo "loihi: no working Python 3.9 with venv found" >&2; exit 1; }
+	@.venv-loihi/bin/python $(INSTALL) --require-hashes -r requirements-loihi.txt
+	@touch $@
+
+.venv-browser/ready: pyproject.toml
+	@tools/venv.sh .venv-browser $(PYTHONS) || { echo "browser: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
+	@.venv-browser/bin/python $(INSTALL) 'setuptools>=77' hypothesis 'pytest>=8.4' pytest-timeout
+	@.venv-browser/bin/python $(INSTALL) --no-build-isolation --editable '.[browser]'
 	@touch $@
 
 .venv-rtl/ready: pyproject.toml
@@ -123,5 +163,5 @@ KERNELS = $(PYTHON) -m wage_neuro.kernels.build || true  # without them all work
 
 .venv-docs/ready: pyproject.toml
 	@tools/venv.sh .venv-docs $(PYTHONS) || { echo "docs: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
-	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocstrings[python]>=1.0'
+	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocs-htmlproofer-plugin>=1.3' 'mkdocstrings[python]>=1.0'
 	@touch $@

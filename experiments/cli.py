@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +25,10 @@ COMMANDS = {
     ),
     "evaluate": ("commands.trained:EVALUATE", "Measure a trained network on test images, class by class."),
     "runs": ("commands.runs:RUNS", "List, show and compare the runs that are here."),
+    "report": (
+        "report.command:REPORT",
+        "Make one HTML file that shows a run: curve, mistakes, weights, activity, chip map and costs.",
+    ),
     "curves": (
         "commands.runs:CURVES",
         "Draw the accuracy of several runs against the samples they have seen.",
@@ -75,9 +81,17 @@ COMMANDS = {
         "transfer.command:TRANSFER",
         "Let a trained network learn another data set, one sample at a time, from few examples and from all.",
     ),
+    "features": (
+        "commands.trained:FEATURES",
+        "Write what a network makes of images before its last layer, to learn on from: `split-FILE.npz`.",
+    ),
     "rtl": (
         "commands.rtl:RTL",
         "Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed.",
+    ),
+    "live": (
+        "live.command:LIVE",
+        "See and steer a training in the browser: draw, teach, freeze, and watch what is forgotten.",
     ),
     "data": (
         "commands.here:DATA_SETS",
@@ -91,6 +105,21 @@ COMMANDS = {
 """Where each command is, below `experiments`, and its first line of help."""
 
 
+@contextmanager
+def _usage_in_a_line() -> Iterator[None]:
+    """Make one line of what was typed wrongly, in the place of Typer's box."""
+    try:
+        yield
+    except typer.Exit:  # of --help, which must be quick
+        raise
+    except Exception as error:
+        from experiments.commands import usage
+
+        if not isinstance(error, usage.UsageError) or usage.asks_for_help(error):
+            raise
+        _fail(usage.in_a_line(error, sys.argv[1:]), usage.USAGE)
+
+
 class _Commands(TyperGroup):
     """Commands by name and first line; the one that is used is imported."""
 
@@ -98,6 +127,16 @@ class _Commands(TyperGroup):
         super().__init__(**more)
         for name, (_, what) in COMMANDS.items():
             self.add_command(TyperCommand(name, help=what))
+
+    def make_context(self, *words: Any, **more: Any) -> Any:
+        """Read the options before the command."""
+        with _usage_in_a_line():
+            return super().make_context(*words, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the command's words and run it."""
+        with _usage_in_a_line():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)
@@ -140,13 +179,13 @@ def _options(
     pass
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     from experiments.commands.command_line import tell
     from experiments.runs.ranks import end_all
 
     end_all(tell, message)
     tell(message)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def main() -> NoReturn:

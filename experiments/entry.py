@@ -55,7 +55,10 @@ def main() -> None:
     )  # a shell's background job hears nothing
     if heard:
         signal.signal(signal.SIGINT, _at_once)
-    from experiments import cli
+    try:
+        from experiments import cli
+    except ModuleNotFoundError as error:  # installed for the arithmetic alone, which needs numpy and no more
+        sys.exit(f"wage-neuro: {error.name} is not installed: pip install wage-neuro brings it")
 
     if heard:
         signal.signal(signal.SIGINT, _once)

@@ -15,9 +15,10 @@ from wage_neuro.errors import BitWidthError, EngineError, SettingError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
+from wage_neuro.schedule import Schedule
+from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec, assert_never
 
-ONLINE = Rules(1, "held", update="ternary", loss="one-sided", margin=3, pipelined=True)
+ONLINE = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3, pipelined=True)
 """The on-chip rules: a sample a step, held exponents, steps of one."""
 
 
@@ -47,6 +48,17 @@ class Stream:
     def first_step(self) -> int:
         """`update_step` at the beginning: 0 is when the first sample's error comes."""
         return -(self.start + self.delay)
+
+
+def stream_of(clock: Schedule | Stream) -> Stream | None:
+    """The clock of a layer that stands alone; None of one in an engine's graph, which has a schedule."""
+    match clock:
+        case Schedule():
+            return None
+        case Stream():
+            return clock
+        case _:
+            assert_never(clock)
 
 
 class Alone(AbstractProcess):

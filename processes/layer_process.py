@@ -13,7 +13,7 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
-from processes.alone import ONLINE, Alone, Stream, fitted, require_one_lane
+from processes.alone import ONLINE, Alone, Stream, fitted, require_one_lane, stream_of
 from processes.ports import DirectIn, given
 from processes.quick import PyQuickModel
 from wage_neuro import layers
@@ -22,9 +22,11 @@ from wage_neuro.control import LayerControl
 from wage_neuro.errors import SettingError
 from wage_neuro.kernels.layerwise import layer_at_work
 from wage_neuro.layers import Layer, initial_weights, no_importance
+from wage_neuro.learner import Site
 from wage_neuro.neurocore import UNKNOWN
 from wage_neuro.rules import UPDATES, Rules
 from wage_neuro.schedule import Schedule
+from wage_neuro.specs import assert_never
 from wage_neuro.state import Held, LayerState
 
 LEARNED = ("S", "error_held", "gradient_held", "update_step", "importance")
@@ -116,7 +118,7 @@ class WageLayer(Alone):
         name: str | None = None,
     ) -> None:
         clock = clock or Stream()
-        alone = isinstance(clock, Stream)
+        alone = stream_of(clock)
         if alone:
             require_one_lane(lanes)
             require_online(layer, rules)
@@ -143,7 +145,7 @@ class WageLayer(Alone):
             "S": initial_weights(layer, seed),
             "error_held": held_to_var(Held()),
             "gradient_held": held_to_var(Held()),
-            "update_step": np.array([clock.first_step if isinstance(clock, Stream) else 0]),
+            "update_step": np.array([alone.first_step if alone else 0]),
             "importance": no_importance(layer, rules) if rules.consolidation else np.zeros(1, np.int32),
             **(learned or {}),
         }
@@ -189,7 +191,7 @@ class WageLayer(Alone):
 
     def wanted(self) -> dict[str, str]:
         """In a graph of one's own, an input and an error."""
-        if not isinstance(self.proc_params["schedule"], Stream):
+        if not stream_of(self.proc_params["schedule"]):
             return {}
         errors = "a layer learns from a loss, or the layer above; one that only answers is frozen"
         return {"a_in": "it wants a message every time step", "e_in": errors}
@@ -240,7 +242,8 @@ class PyWageLayerModelFixed(PyQuickModel):
         clock: Schedule | Stream = proc_params["schedule"]
         self.clock = clock
         self.work = layer_at_work(
-            *(proc_params[name] for name in ("layer", "classes", "rules", "lanes", "seed")),
+            Site(*(proc_params[name] for name in Site._fields)),
+            proc_params["lanes"],
             kernels=proc_params["kernels"],
             in_flight=_most_in_flight(self.layer, clock),
             signed_in=proc_params["signed_in"],
@@ -257,10 +260,13 @@ class PyWageLayerModelFixed(PyQuickModel):
         self._send()
         if self.task_updates[0]:
             self._end_task()
-        if isinstance(self.clock, Stream):
-            self._meet_stream(self.clock)
-        else:
-            self._meet_batch(self.clock)
+        match self.clock:
+            case Stream():
+                self._meet_stream(self.clock)
+            case Schedule():
+                self._meet_batch(self.clock)
+            case _:
+                assert_never(self.clock)
 
     def _meet_batch(self, clock: Schedule) -> None:
         if self.t == 0:
@@ -297,7 +303,7 @@ class PyWageLayerModelFixed(PyQuickModel):
 
     def lrn_guard(self) -> bool:
         """Learn in the learning phase of a batch's last step; pipelined, of every step with an error."""
-        return self.learned and (self.rules.pipelined or isinstance(self.clock, Stream) or self.t == 0)
+        return self.learned and (self.rules.pipelined or bool(stream_of(self.clock)) or self.t == 0)
 
     def run_lrn(self) -> None:
         """Update the stored weights from the batch's gradient, and the held exponents."""
@@ -357,7 +363,7 @@ class PyWageLayerModelFixed(PyQuickModel):
         return self.counts if every and (step % every == 0 or not self.learning[0]) else None
 
     def _send(self) -> None:
-        if isinstance(self.clock, Stream):
+        if stream_of(self.clock):
             self._send_always()
         if self.forward_message is not None:
             (self.z_out if self.layer.is_last else self.a_out).send(given(self.forward_message))
@@ -375,9 +381,13 @@ class PyWageLayerModelFixed(PyQuickModel):
 
 def _most_in_flight(layer: Layer, clock: Schedule | Stream) -> int:
     """Calls whose samples wait for their error at once, at most."""
-    if isinstance(clock, Stream):
-        return clock.delay + 1
-    return min(clock.micro_steps, clock.error_delay(layer.index) - layer.index + 1)
+    match clock:
+        case Stream(delay):
+            return delay + 1
+        case Schedule():
+            return min(clock.micro_steps, clock.error_delay(layer.index) - layer.index + 1)
+        case _:
+            assert_never(clock)
 
 
 def chosen(names: tuple[str, ...], var: np.ndarray, what: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lava.magma.core.model.sub.model import AbstractSubProcessModel
 
-from processes.alone import Stream
+from processes.alone import stream_of
 from processes.exponent_tracker.process import ExponentTracker
 from processes.forward_synapses.process import ForwardSynapses
 from processes.layer_process import WageLayer
@@ -29,7 +29,7 @@ class StructuralLayerModel(AbstractSubProcessModel):
 
     def __init__(self, proc: WageLayer) -> None:
         params = proc.proc_params
-        if isinstance(params["schedule"], Stream):
+        if stream_of(params["schedule"]):
             raise SettingError(f"{proc.name}: a layer that stands alone has the behavioural model only")
         self.layer: Layer = params["layer"]
         self.limits: LayerLimits = params["limits"]

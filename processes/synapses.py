@@ -100,7 +100,7 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
         """Let the kept pre factor meet the post factor; return both."""
         pre, post, step = self.in_flight.popleft(), self.y_in.recv(), int(self.update_step[0])
         if self.rules.update == "coincidence":
-            pre = neurocore.pre_spikes(self.layer, pre, self.seed, step)
+            pre = layers.pre_spikes(self.layer, pre, self.seed, step)
         else:
             m = int(self.m_in.recv()[0])
             self.exponent = None if m == neurocore.UNKNOWN else m
@@ -133,7 +133,7 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
         assert self.G is not None
         before, step = self._stored(), int(self.update_step[0])
         eta, rules = int(self.log2_eta[0]), self.rules
-        S = layers.update(self.layer, before, self.G, self.exponent, eta, rules, self.seed, step)
+        S = layers.update(self.layer, before, self.G, layers.Move(self.exponent, eta, self.seed, step), rules)
         if S is not before:
             self._learned(before, S)
             self._store(self._fit("S", S))

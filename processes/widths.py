@@ -150,7 +150,7 @@ def unproven(network: Network, rules: Rules, widths: Widths | None = None, forme
     former : as in `output_error_max`
 
     >>> from wage_neuro import Dense
-    >>> net, rules = Network((Dense(512), Dense(10)), (784,)), Rules(1, "held", update="ternary")
+    >>> net, rules = Network.parse("512FC-10FC", (784,)), Rules(batch=1, shift="held", update="ternary")
     >>> unproven(net, rules)
     []
     >>> unproven(net, rules, Widths(accumulator=17))

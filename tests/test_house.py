@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import shlex
 import subprocess
 import sys
@@ -42,6 +43,27 @@ def test_lava_stays_on_its_floors():
     examples = ROOT / "experiments" / "examples" / "lava"
     for path in [*(ROOT / "wage_neuro").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]:
         assert "lava" not in imports_of(path) or examples in path.parents, path.name
+
+
+def test_the_arithmetic_takes_five_arguments_at_most():
+    """By place: a sixth has slid into another before."""
+    for path in (ROOT / "wage_neuro").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name != "__init__":
+                names = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
+                assert len(names) - (names[:1] in (["self"], ["cls"])) <= 5, f"{path.name}: {node.name}"
+
+
+def test_settings_are_given_by_name():
+    """Whatever has a `setting` is `kw_only`."""
+    found = 0
+    for path in (each for floor in FLOORS for each in (ROOT / floor).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ClassDef) or not re.search(r"= (setting|like)\(", ast.unparse(node)):
+                continue
+            found += 1
+            assert "kw_only=True" in ast.unparse(node.decorator_list[0]), f"{path.name}: {node.name}"
+    assert found > 10
 
 
 @pytest.mark.parametrize("floor", FLOORS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ class LayerControl:
     hold: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Control:
     """Step size and hold of each layer.
 
@@ -33,12 +33,11 @@ class Control:
     hold : int, or one a layer, optional
         Samples below a held exponent before it steps down; the rules' own if not given.
 
-    >>> Control((None, 3), hold=7).of_layers(2, Rules())
+    >>> Control(log2_eta=(None, 3), hold=7).of_layers(2, Rules())
     (LayerControl(log2_eta=None, hold=7), LayerControl(log2_eta=3, hold=7))
     """
 
     log2_eta: int | tuple[int | None, ...] | None
-    _: KW_ONLY
     hold: int | tuple[int, ...] | None = None
 
     def of_layers(self, layers: int, rules: Rules) -> tuple[LayerControl, ...]:
@@ -66,7 +65,7 @@ class Control:
 
 def control_of(control: int | Control) -> Control:
     """Return the control that a number stands for: the same step size for every layer."""
-    return control if isinstance(control, Control) else Control(control)
+    return control if isinstance(control, Control) else Control(log2_eta=control)
 
 
 def _is_whole(value: object) -> bool:

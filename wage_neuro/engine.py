@@ -109,7 +109,7 @@ class Engine(ABC):
         whole = whole_batches(n, rows, last)
         if whole is not None and len(labels) == n:
             images, labels = images[whole], labels[whole]
-        check_training_input(self.network, self.rules, images, labels, log2_eta, self.team)
+        check_training_input(self.network, self.rules, Batch(images, labels), log2_eta, self.team)
         return self.learn(images, labels, log2_eta)[:n]
 
     @abstractmethod
@@ -203,14 +203,10 @@ def whole_batches(n: int, batch: int, last: str) -> np.ndarray | None:
 
 
 def check_training_input(
-    network: Network,
-    rules: Rules,
-    images: np.ndarray,
-    labels: np.ndarray,
-    control: int | Control,
-    team: Team = ALONE,
+    network: Network, rules: Rules, given: Batch, control: int | Control, team: Team = ALONE
 ) -> None:
     """Raise DataError or SettingError unless these are whole batches that the network can learn from."""
+    images, labels, _ = given
     network.check_images(images)
     network.check_labels(labels, len(images))
     rows = own_rows(rules, team)
@@ -258,13 +254,29 @@ def prove_gradients(network: Network, rules: Rules) -> None:
 class RecallingEngine(Engine):
     """An engine in this process that takes former logits in, and counts by a `Watch`."""
 
+    def __init__(
+        self,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        team: Team = ALONE,
+    ) -> None:
+        super().__init__(network, rules, team)
+        self._begin(state or initial_state(network, seed))
+        self.watch(0)
+
+    @abstractmethod
+    def _begin(self, state: State) -> None:
+        """Go on from a state."""
+
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         return self._train(images, labels, None, control)
 
     def train_recalling(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray, control: int | Control
     ) -> np.ndarray:
-        check_training_input(self.network, self.rules, images, labels, control, self.team)
+        check_training_input(self.network, self.rules, Batch(images, labels), control, self.team)
         check_former(self.network, self.rules, former, len(images))
         return self._train(images, labels, former, control)
 
@@ -284,8 +296,7 @@ class RecallingEngine(Engine):
 class NumpyEngine(RecallingEngine):
     """The oracle's own step in this process: `wage_neuro.train.train_step`, batch after batch.
 
-    >>> from wage_neuro.specs import Dense
-    >>> net = Network((Dense(2),), (3,))
+    >>> net = Network.parse("2FC", (3,))
     >>> with NumpyEngine(net, Rules(batch=4)) as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
@@ -301,18 +312,9 @@ class NumpyEngine(RecallingEngine):
         options=IN_TEAM,
     )
 
-    def __init__(
-        self,
-        network: Network,
-        rules: Rules | None = None,
-        seed: int = 0,
-        state: State | None = None,
-        team: Team = ALONE,
-    ) -> None:
-        super().__init__(network, rules, team)
-        self._state = state or initial_state(network, seed)
-        as_ruled(network, self._state, self.rules)
-        self.watch(0)
+    def _begin(self, state: State) -> None:
+        self._state = state
+        as_ruled(self.network, state, self.rules)
 
     @property
     def state(self) -> State:

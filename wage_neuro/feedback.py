@@ -50,7 +50,7 @@ def backward_weights(layer: Layer, V: np.ndarray, classes: int, rules: Rules, se
 
 @lru_cache(maxsize=16)  # every step asks for them
 def _draw(seed: int, layer: int, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    r = random_bits.bits16(seed, random_bits.FEEDBACK, layer, 0, 0, shape[0] * shape[1])
+    r = random_bits.bits16((seed, random_bits.FEEDBACK, layer, 0), 0, shape[0] * shape[1])
     B: np.ndarray = ((r.astype(np.int32) * 3 >> 16) - 1).astype(dtype).reshape(shape)
     B.setflags(write=False)
     return B
@@ -84,8 +84,7 @@ def feedback_memory(network: Network, feedback: str) -> tuple[int, int]:
 
     Weights that a convolution shares are counted once.
 
-    >>> from wage_neuro.specs import Dense
-    >>> network = Network((Dense(512), Dense(10)), (784,))
+    >>> network = Network.parse("512FC-10FC", (784,))
     >>> [feedback_memory(network, kind) for kind in ("transposed", "random", "direct")]
     [(5120, 51200), (5120, 10240), (5120, 10240)]
     """

@@ -56,6 +56,17 @@ class Layer:
                 assert_never(self.spec)
 
     @cached_property
+    def window(self) -> tuple[int, int] | None:
+        """Side of the kernel and stride of a convolution; None of a dense layer."""
+        match self.spec:
+            case Dense():
+                return None
+            case Conv(kernel=kernel, stride=stride):
+                return kernel, stride
+            case _:
+                assert_never(self.spec)
+
+    @cached_property
     def fan_in(self) -> int:
         return math.prod(self.weight_shape[:-1])
 

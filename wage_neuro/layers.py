@@ -20,29 +20,32 @@ from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import peak
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layer import Kept, Layer
-from wage_neuro.loss import SPARED, UNKNOWN, output_error
+from wage_neuro.loss import SPARED, UNKNOWN, output_error, quiet_new
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, assert_never
-from wage_neuro.update import at_rest, consolidate, momentum_after, no_importance, update, update_part
+from wage_neuro.update import Move, at_rest, consolidate, momentum_after, no_importance, update, update_part
 
 __all__ = [
     "SPARED",
     "UNKNOWN",
     "Kept",
     "Layer",
+    "Move",
     "at_rest",
     "backward",
     "consolidate",
     "error_codes",
     "forward",
     "initial_weights",
-    "learning_spikes",
     "mask_saturated",
     "momentum_after",
     "no_importance",
     "no_winner",
     "output_error",
     "pooled",
+    "post_spikes",
+    "pre_spikes",
     "products",
+    "quiet_new",
     "rows_of",
     "spread_errors",
     "update",
@@ -63,7 +66,7 @@ def initial_weights(layer: Layer, seed: int) -> np.ndarray:
     """
     bits = layer.bits
     k = min(bits.k_W, bits.k_G)
-    raw = random_bits.words(seed, random_bits.INIT, layer.index, 0, 0, layer.n_weights)
+    raw = random_bits.words((seed, random_bits.INIT, layer.index, 0), 0, layer.n_weights)
     limit = max((3 / layer.fan_in) ** 0.5, 1.5 * 2.0 ** (1 - bits.k_W))
     uniform = ((raw >> np.uint64(32)) + 0.5) * 2.0**-31 - 1.0  # in (-1, 1), 32 random bits
     top = (1 << (k - 1)) - 1
@@ -130,7 +133,13 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
 
 def no_winner(layer: Layer, n: int) -> np.ndarray:
     """Room for the place of each window's maximum; empty rows where nothing is chosen."""
-    return np.empty((n, *layer.out_shape) if isinstance(layer.pool, MaxPool) else (n, 0), np.uint8)
+    match layer.pool:
+        case MaxPool():
+            return np.empty((n, *layer.out_shape), np.uint8)
+        case None | AvgPool():
+            return np.empty((n, 0), np.uint8)
+        case _:
+            assert_never(layer.pool)
 
 
 def pooled(layer: Layer, Z: np.ndarray, winner: np.ndarray) -> np.ndarray:
@@ -216,32 +225,30 @@ def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -
     return E
 
 
-def learning_spikes(
-    layer: Layer, kept: Kept, E: np.ndarray, log2_eta: int, seed: int, step: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the spikes whose coincidence changes a weight: one draw a neuron, none a synapse.
+def pre_spikes(layer: Layer, a_in: np.ndarray, seed: int, step: int) -> np.ndarray:
+    """Draw the spikes of the inputs: sgn(A) with probability abs(A) / 2**(k_A-1), else 0.
 
-    Parameters
-    ----------
-    E : (1, *out_shape) error codes of one sample
-    log2_eta : int
-        rate = 2**log2_eta.
+    Where such a spike meets one of `post_spikes`, a weight changes: one draw a neuron, none a synapse. A
+    probability has 16 bits and is rounded up, so that nothing is too small to be learned from.
 
-    Returns
-    -------
-    pre : (1, *in_shape) sgn(A) with probability abs(A) / 2**(k_A-1), else 0
-    post : (1, *out_shape) sgn(E) with probability min(1, rate * abs(E) / 2**(k_E-1)), else 0
-
-    A probability has 16 bits and is rounded up, so that no error is too small to be learned from.
+    a_in : (1, *in_shape) codes of one sample
     """
+    return _spikes(a_in, 1 - layer.bits.k_A, (seed, random_bits.PRE, layer.index, step))
 
-    def draw(codes: np.ndarray, log2_probability: int, purpose: int) -> np.ndarray:
-        r = random_bits.bits16(seed, purpose, layer.index, step, 0, codes.size).reshape(codes.shape)
-        spikes = r < np.abs(codes.astype(np.float64)) * 2.0 ** (16 + log2_probability)  # exact
-        return np.sign(codes) * spikes
 
-    pre = draw(kept.a_in, 1 - layer.bits.k_A, random_bits.PRE)
-    return pre, draw(E, log2_eta + 1 - layer.bits.k_E, random_bits.POST)
+def post_spikes(layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int) -> np.ndarray:
+    """Draw the error spikes: sgn(E) with probability min(1, 2**log2_eta * abs(E) / 2**(k_E-1)), else 0.
+
+    E : (1, *out_shape) error codes of one sample
+    """
+    return _spikes(E, log2_eta + 1 - layer.bits.k_E, (seed, random_bits.POST, layer.index, step))
+
+
+def _spikes(codes: np.ndarray, log2_probability: int, stream: random_bits.Stream) -> np.ndarray:
+    r = random_bits.bits16(stream, 0, codes.size).reshape(codes.shape)
+    spikes = r < np.abs(codes.astype(np.float64)) * 2.0 ** (16 + log2_probability)  # exact
+    drawn: np.ndarray = np.sign(codes) * spikes
+    return drawn
 
 
 def backward(
@@ -249,8 +256,7 @@ def backward(
     W_back: np.ndarray | None,
     kept: Kept,
     E: np.ndarray,
-    spikes: tuple[np.ndarray, np.ndarray] | None = None,
-    learns: bool = True,
+    factors: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """One layer backward: gradient of the weights and error of the layer below.
 
@@ -259,20 +265,17 @@ def backward(
     W_back : (fan_in, n_out) weights that the error goes back through: V, or fixed feedback weights; None
         sends nothing back
     E : (n, *out_shape) error codes
-    spikes : (pre, post) of `learning_spikes`, when the weights learn from those and not from A and E
-    learns : whether the gradient is wanted
+    factors : what the weights learn from: A and E, or the spikes drawn from them; None where they do not
 
     Returns
     -------
     G : (fan_in, n_out) or None
-        sum over samples and positions of A * E, an exact float carrier.
+        sum over samples and positions of pre * post factor, an exact float carrier.
     D : (n, *in_shape) or None
         W_back^T E, a float carrier; None for the first layer, which has nobody below.
     """
-    pre, post = spikes or (kept.a_in, E)
     if layer.index == 0:
         W_back = None
-    factors = (pre, post) if learns else None
     match layer.spec:
         case Dense():
             return _dense_backward(layer, W_back, E, factors)
@@ -301,8 +304,8 @@ def _dense_backward(
 def _conv_backward(
     layer: Layer, W_back: np.ndarray | None, kept: Kept, E: np.ndarray, factors: _Pair | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    assert isinstance(layer.spec, Conv)
-    spec, n, n_out = layer.spec, len(E), layer.weight_shape[-1]
+    window, n, n_out = layer.window, len(E), layer.weight_shape[-1]
+    assert window
     rows, g_dtype = layer.gradient_rows
     D = W_d = None
     if W_back is not None:
@@ -327,9 +330,7 @@ def _conv_backward(
                 E_z = spread(E, part)
             back = kernels.product(E_z.astype(layer.d_dtype, copy=False), W_d, "patches")
             image = (len(E[part]), *layer.in_shape)
-            D[part] = kernels.fold_patches(
-                back, image, layer.padding, spec.kernel, spec.stride, layer.z_shape[:2]
-            )
+            D[part] = kernels.fold_patches(back, image, layer.padding, window, layer.z_shape[:2])
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
     return (total if factors else None), D
@@ -346,7 +347,7 @@ def spread_errors(
             assert kept.winner is not None
             (h, w, c), (top, bottom, left, right) = layer.z_shape, layer.pool_padding
             shape = (h + top + bottom, w + left + right, c)
-            out = kernels.unpool(E[part], kept.winner[part], size, layer.pool.step, shape, dtype)
+            out = kernels.unpool(E[part], kept.winner[part], (size, layer.pool.step), shape, dtype)
             return out[:, top : top + h, left : left + w]
         case AvgPool(size):
             return kernels.spread(E[part], size, layer.z_shape, dtype)

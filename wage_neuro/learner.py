@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,29 +39,32 @@ def next_held(held: Held, peak: int, samples: int, rules: Rules, hold: int) -> H
     return held.after(peak, samples, hold) if rules.shift == "held" else held
 
 
+class Site(NamedTuple):
+    """A layer where it learns: in a network of so many classes, by these rules, with the bits of this seed.
+
+    `classes` is the size of the last layer's error, which direct feedback brings to every other one.
+    """
+
+    layer: Layer
+    classes: int
+    rules: Rules
+    seed: int
+
+
 class LayerLearner:
     """A layer with what it has learned, and what its errors have brought since its weights last changed.
 
     Parameters
     ----------
-    classes : outputs of the last layer, whose error codes direct feedback brings here
     state : LayerState
         Where to go on from; it stays as it is.
     team : processes that learn each batch together; in one, `send` and `learn_together` take the place of
         `update`
     """
 
-    def __init__(
-        self,
-        layer: Layer,
-        classes: int,
-        rules: Rules,
-        seed: int,
-        state: LayerState | None = None,
-        team: Team = ALONE,
-    ) -> None:
+    def __init__(self, site: Site, state: LayerState | None = None, team: Team = ALONE) -> None:
         self.team = team
-        self.layer, self.classes, self.rules, self.seed = layer, classes, rules, seed
+        self.layer, self.classes, self.rules, self.seed = site
         self.G: np.ndarray | None = None
         self.peak = 0  # of the errors since the last update
         self.E: np.ndarray | None = None  # codes of the last error
@@ -129,13 +132,14 @@ class LayerLearner:
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradient of the weights, None if they are frozen, and the error message that is sent on."""
         layer, rules, log2_eta = self.layer, self.rules, control.log2_eta
-        spikes, learns = None, log2_eta is not None
+        factors = None if log2_eta is None else (kept.a_in, E)
         if log2_eta is not None and rules.update == "coincidence":
-            spikes = layers.learning_spikes(layer, kept, E, log2_eta, self.seed, step)
+            pre = layers.pre_spikes(layer, kept.a_in, self.seed, step)
+            factors = pre, layers.post_spikes(layer, E, log2_eta, self.seed, step)
         W_back = backward_weights(layer, self.visible(), self.classes, rules, self.seed)
-        G, D = layers.backward(layer, W_back, kept, E, spikes, learns)
+        G, D = layers.backward(layer, W_back, kept, E, factors)
         if counts is not None:
-            activity.count_error(counts, layer, kept, E, (spikes or (kept.a_in, E)) if learns else None)
+            activity.count_error(counts, layer, kept, E, factors)
             if D is not None and W_back is not None:
                 activity.count_feedback(counts, layer, W_back, kept, E)
         return G, leaving_error(layer, E, D, rules)
@@ -159,9 +163,8 @@ class LayerLearner:
                 exponent = None
             else:  # its peak is Shift's, as of a gradient that stays the same
                 M, G, exponent = after, after.reshape(G.shape).astype(np.float32), MOMENTUM_BITS - 1
-        S = layers.update(
-            self.layer, state.S, G, exponent, control.log2_eta, rules, self.seed, step, state.importance
-        )
+        how = layers.Move(exponent, control.log2_eta, self.seed, step, state.importance)
+        S = layers.update(self.layer, state.S, G, how, rules)
         if counts is not None:
             activity.count_updates(counts, state.S, S)
         if S is not state.S:
@@ -190,17 +193,8 @@ class LayerLearner:
         rules, control, own = self.rules, self.control, self.state.S.reshape(-1)[part]
         assert control.log2_eta is not None
         exponent, held = self._exponent(peak, rules.batch, control)
-        new = layers.update(
-            self.layer,
-            own,
-            G.astype(np.float64),
-            exponent,
-            control.log2_eta,
-            rules,
-            self.seed,
-            step,
-            first=part.start,
-        )
+        how = layers.Move(exponent, control.log2_eta, self.seed, step, first=part.start)
+        new = layers.update(self.layer, own, G.astype(np.float64), how, rules)
         if counts is not None:
             activity.count_updates(counts, own, new)
         self.state = replace(self.state, gradient_held=held)

@@ -25,7 +25,6 @@ def output_error(
     labels: np.ndarray,
     rules: Rules,
     former: np.ndarray | None = None,
-    first: int = 0,
 ) -> np.ndarray:
     """Error at the output: the derivative of the loss by Z; of the sum of squared errors Z - target, of
     cross-entropy after softmax p - onehot.
@@ -36,12 +35,11 @@ def output_error(
     labels : (n,) whole numbers; the target of the right output is `layer.target`, of the others 0
     former : (n, classes) int64 logits that the samples once had, UNKNOWN where they had none; what is known
         adds Z - former, so that an answer stays what it was; SPARED leaves an output alone
-    first : number of the first sample among all that were learned; tells the new ones, see `Rules.new_shift`
 
     Returns
     -------
     (n, classes) int64 D, in units of Z, of softmax in units of 2**-15; all zeros for a sample that has its
-    margin and no former logits.
+    margin and no former logits. `quiet_new` has still to meet it.
 
     Source: former logits as in DER++, Buzzega et al., arXiv:2004.07211.
     """
@@ -64,7 +62,18 @@ def output_error(
     if former is not None:
         np.add(D, Z - former, out=D, where=former > SPARED)
         D[former == SPARED] = 0
+    return D
+
+
+def quiet_new(D: np.ndarray, first: int, rules: Rules) -> np.ndarray:
+    """Shift the errors of new samples right by `Rules.new_shift`, in place; the others stay.
+
+    first : number of the first sample among all that were learned; tells the new ones
+
+    >>> quiet_new(np.array([[-5], [-5], [5]]), 1, Rules(batch=2, new_shift=1)).tolist()
+    [[-5], [-2], [5]]
+    """
     if rules.new_shift:
-        new = (first + rows) % rules.new_period < rules.new_samples
+        new = (first + np.arange(len(D))) % rules.new_period < rules.new_samples
         D[new] = np.sign(D[new]) * (np.abs(D[new]) >> rules.new_shift)
     return D

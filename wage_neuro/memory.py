@@ -30,7 +30,7 @@ KEEPS = ("reservoir", "balanced")
 
 def _uniform_words(seed: int, purpose: int, first: int, count: int) -> np.ndarray:
     skip = first % _WORDS_A_BLOCK
-    return words(seed, purpose, 0, 0, first - skip, skip + count)[skip:]
+    return words((seed, purpose, 0, 0), first - skip, skip + count)[skip:]
 
 
 def slots_to_keep(seed: int, first: int, count: int, size: int) -> np.ndarray:

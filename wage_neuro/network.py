@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from wage_neuro.bits import UNQUANTIZED, Bits, code_dtype
 from wage_neuro.errors import DataError, NetworkError, did_you_mean
 from wage_neuro.layers import Layer
-from wage_neuro.specs import AvgPool, Conv, Dense, Flatten, MaxPool, Pool, Spec
+from wage_neuro.specs import AvgPool, Conv, Dense, Flatten, MaxPool, Pool, Spec, assert_never
 from wage_neuro.summary import table_of
 
 PRESETS = {
@@ -144,7 +145,7 @@ class Network:
     def input_codes(self) -> np.ndarray:
         """(256,) k_A-bit code of each grey level: Q_A(grey / 255), or Q_A(2 grey / 255 - 1) if signed.
 
-        >>> Network((Dense(2),), (4,)).input_codes[[0, 1, 128, 255]].tolist()
+        >>> Network.parse("2FC", (4,)).input_codes[[0, 1, 128, 255]].tolist()
         [0, 1, 64, 127]
         """
         scale, top = 1 << (self.bits.k_A - 1), self.bits.activation_max
@@ -225,41 +226,44 @@ def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -
                     if after is not None:
                         raise NetworkError(f"layer {place} {spec}: only the last layer may be unquantized")
                     bits = replace(bits, k_W=UNQUANTIZED, k_G=UNQUANTIZED, k_E=UNQUANTIZED)
-                layer = _build_layer(place, spec, pool, shape, bits, index, after is None)
-                shape, index = layer.out_shape, index + 1
-                yield layer
+                where = _geometry(place, spec, pool, shape)
+                yield Layer(index, spec, pool, bits, shape, is_last=after is None, **where._asdict())
+                shape, index = where.out_shape, index + 1
             case _:  # a user's own object may stand here
                 raise NetworkError(f"layer {place} {spec!r}: want Dense, Conv, MaxPool, AvgPool or Flatten")
 
 
-def _build_layer(
-    place: int,
-    spec: Conv | Dense,
-    pool: Pool | None,
-    shape: tuple[int, ...],
-    bits: Bits,
-    index: int,
-    is_last: bool,
-) -> Layer:
-    padding = (0, 0, 0, 0)
-    if isinstance(spec, Dense):
-        if len(shape) != 1:
-            raise NetworkError(
-                f"layer {place} {spec}: its input has shape {shape}; put a Flatten() before it"
+class _Geometry(NamedTuple):
+    z_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    padding: tuple[int, int, int, int]
+    pool_padding: tuple[int, int, int, int]
+
+
+def _geometry(place: int, spec: Conv | Dense, pool: Pool | None, shape: tuple[int, ...]) -> _Geometry:
+    z_shape: tuple[int, ...]
+    padding = pool_padding = (0, 0, 0, 0)
+    match spec:
+        case Dense(units):
+            if len(shape) != 1:
+                raise NetworkError(
+                    f"layer {place} {spec}: its input has shape {shape}; put a Flatten() before it"
+                )
+            z_shape = (units,)
+        case Conv(channels, kernel):
+            if len(shape) != 3:
+                raise NetworkError(
+                    f"layer {place} {spec}: its input has shape {shape}; want (height, width, channels)"
+                )
+            (h, top, bottom), (w, left, right) = (
+                _windows(n, kernel, spec.stride, spec.padding) for n in shape[:2]
             )
-        z_shape: tuple[int, ...] = (spec.units,)
-    else:
-        if len(shape) != 3:
-            raise NetworkError(
-                f"layer {place} {spec}: its input has shape {shape}; want (height, width, channels)"
-            )
-        (h, top, bottom), (w, left, right) = (
-            _windows(n, spec.kernel, spec.stride, spec.padding) for n in shape[:2]
-        )
-        if min(h, w) < 1:
-            raise NetworkError(f"layer {place} {spec}: kernel {spec.kernel} is larger than its input {shape}")
-        padding, z_shape = (top, bottom, left, right), (h, w, spec.channels)
-    out_shape, pool_padding = z_shape, (0, 0, 0, 0)
+            if min(h, w) < 1:
+                raise NetworkError(f"layer {place} {spec}: kernel {kernel} is larger than its input {shape}")
+            padding, z_shape = (top, bottom, left, right), (h, w, channels)
+        case _:
+            assert_never(spec)
+    out_shape = z_shape
     if pool:
         (h, top, bottom), (w, left, right) = (
             _windows(n, pool.size, pool.step, pool.padding) for n in z_shape[:2]
@@ -267,8 +271,8 @@ def _build_layer(
         pool_padding = (top, bottom, left, right)
         if min(h, w) < 1:
             raise NetworkError(f"layer {place} {pool}: window {pool.size} is larger than its input {z_shape}")
-        out_shape = (h, w, z_shape[2])
-    return Layer(index, spec, pool, bits, shape, z_shape, out_shape, padding, is_last, pool_padding)
+        out_shape = (h, w, *z_shape[2:])
+    return _Geometry(z_shape, out_shape, padding, pool_padding)
 
 
 def _windows(n: int, size: int, stride: int, padding: str) -> tuple[int, int, int]:

@@ -41,7 +41,9 @@ def error_sums(layer: Layer, V: np.ndarray, E_z: np.ndarray) -> np.ndarray:
             return back
         case Conv(kernel=kernel, stride=stride):
             image = (len(E_z), *layer.in_shape)
-            return kernels.fold_patches(back, image, layer.padding, kernel, stride, layer.z_shape[:2]).copy()
+            return kernels.fold_patches(
+                back, image, layer.padding, (kernel, stride), layer.z_shape[:2]
+            ).copy()
         case _:
             assert_never(layer.spec)
 
@@ -70,16 +72,6 @@ def gradient_peak(layer: Layer, pre: np.ndarray, post: np.ndarray, G: np.ndarray
             return peak(G)
         case _:
             assert_never(layer.spec)
-
-
-def pre_spikes(layer: Layer, a: np.ndarray, seed: int, step: int) -> np.ndarray:
-    """Spikes of the inputs, as `layers.learning_spikes`: an axon draws its own."""
-    return layers.learning_spikes(layer, Kept(a), _NONE, 0, seed, step)[0]
-
-
-def post_spikes(layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int) -> np.ndarray:
-    """Signed error spikes, as `layers.learning_spikes`: a neuron draws its own."""
-    return layers.learning_spikes(layer, Kept(_NONE), E, log2_eta, seed, step)[1]
 
 
 # --- neurons -----------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ class Prototypes:
         P = self.codes[winner]
         D = x.astype(np.int64) - P
         shift = int(self.wins[winner]).bit_length() - 1
-        r = bits16(self.seed, UPDATE, _LAYER, self.seen, 0, len(D)).astype(np.int64)
+        r = bits16((self.seed, UPDATE, _LAYER, self.seen), 0, len(D)).astype(np.int64)
         step = ((np.abs(D) << 16 >> shift) + r) >> 16
         return (P + np.sign(D) * step).astype(P.dtype)
 

@@ -16,6 +16,9 @@ INIT, UPDATE, ORDER, PRE, POST, FEEDBACK, AUGMENT, STREAM, KEEP, RECALL = range(
 before and after the synapse, fixed feedback weights, augmentation of the training images, order within the
 tasks of a stream, what a memory keeps, what it recalls."""
 
+Stream = tuple[int, int, int, int]
+"""Name of a stream of random bits: seed, purpose, layer, step."""
+
 _WORDS_A_BLOCK = 4  # one Philox block is four 64-bit words
 
 
@@ -26,8 +29,9 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
-def words(seed: int, purpose: int, layer: int, step: int, first: int, count: int) -> np.ndarray:
+def words(stream: Stream, first: int, count: int) -> np.ndarray:
     """Return 64-bit words `first` .. `first + count` of one stream; `first` is a multiple of 4."""
+    seed, purpose, layer, step = stream
     generator = np.random.Philox(
         key=np.array([seed, purpose], np.uint64),
         counter=np.array([first // _WORDS_A_BLOCK, step, layer, 0], np.uint64),
@@ -35,14 +39,14 @@ def words(seed: int, purpose: int, layer: int, step: int, first: int, count: int
     return generator.random_raw(count)
 
 
-def bits16(seed: int, purpose: int, layer: int, step: int, first: int, count: int) -> np.ndarray:
+def bits16(stream: Stream, first: int, count: int) -> np.ndarray:
     """Return (count,) uint16 random bits from position `first` (a multiple of 16) of one stream.
 
-    >>> whole = bits16(0, UPDATE, layer=1, step=7, first=0, count=40)
-    >>> bool((bits16(0, UPDATE, 1, 7, first=16, count=24) == whole[16:]).all())
+    >>> whole = bits16((0, UPDATE, 1, 7), first=0, count=40)
+    >>> bool((bits16((0, UPDATE, 1, 7), first=16, count=24) == whole[16:]).all())
     True
     """
-    raw = words(seed, purpose, layer, step, first // 4, -(-count // 4))
+    raw = words(stream, first // 4, -(-count // 4))
     return raw.astype("<u8", copy=False).view("<u2")[:count]
 
 
@@ -52,4 +56,4 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     >>> sorted(permutation(0, 3, 5).tolist())
     [0, 1, 2, 3, 4]
     """
-    return np.argsort(words(seed, ORDER, 0, epoch, 0, n), kind="stable")
+    return np.argsort(words((seed, ORDER, 0, epoch), 0, n), kind="stable")

@@ -129,11 +129,12 @@ class Registry(Mapping[str, T], Generic[T]):
             raise EngineError(f"{self.kind} {name!r}: {error}; it needs {held.needs}") from None
         return found
 
-    def unknown(self, name: str) -> WageError:
-        """Return the error for a name that nothing has."""
+    def unknown(self, name: str, typed: str = "") -> WageError:
+        """Return the error for a name that nothing has; `typed`: the option that it was given to."""
         known = [*self, self.more] if self.more else list(self)
         want = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
-        return self.problem(f"{self.kind} {name!r}: want {want}{did_you_mean(name, self, self.called)}")
+        what = typed or self.kind
+        return self.problem(f"{what} {name!r}: want {want}{did_you_mean(name, self, self.called)}")
 
     def needs(self, name: str) -> str:
         """What the thing of that name needs that may not be installed."""

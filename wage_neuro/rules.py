@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import dataclass, fields
 from fractions import Fraction
 
 from wage_neuro.errors import SettingError
@@ -51,7 +51,7 @@ def margin_of(text: str) -> int:
     return int(eighths)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rules:
     """How the weights learn, beside eta.
 
@@ -124,7 +124,6 @@ class Rules:
         RULE,
         choices=UPDATES,
     )
-    _: KW_ONLY  # a positional argument once slid into a rule that had been put before its own
     stored_range: str = setting(
         "authors",
         "Range of stored weights: as the `authors`' code, or as the `paper`.",

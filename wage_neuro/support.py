@@ -52,8 +52,7 @@ class Support:
         NetworkError, SettingError
             One line with the layer, or the rule, and its value.
 
-        >>> from wage_neuro.specs import Dense
-        >>> Support(who="an abacus", kinds=frozenset()).check(Network((Dense(2),), (3,)))
+        >>> Support(who="an abacus", kinds=frozenset()).check(Network.parse("2FC", (3,)))
         Traceback (most recent call last):
         wage_neuro.errors.NetworkError: layer 0 2FC: an abacus has no dense layer
         """
@@ -75,9 +74,8 @@ class Support:
     def refusal(self, network: Network, rules: Rules | None = None) -> str | None:
         """Why this is not taken, or None.
 
-        >>> from wage_neuro.specs import Dense
         >>> abacus = Support(who="an abacus", kinds=frozenset({Kind.DENSE}))
-        >>> abacus.refusal(Network((Dense(2),), (3,)), Rules(gamma=8))
+        >>> abacus.refusal(Network.parse("2FC", (3,)), Rules(gamma=8))
         'gamma=8: an abacus has 1 only'
         """
         try:
@@ -99,7 +97,7 @@ class Support:
         for name, values in VALUES.items():
             mine = set(self.rules.get(name, (getattr(Rules(), name),)))
             missing = [value for value in values if value not in mine]
-            plain = NEUTRAL.get(name) == tuple(mine)
+            plain = set(NEUTRAL.get(name, ())) == mine
             rules += [name] if plain and missing else [f"{name}={value}" for value in missing]
         batches = ["batches"] if self.one_by_one else []
         return [*kinds, *rules, *batches, *(what for what in ABILITIES if what not in self.abilities)]

@@ -16,7 +16,7 @@ from wage_neuro import activity, layers
 from wage_neuro.activity import Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.layers import Kept, Layer
-from wage_neuro.learner import LayerLearner, Moving, exponent_of, learn_together, next_held
+from wage_neuro.learner import LayerLearner, Moving, Site, exponent_of, learn_together, next_held
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
@@ -111,7 +111,7 @@ class Learner:
         self.watch = watch or Watch(len(network.layers), 0)
         held = as_ruled(network, state, rules)
         self.layers = [
-            LayerLearner(layer, network.classes, rules, state.seed, each, team)
+            LayerLearner(Site(layer, network.classes, rules, state.seed), each, team)
             for layer, each in zip(network.layers, held.layers, strict=True)
         ]
 
@@ -159,7 +159,8 @@ class Learner:
                 _, labels, former = parts[micro]
                 first = (self.step + micro) * samples + first_row
                 last = self.network.layers[-1]
-                e[t + 1, L - 1] = layers.output_error(last, Z, labels, rules, former, first)
+                D = layers.output_error(last, Z, labels, rules, former)
+                e[t + 1, L - 1] = layers.quiet_new(D, first, rules)
         if self.team.size > 1:
             counts = self.watch.counts if self.watch.wants(self.step) else None
             learn_together(sums, rules, self.team, self.step, counts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from wage_neuro import random_bits
@@ -20,38 +22,43 @@ def update_part(layer: Layer) -> int:
     return min(kernels.UPDATE_PART, -(-kernels.share(layer.n_weights, layer.n_weights) // 16) * 16)
 
 
-def update(
-    layer: Layer,
-    S: np.ndarray,
-    G: np.ndarray,
-    exponent: int | None,
-    log2_eta: int,
-    rules: Rules,
-    seed: int,
-    step: int,
-    importance: np.ndarray | None = None,
-    first: int | None = None,
-) -> np.ndarray:
+class Move(NamedTuple):
+    """How far an update moves the weights of a layer, and by which random bits.
+
+    Attributes
+    ----------
+    exponent : m of Shift = 2**m; None: no update
+    log2_eta : int
+        eta = 2**log2_eta.
+    seed, step : name the 16 random bits of each weight
+    importance : (2, *weight_shape) of `no_importance`, its bits make steps less likely and its steps are
+        counted in place; None where there is none. `Rules.metaplasticity` adds bits of its own.
+    first : number of the first weight, a multiple of 16, where only a part of the weights is moved
+    """
+
+    exponent: int | None
+    log2_eta: int
+    seed: int
+    step: int
+    importance: np.ndarray | None = None
+    first: int | None = None
+
+
+def update(layer: Layer, S: np.ndarray, G: np.ndarray, how: Move, rules: Rules) -> np.ndarray:
     """Q_G and the clipped step: S <- saturate(S - dS), dS = sgn(G) ((q >> h) + r >> 16).
 
     q = floor(eta |G| 2^16 / 2^m), cut to the largest step; h is 0 unless the weight is held on to.
 
     Parameters
     ----------
-    S : weight_shape stored weights in units of sigma(k_G)
-    G : (fan_in, n_out) gradient, a float carrier
-    exponent : m of Shift = 2**m; None: no update
-    log2_eta : int
-        eta = 2**log2_eta.
-    seed, step : name the 16 random bits of each weight
-    importance : (2, *weight_shape) of `no_importance`, its bits go into h and its steps are counted in place;
-        None where there is none. `Rules.metaplasticity` adds bits of its own.
-    first : number of the first weight, a multiple of 16, where S and G are (m,) of a part of the weights
+    S : weight_shape stored weights in units of sigma(k_G), or (m,) of a part
+    G : (fan_in, n_out) gradient, a float carrier, or (m,) of a part
 
     Returns
     -------
     New S; the given one is left as it is.
     """
+    exponent, log2_eta, seed, step, importance, first = how
     bound = layer.bits.stored_max(rules.stored_range)
     damps = importance is not None or rules.metaplasticity > 0
     if rules.update == "coincidence":
@@ -68,7 +75,7 @@ def update(
     def move(out: np.ndarray, S: np.ndarray, G: np.ndarray, r: np.ndarray, held: np.ndarray | None) -> None:
         h = _damping(layer, S, G, rules, held) if damps else None
         steps = None if held is None else held[1]
-        kernels.stochastic_update(out, S, G, r, shift, bound, step_max, dtype, h, steps)
+        kernels.stochastic_update(out, S, G, r, kernels.Step(shift, bound, step_max, dtype, h, steps))
 
     rows = np.flatnonzero(G.any(axis=1) if first is None else G)
     if not len(rows):
@@ -176,4 +183,4 @@ def consolidate(importance: np.ndarray, samples: int, rules: Rules) -> np.ndarra
 
 
 def _update_bits(layer: Layer, seed: int, step: int, first: int, count: int) -> np.ndarray:
-    return random_bits.bits16(seed, random_bits.UPDATE, layer.index, step, first, count)
+    return random_bits.bits16((seed, random_bits.UPDATE, layer.index, step), first, count)

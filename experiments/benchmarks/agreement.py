@@ -163,7 +163,7 @@ def other_control(network: Network) -> Control:
     """Every layer with its own step size and hold; the middle one, which errors still pass, is frozen."""
     L = len(network.layers)
     etas = tuple(None if i == L // 2 > 0 else i % 2 for i in range(L))
-    return Control(etas, hold=tuple(range(20, 20 + L)))
+    return Control(log2_eta=etas, hold=tuple(range(20, 20 + L)))
 
 
 def batches(network: Network, rules: Rules, steps: int, seed: int) -> Iterator[Batch]:

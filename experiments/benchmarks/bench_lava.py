@@ -27,7 +27,7 @@ from wage_neuro import Network, Rules
 from wage_neuro.engine import Engine
 
 RESULT = Path("experiments/results/bench-lava.json")
-PIPELINED = Rules(50, "held", update="ternary", loss="one-sided", margin=3, pipelined=True)
+PIPELINED = Rules(batch=50, shift="held", update="ternary", loss="one-sided", margin=3, pipelined=True)
 STOCK = {"channels": "stock", "kernels": "numpy"}
 FAST = {"channels": "one process"}
 SLOW_PARTS, FAST_PARTS = ({**each, "model": "structural"} for each in (STOCK, FAST))

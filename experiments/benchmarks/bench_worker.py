@@ -22,7 +22,6 @@ import numpy as np
 from wage_neuro import Network, Rules
 from wage_neuro.kernels.numpy_kernels import set_threads
 from wage_neuro.layers import Layer
-from wage_neuro.specs import Conv
 
 FORMS = {
     "eager": (),
@@ -52,7 +51,9 @@ def samples(network: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def rules_of(batch: int) -> Rules:
     """The paper's for a batch, on-chip learning for one sample at a time."""
-    return Rules(batch=batch) if batch > 1 else Rules(1, "held", update="ternary", loss="one-sided")
+    return (
+        Rules(batch=batch) if batch > 1 else Rules(batch=1, shift="held", update="ternary", loss="one-sided")
+    )
 
 
 def engine(name: str, network: Network, batch: int, n: int) -> tuple[dict[str, str], Learn]:
@@ -83,15 +84,13 @@ def torch_layers(network: Network, nn: Any) -> list[Any]:
     """The same network of PyTorch's layers."""
 
     def of(layer: Layer) -> list[Any]:
-        if isinstance(layer.spec, Conv):
-            top = layer.padding[0]
-            made = [
-                nn.Conv2d(layer.in_shape[2], layer.spec.channels, layer.spec.kernel, layer.spec.stride, top)
-            ]
+        n_out = layer.weight_shape[-1]
+        if layer.window:
+            made = [nn.Conv2d(layer.in_shape[2], n_out, *layer.window, layer.padding[0])]
             made += [nn.MaxPool2d(layer.pool.size, layer.pool.step)] if layer.pool else []
             return [*made, nn.ReLU()]
         made = [] if layer.index and len(network.layers[layer.index - 1].out_shape) == 1 else [nn.Flatten()]
-        made.append(nn.Linear(layer.fan_in, layer.spec.units))
+        made.append(nn.Linear(layer.fan_in, n_out))
         return made if layer.is_last else [*made, nn.ReLU()]
 
     return [part for layer in network.layers for part in of(layer)]

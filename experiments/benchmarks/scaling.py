@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ import numpy as np
 
 from experiments.benchmarks.bench_worker import samples
 from experiments.engines import FASTEST, make_engine
-from experiments.records.figure import save
+from experiments.records.figure import logarithmic, picture
+from experiments.records.style import OTHERS, series
 from experiments.runs import run_folder
 from experiments.runs.ranks import join
 from mappings.chips.chip import Chip
@@ -347,31 +349,30 @@ def modelled(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def draw(path: Path, record: dict[str, Any]) -> None:
     """Draw speed-up against ranks, a row for strong and one for weak scaling."""
-    from matplotlib.figure import Figure
-
     rows = modelled(record)
     names = [name for name in SHAPES if any(row["network"] == name for row in rows)]
-    figure = Figure(figsize=(4 * max(1, len(names)), 7), layout="constrained")
-    axes = figure.subplots(2, max(1, len(names)), squeeze=False)
-    colours = {"10 Gb/s": "#0b6bcb", "100 Gb/s": "#c2410c"}
-    for line, scaling in zip(axes, ("strong", "weak"), strict=True):
-        for panel, name in zip(line, names, strict=True):
-            for link, colour in colours.items():
-                mine = [r for r in rows if (r["network"], r["scaling"], r["link"]) == (name, scaling, link)]
-                if not mine:
-                    continue
-                size, first = [row["ranks"] for row in mine], mine[0]["images/s"]
-                for what, style in (("images/s", "o-"), ("images/s with float32", "x:")):
-                    label = f"{link}, {'ternary steps' if style == 'o-' else 'float32 all-reduce'}"
-                    speed = [row[what] / first for row in mine]
-                    panel.plot(size, speed, style, color=colour, markersize=4, label=label)
-            panel.plot(SIZES, SIZES, color="#8a8f98", linewidth=0.8, label="ideal")
-            panel.set(xscale="log", yscale="log", xlabel="ranks", ylabel="speed-up, modelled")
-            batch = f"batch {BATCH}" if scaling == "strong" else f"{A_RANK} samples a rank"
-            panel.set_title(f"{name}, {scaling} scaling, {batch}", fontsize=10)
-            panel.grid(True, alpha=0.25)
-    axes[0][0].legend(frameon=False, fontsize=7)
-    save(path, figure)
+    columns = max(1, len(names))
+    with picture(path, 4 * columns, 7) as figure:
+        axes = figure.subplots(2, columns, squeeze=False)
+        for line, scaling in zip(axes, ("strong", "weak"), strict=True):
+            for panel, name in zip(line, names, strict=False):
+                for i, (link, what) in enumerate(product(LINKS, ("images/s", "images/s with float32"))):
+                    mine = [
+                        r for r in rows if (r["network"], r["scaling"], r["link"]) == (name, scaling, link)
+                    ]
+                    if mine:
+                        sent = "ternary steps" if what == "images/s" else "float32 all-reduce"
+                        speed = [row[what] / mine[0]["images/s"] for row in mine]
+                        look = {"color": series(i).colour, "linestyle": series(i).dash}
+                        sizes = [row["ranks"] for row in mine]
+                        panel.plot(sizes, speed, marker=series(i).marker, label=f"{link}, {sent}", **look)
+                panel.plot(SIZES, SIZES, color=OTHERS, linestyle="-", marker="", linewidth=0.8, label="ideal")
+                panel.set(xlabel="ranks", ylabel="speed-up, modelled")
+                logarithmic(panel.xaxis, SIZES)
+                logarithmic(panel.yaxis, [float(v) for each in panel.lines for v in each.get_ydata()])
+                batch = f"batch {BATCH}" if scaling == "strong" else f"{A_RANK} samples a rank"
+                panel.set_title(f"{name}, {scaling} scaling, {batch}", fontsize=10)
+        axes[0][0].legend(fontsize=7)
 
 
 # --- the command -------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ class Report:
         return cls(network, chip, use, limits, placement, cost, report["activity_counted_on"])
 
     def draw(self, path: Path) -> None:
-        """Draw the picture of a network that was placed."""
+        """Draw the picture of a network that was placed, and the same as SVG beside it."""
         assert self.placement is not None
         assert self.cost is not None
         draw(path, self.placement, self.cost, self.title, _picture_lines(self))
@@ -286,11 +286,16 @@ class Subject:
         if "stream" not in saved.extra:
             config = saved.extra.get("config", {})
             found = load_for(saved, data or config.get("data", "digits"), data_dir)
-            return cls(saved, _log2_eta(saved), found)
+            return cls.of_checkpoint(saved, found)
         if data or place.is_file():
             raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
         stream = study.Run.resume(place, data_dir)
         return cls(saved, stream.control_at(max(0, stream.progress.place - 1)), stream=stream)
+
+    @classmethod
+    def of_checkpoint(cls, saved: Checkpoint, data: Dataset) -> Subject:
+        """A trained network and its data."""
+        return cls(saved, _log2_eta(saved), data)
 
     @property
     def frozen(self) -> int:
@@ -302,6 +307,28 @@ class Subject:
         """Those that answer in the last layer's place, if any."""
         memory = self.stream and self.stream.method.memory
         return memory if isinstance(memory, Prototypes) else None
+
+    def use(self, mode: str, rules: Rules | None = None) -> Use:
+        """What the chip shall do; with the rules that it learned with, or others."""
+        room = len(self.prototypes.labels) if self.prototypes else 0
+        return Use(mode == MODES[True], rules or self.saved.rules, self.frozen, room)
+
+    def mapped(self, chip: Chip, use: Use, images: int | None = None, engine: str = "numpy") -> Report:
+        """Map it, its activity counted on as many images, or on what takes a second."""
+        x, y, counted_on = self.counted(use, images)
+        memory = self.memory(chip)
+        return map_checkpoint(
+            self.saved, chip, use, x, y, self.control, counted_on, engine, memory, self.prototypes
+        )
+
+    def counted(self, use: Use, images: int | None = None) -> tuple[np.ndarray, np.ndarray, str]:
+        """Images and labels that activity is counted on, in whole updates, and what they are."""
+        some = images or _a_second(self.saved.network)
+        if use.training and not use.rules.pipelined:
+            some = -(-some // use.rules.batch) * use.rules.batch
+        x, y, what = self.samples(use.training, some)
+        state = f"after {self.saved.state.step:,} updates" if self.saved.state.step else "never trained"
+        return x, y, f"{what}, {state}"
 
     def samples(self, training: bool, n: int) -> tuple[np.ndarray, np.ndarray, str]:
         """Images, labels, and what they are; of a stream, n images of all its tasks in equal parts."""
@@ -367,7 +394,7 @@ class Asked:
         least=1,
         shown="what takes a second, 2 to 64",
     )
-    output: Path | None = setting(None, "Folder for the picture and the report.", OUTPUT, shown="the run's")
+    output: Path | None = setting(None, "Folder for the pictures and the report.", OUTPUT, shown="the run's")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -405,10 +432,8 @@ def map_command(
         subject = Subject(_untrained(asked.network or "", images, asked.bits), ETA, images)
     saved = subject.saved
     mode = asked.mode or MODES[subject.stream is not None]
-    prototypes = subject.prototypes
-    room = len(prototypes.labels) if prototypes else 0
     rules = replace(saved.rules, feedback=rules_asked.feedback) if rules_asked else saved.rules
-    use = Use(mode == "training", rules, subject.frozen, room)
+    use = subject.use(mode, rules)
     folder = asked.output or (run if run and run.is_dir() else Path())
     words = re.findall("[a-z0-9]+", described.name.lower())
     name = f"map-{''.join(words)}-{mode}"
@@ -416,20 +441,13 @@ def map_command(
     if asked.output:
         run_folder.prepare(asked.output, new=False)
     run_folder.check_writable(folder / f"{name}.json")
-    some = asked.images or _a_second(saved.network)
-    if use.training and not use.rules.pipelined:
-        some = -(-some // use.rules.batch) * use.rules.batch
-    x, y, what = subject.samples(use.training, some)
-    state = f"after {saved.state.step:,} updates" if saved.state.step else "never trained"
-    counted_on, memory = f"{what}, {state}", subject.memory(described)
-    console.print(f"placing {short_name(str(saved.network), room)}, counting on {counted_on}")
-    report = map_checkpoint(
-        saved, described, use, x, y, subject.control, counted_on, machine.engine, memory, prototypes
-    )
+    name_of_it = short_name(str(saved.network), use.prototypes)
+    console.print(f"placing {name_of_it}, counting on {subject.counted(use, asked.images)[2]}")
+    report = subject.mapped(described, use, asked.images, machine.engine)
     _print(report)
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:
-        written.append(folder / f"{name}.png")
+        written += [folder / f"{name}.png", folder / f"{name}.svg"]
         report.draw(written[1])
     run_folder.write_text(written[0], as_text(report.to_json()))
     console.print(f"written: {', '.join(map(str, written))}")
@@ -518,6 +536,23 @@ def _placement_table(placement: Placement) -> Table:
     return table
 
 
+COST_ROWS = (
+    ("synaptic operations", "synaptic", "energy_synapse", "synaptic operations"),
+    ("  weights other than 0 met (effective)", "effective", "", ""),
+    ("  synapses reached, weights of 0 too", "reached", "", ""),
+    ("  if nothing were 0 (dense)", "dense", "", ""),
+    ("neuron updates, active", "active", "energy_neuron_active", "active neurons"),
+    ("neuron updates, inactive", "inactive", "energy_neuron_inactive", "inactive neurons"),
+    ("learning updates", "learning", "energy_learning", "learning"),
+    ("messages", "messages", "energy_tile", "messages"),
+    ("  hops along X", "hops_x", "energy_hop_x", ""),
+    ("  hops along Y", "hops_y", "energy_hop_y", ""),
+    ("  between chips", "between_chips", "", ""),
+    ("time steps", "steps", "", ""),
+)
+"""Rows of the cost: a name, the operation, the chip's number of its energy, the kind of energy it sums to."""
+
+
 def _cost_table(report: Report) -> Table:
     assert report.cost
     chip, energy = report.chip, report.cost.energy()
@@ -525,21 +560,8 @@ def _cost_table(report: Report) -> Table:
     table = Table(title=f"operations of one sample, alone in the network; activity of {report.counted_on}")
     for column in ("operation", "a sample", "pJ each", "µJ"):
         table.add_column(column, justify="left" if column == "operation" else "right")
-    rows = (
-        ("synaptic operations", "synaptic", f"{chip.energy_synapse:g}", "synaptic operations"),
-        ("  weights other than 0 met (effective)", "effective", "", None),
-        ("  synapses reached, weights of 0 too", "reached", "", None),
-        ("  if nothing were 0 (dense)", "dense", "", None),
-        ("neuron updates, active", "active", f"{chip.energy_neuron_active:g}", "active neurons"),
-        ("neuron updates, inactive", "inactive", f"{chip.energy_neuron_inactive:g}", "inactive neurons"),
-        ("learning updates", "learning", f"{chip.energy_learning:g}", "learning"),
-        ("messages", "messages", f"{chip.energy_tile:g}", "messages"),
-        ("  hops along X", "hops_x", f"{chip.energy_hop_x:g}", None),
-        ("  hops along Y", "hops_y", f"{chip.energy_hop_y:g}", None),
-        ("  between chips", "between_chips", "", None),
-        ("time steps", "steps", "", None),
-    )
-    for name, key, each, kind in rows:
+    for name, key, number, kind in COST_ROWS:
+        each = f"{getattr(chip, number):g}" if number else ""
         table.add_row(name, f"{operations[key]:,.0f}", each, f"{energy[kind] * 1e-6:,.3f}" if kind else "")
     table.add_row("at rest meanwhile", "", "", f"{energy['static'] * 1e-6:,.3f}")
     table.add_row("total", "", "", f"{sum(energy.values()) * 1e-6:,.3f}")

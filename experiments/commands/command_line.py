@@ -10,18 +10,21 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments.entry import STOPPED
 from wage_neuro.errors import DoubtWarning
 
 __all__ = ["STOPPED"]
 
+NARROW = 100
+"""Characters; what shows progress is about as wide."""
 PATIENCE_S = 1.5
 """Seconds that something may take without a word."""
 
@@ -30,10 +33,12 @@ console = Console(highlight=False, soft_wrap=True, markup=False)  # paths may lo
 
 def bar(before: str, *after: str) -> Progress:
     """A progress bar with the text `before` it and those `after` it, in rich's fields, and the time left."""
+    narrow = console.width < NARROW
+    whole = Column(overflow="fold", no_wrap=not narrow)  # there in two lines, not cut
     return Progress(
-        TextColumn(before),
-        BarColumn(bar_width=14),
-        *map(TextColumn, after),
+        TextColumn(before, table_column=whole),
+        BarColumn(bar_width=6 if narrow else 14),
+        *(TextColumn(text, table_column=whole) for text in after),
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
         console=console,
@@ -83,7 +88,13 @@ def as_typed(message: str, words: Sequence[str]) -> str:
     "--eta 3 with shift='held': want a power of two"
     >>> as_typed("engine 'numpi': want numpy", ["train", "--engine=numpi"])
     "--engine 'numpi': want numpy"
+
+    A setting that was not given is told behind the option that does not go with it:
+
+    >>> as_typed("shift='batch': the structural model has 'held' only", ["train", "--model", "structural"])
+    "--model structural: the structural model has 'held' only; --shift, not given, is 'batch'"
     """
+    message = _default_last(message, words)
     for option in {
         word.partition("=")[0] for word in words if re.fullmatch(r"--[a-z][a-z-]*(=.*)?", word, re.S)
     }:
@@ -91,6 +102,19 @@ def as_typed(message: str, words: Sequence[str]) -> str:
         message = re.sub(rf"(?<![\w.-]){name}=", f"{option} ", message)
         message = re.sub(rf"^{name}(?= ['\"\d-])", option, message)
     return message
+
+
+def _default_last(message: str, words: Sequence[str]) -> str:
+    found = re.match(r"(\w+)=('[\w-]*'|\d+): (.+ has .+ only)$", message)
+    if not found:
+        return message
+    name, value, why = found.groups()
+    option = f"--{name.replace('_', '-')}"
+    if any(word.partition("=")[0] == option for word in words):
+        return message
+    pairs = pairwise([part for word in words for part in word.split("=", 1)])
+    said = [f"{typed} {after}: " for typed, after in pairs if typed[:2] == "--" and after in why.split()]
+    return f"{''.join(said[:1])}{why}; {option}, not given, is {value}"
 
 
 def show_table(table: Table, console: Console = console) -> None:

@@ -20,7 +20,7 @@ SECONDS = 5.0
 """What the speed test of all engines together takes, beside their setting up."""
 NETWORK = Network.parse("64FC", (8, 8, 1), 10)
 BATCH = 16
-ONE_BY_ONE = Rules(1, "held", update="ternary", loss="one-sided")
+ONE_BY_ONE = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
 """Of the hardware, which knows nothing else."""
 _PACKAGES = {"lava": "lava-nc", "rtl": "amaranth"}  # where the name of an engine is not its own
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +79,17 @@ def round_trip(saved: Checkpoint, images: np.ndarray) -> list[dict[str, Any]]:
     return rows
 
 
+def takers(saved: Checkpoint, names: Iterable[str]) -> list[str]:
+    """Those of the formats that write this network here."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            with suppress(BitWidthError, EngineError, NetworkError):
+                FORMATS.find(name).write(Path(folder) / name, saved)
+                found.append(name)
+    return found
+
+
 def _smaller(path: Path, saved: Checkpoint) -> float:
     return 4 * saved.network.n_weights / path.stat().st_size
 
@@ -103,6 +115,8 @@ def export_(
     flash: Annotated[int | None, typer.Option(help="Bytes of flash that it has.")] = None,
 ) -> None:
     """Write a trained network for other tools: NIR, ONNX, netx, packed weights, learning program."""
+    if to not in FORMATS:
+        raise FORMATS.unknown(to, "--to")
     if to == "c":
         write_c(output, load_run(run), learn, ram, flash)
         return
@@ -112,7 +126,11 @@ def export_(
     form, saved = FORMATS.find(to), load_run(run)
     run_folder.check_writable(output)
     with busy(f"writing {output}"):
-        form.write(output, saved)
+        try:
+            form.write(output, saved)
+        except (BitWidthError, NetworkError) as error:
+            can = ", ".join(takers(saved, ROUND))
+            raise type(error)(f"{error}; formats that say it: {can}" if can else str(error)) from None
     console.print(
         f"{saved.network}, {saved.network.n_weights:,} weights, written to {output}\n"
         f"{output.stat().st_size:,} bytes; in float32 the weights take {4 * saved.network.n_weights:,},"

@@ -116,6 +116,11 @@ class Resumable(Written):
     )
 
 
+def place(what: str, group: str = OUTPUT) -> Any:
+    """An option of a command's own that names a file or a folder."""
+    return typer.Option(help=what, show_default=False, rich_help_panel=group)
+
+
 # --- a command of a function -------------------------------------------------------------------------
 
 

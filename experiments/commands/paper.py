@@ -18,7 +18,7 @@ from experiments.records.findings import arranged, draw, read
 from experiments.records.readme import RESULTS
 from experiments.runs import run_folder
 from experiments.runs.cluster import workers_of
-from wage_neuro.settings import DATA, OUTPUT, like
+from wage_neuro.settings import DATA, OUTPUT, SIMULATOR, check_settings, like, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,71 +28,73 @@ class Machine(Where):
     device: str | None = like(Simulator, "device")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Which runs of an experiment, how many at once, and where they go."""
+
+    scale: str = setting(
+        "", "Smaller than the paper's: `epochs=30,width=1/4,images=10000`, or some of these.", DATA
+    )
+    seeds: int = setting(1, "Runs of each setting, with seeds 0, 1, ...", DATA, least=1)
+    only: str = setting("", "Some of its settings, in this order: `k_G=8,k_G=2`.", DATA, shown="all")
+    jobs: int = setting(1, "Runs at the same time, each in its own process.", SIMULATOR, least=1)
+    together: bool = setting(
+        False,
+        "Those at the same time in threads of one process: engine `compiled`.",
+        SIMULATOR,
+        flag="--together",
+    )
+    cluster: str | None = setting(
+        None,
+        "Do the runs on Dask: `local:N` workers, or a scheduler's address such as `tcp://HOST:8786`.",
+        SIMULATOR,
+    )
+    run: Path | None = setting(None, "Folder of the runs.", OUTPUT, shown="runs/NAME")
+    output: Path | None = setting(
+        None, "Also keep each finished run's record in this folder, under NAME/SCALE/.", OUTPUT
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
 def experiment(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help=f"{', '.join(presets.EXPERIMENTS)}.")],
     found: Found,
     machine: Machine,
-    scale: Annotated[
-        str,
-        typer.Option(help="Smaller than the paper's: `epochs=30,width=1/4,images=10000`, or some of these."),
-    ] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each setting, with seeds 0, 1, ...")] = 1,
-    only: Annotated[
-        str, typer.Option(help="Some of its settings, in this order: `k_G=8,k_G=2`.  [default: all]")
-    ] = "",
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, each in its own process.")] = 1,
-    together: Annotated[
-        bool,
-        typer.Option(
-            "--together", help="Those at the same time in threads of one process: engine `compiled`."
-        ),
-    ] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            help="Do the runs on Dask: `local:N` workers, or a scheduler's address such as `tcp://HOST:8786`.",
-            show_default=False,
-        ),
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the runs.  [default: runs/NAME]", show_default=False, rich_help_panel=OUTPUT
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also keep each finished run's record in this folder, under NAME/SCALE/.",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    sweep: Sweep,
 ) -> None:
     """Run one of the paper's experiments; what was stopped goes on, what is finished is not run again."""
     work = presets.jobs(
         name,
-        presets.Scale.parse(scale),
-        range(seeds),
-        run or Path("runs") / name,
-        [label.strip() for label in only.split(",") if label.strip()],
+        presets.Scale.parse(sweep.scale),
+        range(sweep.seeds),
+        sweep.run or Path("runs") / name,
+        [label.strip() for label in sweep.only.split(",") if label.strip()],
     )
-    if cluster:
-        workers_of(cluster)
+    if sweep.cluster:
+        workers_of(sweep.cluster)
     console.print(f"{name}: {len(work)} runs, engine {machine.engine}")
 
     def report(job: presets.Job, ended: bool) -> None:
         console.print(f"{job}: {'done' if ended else 'stopped'}, {job.folder}")
 
-    asked = {"scale": scale, "seeds": seeds, "only": only, "jobs": jobs}
+    asked = {each: getattr(sweep, each) for each in ("scale", "seeds", "only", "jobs")}
     asked |= {"engine": machine.engine, "device": machine.device}
     command = shlex.join(["wage-neuro", "experiment", name, *_words(context, asked)])
-    if output:
-        output.mkdir(parents=True, exist_ok=True)
-        run_folder.check_writable(output / "record")
+    if sweep.output:
+        sweep.output.mkdir(parents=True, exist_ok=True)
+        run_folder.check_writable(sweep.output / "record")
     means = presets.Means(
-        machine.engine, machine.device, jobs, found.data_dir, command, output, cluster, together
+        machine.engine,
+        machine.device,
+        sweep.jobs,
+        found.data_dir,
+        command,
+        sweep.output,
+        sweep.cluster,
+        sweep.together,
     )
     finished = presets.do_all(work, means, report, console.print)
     records = [done for job in work if (done := job.record())]

@@ -36,13 +36,13 @@ from wage_neuro.typed import read_json
 
 RECORD = "record.json"
 
-MNIST = Config("mnist", "lenet", epochs=100, eta="1")
-CIFAR10 = Config("cifar-10", "vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
+MNIST = Config(data="mnist", network="lenet", epochs=100, eta="1")
+CIFAR10 = Config(data="cifar-10", network="vgg", epochs=300, eta="8, 1@200, 1/8@250", augment="crop4-flip")
 # a public reproduction's steps of eta, as the paper names none
-SVHN = Config("svhn", "vgg", epochs=40, eta="8, 1@25, 1/8@35", augment="crop4")
+SVHN = Config(data="svhn", network="vgg", epochs=40, eta="8, 1@25, 1/8@35", augment="crop4")
 IMAGENET = Config(
-    "imagenet",
-    "alexnet",
+    data="imagenet",
+    network="alexnet",
     epochs=70,
     eta="4, 1/2@60, 1/16@65",
     augment="window224-flip",

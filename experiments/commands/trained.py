@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from rich.table import Table
 
 from experiments.commands import raster as picture_of
 from experiments.commands.command_line import busy, console, counter, show_table
-from experiments.commands.options import Found, Simulator, Where, Written, command_of
+from experiments.commands.options import Found, Simulator, Where, Written, command_of, place
+from experiments.datasets import Dataset
 from experiments.engines import NAMES, make_engine
 from experiments.runs import compare as comparison
 from experiments.runs import run_folder
@@ -22,6 +24,8 @@ from experiments.studies import binary, communication
 from wage_neuro.errors import SettingError
 from wage_neuro.settings import DATA, OUTPUT
 
+MOST_CLASSES = 20
+"""More have no matrix on a terminal."""
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 
@@ -69,7 +73,49 @@ def evaluate(
             share = f"{100 * right / len(mine):.2f} %"
             table.add_row(images.called(label), str(len(mine)), str(right), share, mistaken)
     show_table(table)
+    if images.classes <= MOST_CLASSES:
+        show_table(_confusion(images, answers))
     console.print(f"test accuracy {100 * float((answers == images.test_labels).mean()):.2f} %")
+
+
+def _confusion(images: Dataset, answers: np.ndarray) -> Table:
+    """Images of each class by answer; a dot is none."""
+    n = images.classes
+    counts = np.bincount(images.test_labels * n + answers, minlength=n * n).reshape(n, n)
+    table = Table(title="right class by row, answer by column", box=None, padding=(0, 1))
+    table.add_column("")
+    for label in range(n):
+        table.add_column(str(label), justify="right")
+    for label, row in enumerate(counts):
+        table.add_row(images.called(label), *(f"{count:,}" if count else "·" for count in row))
+    return table
+
+
+def features(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    found: Found,
+    output: Annotated[Path, typer.Option(help="The .npz, a data set as any other.", rich_help_panel=OUTPUT)],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set of the same form, of other classes maybe.  [default: the run's own]",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+) -> None:
+    """Write what a network makes of images before its last layer, to learn on from: `split-FILE.npz`."""
+    from experiments.continual import features as of_layers
+
+    run_folder.check_writable(output)
+    saved = run_folder.load(run)
+    name = data or saved.extra.get("config", {}).get("data", "digits")
+    with busy(f"computing the features of {name}"):
+        made = of_layers.features_file(saved, name, output, found.data_dir)
+    console.print(
+        f"{len(made.train_labels):,} and {len(made.test_labels):,} images of {name},"
+        f" {made.train_images.shape[2]:,} features each, written to {output}"
+    )
 
 
 def measure_communication(
@@ -127,19 +173,24 @@ def raster(
     output: Annotated[Path, typer.Option(help="The picture, a PNG.", rich_help_panel=OUTPUT)] = Path(
         "raster.png"
     ),
+    values: Annotated[Path | None, place("Also write the values that are drawn, a JSON.")] = None,
 ) -> None:
     """Draw one image's graded spikes through the network, and its error's on the way back."""
     trained = Run.resume(run, data_dir=found.data_dir)
     images, labels = trained.data.test_images, trained.data.test_labels
     if not 0 <= sample < len(labels):
         raise SettingError(f"sample={sample}: want 0..{len(labels) - 1}")
-    run_folder.check_writable(output)
+    for path in (output, values):
+        if path:
+            run_folder.check_writable(path)
     saved = trained.saved
     activity = picture_of.record(saved.network, saved.state, saved.rules, images[sample], int(labels[sample]))
     where = f"{Path(trained.config.data).name}, {trained.config.held_out} image {sample}"
     title = f"{str(saved.network).removeprefix('F-')}: {where}"
     with busy(f"drawing {output}"):
         picture_of.draw(output, activity, title)
+    if values:
+        run_folder.write_text(values, json.dumps({"title": title, **activity.to_json()}) + "\n")
     console.print(f"drawn to {output}")
 
 
@@ -173,4 +224,4 @@ def binary_spikes(
 
 
 EVALUATE, COMMUNICATION, COMPARE = (command_of(each) for each in (evaluate, measure_communication, compare))
-RASTER, BINARY = (command_of(each) for each in (raster, binary_spikes))
+RASTER, BINARY, FEATURES = (command_of(each) for each in (raster, binary_spikes, features))

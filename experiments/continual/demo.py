@@ -25,7 +25,7 @@ BAR = 24  # characters of 100 %
 def learners(seed: int) -> dict[str, Config]:
     """The two that are compared; both see each image four times, its class once."""
     naive = Config(
-        STREAM, tasks=10, method="naive", memory=0, network=NETWORK, eta="4", seed=seed, passes=4,
+        stream=STREAM, tasks=10, method="naive", memory=0, network=NETWORK, eta="4", seed=seed, passes=4,
         probes=FRAMES_A_TASK,
     )  # fmt: skip
     return {"naive": naive, "replay": replace(naive, method="replay", memory=MEMORY)}

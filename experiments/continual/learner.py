@@ -156,6 +156,6 @@ def control_of_method(method: Method, log2_eta: int | Control) -> Control:
     control, frozen = control_of(log2_eta), method.frozen_layers()
     layers = control.of_layers(len(method.network.layers), method.settings.rules)
     return Control(
-        tuple(None if i < frozen else layer.log2_eta for i, layer in enumerate(layers)),
+        log2_eta=tuple(None if i < frozen else layer.log2_eta for i, layer in enumerate(layers)),
         hold=tuple(layer.hold for layer in layers),
     )

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from wage_neuro.fitting import as_frame
+
 NEWEST = 5
 """Tasks of a long stream that its published figure is the mean of."""
 NEWEST_ACC = f"ACC of the newest {NEWEST}"
@@ -98,3 +100,21 @@ def summary(R: np.ndarray, untrained: np.ndarray | None = None) -> dict[str, flo
         **({"FWT": forward_transfer(R, untrained)} if untrained is not None else {}),
     }
     return {name: round(100 * value, 3) for name, value in values.items()}
+
+
+def frame(R: np.ndarray, tasks: Sequence[str] | None = None) -> Any:
+    """A row a pair of tasks, trained and tested, with the accuracy; a DataFrame where pandas is installed.
+
+    >>> rows = frame(np.array([[0.9, 0.1], [0.5, 0.8]]), ["0 1", "2 3"])
+    >>> [dict(row) for row in (rows if isinstance(rows, list) else rows.to_dict("records"))][2]
+    {'trained': '2 3', 'tested': '0 1', 'accuracy': 0.5}
+    """
+    names = tasks or [str(i) for i in range(R.shape[1])]
+    trained = names if len(R) == len(names) else ["all"] * len(R)
+    return as_frame(
+        [
+            {"trained": trained[i], "tested": name, "accuracy": float(R[i, j])}
+            for i in range(len(R))
+            for j, name in enumerate(names)
+        ]
+    )

@@ -14,6 +14,7 @@ from experiments.continual import metrics
 from experiments.records.names import mean_and_spread
 from experiments.runs.forms import STREAM_ROWS
 from wage_neuro.errors import DataError
+from wage_neuro.fitting import as_frame
 from wage_neuro.typed import checked, read_rows, reading
 
 Row = dict[str, Any]
@@ -64,6 +65,23 @@ class Record:
         return ", ".join(words)
 
     @property
+    def stream(self) -> str:
+        """The stream and its scenario; of one that is not all of its data, its tasks."""
+        head, config = self.runs[0], self.runs[0]["config"]
+        words = f"{config['stream']}, {config['scenario']}"
+        if self.is_whole:
+            return words
+        sizes, base = head["task_samples"], bool(config.get("base"))
+        first = f"{sizes[0]:,} of {head['tasks'][0]}, then " if base else ""
+        return f"{words}, {first}{len(sizes) - base} tasks of {sizes[-1]:,}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its tasks are all of the data, cut as usual."""
+        config = self.runs[0]["config"]
+        return config["tasks"] is None and not any(config.get(n) for n in ("task_images", "base", "shots"))
+
+    @property
     def so_far(self) -> np.ndarray:
         """(seeds, T) mean accuracy over tasks 0..i after task i; (seeds, 1) over all of joint training."""
         T = self.R.shape[1]
@@ -72,9 +90,27 @@ class Record:
         return np.stack([np.nanmean(self.R[:, i, : i + 1], axis=1) for i in range(T)], axis=1)
 
     @property
-    def is_whole(self) -> bool:
+    def all_measured(self) -> bool:
         """Whether every task was measured after every one."""
         return not np.isnan(self.R).any()
+
+    @property
+    def frame(self) -> Any:
+        """A row a seed with its measures and its memory; a DataFrame where pandas is installed.
+
+        The accuracies by pairs of tasks: `metrics.frame(record.R[seed], record.tasks)`.
+        """
+        names = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy", "memory_bytes")
+        return as_frame(
+            [
+                {
+                    "seed": run["config"]["seed"],
+                    "method": self.method,
+                    **{n: run[n] for n in names if n in run},
+                }
+                for run in self.runs
+            ]
+        )
 
     def mean_and_spread(self, name: str) -> str:
         """A measure of `metrics`: mean over the seeds and standard deviation where there are several."""

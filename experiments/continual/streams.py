@@ -28,6 +28,7 @@ from wage_neuro.random_bits import STREAM, check_seed, words
 SCENARIOS = ("task", "domain", "class")
 PERMUTED_TASKS = ROTATED_TASKS = 10
 CLASSES_A_TASK = 2
+CLASSES_NAMED = 10  # in a task's name, one by one
 HALF_TURN = 180  # degrees that the tasks of a rotated stream share
 
 
@@ -87,6 +88,22 @@ class Task:
         return replace(
             self, train=self._spaced("task", self.train, train), test=self._spaced("test", self.test, test)
         )
+
+    def few(self, shots: int, seed: int) -> Task:
+        """Keep so many training images of each class, drawn by the seed; fewer are the first of more.
+
+        Raises
+        ------
+        SettingError
+            If a number is below 1 or above what a class has.
+        """
+        labels = self.data.train_labels[self.train]
+        order = np.argsort(words((seed, STREAM, 0, 0), 0, len(labels)), kind="stable")
+        least = min(int((labels == label).sum()) for label in self.classes)
+        if not 1 <= shots <= least:
+            raise SettingError(f"shots={shots}: want 1..{least}, a class of task {self.name} has no more")
+        drawn = [order[labels[order] == label][:shots] for label in self.classes]
+        return replace(self, train=self.train[np.sort(np.concatenate(drawn))])
 
     def _spaced(self, part: str, index: np.ndarray, number: int | None) -> np.ndarray:
         if number is None:
@@ -181,7 +198,7 @@ class Stream:
         """Order in which a pass goes through a task, or through all tasks of a mixed stream."""
         if self._held.get("pass") != (part, a_pass):
             size, name = self._parts[part][1], len(self.tasks) if self.mixed else part
-            order = np.argsort(words(self.seed, STREAM, name, a_pass, 0, size), kind="stable")
+            order = np.argsort(words((self.seed, STREAM, name, a_pass), 0, size), kind="stable")
             self._held.update({"pass": (part, a_pass), "order": order})
         found: np.ndarray = self._held["order"]
         return found
@@ -232,6 +249,7 @@ def tasks_of(
     seed: int = 0,
     validation: int = 0,
     data_dir: Path | None = None,
+    base: int = 0,
 ) -> tuple[Task, ...]:
     """Build the tasks of a stream.
 
@@ -246,6 +264,8 @@ def tasks_of(
         numpy.random.default_rng(7919 * (seed + 1) + t).permutation(pixels).
     validation : int
         Training images that stand in for the test images.
+    base : int
+        split: classes of the first task, before the others are shared among the other tasks; 0: none before.
 
     Raises
     ------
@@ -259,10 +279,12 @@ def tasks_of(
     if tasks is not None and tasks < 1:
         raise SettingError(f"tasks={tasks}: want 1 or more")
     kind, names = _read_name(name)
+    if base and kind != "split":
+        raise SettingError(f"base={base} with {name!r}: want a stream that is split by class")
     data = [datasets.load(n, data_dir) for n in names]
     data = [d.split(validation) for d in data] if validation else data
     if kind == "split":
-        return _split(data[0], scenario, tasks)
+        return _split(data[0], scenario, tasks, base)
     if kind == "to":
         return _one_after_another(data, scenario, tasks)
     views = (_permutations if kind == "permuted" else _rotations)(data[0], tasks, seed)
@@ -310,15 +332,29 @@ def _task(
     return Task(name, data, tuple(classes), tuple(range(first, first + len(classes))), pixels, train, test)
 
 
-def _split(data: Dataset, scenario: str, tasks: int | None) -> tuple[Task, ...]:
-    number = max(1, data.classes // CLASSES_A_TASK) if tasks is None else tasks
-    if number > data.classes:
-        raise SettingError(f"tasks={number}: {data.name} has {data.classes} classes to share among them")
-    groups = [group.tolist() for group in np.array_split(np.arange(data.classes), number)]
+def _split(data: Dataset, scenario: str, tasks: int | None, base: int) -> tuple[Task, ...]:
+    others = data.classes - base
+    if base and others < 1:
+        raise SettingError(f"base={base}: {data.name} has {data.classes} classes, want some for later")
+    number = max(1, others // CLASSES_A_TASK) if tasks is None else tasks - (base > 0)
+    if not 1 <= number <= others:
+        raise SettingError(f"tasks={tasks}: {data.name} has {data.classes} classes to share among them")
+    groups = [group.tolist() for group in np.array_split(np.arange(base, data.classes), number)]
+    groups = [list(range(base)), *groups] if base else groups
     return tuple(
-        _task(" ".join(map(str, group)), data, group, i, scenario, first_output=group[0])
+        _task(_called(group), data, group, i, scenario, first_output=group[0])
         for i, group in enumerate(groups)
     )
+
+
+def _called(group: list[int]) -> str:
+    """Name of a task of classes.
+
+    >>> _called([4, 5]), _called(list(range(20)))
+    ('4 5', '0-19')
+    """
+    many = len(group) > CLASSES_NAMED
+    return f"{group[0]}-{group[-1]}" if many else " ".join(map(str, group))
 
 
 def _one_after_another(data: Sequence[Dataset], scenario: str, tasks: int | None) -> tuple[Task, ...]:

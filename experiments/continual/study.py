@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import KW_ONLY, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +42,7 @@ WATCHED = 50  # update steps are counted at least, all of them in a shorter run
 WATCH_EVERY = 101  # update steps at most; odd, so that new and recalled samples are both counted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config(Learning):
     """What a continual run is; all of it decides the bits.
 
@@ -50,7 +50,6 @@ class Config(Learning):
     """
 
     stream: str = setting("split-mnist", "What is learned.", DATA, option=False)
-    _: KW_ONLY
     scenario: str = setting(
         "class",
         f"{', '.join(SCENARIOS)}: what is known of the task at test, and who has outputs.",
@@ -58,6 +57,16 @@ class Config(Learning):
         complete=SCENARIOS,
     )
     tasks: int | None = setting(None, "How many.", DATA, shown="pairs of classes, or 10")
+    base: int = setting(
+        0,
+        "Classes of the first task of `split-DATA`; the others are shared among the other tasks.",
+        DATA,
+        least=0,
+        shown="none before the others",
+    )
+    shots: int | None = setting(
+        None, "Training images of each class, drawn by the seed, but of the base's.", DATA, shown="all"
+    )
     passes: int = setting(1, "Passes over each task before the next.", RULE)
     probes: int = setting(
         5,
@@ -254,7 +263,7 @@ class Run:
             len(self.method.network.layers), self.config.rules
         )
         log2_eta = (*(None,) * self.config.latent, *(layer.log2_eta for layer in above))
-        return Control(log2_eta, hold=self.config.hold)
+        return Control(log2_eta=log2_eta, hold=self.config.hold)
 
     @property
     def frozen_layers(self) -> int:
@@ -475,7 +484,12 @@ class Run:
 
 def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]:
     """Build the tasks of a run's stream."""
-    tasks = tasks_of(config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir)
+    tasks = tasks_of(
+        config.stream, config.scenario, config.tasks, config.seed, config.validation, data_dir, config.base
+    )
+    if config.shots is not None:
+        whole = 1 if config.base else 0
+        tasks = (*tasks[:whole], *(task.few(config.shots, config.seed) for task in tasks[whole:]))
     return tuple(task.fewer(config.task_images, config.test_images) for task in tasks)
 
 

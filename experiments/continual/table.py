@@ -95,16 +95,12 @@ def _row(record: Record, floats: Mapping[tuple[Any, ...], Mapping[str, Any]]) ->
     also += f", {config['augment']}" if config["augment"] != "none" else ""
     also += f", new_shift {config['new_shift']}" if config.get("new_shift") else ""
     forgotten = record.mean_and_spread("forgetting") if "forgetting" in head else ""
-    whole = config["tasks"] is None and config.get("task_images") is None
     float_acc = ""
     if found := floats.get(_learned(config)):
         float_acc = mean_and_spread(found["ACC"])
-    elif whole and config.get("memory_bits", 8) == 8 and config.get("recalled", 1) == 1:
+    elif record.is_whole and config.get("memory_bits", 8) == 8 and config.get("recalled", 1) == 1:
         key = tuple(config[name] for name in ("stream", "scenario", "method", "memory"))
         float_acc = FLOAT.get(key, "")
-    stream = f"{config['stream']}, {config['scenario']}"
-    if not whole:
-        stream += f", {len(head['tasks']):,} tasks of {head['task_samples'][0]:,}"
     learned = sum(run["samples_learned"] for run in record.runs)
     changed = "not counted"
     if all("weight_updates" in run for run in record.runs):
@@ -113,8 +109,8 @@ def _row(record: Record, floats: Mapping[tuple[Any, ...], Mapping[str, Any]]) ->
     if NEWEST_ACC in head:
         acc += f"; newest {NEWEST}: **{record.mean_and_spread(NEWEST_ACC)}**"
     return (
-        f"| {stream} | {record.method}{also} | {config['network']} | {_updates(config)} | {len(record.runs)}"
-        f" | {acc} | {forgotten} | {float_acc}"
+        f"| {record.stream} | {record.method}{also} | {config['network']} | {_updates(config)}"
+        f" | {len(record.runs)} | {acc} | {forgotten} | {float_acc}"
         f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed} |"
     )
 

@@ -8,7 +8,19 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from experiments.datasets import cifar, digits, files, idx, npz, photos, svhn, tiny_imagenet
+from experiments.datasets import (
+    cifar,
+    digits,
+    events,
+    files,
+    folders,
+    idx,
+    keywords,
+    npz,
+    photos,
+    svhn,
+    tiny_imagenet,
+)
 from experiments.datasets.base import Dataset
 from wage_neuro.errors import DataError
 from wage_neuro.registry import Registry
@@ -16,6 +28,8 @@ from wage_neuro.registry import Registry
 __all__ = ["DATASETS", "NAMES", "Dataset", "Known", "Location", "load", "locations"]
 
 ALIASES = {"fmnist": "fashion-mnist", "fashionmnist": "fashion-mnist", "cifar10": "cifar-10"}
+EVENTS = "events-"
+"""Before the name of data that an event camera sees."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,9 @@ DATASETS: Registry[Known] = Registry(
         "svhn": _published("svhn", svhn.read),
         "tiny-imagenet-20": _published("tiny-imagenet-20", lambda paths: tiny_imagenet.read(paths[0])),
         "imagenet": _published("imagenet", lambda paths: photos.read_imagenet(paths[0], paths[1])),
+        "omniglot": _published("omniglot", lambda paths: folders.read_omniglot(paths[0], paths[1])),
+        "core50": _published("core50", lambda paths: folders.read_core50(paths[0])),
+        "mswc": _published("mswc", lambda paths: keywords.read(paths[0])),
     },
     problem=DataError,
     called=ALIASES,
@@ -82,7 +99,8 @@ NAMES = tuple(DATASETS)
 def load(name_or_path: str, data_dir: Path | None = None, download: bool = True) -> Dataset:
     """Read a data set by its name, or an .npz file or folder of .npy files by its path (see `npz.read`).
 
-    `NAME:5-9` takes the classes 5 to 9 alone, numbered from 0.
+    `NAME:5-9` takes the classes 5 to 9 alone, numbered from 0. `events-NAME` are the time surfaces of what an
+    event camera would see of grey images that it moves over, as N-MNIST was made.
 
     Files are looked for in data_dir, $WAGE_NEURO_DATA, ../shared/data and the user's cache, and downloaded
     into the cache where they are in none of them. Their md5 must be the published one. An .npz that is not at
@@ -106,6 +124,8 @@ def load(name_or_path: str, data_dir: Path | None = None, download: bool = True)
     if part:
         return load(part[1], data_dir, download).only_classes(int(part[2]), int(part[3]))
     name = ALIASES.get(text.lower(), text.lower())
+    if name.startswith(EVENTS):
+        return events.surfaces_of(load(text[len(EVENTS) :], data_dir, download))
     if name in DATASETS:
         return DATASETS.find(name).read(data_dir, download)
     path = Path(text)
@@ -122,7 +142,7 @@ def is_name(text: str) -> bool:
     >>> is_name("mnist:0-4"), is_name("runs/mnist")
     (True, False)
     """
-    name = text.lower().partition(":")[0]
+    name = text.lower().removeprefix(EVENTS).partition(":")[0]
     return ALIASES.get(name, name) in DATASETS
 
 

@@ -67,7 +67,7 @@ class Augment:
             want = f"{self.window}x{self.window}"
             raise SettingError(f"augment: images of shape {images.shape[1:]}: want {want} or more")
         first = places.start // 4 * 4  # whole blocks of random words
-        words = random_bits.words(seed, random_bits.AUGMENT, 0, epoch, first, places.stop - first)
+        words = random_bits.words((seed, random_bits.AUGMENT, 0, epoch), first, places.stop - first)
         words = words[places.start - first :][some]
         if self.pad or self.window:
             images = _crop(images, self.pad, self.window, words)

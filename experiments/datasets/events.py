@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.datasets.base import Dataset
 from wage_neuro.errors import DataError
 
 SACCADES = ((1, 0), (-1, 1), (0, -1))  # a triangle, as the camera of N-MNIST moves
@@ -15,6 +16,9 @@ STEP_US, THRESHOLD, MOST = (
     32,
     127,
 )  # a pixel of movement; grey levels that make an event; largest code
+AT_ONCE = 1000  # images whose events are held together
+HALF_LIFE_US = 10_000
+"""In which the trace of an event falls to a half, where no other time is given."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,32 @@ def time_surfaces(events: Events, shape: tuple[int, int], half_life_us: int) -> 
     last[sample, y, x, polarity] = events.t  # times never fall, so the last one stays
     age = events.start[1:, None, None, None] - last
     return np.where(last < 0, 0, MOST >> np.minimum(age // half_life_us, 63))
+
+
+def surfaces_of(data: Dataset, half_life_us: int = HALF_LIFE_US) -> Dataset:
+    """Time surfaces of what an event camera would see of a data set's grey images, as grey levels.
+
+    Raises
+    ------
+    DataError
+        If the images have colours.
+    """
+    if data.train_images.shape[3] != 1:
+        raise DataError(
+            f"events-{data.name}: images of {data.train_images.shape[3]} channels: want grey ones"
+        )
+    train, test = (_surfaces(np.asarray(x), half_life_us) for x in (data.train_images, data.test_images))
+    name = f"events-{data.name}"
+    return Dataset(name, train, data.train_labels, test, data.test_labels, data.classes, signed=False)
+
+
+def _surfaces(images: np.ndarray, half_life_us: int) -> np.ndarray:
+    parts = []
+    for first in range(0, len(images), AT_ONCE):
+        part = images[first : first + AT_ONCE]
+        seen = seen_by_saccades(part, np.zeros(len(part), np.int64))
+        parts.append((2 * time_surfaces(seen, part.shape[1:3], half_life_us)).astype(np.uint8))
+    return np.concatenate(parts)
 
 
 def _places(events: Events, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:

@@ -119,6 +119,33 @@ SOURCES = {
         md5={},
         by_hand="each a folder of JPEGs a class, from",
     ),
+    "omniglot": Source(
+        folder="omniglot",
+        what="24,345 + 8,115 drawings, 28x28x1, 1,623 classes",
+        licence="MIT (B. Lake)",
+        url="https://github.com/brendenlake/omniglot",
+        files=(("images_background",), ("images_evaluation",)),
+        md5={},
+        by_hand="unpacked, from",
+    ),
+    "core50": Source(
+        folder="core50",
+        what="about 120,000 + 45,000 frames of 32x32x3, 50 objects in 11 sessions",
+        licence="CC BY 4.0 (V. Lomonaco, D. Maltoni)",
+        url="https://vlomonaco.github.io/core50/",
+        files=(("core50_32x32",),),
+        md5={},
+        by_hand="unpacked, from",
+    ),
+    "mswc": Source(
+        folder="mswc",
+        what="spoken words as 49x32x1, 100 base words and ten of ten languages each: NeuroBench's keywords",
+        licence="CC BY 4.0 (MLCommons)",
+        url="https://huggingface.co/datasets/NeuroBench/mswc_fscil_subset",
+        files=(("MSWC",),),
+        md5={},
+        by_hand="unpacked, with 16 kHz wav files, from",
+    ),
 }
 
 

@@ -14,7 +14,9 @@ from wage_neuro import Rules
 
 
 def small_run() -> Path:
-    run = Run.start(Config("digits", "32FC", epochs=4, rules=Rules(batch=32)), Path("runs/small"))
+    run = Run.start(
+        Config(data="digits", network="32FC", epochs=4, rules=Rules(batch=32)), Path("runs/small")
+    )
     with run.engine("numpy") as engine:
         run.fit(engine)
     return run.folder

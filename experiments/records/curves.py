@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.records.figure import save
-from experiments.records.names import learning
+from experiments.records.figure import picture
+from experiments.records.names import apart, learning
 from experiments.records.readme import groups, in_percent
+from experiments.records.style import INK
 from experiments.runs.forms import TrainingRecord
 from wage_neuro.errors import DataError
 from wage_neuro.rules import Rules
@@ -47,30 +48,32 @@ def draw(
 
     A line a setting: the mean of its seeds, with a band from the worst to the best.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    for group in groups(records):
-        first = group[0]
-        seen = np.cumsum([row["samples"] for row in first["curve"]]) / 1000
-        values = np.array([[100 * row["accuracy"] for row in record["curve"]] for record in group])
-        name = first["network"].replace("F-", "").replace("FC", "")
-        what = ", ".join([name, learning(first["config"]["rules"]), *_augment(first["config"])])
-        label = f"{what}: {in_percent(group, 'accuracy_last')}"
-        (line,) = axes.plot(seen, values.mean(axis=0), "o-", markersize=3, linewidth=1.5, label=label)
-        if len(group) > 1:
-            low, high = values.min(axis=0), values.max(axis=0)
-            axes.fill_between(seen, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    if mark is not None:
-        label = f"{mark_label} {mark:g} %".strip()
-        axes.axhline(mark, color="#444", linestyle="--", linewidth=1, label=label)
+    found = groups(records)
+    words = [_words(group[0]) for group in found]
+    common, own = apart(words)
+    if len(found) > 1:  # the plainest of several is called by its network
+        own = [label or each[0] for label, each in zip(own, words, strict=True)]
     first = records[0]
-    axes.set(
-        xlabel="training samples seen (thousands)",
-        ylabel=f"{first['measured_on']} accuracy (%)",
-        title=f"{first['config']['data']}, {first['config']['bits']}, all integers",
-    )
-    axes.grid(True, alpha=0.25)
-    axes.legend(frameon=False, fontsize="small", loc="lower right")
-    save(path, figure)
+    with picture(path, 9, 5.2) as figure:
+        axes = figure.subplots()
+        for group, label in zip(found, own, strict=True):
+            seen = np.cumsum([row["samples"] for row in group[0]["curve"]]) / 1000
+            values = np.array([[100 * row["accuracy"] for row in record["curve"]] for record in group])
+            name = f"{label}: {in_percent(group, 'accuracy_last')}".removeprefix(": ")
+            (line,) = axes.plot(seen, values.mean(axis=0), label=name)
+            if len(group) > 1:
+                low, high = values.min(axis=0), values.max(axis=0)
+                axes.fill_between(seen, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        if mark is not None:
+            label = f"{mark_label} {mark:g} %".strip()
+            axes.axhline(mark, color=INK, linestyle=(0, (8, 3)), linewidth=1, label=label)
+        axes.set(xlabel="training samples seen (thousands)", ylabel=f"{first['measured_on']} accuracy (%)")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.set_title(", ".join([first["config"]["data"], first["config"]["bits"], "all integers", *common]))
+        axes.legend(loc="lower right", title="accuracy after the last epoch", title_fontsize=8.5)
+
+
+def _words(record: dict[str, Any]) -> list[str]:
+    """What tells a run from others, a setting a word."""
+    network = record["network"].replace("F-", "").replace("FC", "")
+    return [network, *learning(record["config"]["rules"]).split(", "), *_augment(record["config"])]

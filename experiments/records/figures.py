@@ -1,7 +1,4 @@
-"""The committed pictures, drawn from the committed records. `make readme` draws; a test holds them equal.
-
-A picture that is drawn of a trained network itself, and of no record, is named in `OF_NO_RECORD`.
-"""
+"""The committed pictures, drawn from the committed records. `make readme` draws; a test holds them equal."""
 
 from __future__ import annotations
 
@@ -14,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from experiments.commands import raster
 from experiments.commands.chip_map import Report
-from experiments.continual import pictures, records
+from experiments.continual import hardware, pictures, records
 from experiments.continual.table import floats
 from experiments.records import curves, findings
-from experiments.records.figure import SHOWN
+from experiments.records.figure import SHOWN, shown_in
 from experiments.records.readme import RESULTS, pages, with_tables
 from experiments.runs import run_folder
 from experiments.studies import communication
@@ -27,9 +25,6 @@ from experiments.transfer.study import read as read_transfer
 from wage_neuro.files import written_whole
 
 Draw = Callable[[Path], None]
-
-OF_NO_RECORD = {"binary/mnist-512-raster.png": "wage-neuro raster of a trained network"}
-"""Pictures that a trained network makes, each with what draws it."""
 
 LEVEL = 96.3, "backpropagation on Loihi"
 CONTINUAL = {
@@ -60,11 +55,15 @@ def figures(folder: Path = RESULTS) -> dict[str, Draw]:
             found[f"continual/{name}.png"] = partial(_draw_continual, paths)
     if sizes := sorted((folder / "continual").glob("split-mnist-*.jsonl")):
         found["continual/split-mnist-bytes.png"] = partial(_draw_bytes, folder, sizes)
+    if (folder / "continual" / f"{next(iter(CONTINUAL))}.jsonl").exists():
+        found["continual/learning-cost.png"] = lambda path: hardware.draw(path, hardware.of_stream(folder))
     for path in sorted(folder.glob("transfer/*.jsonl")):
         found[f"transfer/{path.stem}.png"] = partial(_draw_transfer, path)
     if (kept := folder / "experiments").is_dir():
         for each in findings.arranged(findings.read(kept)[0]):
             found[f"experiments/{each.file_name}"] = partial(findings.draw, found=each)
+    for path in sorted(folder.glob("raster/*.json")):
+        found[f"raster/{path.stem}.png"] = partial(_draw_raster, path)
     for path in sorted(folder.glob("chip/*/*.json")):
         if _read(path)["cost"]:
             found[str(path.relative_to(folder).with_suffix(".png"))] = partial(_draw_map, path)
@@ -99,6 +98,11 @@ def _draw_transfer(record: Path, path: Path) -> None:
     transfer_pictures.draw(path, read_transfer(record))
 
 
+def _draw_raster(values: Path, path: Path) -> None:
+    kept = _read(values)
+    raster.draw(path, raster.Activity.from_json(kept), kept["title"])
+
+
 def _draw_map(report: Path, path: Path) -> None:
     Report.from_json(_read(report)).draw(path)
 
@@ -108,26 +112,33 @@ def stale(drawn: Path, folder: Path = RESULTS) -> dict[str, Path | None]:
 
     Each with where it was drawn, or None where a picture is kept that no record makes.
     """
-    wanted = figures(folder)
-    kept = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
-    found: dict[str, Path | None] = dict.fromkeys(sorted(kept - wanted.keys() - OF_NO_RECORD.keys()))
-    for name, draw in wanted.items():
+    for name, draw in figures(folder).items():
         path = drawn / name
         path.parent.mkdir(parents=True, exist_ok=True)
         draw(path)
-        if name not in kept or not same_picture(path, folder / name):
-            found[name] = path
+    wanted, kept = pictures_in(drawn), pictures_in(folder)
+    found: dict[str, Path | None] = dict.fromkeys(sorted(kept - wanted))
+    for name in sorted(wanted):
+        if name not in kept or not same_picture(drawn / name, folder / name):
+            found[name] = drawn / name
     return found
 
 
-def same_picture(one: Path, other: Path) -> bool:
-    """Whether two PNG files show the same.
+def pictures_in(folder: Path) -> set[str]:
+    """Names of the pictures in a folder and those in it."""
+    return {str(path.relative_to(folder)) for form in ("png", "svg") for path in folder.rglob(f"*.{form}")}
 
-    That is texts and data; and all points too, but for the last bits of their edges, where the same
+
+def same_picture(one: Path, other: Path) -> bool:
+    """Whether two files show the same.
+
+    That is texts and data; of PNG files all points too, but for the last bits of their edges, where the same
     matplotlib drew both.
     """
     from PIL import Image
 
+    if one.suffix == ".svg":
+        return shown_in(one) == shown_in(other)
     with Image.open(one) as a, Image.open(other) as b:
         if a.info.get(SHOWN) != b.info.get(SHOWN):
             return False

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from experiments.commands.presets import EXPERIMENTS
-from experiments.records.figure import save
+from experiments.records.figure import epochs_axis, logarithmic, picture
 from experiments.records.names import mean_and_spread
+from experiments.records.style import INK, MUTED, OTHERS, OURS, PAPER
 from experiments.runs.forms import ExperimentRecord
 from wage_neuro.errors import DataError
 from wage_neuro.typed import read_json
@@ -30,8 +31,6 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "patterns": {"2888": 6.78, "28ff": 7.3, "vanilla": 5.7},  # the last two read off a figure
 }
 """Test errors in % of arXiv:1802.04680, of its own nets and epochs."""
-
-OURS, PAPER = "#0b6bcb", "#8a8f98"
 
 
 def read(folder: Path) -> tuple[list[Record], list[str]]:
@@ -137,35 +136,33 @@ def markdown(folder: Path) -> str:
 
 def draw(path: Path, found: Found) -> None:
     """Draw an experiment: learning curves, and where it has several settings these beside each other."""
-    from matplotlib.figure import Figure
-
     panels = 2 if len(found.settings) > 1 else 1
-    figure = Figure(figsize=(2.2 + 4.4 * panels, 4.4), layout="constrained")
-    figure.suptitle(found.title)
-    curves, *compared = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_curves(curves, found)
-    for axes in compared:
-        (_draw_boxes if found.experiment == "errors-bits" else _draw_bars)(axes, found)
-    save(path, figure)
+    with picture(path, 2.2 + 4.4 * panels, 4.4) as figure:
+        figure.suptitle(found.title)
+        curves, *compared = figure.subplots(1, panels, squeeze=False)[0]
+        _draw_curves(curves, found)
+        for axes in compared:
+            (_draw_boxes if found.experiment == "errors-bits" else _draw_bars)(axes, found)
 
 
 def _draw_curves(axes: Any, found: Found) -> None:
-    from matplotlib import colormaps
-    from matplotlib.ticker import MaxNLocator
-
-    colours = colormaps["viridis"](np.linspace(0, 0.92, len(found.settings)))
-    for colour, (setting, records) in zip(colours, found.settings.items(), strict=True):
+    drawn: list[float] = []
+    for setting, records in found.settings.items():
         epochs = min(len(record["curve"]) for record in records)
         values = np.array([[100 * row["error"] for row in r["curve"][:epochs]] for r in records])
-        at = np.arange(1, epochs + 1)
-        axes.plot(at, values.mean(axis=0), "o-", color=colour, markersize=3, linewidth=1.5, label=setting)
+        at, mean = np.arange(1, epochs + 1), values.mean(axis=0)
+        alone = f"last epoch {mean[-1]:.2f} %" + (f", {len(records)} seeds" if len(records) > 1 else "")
+        label = setting if len(found.settings) > 1 else alone
+        (line,) = axes.plot(at, mean, markevery=max(1, epochs // 20), label=label)
+        drawn += values.ravel().tolist()
         if len(records) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
-            axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.set(xlabel="epoch", ylabel="error (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(True, alpha=0.25)
-    axes.legend(fontsize="small", ncols=2, edgecolor="none")
+            axes.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.set(ylabel="error (%)")
+    epochs_axis(axes, at)
+    if min(drawn) > 0:
+        logarithmic(axes.yaxis, drawn)
+    axes.legend(ncols=2)
 
 
 def _last_errors(found: Found) -> list[list[float]]:
@@ -177,18 +174,31 @@ def _draw_bars(axes: Any, found: Found) -> None:
     errors, at = _last_errors(found), np.arange(len(found.settings))
     published = PUBLISHED.get(found.experiment, {})
     theirs = [published.get(setting, np.nan) for setting in found.settings]
-    bars = axes.bar(at - 0.2, [statistics.mean(e) for e in errors], 0.4, color=OURS, label="ours, last epoch")
-    axes.bar_label(bars, fmt="%.1f", fontsize=8, color=OURS, padding=5)
-    for x, seeds in zip(at, errors, strict=True):
+    means = [statistics.mean(e) for e in errors]
+    axes.bar(at - 0.2, means, 0.4, color=OURS, label="ours")
+    look = {"linestyle": "", "marker": "o", "color": INK, "markeredgecolor": PAPER, "markersize": 5}
+    for x, mean, seeds in zip(at, means, errors, strict=True):
         if len(seeds) > 1:
-            axes.plot([x - 0.2] * len(seeds), seeds, "k.", markersize=4)
+            axes.plot([x - 0.2] * len(seeds), seeds, **look, label="each seed" if x == 0 else None)
+        above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(f"{mean:.1f}", (x - 0.2, max(seeds)), fontsize=8, color=OURS, **above)
     if published:
-        bars = axes.bar(at + 0.2, theirs, 0.4, color=PAPER, label="the paper's, full size")
+        bars = axes.bar(
+            at + 0.2,
+            theirs,
+            0.4,
+            color=OTHERS,
+            hatch="///",
+            edgecolor="white",
+            linewidth=0,
+            label="the paper's, full size",
+        )
         labels = ["" if np.isnan(error) else f"{error:.1f}" for error in theirs]
-        axes.bar_label(bars, labels, fontsize=8, color=PAPER, padding=2)
+        axes.bar_label(bars, labels, fontsize=8, color=MUTED, padding=2)
     _label_settings(axes, found)
     axes.set_ylim(0, 1.15 * max(*axes.get_ylim(), 1))
-    axes.legend(frameon=False, fontsize="small")
+    if published or any(len(seeds) > 1 for seeds in errors):
+        axes.legend()
 
 
 def _draw_boxes(axes: Any, found: Found) -> None:
@@ -202,5 +212,4 @@ def _label_settings(axes: Any, found: Found) -> None:
     axes.set_xticks(range(len(names)), [value for _, _, value in names])
     axes.set_xlabel(names[0][0] or "pattern")
     axes.set_ylabel("error of the last epoch (%)")
-    axes.grid(True, axis="y", alpha=0.25)
-    axes.set_axisbelow(True)
+    axes.grid(False, axis="x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -34,6 +34,16 @@ def learning(rules: dict[str, Any]) -> str:
     words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
     words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
     return ", ".join(words)
+
+
+def apart(words: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """What all say, and what each says alone, for a legend that prints only what differs.
+
+    >>> apart([["512FC", "batch 1"], ["512FC", "batch 1", "flip"], ["8C3", "batch 1"]])
+    (['batch 1'], ['512FC', '512FC, flip', '8C3'])
+    """
+    common = [word for word in words[0] if all(word in each for each in words)] if len(words) > 1 else []
+    return common, [", ".join(word for word in each if word not in common) for each in words]
 
 
 def mean_and_spread(values: Iterable[float], digits: int = 2, unit: str = "") -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from experiments.benchmarks.agreement import agreement_table
 from experiments.campaign.rows import campaign_table
 from experiments.continual import records as continual_records
+from experiments.continual.hardware import learning_cost_table
 from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
 from experiments.records.hardware import hardware_table
@@ -26,6 +27,7 @@ from experiments.studies.binary import binary_table
 from experiments.studies.emulators import sana_fe_table
 from experiments.studies.microcontroller import microcontroller_table
 from experiments.studies.neurobench import neurobench_table
+from experiments.studies.pes import pes_table
 from experiments.transfer.pictures import transfer_table
 from wage_neuro.feedback import feedback_memory
 from wage_neuro.network import Network
@@ -318,6 +320,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "feedback": feedback_table,
     "chip": chip_table,
     "continual": continual_table,
+    "learning-cost": learning_cost_table,
     "transfer": transfer_table,
     "binary": binary_table,
     "agreement": agreement_table,
@@ -325,6 +328,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "hardware": hardware_table,
     "machines": machines_table,
     "neurobench": neurobench_table,
+    "pes": pes_table,
     "sana-fe": sana_fe_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),

@@ -7,6 +7,7 @@ with the value.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,15 @@ def luminance(colour: str) -> float:
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
+def ink_on(ground: str) -> str:
+    """Black or white, whichever can be read on a colour: one of them stands out by 4.5:1 from any.
+
+    >>> ink_on("#efe3a0"), ink_on("#1c2a52")
+    ('#000000', '#ffffff')
+    """
+    return max(("#000000", "#ffffff"), key=lambda ink: contrast(ink, ground))
+
+
 def shade(ends: tuple[str, ...], n: int) -> list[str]:
     """`n` colours from the first of `ends` to the last, through those between.
 
@@ -96,6 +106,27 @@ def value_colours(n: int = 256) -> list[str]:
 def error_colours(n: int = 256) -> list[str]:
     """Colours of a signed number, strongest below 0 to strongest above; each half has its hue."""
     return [*shade(ERRORS[:2], n // 2), *shade(ERRORS[2:], n - n // 2)]
+
+
+_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)
+
+
+def decade_ticks(low: float, high: float, most: int = 9) -> list[float]:
+    """Ticks of a logarithmic axis, two or more: the first at `low` or below it, the last at `high` or above.
+
+    >>> decade_ticks(80, 9_000), decade_ticks(5, 5)
+    ([50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0], [5.0, 6.0])
+    """
+    decades = range(math.floor(math.log10(low)) - 1, math.floor(math.log10(high)) + 3)
+    ticks: list[float] = []
+    for steps in _STEPS:
+        every = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        first = max(i for i, tick in enumerate(every) if tick <= low)
+        last = max(first + 1, min(i for i, tick in enumerate(every) if tick >= high))
+        ticks = every[first : last + 1]
+        if len(ticks) <= most:
+            return ticks
+    return [ticks[0], *ticks[1:-1][:: -(-len(ticks) // most)], ticks[-1]]
 
 
 CSS = f"""
@@ -123,7 +154,7 @@ button:focus-visible, select:focus-visible, input:focus-visible, a:focus-visible
   {{ outline: 3px solid var(--ours); outline-offset: 2px; }}
 nav ul {{ list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; margin: .6rem 0; }}
 .wide {{ overflow-x: auto; }}
-@media print {{ body {{ max-width: none; font-size: 11pt; }} nav, .only-screen {{ display: none; }}
+@media print {{ body {{ max-width: none; font-size: 11pt; }} nav, .only-screen {{ display: none !important; }}
   figure, table {{ break-inside: avoid; }} }}
 """.strip()
 """Style sheet of every page of ours."""

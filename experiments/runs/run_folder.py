@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import datasets
-from experiments.records.figure import save
+from experiments.records.figure import epochs_axis, logarithmic, picture
+from experiments.records.style import OTHERS, OURS
 from experiments.runs.forms import Extra
 from wage_neuro import __version__, checkpoint, trained
 from wage_neuro.checkpoint import Checkpoint
@@ -265,51 +266,43 @@ def _processor() -> str:
 
 def draw_curve(path: Path, title: str, rows: Sequence[dict[str, Any]], held_out: str) -> None:
     """Draw the learning curve: training and held-out error against epochs."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    epochs = [row["epoch"] + 1 for row in rows]
-    for key, label, colour in (("train_error", "training", "#8a8f98"), ("error", held_out, "#0b6bcb")):
-        values = [100 * row[key] for row in rows]
-        name = f"{label} error, last {values[-1]:.2f} %"
-        axes.plot(epochs, values, "o-", color=colour, markersize=3.5, linewidth=1.6, label=name)
-    axes.set(xlabel="epoch", ylabel="error (%)", title=title)
-    if all(row["error"] > 0 and row["train_error"] > 0 for row in rows):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_ylim(0, None)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(True, alpha=0.25)
-    axes.legend(frameon=False)
-    save(path, figure)
+    epochs, drawn = [row["epoch"] + 1 for row in rows], []
+    with picture(path, 7, 4.2) as figure:
+        axes = figure.subplots()
+        for key, label, colour in (("train_error", "training", OTHERS), ("error", held_out, OURS)):
+            values = [100 * row[key] for row in rows]
+            name = f"{label} error, last {values[-1]:.2f} %"
+            axes.plot(epochs, values, color=colour, markevery=max(1, len(rows) // 25), label=name)
+            drawn += values
+        axes.set(ylabel="error (%)", title=title)
+        epochs_axis(axes, epochs)
+        if min(drawn) > 0:
+            logarithmic(axes.yaxis, drawn)
+        else:
+            axes.set_ylim(0, None)
+        axes.legend()
 
 
 def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers: Sequence[str]) -> None:
     """Draw spikes, error spikes and updates a sample of each layer against epochs."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     rows = [row for row in rows if "activity" in row]
     epochs = [row["epoch"] + 1 for row in rows]
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    figure.suptitle(title)
     panels = {"spikes": "activation spikes", "errors": "error spikes", "updates": "weights changed"}
-    for axes, (field, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for i, layer in enumerate(layers):
-            values = [row["activity"][field][i] for row in rows]
-            name = f"{i} {layer}: {values[-1]:,.4g}"
-            axes.plot(epochs, values, "o-", markersize=3, linewidth=1.5, label=name)
-        axes.set_title(f"{label}, a sample", fontsize=10)
-        axes.set_xlabel("epoch")
-        axes.set_yscale("symlog", linthresh=1)
-        axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(True, alpha=0.25)
-        axes.legend(frameon=False, fontsize=8, title="layer: last", title_fontsize=8)
-    save(path, figure)
+    with picture(path, 10, 3.8) as figure:
+        figure.suptitle(title)
+        for axes, (field, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+            drawn = []
+            for i, layer in enumerate(layers):
+                values = [row["activity"][field][i] for row in rows]
+                name = f"{i} {layer}: {values[-1]:,.4g}"
+                axes.plot(epochs, values, markevery=max(1, len(rows) // 15), label=name)
+                drawn += values
+            axes.set_title(f"{label}, a sample", fontsize=10)
+            epochs_axis(axes, epochs)
+            if min(drawn) > 0:
+                logarithmic(axes.yaxis, drawn)
+            else:
+                axes.set_yscale("symlog", linthresh=1)
+                axes.set_ylim(0, None)
+                axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+            axes.legend(fontsize=8, title="layer: last", title_fontsize=8)

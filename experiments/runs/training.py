@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, TypedDict
@@ -22,6 +22,7 @@ from experiments.datasets.augment import Augment
 from experiments.engines import ENGINES, make_engine
 from experiments.runs import ranks, run_folder
 from experiments.runs.forms import Epoch, Number, config_of
+from experiments.runs.spread import Spread
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
@@ -50,7 +51,7 @@ LIMB = 40  # bits of a large number that the processes of a team add up at once
 TOP5_CLASSES = 10  # with more, the error among the five best answers is measured too, as for ImageNet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """What a training run is. Everything but `epochs` decides the bits, so a resumed run must keep it.
 
@@ -71,7 +72,6 @@ class Config:
         complete=tuple(PRESETS),
     )
     bits: str = setting("2888", "k_W k_A k_G k_E, each 2 to 16: `2888`, `28C8` or `2-8-12-8`.", NETWORK)
-    _: KW_ONLY
     epochs: int = setting(10, "Passes over the training images.", RULE, least=1, resumes=True)
     eta: str = setting(
         "8", "Step size, a power of two; `8, 1@10, 1/8@13` changes it at epochs 10 and 13 (from 0).", RULE
@@ -307,6 +307,7 @@ class Run:
         self.lock: AbstractContextManager[object] = run_folder.Lock(folder) if self.writes else nullcontext()
         self._ordered: tuple[int, np.ndarray] = -1, np.empty(0)
         self._kept_at, self._keep_seconds = 0.0, 0.0
+        self._spread = Spread(folder)
 
     @classmethod
     def start(cls, config: Config, folder: Path, data_dir: Path | None = None, team: Team = ALONE) -> Run:
@@ -355,6 +356,10 @@ class Run:
     def _store(path: Path, saved: Checkpoint) -> None:
         checkpoint.save(path, saved)
 
+    def _note_weights(self, engine: Engine | Checkpoint) -> None:
+        if self.writes:
+            self._spread.note(self.network, self.config.rules, engine, self.progress.epoch)
+
     @property
     def _title(self) -> str:
         return f"{self.config.network} on {Path(self.config.data).name}, {self.network.bits}, all integers"
@@ -384,6 +389,9 @@ class Run:
         """
         progress, seen, began = self.progress, 0, time.monotonic()
         self._kept_at = began
+        self._spread = Spread.of(self.folder, progress.epoch)
+        if self.is_new:
+            self._note_weights(self.saved)
         engine.watch(watch)
         size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
         with self.lock, stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
@@ -513,6 +521,7 @@ class Run:
         engine.watch(watch)
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
+        self._note_weights(engine)
         if self.writes and time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
             began = time.monotonic()
             self.save(engine)
@@ -575,6 +584,8 @@ class Run:
         self.saved = replace(self.saved, extra=extra)
         with self.lock:
             self._store(self.folder / run_folder.CHECKPOINT, self.saved)
+            if self._spread.rows:
+                self._spread.write()
         self._kept_at = time.monotonic()
 
     @property

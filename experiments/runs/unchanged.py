@@ -25,7 +25,7 @@ def unchanged(
     >>> unchanged(network, rules, state, state)[1]
     'layer 1 2FC: not one weight has changed in 0 updates: no error has reached it'
     """
-    controls = (control or Control(0)).of_layers(len(network.layers), rules)
+    controls = (control or Control(log2_eta=0)).of_layers(len(network.layers), rules)
     updates = after.step - before.step
     return [
         f"layer {layer.index} {layer}: not one weight has changed in {updates:,} updates:"

@@ -47,7 +47,7 @@ def run(config: Config = Config()) -> dict[str, Any]:
 
 
 def _compare(config: Config, network: str) -> list[dict[str, Any]]:
-    learner = Learner(config.stream, method="prototypes", network=network, seed=config.seed)
+    learner = Learner(stream=config.stream, method="prototypes", network=network, seed=config.seed)
     started = Run.start(learner, Path())
     x, labels, asked, right = _features(started, config)
     scaled = [of_one_length(part).astype(np.int8) for part in (x, asked)]

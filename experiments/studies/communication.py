@@ -18,7 +18,8 @@ import numpy as np
 
 from experiments.datasets.augment import Augment
 from experiments.engines import make_engine
-from experiments.records.figure import save
+from experiments.records.figure import logarithmic, picture, whole_numbers
+from experiments.records.style import OTHERS, OURS, series
 from experiments.runs import run_folder
 from experiments.runs.training import Config, build_network, kept_of, open_data, predict_all
 from wage_neuro.engine import Engine
@@ -122,8 +123,7 @@ def entropy_bytes(dS: np.ndarray) -> float:
 def fixed_bits(network: Network, rules: Rules) -> int:
     """Bits that tell every possible change of a weight apart.
 
-    >>> from wage_neuro.specs import Dense
-    >>> [fixed_bits(Network((Dense(2),), (3,)), Rules(update=update)) for update in ("ternary", "wide")]
+    >>> [fixed_bits(Network.parse("2FC", (3,)), Rules(update=update)) for update in ("ternary", "wide")]
     [2, 9]
     """
     largest = 1 if rules.update != "wide" else 2 * network.bits.stored_max(rules.stored_range)
@@ -231,8 +231,7 @@ def memory(network: Network) -> dict[str, int]:
 
     The visible weights follow from the stored ones, so training keeps no second copy.
 
-    >>> from wage_neuro.specs import Dense
-    >>> memory(Network((Dense(8),), (8,)))
+    >>> memory(Network.parse("8FC", (8,)))
     {'float32': 256, 'training': 64, 'inference': 16}
     """
     n, bits = network.n_weights, network.bits
@@ -264,38 +263,51 @@ def summary(record: dict[str, Any]) -> list[str]:
 
 def draw(path: Path, record: dict[str, Any]) -> None:
     """Draw bytes a step over the run, and the memory of the weights."""
-    from matplotlib.figure import Figure
+    steps, rules = record["steps"], record["config"]["rules"]
+    with picture(path, 10, 4.2) as figure:
+        figure.suptitle(
+            f"{record['network']} on {Path(record['config']['data']).name}, {record['config']['bits']},"
+            f" batch {rules['batch']}, {rules['update']} updates"
+        )
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        _draw_bytes(left, record, steps)
+        _draw_memory(right, record["memory_bytes"])
 
-    steps, a_step = record["steps"], record["bytes_a_step"]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    rules = record["config"]["rules"]
-    figure.suptitle(
-        f"{record['network']} on {Path(record['config']['data']).name}, {record['config']['bits']},"
-        f" batch {rules['batch']}, {rules['update']} updates"
-    )
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    x = [step["step"] for step in steps]
+
+def _draw_bytes(axes: Any, record: dict[str, Any], steps: list[dict[str, Any]]) -> None:
+    x, a_step = [step["step"] for step in steps], record["bytes_a_step"]
     full = a_step["float32 gradient"]
-    left.axhline(full, color="#8a8f98", label=f"float32 gradient: {full:,}")
-    for key, label, style, colour in (
-        ("fixed", f"update, {record['fixed_bits']} bits a weight", "-", "#c9730a"),
-        ("coded", "update, coded", "-", "#0b6bcb"),
-        ("entropy", "update, entropy of its values", ":", "#101418"),
+    axes.axhline(full, color=OTHERS, linestyle=(0, (8, 3)), label=f"float32 gradient: {full:,}")
+    drawn = [full]
+    for i, (key, label) in enumerate(
+        (
+            ("fixed", f"update, {record['fixed_bits']} bits a weight"),
+            ("coded", "update, coded"),
+            ("entropy", "update, entropy of its values"),
+        )
     ):
-        values = [step[key] for step in steps]
-        left.plot(x, values, style, color=colour, linewidth=1.6, label=f"{label}: mean {a_step[key]:,}")
-    left.set(yscale="log", xlabel="update step", title="bytes a step")
-    left.grid(True, alpha=0.25)
-    left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
-    names = list(record["memory_bytes"])
-    kib = [record["memory_bytes"][name] / 1024 for name in names]
-    bars = right.bar(names, kib, color=["#8a8f98", "#0b6bcb", "#0b6bcb"])
+        values, look = [step[key] for step in steps], series(i)
+        every = max(1, len(x) // 12)
+        axes.plot(
+            x, values, color=look.colour, linestyle=look.dash, marker=look.marker, markevery=every,
+            label=f"{label}: mean {a_step[key]:,}",
+        )  # fmt: skip
+        drawn += values
+    axes.set(xlabel="update step", title="bytes a step")
+    whole_numbers(axes.xaxis)
+    logarithmic(axes.yaxis, [value for value in drawn if value > 0])
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _draw_memory(axes: Any, memories: dict[str, int]) -> None:
+    kib = [value / 1024 for value in memories.values()]
+    bars = axes.bar(list(memories), kib, color=[OTHERS, OURS, OURS])
     less = ["", *(f"\n{kib[0] / value:.0f} x less" for value in kib[1:])]
-    right.bar_label(bars, [f"{v:,.0f} KiB{text}" for v, text in zip(kib, less, strict=True)], fontsize=8)
-    right.set(title="memory of the weights", ylim=(0, 1.2 * kib[0]))
-    right.set_yticks([])
-    right.spines[["top", "left", "right"]].set_visible(False)
-    save(path, figure)
+    axes.bar_label(bars, [f"{v:,.0f} KiB{text}" for v, text in zip(kib, less, strict=True)], fontsize=8)
+    axes.set(title="memory of the weights", ylim=(0, 1.2 * kib[0]))
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)
 
 
 def write(path: Path, record: dict[str, Any]) -> Path:

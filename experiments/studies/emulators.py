@@ -34,7 +34,6 @@ from wage_neuro.errors import EngineError, NetworkError, WageError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
 from wage_neuro.train import State, predict
 
 RESULT = Path("experiments/results/emulators.json")
@@ -52,7 +51,7 @@ def flat(saved: Checkpoint) -> tuple[Network, State]:
         If it has other than dense layers.
     """
     for layer in saved.network.layers:
-        if not isinstance(layer.spec, Dense):
+        if layer.window:
             raise NetworkError(f"layer {layer.index} {layer}: want dense layers alone")
     specs = tuple(layer.spec for layer in saved.network.layers)
     return Network(specs, (saved.network.layers[0].fan_in,), saved.network.bits), saved.state
@@ -70,7 +69,7 @@ def loihi1(network: Network, state: State, images: np.ndarray, python: Path) -> 
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "given.npz"
         np.savez(given, x=x, V0=V[0], V1=V[1], z_shift0=network.layers[0].z_shift)
-        (found,) = _run(python, HERE / "loihi1_emulator.py", given, len(x))
+        (found,) = run_script(python, HERE / "loihi1_emulator.py", given, len(x))
     logits = np.array(found.pop("logits"))
     wanted = predict(network, state, x)
     return {
@@ -104,7 +103,7 @@ def in_sana_fe(
     """Replay (n, features) uint8 images on a chip; its counts beside those of our placement and of `map`."""
     placement = place(network, chip, Use())
     V = Inference.of(Checkpoint(network, Rules(), state)).V
-    samples = [_values(network, V, a) for a in network.encode(images)]
+    samples = [layer_codes(network, V, a) for a in network.encode(images)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "chip.yaml").write_text(sana_fe.architecture(chip, placement.populations[0].size))
@@ -112,7 +111,7 @@ def in_sana_fe(
         for path, values in zip(paths, samples, strict=True):
             path.write_text(sana_fe.network(placement, V, values))
         steps = len(placement.populations)
-        found = _run(python, HERE / "sana_fe_run.py", folder / "chip.yaml", steps, *paths)
+        found = run_script(python, HERE / "sana_fe_run.py", folder / "chip.yaml", steps, *paths)
     ours = [sana_fe.messages_and_hops(placement, values) for values in samples]
     theirs = [(one["messages"], one["hops_x"], one["hops_y"]) for one in found]
     cost = Cost(placement, count_activity(NumpyEngine(network, state=state), images))
@@ -141,8 +140,8 @@ def in_sana_fe(
     }
 
 
-def _values(network: Network, V: tuple[np.ndarray, ...], a: np.ndarray) -> list[np.ndarray]:
-    """Input codes of every layer."""
+def layer_codes(network: Network, V: tuple[np.ndarray, ...], a: np.ndarray) -> list[np.ndarray]:
+    """Input codes of every layer, of the codes `a` of one input or of many."""
     values = [a.astype(np.int64)]
     for layer, weights in zip(network.layers[:-1], V, strict=False):
         values.append(_activation(layer, values[-1] @ weights.astype(np.int64)))
@@ -153,7 +152,14 @@ def _activation(layer: Layer, Z: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(Z / 2**layer.z_shift), 0, layer.bits.activation_max).astype(np.int64)
 
 
-def _run(python: Path, script: Path, *words: object) -> list[dict[str, Any]]:
+def run_script(python: Path, script: Path, *words: object) -> list[dict[str, Any]]:
+    """Let another Python run a script of ours; the lines of JSON that it prints.
+
+    Raises
+    ------
+    EngineError
+        If it fails, with its last line.
+    """
     done = subprocess.run(
         [str(python), "-W", "ignore", str(script), *map(str, words)],
         capture_output=True,

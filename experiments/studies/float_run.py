@@ -110,6 +110,9 @@ class FloatRun(Run):
         }
         write_arrays(path, header, saved.state.arrays)
 
+    def _note_weights(self, engine: Any) -> None:
+        """Real numbers are not counted."""
+
     @property
     def _title(self) -> str:
         return f"{self.config.network} on {Path(self.config.data).name}, {self.config.bits}, float32"

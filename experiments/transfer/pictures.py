@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from experiments.records.figure import save
+from experiments.records.figure import picture
 from experiments.records.names import mean_and_spread, short_name
 from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
 
@@ -15,33 +15,28 @@ LABELS = {"pretrained": "pretrained", "frozen": "pretrained, features frozen", "
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     """Draw accuracy against examples of each class: mean over seeds, band of their range."""
-    from matplotlib.figure import Figure
-
     head = rows[0]
     shots = Config(**head["config"]).shots
     places = [head["training_images"] / head["classes"] if shot == ALL else int(shot) for shot in shots]
-    figure = Figure(figsize=(6.6, 4.4), layout="constrained")
-    axes = figure.subplots()
-    for learner in LEARNERS:
-        values = [accuracies(rows, learner, shot) for shot in shots]
-        means = [statistics.mean(v) for v in values]
-        (line,) = axes.plot(places, means, "o-", markersize=4, label=LABELS[learner])
-        low, high = [min(v) for v in values], [max(v) for v in values]
-        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2)
     seeds = f"{head['config']['seeds']} seeds" if head["config"]["seeds"] > 1 else "1 seed"
-    axes.set(
-        title=f"{head['from']} to {head['config']['data']}: {_name(head)}, all integers, {seeds}",
-        xlabel="examples of each class",
-        ylabel=f"{head['measured_on']} accuracy (%)",
-        xscale="log",
-    )
-    axes.set_xticks(
-        places, [f"all\n({p:,.0f})" if s == ALL else s for s, p in zip(shots, places, strict=True)]
-    )
-    axes.minorticks_off()
-    axes.grid(True, alpha=0.25)
-    axes.legend(frameon=False, loc="lower right")
-    save(path, figure)
+    with picture(path, 6.6, 4.4) as figure:
+        axes = figure.subplots()
+        for learner in LEARNERS:
+            values = [accuracies(rows, learner, shot) for shot in shots]
+            means = [statistics.mean(v) for v in values]
+            (line,) = axes.plot(places, means, label=LABELS[learner])
+            low, high = [min(v) for v in values], [max(v) for v in values]
+            axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(
+            title=f"{head['from']} to {head['config']['data']}: {_name(head)}, all integers, {seeds}",
+            xlabel="examples of each class",
+            ylabel=f"{head['measured_on']} accuracy (%)",
+            xscale="log",
+        )
+        names = [f"all\n({p:,.0f})" if s == ALL else s for s, p in zip(shots, places, strict=True)]
+        axes.set_xticks(places, names)
+        axes.minorticks_off()
+        axes.legend(loc="lower right")
 
 
 def transfer_table(folder: Path) -> str:

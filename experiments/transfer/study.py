@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import KW_ONLY, asdict, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ ALL = "all"
 PART = 500  # samples that the engine is given at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Config(OneByOne):
     """What a transfer study is; all of it decides the bits. A seed draws examples, order and new weights."""
 
@@ -55,7 +55,6 @@ class Config(OneByOne):
         "", "What it learns now: a data set as in `train`; `mnist:5-9` takes some classes alone.", DATA
     )
     examples: str = setting("1, 5, 25, 100, all", "Of each class; `all` takes all.", DATA)
-    _: KW_ONLY
     seeds: int = setting(1, "Draws of examples and new weights.", RULE, least=1)
     passes: int = setting(
         100,
@@ -157,7 +156,7 @@ def draw_examples(labels: np.ndarray, shot: str, seed: int) -> np.ndarray:
     >>> draw_examples(np.array([0, 0, 0, 1, 1]), "2", seed=1).tolist()
     [2, 1, 4, 3]
     """
-    order = np.argsort(words(seed, STREAM, 0, 0, 0, len(labels)), kind="stable")
+    order = np.argsort(words((seed, STREAM, 0, 0), 0, len(labels)), kind="stable")
     if shot == ALL:
         return order
     fewest = np.bincount(labels).min()
@@ -270,7 +269,7 @@ class Study:
                     if self.stop_wanted:
                         return None
                     part, log2_eta = order[first : first + PART], eta.log2_at(seen)
-                    control = Control((*(None,) * frozen, *(log2_eta,) * (L - frozen)))
+                    control = Control(log2_eta=(*(None,) * frozen, *(log2_eta,) * (L - frozen)))
                     machine.train(data.train_images[part], data.train_labels[part], control)
                     seen += len(part)
                     report(cell, seen)

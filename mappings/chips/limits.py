@@ -9,7 +9,7 @@ from mappings.chips.chip import Chip
 from mappings.chips.placement import CHIP, DoesNotFit, Placement, Use
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.specs import Conv, max_pool
+from wage_neuro.specs import max_pool
 
 _ANSWER = "train off the chip and map with --mode inference"
 _OFF_CHIP = f"another chip, or {_ANSWER}"
@@ -139,7 +139,7 @@ def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
         yield Limit("all layers", "a maximum over the batch", 1, 0, "ability", way_out)
     for layer in network.layers[use.frozen :]:
         where = f"layer {layer.index} {layer}"
-        if isinstance(layer.spec, Conv) and not chip.shared_learning:
+        if layer.window and not chip.shared_learning:
             yield Limit(where, "a convolution that learns", 1, 0, "ability", f"dense layers, or {_ANSWER}")
         if rules.samples_an_update > 1:
             needed = signed_bits(layer.g_bound(rules.samples_an_update))

@@ -42,9 +42,7 @@ class MemoryCost:
     synapse_cores: int
 
     @classmethod
-    def of(
-        cls, memory: Reservoir, chip: Chip, k_A: int, stream: np.ndarray, recalled: int = 1
-    ) -> MemoryCost:
+    def of(cls, memory: Reservoir, chip: Chip, k_A: int, stream: np.ndarray, recalled: int = 1) -> MemoryCost:
         """Cost of a memory over a stream.
 
         Parameters

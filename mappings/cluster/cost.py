@@ -14,8 +14,7 @@ from wage_neuro.team import code_bits, weight_parts
 def traffic_of(network: Network, rules: Rules, size: int, rank: int = 0) -> Traffic:
     """Bytes that one of `size` ranks sends to others in an update in which no layer is frozen.
 
-    >>> from wage_neuro.specs import Dense
-    >>> traffic_of(Network((Dense(40), Dense(3)), (24,)), Rules(batch=8, update="ternary"), 2)
+    >>> traffic_of(Network.parse("40FC-3FC", (24,)), Rules(batch=8, update="ternary"), 2)
     Traffic(sums=1344, steps=158, maxima=32, metrics=0)
     """
     found, rows = Traffic(), -(-rules.batch // size)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import IN_TEAM, RecallingEngine
+from wage_neuro.engine import NumpyEngine, RecallingEngine
 from wage_neuro.kernels.native import NativeNet
-from wage_neuro.kinds import Kind
-from wage_neuro.network import Network
-from wage_neuro.rules import VALUES, Rules
-from wage_neuro.support import ABILITIES, Support
-from wage_neuro.team import ALONE, Team
-from wage_neuro.train import State, consolidated, initial_state
+from wage_neuro.train import State, consolidated
 
 
 class CompiledEngine(RecallingEngine):
@@ -30,8 +27,8 @@ class CompiledEngine(RecallingEngine):
     SettingError
         If a gradient of this batch may leave 53 bits, or a stored weight is outside the rules' range.
 
-    >>> from wage_neuro.specs import Dense
-    >>> net = Network((Dense(2),), (3,))
+    >>> from wage_neuro import Dense, Network, Rules
+    >>> net = Network.parse("2FC", (3,))
     >>> with CompiledEngine(net, Rules(batch=4)) as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
@@ -39,25 +36,10 @@ class CompiledEngine(RecallingEngine):
     """
 
     name = "compiled"
-    supports = Support(
-        who="engine 'compiled'",
-        kinds=frozenset(Kind),
-        rules=VALUES,
-        abilities=frozenset(ABILITIES) - {"holds the memory"},
-        options=IN_TEAM,
-    )
+    supports = replace(NumpyEngine.supports, who="engine 'compiled'")
 
-    def __init__(
-        self,
-        network: Network,
-        rules: Rules | None = None,
-        seed: int = 0,
-        state: State | None = None,
-        team: Team = ALONE,
-    ) -> None:
-        super().__init__(network, rules, team)
-        self.net = NativeNet(network, self.rules, state or initial_state(network, seed), team=team)
-        self.watch(0)
+    def _begin(self, state: State) -> None:
+        self.net = NativeNet(self.network, self.rules, state, team=self.team)
 
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control

@@ -133,7 +133,7 @@ def values(network: Network) -> int:
     total = 0
     for layer in network.layers:
         image = _image(source_shape(network, layer))
-        side = layer.spec.kernel + 1 if isinstance(layer.spec, Conv) else max(image[1:])
+        side = layer.window[0] + 1 if layer.window else max(image[1:])
         total += layer.z_shape[-1] * (image[0] * side**2 + 2)
     for layer in network.layers[:-1]:
         levels, channels = layer.bits.activation_max, layer.z_shape[-1]
@@ -173,7 +173,7 @@ def _square(image: tuple[int, ...]) -> tuple[slice, slice, tuple[int, int]]:
 
 def weights_of(network: Network, layer: Layer, node: nir.Conv2d) -> np.ndarray:
     """Undo what put the weights of a layer, as `channels_first` gives them, into its Conv2d."""
-    if not isinstance(layer.spec, Dense):
+    if layer.window:
         return node.weight
     rows, columns, _ = _square(_image(source_shape(network, layer)))
     return node.weight[:, :, rows, columns].reshape(len(node.weight), -1)

@@ -141,8 +141,8 @@ def _io_types(form: str) -> tuple[int, int]:
 
 
 def _window(layer: Layer) -> dict[str, list[int]]:
-    assert isinstance(layer.spec, Conv)
-    return {"pads": list(symmetric_padding(layer)) * 2, "strides": [layer.spec.stride] * 2}
+    assert layer.window
+    return {"pads": list(symmetric_padding(layer)) * 2, "strides": [layer.window[1]] * 2}
 
 
 def _integer_sum(graph: _Graph, layer: Layer, W: np.ndarray, a: str) -> str:

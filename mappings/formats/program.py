@@ -202,7 +202,7 @@ def _loihi(network: Network, layer: Layer, rules: Rules) -> dict[str, str] | Non
     bits = layer.bits
     fits = bits.k_W == 2 < bits.k_G <= 9 and max(bits.k_A, bits.k_E) <= 8  # tag 9 bits, traces 7 and a sign
     signed = network.signed_input and not layer.index  # a trace of the input has no sign
-    if not fits or signed or not isinstance(layer.spec, Dense) or rules.update == "wide":
+    if not fits or signed or layer.window or rules.update == "wide":
         return None
     if rules.samples_an_update != 1:
         return None

@@ -30,7 +30,7 @@ from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.random_bits import check_seed
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
+from wage_neuro.train import Batch
 
 T_EPOCH = 2  # steps from a sample's spikes to its error at the synapses, which is when they learn
 STEPS_A_SAMPLE = 2 * T_EPOCH  # dw reads the tag as it was before dt: the weights follow an epoch later
@@ -205,7 +205,7 @@ def learn(
         If the network has no such form, eta is out of reach, or the images do not fit it.
     """
     layer = _layer_of(network)
-    check_training_input(network, Rules(batch=1), images, labels, log2_eta)
+    check_training_input(network, Rules(batch=1), Batch(images, labels), log2_eta)
     rule = learning_rule(network, log2_eta, to_even)
     S = layers.initial_weights(layer, check_seed(seed)) if S is None else S
     built = LoihiRule.build(network, images, labels, S, rule)
@@ -218,7 +218,7 @@ def learn(
 def _layer_of(network: Network) -> Layer:
     """The one layer of a network that fits into the learning engine."""
     layer, bits = network.layers[0], network.bits
-    if len(network.layers) > 1 or not isinstance(layer.spec, Dense):
+    if len(network.layers) > 1 or layer.window:
         raise EngineError(f"network {network}: the Loihi rule has one Dense layer")
     if bits.k_W != 2 or bits.k_A > 8 or bits.k_E > 8 or not 3 <= bits.k_G <= 9:
         raise EngineError(f"bits {bits}: the Loihi rule has k_W=2, k_A and k_E up to 8, k_G 3 to 9")

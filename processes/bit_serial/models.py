@@ -6,14 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.bit_serial.process import WageBitSerial
+from processes.marks import model_of
 from processes.ports import DirectIn
 from wage_neuro import layers
 from wage_neuro.bits import code_dtype
@@ -21,9 +19,7 @@ from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layers import Layer
 
 
-@implements(proc=WageBitSerial, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(WageBitSerial)
 class PyWageBitSerialModelFixed(PyLoihiProcessModel):
     """Receive a plane, double the sum and add its product; at the end quantize, then send bit by bit."""
 

@@ -5,22 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.error_neuron.process import ErrorNeuron
+from processes.marks import model_of
 from processes.ports import DirectIn
 from wage_neuro import layers
 from wage_neuro.layers import Kept, Layer
 
 
-@implements(proc=ErrorNeuron, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(ErrorNeuron)
 class PyErrorNeuronModelFixed(PyLoihiProcessModel):
     """Behavioural model; the error is quantized by `wage_neuro.layers.error_codes`."""
 

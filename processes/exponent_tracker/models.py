@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.exponent_tracker.process import ExponentTracker
+from processes.marks import model_of
 from processes.part import PyPartModelFixed
 from processes.ports import DirectIn
 from wage_neuro import neurocore
 
 
-@implements(proc=ExponentTracker, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(ExponentTracker)
 class PyExponentTrackerModelFixed(PyPartModelFixed):
     """Same exponents as `wage_neuro.train.Held`, by comparisons and a counter alone."""
 

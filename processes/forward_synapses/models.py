@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.forward_synapses.process import ForwardSynapses
+from processes.marks import model_of
 from processes.synapses import PySynapsesModelFixed
 from wage_neuro import activity, neurocore
 from wage_neuro.layers import Kept
@@ -17,9 +15,7 @@ from wage_neuro.layers import Kept
 NOTHING = np.zeros((1, 0))
 
 
-@implements(proc=ForwardSynapses, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(ForwardSynapses)
 class PyForwardSynapsesModelFixed(PySynapsesModelFixed):
     """Receives and sends in the same time step."""
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.alone import ONLINE, fitted
 from processes.frozen.process import FrozenConv, FrozenDense
+from processes.marks import model_of
 from processes.ports import DirectIn
 from processes.quick import PyQuickModel
 from wage_neuro.kernels.layerwise import layer_at_work
 from wage_neuro.layers import Layer
+from wage_neuro.learner import Site
 from wage_neuro.state import LayerState
 
 
@@ -33,7 +32,7 @@ class PyFrozenLayerModelFixed(PyQuickModel):
         self.layer: Layer = proc_params["layer"]
         signed = proc_params["signed_in"]
         self.low = -self.layer.bits.activation_max if signed else 0
-        self.work = layer_at_work(self.layer, 0, ONLINE, 1, 0, in_flight=1, signed_in=signed)
+        self.work = layer_at_work(Site(self.layer, 0, ONLINE, 0), 1, in_flight=1, signed_in=signed)
         self.message = np.zeros(self.layer.out_shape, np.int32)
 
     def on_var_update(self) -> None:
@@ -50,15 +49,11 @@ class PyFrozenLayerModelFixed(PyQuickModel):
         self.message = self.work.forward(a[None], False)[0]
 
 
-@implements(proc=FrozenDense, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(FrozenDense)
 class PyFrozenDenseModelFixed(PyFrozenLayerModelFixed):
     """The answers of `wage_neuro.train.predict`."""
 
 
-@implements(proc=FrozenConv, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(FrozenConv)
 class PyFrozenConvModelFixed(PyFrozenLayerModelFixed):
     """The answers of `wage_neuro.train.predict`."""

@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.alone import fitted
 from processes.layer_process import chosen
 from processes.loss.process import Loss
+from processes.marks import model_of
 from processes.ports import DirectIn
 from processes.quick import PyQuickModel
 from wage_neuro import layers
@@ -26,9 +24,7 @@ from wage_neuro.rules import LOSSES, Rules
 NONE = -1  # no target
 
 
-@implements(proc=Loss, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(Loss)
 class PyLossModelFixed(PyQuickModel):
     """The error is `wage_neuro.layers.output_error`."""
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.marks import model_of
 from processes.memory.process import Memory
 from processes.ports import DirectIn
 from processes.quick import PyQuickModel
@@ -18,9 +16,7 @@ from wage_neuro.memory import LOGIT, Replay, Reservoir
 from wage_neuro.schedule import Schedule
 
 
-@implements(proc=Memory, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(Memory)
 class PyMemoryModel(PyQuickModel):
     """Behavioural model; what is kept and recalled is `wage_neuro.memory.Reservoir.fill`."""
 

@@ -6,12 +6,10 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.marks import model_of
 from processes.neurons.process import Neurons
 from processes.part import PyLearningPartModelFixed
 from processes.ports import DirectIn
@@ -20,9 +18,7 @@ from wage_neuro.fixed_point import carrier
 from wage_neuro.layers import Kept
 
 
-@implements(proc=Neurons, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(Neurons)
 class PyNeuronsModelFixed(PyLearningPartModelFixed):
     """The one delay of the activation's path through a layer; the masks wait here for the error."""
 
@@ -73,8 +69,6 @@ class PyNeuronsModelFixed(PyLearningPartModelFixed):
             self.e_neg_out.send(self._fit("e_out", np.maximum(-E_z, 0)))
         if self.rules.update == "coincidence":
             eta, step = int(self.log2_eta[0]), int(self.update_step[0])
-            E_z = neurocore.unpool(
-                self.layer, kept, neurocore.post_spikes(self.layer, E, eta, self.seed, step)
-            )
+            E_z = neurocore.unpool(self.layer, kept, layers.post_spikes(self.layer, E, eta, self.seed, step))
         self.y_out.send(self._fit("y_out", E_z))
         self.update_step = self.update_step + 1

@@ -7,12 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.marks import model_of
 from processes.ports import DirectIn
 from processes.prototypes.process import PrototypeReadOut
 from processes.quick import PyQuickModel
@@ -20,9 +18,7 @@ from wage_neuro.prototypes import Prototypes, answer_and_learn
 from wage_neuro.schedule import Schedule
 
 
-@implements(proc=PrototypeReadOut, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(PrototypeReadOut)
 class PyPrototypeReadOutModelFixed(PyQuickModel):
     """Behavioural model; what is answered and learned is `wage_neuro.prototypes.answer_and_learn`."""
 

@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort, PyRefPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from processes.layer_process import chosen
+from processes.marks import model_of
 from processes.ports import DirectIn
 from processes.quick import PyQuickModel
 from processes.readout.process import MAX_WINDOWS, ReadOut
@@ -24,9 +22,7 @@ from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.schedule import Schedule
 
 
-@implements(proc=ReadOut, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(ReadOut)
 class PyReadOutModelFixed(PyQuickModel):
     """Behavioural model; the error of the loss is `wage_neuro.layers.output_error`."""
 
@@ -77,8 +73,8 @@ class PyReadOutModelFixed(PyQuickModel):
         self.logits[self.batch % len(self.logits), micro * self.lanes : (micro + 1) * self.lanes] = Z
         if self.learning[0]:
             first, Z = self.learned + micro * self.lanes, Z.astype(np.int64)  # what is made of Z may be wider
-            D = layers.output_error(self.layer, Z, labels, self.rules, former, first)
-            self.error_message = D.astype(np.int32)
+            D = layers.output_error(self.layer, Z, labels, self.rules, former)
+            self.error_message = layers.quiet_new(D, first, self.rules).astype(np.int32)
 
     def on_var_update(self) -> None:
         """Go on by the rules that have been set."""

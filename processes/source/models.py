@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.marks import model_of
 from processes.quick import PyQuickModel
 from processes.source.process import ImageSource
 from wage_neuro.schedule import Schedule
 
 
-@implements(proc=ImageSource, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(ImageSource)
 class PyImageSourceModel(PyQuickModel):
     """Sends micro-step t of the ring's next batch at step t."""
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.marks import model_of
 from processes.ports import DirectIn
 from processes.steady.process import Steady
 
 
-@implements(proc=Steady, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(Steady)
 class PySteadyModelFixed(PyLoihiProcessModel):
     """Looks after the spiking phase, when whatever this step sends has been sent."""
 

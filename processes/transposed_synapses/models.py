@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
-from lava.magma.core.resources import CPU
-from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from processes.marks import model_of
 from processes.ports import DirectIn
 from processes.synapses import PySynapsesModelFixed
 from processes.transposed_synapses.process import TransposedSynapses
@@ -18,9 +16,7 @@ from wage_neuro import activity, neurocore
 from wage_neuro.layers import Kept
 
 
-@implements(proc=TransposedSynapses, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
+@model_of(TransposedSynapses)
 class PyTransposedSynapsesModelFixed(PySynapsesModelFixed):
     """The one delay of the error's path through a layer."""
 

@@ -30,7 +30,7 @@ def same_training(assert_agree):
     """Brian2 counts no activity; a sample takes it some milliseconds."""
 
     def check(network, rules, n=None, build=Brian2Engine) -> None:
-        n = n or (24 if rules.batch == 1 else 48)
+        n = n or max(16, 2 * rules.batch)
         assert assert_agree(build, network, rules, n, watched=False) > 0
 
     return check
@@ -62,7 +62,13 @@ def test_one_class_with_a_margin(same_training):
 def test_several_epochs_of_digits(seed, tmp_path, assert_same_state):
     """The whole of a run, evaluations included: weights, metrics and answers."""
     config = Config(
-        "digits", "16FC", epochs=2, eta="8, 2@1", seed=seed, train_images=256, rules=Rules(batch=64)
+        data="digits",
+        network="16FC",
+        epochs=2,
+        eta="8, 2@1",
+        seed=seed,
+        train_images=256,
+        rules=Rules(batch=64),
     )
     ends = {}
     for name in ("numpy", "brian2"):

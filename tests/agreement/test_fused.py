@@ -76,7 +76,9 @@ def test_any_small_network(data, assert_agree):
         network = replace(
             network, specs=(*specs, MaxPool(2), *network.specs[len(specs) :]), signed_input=True
         )
-    rules = Rules(pick(1, 5, 8), pick("batch", "held"), pick(1, 9), pick("wide", "ternary"))
+    rules = Rules(
+        batch=pick(1, 5, 8), shift=pick("batch", "held"), hold=pick(1, 9), update=pick("wide", "ternary")
+    )
     etas = pick(-16, -3, 0, 12), 3
     assert_agree(
         build, network, rules, n=rules.batch * 2, seed=pick(0, 2**64 - 1), log2_etas=etas, watched=False
@@ -145,7 +147,7 @@ def test_random_bits_are_numpys(seed, layer, step, count):
         S, V, G, tensor([-15, 1], dtype=torch.int32), tensor([signed]), tensor([step]), layer, count,
         1, 1, UPDATE, 64, 128, 6, 1, BLOCKS=8,
     )  # fmt: skip
-    drawn = bits16(seed, UPDATE, layer, step, 0, count)
+    drawn = bits16((seed, UPDATE, layer, step), 0, count)
     assert S.tolist() == (drawn >= 2**15).astype(int).tolist()
 
 

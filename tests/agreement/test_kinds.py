@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from wage_neuro.kinds import Kind, kinds_of
 from wage_neuro.rules import VALUES
 from wage_neuro.train import predict
 
+README = Path(__file__).resolve().parents[2] / "mappings" / "README.md"
 KINDS = {
     Kind.DENSE: Network.parse("6FC-3FC", (5,)),
     Kind.UNQUANTIZED: Network.parse("6FC-3FCU", (5,)),
@@ -234,3 +236,19 @@ def test_c_takes_a_kind_or_refuses(kind, tmp_path):
         assert refused
     else:
         assert not refused
+
+
+@pytest.mark.parametrize("column", [name for name in COLUMNS if name != "compiled"])
+def test_the_table_of_refusals_has_what_the_engines_refuse(column):
+    """No more and no less: what is taken one day leaves the table."""
+    if column in NEEDS:
+        pytest.importorskip(NEEDS[column])
+    engine, options = COLUMNS[column]
+    kept = [
+        row.split(" | ")
+        for row in README.read_text().splitlines()
+        if row.startswith(f"| {column.split()[-1]} | ")
+    ]
+    told = [what for row in kept for what in row[1].split(", ")]
+    refused = [what.partition(" (")[0] for what in ENGINES.find(engine).supports_of(**options).has_not]
+    assert sorted(told) == sorted(refused)

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow
+from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow, modes_of
 from experiments.runs.training import Config, Run
 from mappings.engines.lava.engine import LavaEngine
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, State
@@ -19,7 +19,7 @@ from wage_neuro.rules import MARGIN_UNITS
 PAIRS = [
     pytest.param(name, mode, marks=[pytest.mark.slow] if is_slow(name, mode) else [], id=f"{name}-{mode}")
     for name in NETWORKS
-    for mode in MODES
+    for mode in modes_of("lava")
 ]
 
 
@@ -84,7 +84,9 @@ def test_lanes_do_not_matter(specs, sparse_images, assert_same_state):
 
 def test_several_epochs_of_digits(tmp_path, assert_same_state):
     """The whole of a run, evaluations included: metrics and weights after three epochs."""
-    config = Config("digits", "8C3-MP2-12C3-MP2-32FC", epochs=3, eta="8, 2@2", seed=5, rules=Rules(batch=16))
+    config = Config(
+        data="digits", network="8C3-MP2-12C3-MP2-32FC", epochs=3, eta="8, 2@2", seed=5, rules=Rules(batch=16)
+    )
     ends = {}
     for name in ("numpy", "lava"):
         run = Run.start(config, tmp_path / name)
@@ -115,7 +117,7 @@ def test_goes_on_from_a_state(sparse_images, assert_same_state):
 def test_new_samples_of_a_pipelined_batch(batch, sparse_images, assert_same_state):
     """Of an odd batch, too: which samples are new depends on all that went before, in a resumed run also."""
     network = Network((Dense(8), Dense(3)), (10,))
-    rules = Rules(batch, "held", update="ternary", pipelined=True, new_shift=7)
+    rules = Rules(batch=batch, shift="held", update="ternary", pipelined=True, new_shift=7)
     images, labels = sparse_images(6 * batch, (10,), 3)
     oracle, other = NumpyEngine(network, rules), NumpyEngine(network, replace(rules, new_shift=0))
     state = None
@@ -133,7 +135,7 @@ def test_a_margin_and_former_logits_of_wide_sums(sparse_images, assert_same_stat
     network = Network((Dense(3),), (600,), "8-14-12-12")
     layer = network.layers[0]
     assert 2**29 < layer.z_bound < 2**30 < layer.z_bound * MARGIN_UNITS
-    rules = Rules(4, "held", loss="one-sided", margin=8)
+    rules = Rules(batch=4, shift="held", loss="one-sided", margin=8)
     images, labels = np.full((16, 600), 255, np.uint8), np.arange(16) % 3
     weight = np.full(layer.weight_shape, 1024, np.int16)
     weight[:, 1] *= -1

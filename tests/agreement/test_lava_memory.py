@@ -21,7 +21,7 @@ from wage_neuro.memory import Replay, Reservoir
 
 SHAPE, CLASSES, SEED = (6, 5, 1), 5, 3
 NETWORK = Network((Flatten(), Dense(12), Dense(CLASSES)), SHAPE)
-ONE = Rules(1, "held", update="ternary", loss="one-sided", margin=3)
+ONE = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
 
 
 def shifted(images: np.ndarray, first: int) -> np.ndarray:
@@ -61,15 +61,20 @@ def both(size, step, rules, samples, cuts, control=2, recalled=1, form=MappingPr
         (1, 1, ONE, {}),
         (5, 1, ONE, {}),
         (100, 1, ONE, {"model": "structural"}),
-        (9, 4, Rules(8, "held"), {}),
-        (9, 4, Rules(8, "held"), {"lanes": 2}),
-        (9, 4, Rules(8, "held"), {"lanes": 1}),
-        (9, 1, Rules(1, "held", update="ternary", new_shift=1, recalled=3), {"recalled": 3}),
-        (9, 2, Rules(8, "held", new_shift=1, recalled=3), {"recalled": 3, "lanes": 2, "form": {"bits": 2}}),
+        (9, 4, Rules(batch=8, shift="held"), {}),
+        (9, 4, Rules(batch=8, shift="held"), {"lanes": 2}),
+        (9, 4, Rules(batch=8, shift="held"), {"lanes": 1}),
+        (9, 1, Rules(batch=1, shift="held", update="ternary", new_shift=1, recalled=3), {"recalled": 3}),
+        (
+            9,
+            2,
+            Rules(batch=8, shift="held", new_shift=1, recalled=3),
+            {"recalled": 3, "lanes": 2, "form": {"bits": 2}},
+        ),
         (9, 1, ONE, {"recalled": 2, "form": {"bits": 1, "keep": "balanced"}}),
-        (9, 2, Rules(4, "held"), {"lanes": 1, "form": {"bits": 4, "keep": "balanced"}}),
-        (6, 3, Rules(6), {}),
-        (7, 2, Rules(8, "held", update="ternary", pipelined=True), {}),
+        (9, 2, Rules(batch=4, shift="held"), {"lanes": 1, "form": {"bits": 4, "keep": "balanced"}}),
+        (6, 3, Rules(batch=6), {}),
+        (7, 2, Rules(batch=8, shift="held", update="ternary", pipelined=True), {}),
     ],
     ids=str,
 )
@@ -103,7 +108,7 @@ def test_a_resumed_graph_goes_on_with_its_memory(sparse_images, assert_same_stat
 
 def test_random_features_with_a_memory_in_one_graph(sparse_images, assert_same_state, assert_same_arrays):
     """The layers below are frozen, the read-out learns by the delta rule: the cheapest learner of a chip."""
-    control = Control((None, 3))
+    control = Control(log2_eta=(None, 3))
     (oracle, _, _), (state, _, activity, _) = both(
         10, 1, ONE, sparse_images(40, SHAPE, CLASSES), (0, 40), control
     )
@@ -118,7 +123,7 @@ def test_random_features_with_a_memory_in_one_graph(sparse_images, assert_same_s
 
 def test_what_a_memory_in_the_graph_refuses(sparse_images):
     images, labels = sparse_images(12, SHAPE, CLASSES)
-    rules = Rules(8, "held")
+    rules = Rules(batch=8, shift="held")
     with LavaEngine(NETWORK, rules, replay=Replay(reservoir(3), 4, shifted)) as engine:
         with pytest.raises(SettingError, match="want train_new"):
             engine.train(images[:8], labels[:8], 0)
@@ -136,7 +141,7 @@ def test_what_a_memory_in_the_graph_refuses(sparse_images):
     with pytest.raises(SettingError, match="step=0: want 1 or more"):
         LavaEngine(NETWORK, rules, replay=Replay(reservoir(3), 0, shifted))
     logits = Reservoir.empty(3, SHAPE, CLASSES, SEED, with_logits=True)
-    for refused in (Rules(16, "held"), Rules(8, "held", pipelined=True)):
+    for refused in (Rules(batch=16, shift="held"), Rules(batch=8, shift="held", pipelined=True)):
         with pytest.raises(
             SettingError, match="with a memory that keeps logits: want 1 or 8 and not pipelined"
         ):
@@ -148,9 +153,9 @@ def test_what_a_memory_in_the_graph_refuses(sparse_images):
     [
         (1, ONE, 1, {}, {}),
         (1, ONE, 1, {}, {"model": "structural", "strict": True}),
-        (4, Rules(8, "held"), 1, {}, {}),
-        (4, Rules(8, "held"), 1, {}, {"lanes": 2}),
-        (2, Rules(8, "held"), 3, {"bits": 2, "keep": "balanced"}, {"lanes": 2}),
+        (4, Rules(batch=8, shift="held"), 1, {}, {}),
+        (4, Rules(batch=8, shift="held"), 1, {}, {"lanes": 2}),
+        (2, Rules(batch=8, shift="held"), 3, {"bits": 2, "keep": "balanced"}, {"lanes": 2}),
     ],
     ids=str,
 )
@@ -202,7 +207,7 @@ def opposite_memory() -> Replay:
 @pytest.mark.parametrize("loss", ["sse", "one-sided"])
 def test_the_structural_model_holds_the_widest_error_of_a_memory(loss, assert_same_state, assert_same_arrays):
     """Z - target and Z - former, each Z at its bound: three times as far as without a memory."""
-    rules = Rules(1, "held", update="ternary", loss=loss)
+    rules = Rules(batch=1, shift="held", update="ternary", loss=loss)
     labels, ends = np.zeros(6, np.int64), []
     for options in ({}, {"model": "structural", "strict": True}):
         with LavaEngine(WIDEST, rules, state=widest_state(), replay=opposite_memory(), **options) as engine:
@@ -219,7 +224,10 @@ def test_the_structural_model_holds_the_widest_error_of_a_memory(loss, assert_sa
 
 def test_a_width_that_such_a_memory_may_exceed_is_told():
     network = Network((Dense(2),), (4,), "2-8-8-3")
-    rules, narrow = Rules(1, "held", 9, "ternary"), Widths(state=11)  # 508 + 256 fits, 3 * 508 + 256 not
+    rules, narrow = (
+        Rules(batch=1, shift="held", hold=9, update="ternary"),
+        Widths(state=11),
+    )  # 508 + 256 fits, 3 * 508 + 256 not
     for replay, lines in ((None, []), (opposite_memory(), ["neurons: e_in", "error exponent: x_in"])):
         with LavaEngine(network, rules, model="structural", widths=narrow, replay=replay) as engine:
             assert [line for part in lines for line in engine.unproven if part in line] == engine.unproven
@@ -231,7 +239,7 @@ def test_a_memory_whose_error_would_not_fit_a_message():
     """30 bits of Z and a target fit 32; three Z do not."""
     network = Network((Dense(3),), (900,), "8-14-12-12")
     logits = Reservoir.empty(3, (900,), 3, SEED, with_logits=True)
-    rules = Rules(2, "held")
+    rules = Rules(batch=2, shift="held")
     with LavaEngine(network, rules, replay=Replay(Reservoir.empty(3, (900,), 3, SEED), 1, shifted)):
         pass
     bound = network.layers[0].z_bound

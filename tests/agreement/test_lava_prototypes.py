@@ -12,7 +12,7 @@ from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, Rules, initial_st
 from wage_neuro.prototypes import PART, PrototypeEngine, Prototypes
 
 SHAPE, CLASSES, SEED = (8, 8, 1), 5, 3
-RULES = Rules(1, "held", update="ternary")
+RULES = Rules(batch=1, shift="held", update="ternary")
 
 
 @pytest.mark.parametrize(

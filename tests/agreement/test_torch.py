@@ -105,10 +105,10 @@ def test_any_small_network(data, build, assert_agree):
     network = Network((*specs, Dense(pick(1, 2, 10))), (33, 30, pick(1, 2)), signed_input=pick(False, True))
     batch = pick(1, 3, 24)
     rules = Rules(
-        batch,
-        pick("batch", "held"),
-        pick(1, 3, 1000),
-        pick("wide", "ternary", "coincidence") if batch == 1 else pick("wide", "ternary"),
+        batch=batch,
+        shift=pick("batch", "held"),
+        hold=pick(1, 3, 1000),
+        update=pick("wide", "ternary", "coincidence") if batch == 1 else pick("wide", "ternary"),
         stored_range=pick("authors", "paper"),
         loss=pick("sse", "one-sided", "softmax"),
         margin=pick(0, 3, 8),
@@ -182,12 +182,12 @@ def test_pooling_is_numpys_up_to_the_largest_sum(bits, sums, size, step):
 )
 def test_philox_is_numpys(seed, layer, step, count, purpose):
     drawn = RandomBits(seed, CPU).on_device(purpose, layer, step, count)
-    assert np.array_equal(drawn.numpy(), bits16(seed, purpose, layer, step, 0, count))
+    assert np.array_equal(drawn.numpy(), bits16((seed, purpose, layer, step), 0, count))
 
 
 def test_philox_of_a_large_layer():
     bits = RandomBits(7, CPU)
-    wanted = bits16(7, UPDATE, 2, 99, 0, 784 * 512)
+    wanted = bits16((7, UPDATE, 2, 99), 0, 784 * 512)
     assert np.array_equal(bits.on_device(UPDATE, 2, 99, 784 * 512).numpy(), wanted)
     assert np.array_equal(bits(UPDATE, 2, 99, 784 * 512).numpy(), wanted)
 
@@ -219,7 +219,7 @@ def test_the_generator_compiles_to_the_same_bits():
     bits.choose()
     assert bits._draw is not kernels.philox16
     for count in (3, 1000, 784 * 512):
-        wanted = bits16(2**64 - 5, POST, 2, 2**33, 0, count)
+        wanted = bits16((2**64 - 5, POST, 2, 2**33), 0, count)
         assert np.array_equal(bits.on_device(POST, 2, 2**33, count).numpy(), wanted)
 
 

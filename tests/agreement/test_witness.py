@@ -52,7 +52,7 @@ def test_stored_weights_equal_the_witness(case, float_wage, sparse_images, asser
     name, specs, shape, bits, update, stored_range, log2_eta, steps, *gamma = case
     batch = 32
     network = Network(specs, shape, bits)
-    rules = Rules(batch, update=update, stored_range=stored_range, gamma=(*gamma, 1)[0])
+    rules = Rules(batch=batch, update=update, stored_range=stored_range, gamma=(*gamma, 1)[0])
     images, labels = sparse_images(batch * 5, shape, 10)
     state = initial_state(network, seed=11)
     k = network.bits
@@ -74,7 +74,7 @@ def test_stored_weights_equal_the_witness(case, float_wage, sparse_images, asser
         part = slice(step % 5 * batch, (step % 5 + 1) * batch)
         x, y = network.encode(images[part]), labels[part]
         random = [
-            random_bits.bits16(11, random_bits.UPDATE, layer.index, step, 0, layer.n_weights).reshape(
+            random_bits.bits16((11, random_bits.UPDATE, layer.index, step), 0, layer.n_weights).reshape(
                 layer.weight_shape
             )
             for layer in network.layers

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,9 @@ from experiments.runs.training import Config, Run
 from wage_neuro.rules import Rules
 
 BATCH_SHIFT, HELD_SHIFT = Rules(batch=32), Rules(batch=32, shift="held", hold=48)
-SMALL = Config("digits", "8C3-MP2-48FC", "2888", epochs=3, eta="8, 4@1, 1@2", seed=3, train_images=400)
+SMALL = Config(
+    data="digits", network="8C3-MP2-48FC", bits="2888", epochs=3, eta="8, 4@1, 1@2", seed=3, train_images=400
+)
 
 
 def _small(rules: Rules = BATCH_SHIFT, **changes: Any) -> Config:
@@ -108,3 +111,61 @@ def wage_neuro(
         return Ended(ended.value.code, out, err)  # type: ignore[arg-type]
 
     return command
+
+
+# --- pages in a browser ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium of the system; skips where there is none, or nothing to drive it with.
+
+    Of one module, as its driver leaves no other event loop in the thread.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium here: the pages are not opened")
+    driver = pytest.importorskip("playwright.sync_api", reason="no playwright here: make test-browser")
+    with driver.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser) -> Iterator[Callable[..., Any]]:
+    """Open a page of ours: `open_page(address)`. Its console stays empty, and it asks no other host."""
+    contexts, wrong = [], []
+
+    def open_(address: str, **settings: Any) -> Any:
+        contexts.append(browser.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        ours = (address, "data:", "blob:", address.replace("http:", "ws:"))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(ours) or wrong.append(request.url))
+        page.on("websocket", lambda socket: socket.url.startswith(ours) or wrong.append(socket.url))
+        page.goto(address)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def assert_accessible() -> Callable[[Any], None]:
+    """Nothing that axe knows of is hard to read or to reach: WCAG 2.2 at level AA, and its good practices."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="no axe here: make test-browser"
+    )
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+    def check(page: Any) -> None:
+        found = axe.Axe().run(page, options={"runOnly": rules})
+        assert found.violations_count == 0, found.generate_report()
+
+    return check

@@ -380,7 +380,7 @@ def test_parts_and_subjects_are_chosen(tmp_path):
 
 def test_a_campaign_goes_on_after_its_last_round(tmp_path, monkeypatch):
     """Killed after three rows, resumed, it ends with the rows of one that ran through."""
-    size = replace(SIZES["short"], rounds=3, inputs=40)
+    size = replace(SIZES["short"], rounds=3, inputs=10)
     monkeypatch.setattr("experiments.campaign.__main__.formats", lambda: dict(list(formats().items())[:2]))
 
     def rows_of(name: str, done: dict, most: int = 99) -> dict:

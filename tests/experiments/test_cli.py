@@ -47,7 +47,7 @@ def test_version_and_help(wage_neuro):
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
         " validation train-images data-dir run resume loss margin mode pipelined model device feedback"
-        " augment watch gamma signed output config save-config",
+        " augment watch gamma signed output config save-config momentum sharpness",
         "evaluate": "data engine lanes model device data-dir",
         "demo": "epochs engine lanes model device seed config save-config",
         "data": "data-dir",
@@ -93,6 +93,7 @@ def test_train_and_evaluate(engine, wage_neuro, tmp_path):
     assert {path.name for path in folder.iterdir()} == {
         "checkpoint.npz",
         "metrics.jsonl",
+        "weights.jsonl",
         "curve.png",
         "record.json",
     }
@@ -195,7 +196,7 @@ def _stopped(wage_neuro, monkeypatch, folder):
 
 
 def test_a_run_stopped_before_its_first_batch_can_go_on(wage_neuro, tmp_path):
-    run = Run.start(Config("digits", "16FC", epochs=1, rules=Rules(32)), tmp_path)
+    run = Run.start(Config(data="digits", network="16FC", epochs=1, rules=Rules(batch=32)), tmp_path)
     run.stop_wanted = True
     with run.engine("numpy") as engine:
         run.fit(engine)
@@ -291,7 +292,8 @@ BAD_SETTINGS = {
     "--mode onchip --pipelined --lanes 4 --engine lava": "--lanes 4 with pipelined: .* lanes must be 1",
     "--model chip --engine lava": "--model 'chip': want behavioural or structural",
     "--model structural": "--model structural: engine 'numpy' has no such option",
-    "--model structural --engine lava": "the structural model has 'held' only",
+    "--model structural --engine lava": "--model structural: the structural model has 'held' only;"
+    " --shift, not given, is 'batch'",
     "--margin 1e999999999": "--margin 1e999999999: want a share of the target in eighths",
     "--network 300000FC-300000FC": r"90,0\d\d,\d00,000 weights: takes 2\.7 TiB of memory; .* are free",
     "--network 99999999999999999999FC": "cannot read '99999999999999999999FC'",
@@ -343,13 +345,60 @@ def test_a_setting_that_cannot_be(words, refused):
     refused(BAD_SETTINGS[words], "train", *QUICK, "--run", "out", *words.split())
 
 
-@pytest.mark.parametrize("words", ["--epochs many", "--batch 1.5", "--no-such-option 1", "--lanes x"])
-def test_what_typer_itself_refuses(words, wage_neuro, tmp_path):
-    ended = wage_neuro("train", *QUICK, *words.split())
-    assert ended.code == 2
-    assert words.split()[0] in ended.err
-    assert "Traceback" not in ended.err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trai --epochs 3", "'trai': no such command; did you mean train? (wage-neuro --help)"),
+        ("--foo", "--foo: no such option (wage-neuro --help)"),
+        ("runs foo", "'foo': no such command (wage-neuro runs --help)"),
+        ("runs show", "want RUN, which is not given (wage-neuro runs show --help)"),
+        ("evaluate", "want RUN, which is not given (wage-neuro evaluate --help)"),
+        ("evaluate a b c", "'b c': more than this command takes (wage-neuro evaluate --help)"),
+        ("train --epochs many", "--epochs 'many': want a whole number (wage-neuro train --help)"),
+        ("train --batch=1.5", "--batch '1.5': want a whole number (wage-neuro train --help)"),
+        ("train --lanes x", "--lanes 'x': want a whole number (wage-neuro train --help)"),
+        ("train --epoch 3", "--epoch: no such option; did you mean --epochs? (wage-neuro train --help)"),
+        ("train --no-such-option=1", "--no-such-option=1: no such option (wage-neuro train --help)"),
+        ("train --network", "--network: want a value after it (wage-neuro train --help)"),
+        ("train --pipelined=3", "--pipelined=3: takes no value (wage-neuro train --help)"),
+        ("curves x --mark y", "--mark 'y': want a number (wage-neuro curves --help)"),
+        ("experiment mnist-lenet --seeds 0", "--seeds '0': want 1 or more (wage-neuro experiment --help)"),
+    ],
+)
+def test_what_is_typed_wrongly_is_told_in_one_line(words, message, wage_neuro, tmp_path):
+    ended = wage_neuro(*words.split())
+    assert (ended.code, ended.out, ended.err) == (2, "", f"wage-neuro: {message}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_without_a_command_shows_its_help(wage_neuro):
+    ended = wage_neuro("runs")
+    assert "compare" in ended.out + ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_the_matrix_on_the_terminal_is_that_of_the_answers(finished, wage_neuro, tmp_path):
+    run = Run.resume(finished)
+    with run.engine("numpy") as engine:
+        answers = run.predict(engine).argmax(axis=1)
+    ended = wage_neuro("evaluate", finished, "--engine", "numpy")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    first = next(i for i, line in enumerate(lines) if "answer by column" in line) + 2
+    shown = [
+        [0 if cell == "·" else int(cell) for cell in line.split()[1:]] for line in lines[first : first + 10]
+    ]
+    wanted = np.zeros((10, 10), int)
+    np.add.at(wanted, (run.data.test_labels, answers), 1)
+    assert shown == wanted.tolist()
+
+
+def test_train_says_how_it_learns_before_it_starts(wage_neuro):
+    ended = wage_neuro("train", *QUICK, "--eta", "8, 2@1", "--train-images", 320)
+    before = ended.out[: ended.out.index("trained in")]
+    assert "mode batch: batch 32, wide updates, shift batch; eta 8, 2@1; 1 epochs, seed 0" in before
+    ended = wage_neuro("train", *QUICK[:4], "--mode", "onchip", "--train-images", 50, "--epochs", 1)
+    assert "mode onchip: one sample at a time, ternary updates, one-sided error, margin 3/8" in ended.out
 
 
 GREY, LABELS = np.zeros((60, 8, 8), np.uint8), np.arange(60) % 3
@@ -512,7 +561,7 @@ def test_evaluate_on_data_of_another_form(refused, finished, tmp_path, sparse_im
 
 # --- Ctrl-C ------------------------------------------------------------------------------------------
 
-SLOW = Config("digits", "32C3-MP2-64C3-256FC", epochs=3, seed=2, rules=Rules(32))
+SLOW = Config(data="digits", network="32C3-MP2-64C3-256FC", epochs=3, seed=2, rules=Rules(batch=32))
 
 
 @pytest.fixture(scope="module")
@@ -619,8 +668,8 @@ def test_softmax_from_windows(wage_neuro, tmp_path, sparse_images):
     assert "F-24FC-10FCU" in ended.out
     assert wage_neuro("evaluate", "out").last == ended.last
     refusal = wage_neuro(*words, "--run", "other")
-    message = "wage-neuro: loss='sse': an unquantized last layer (10FCU) has 'softmax' only\n"
-    assert (refusal.code, refusal.err) == (1, message)
+    message = "an unquantized last layer (10FCU) has 'softmax' only; --loss, not given, is 'sse'"
+    assert (refusal.code, refusal.err) == (1, f"wage-neuro: {message}\n")
     assert not (tmp_path / "other").exists()
 
 

@@ -12,8 +12,10 @@ from experiments import examples
 from experiments.continual.methods import METHODS
 
 SHOWN = {
+    "few_shots": r"digits 0-4: 9\d\.\d %.*\ndigits 5-9.* 5 images each: [5-9]\d\.\d %\n",
     "fit_with_callbacks": r"best\.npz: error 0\.[01]\d\d on what was held out",
     "freeze_and_count": r"updates a sample.*: 0\.0, [1-9][\d.]*, [\d.]+\n.* [4-9]\d\.\d % after",
+    "in_avalanche": r"all digits, two classes after the others: [6-9]\d\.\d %",
     "read_a_run": r"1 +10FC .*\n(.*\n)+.*weights\.png: every visible weight",
     "run_elsewhere": r"every logit equal: True",
     "transfer": r"features of 0-4: [5-9]\d\.\d %(.*\n)+random features: [5-9]\d\.\d %",
@@ -23,7 +25,7 @@ SHOWN = {
     "your_own_method": r"naive: [12]\d\.\d %\nhard-replay: [6-9]\d\.\d %",
 }
 """What each prints, at least."""
-NEEDS = {"your_own_data_in_lava": "lava"}
+NEEDS = {"in_avalanche": "avalanche", "your_own_data_in_lava": "lava"}
 
 
 def test_every_script_is_run():

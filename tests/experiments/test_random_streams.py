@@ -9,7 +9,6 @@ from experiments.continual.streams import Stream, tasks_of
 from experiments.datasets.augment import Augment
 from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules, initial_state, layers, random_bits
 from wage_neuro.feedback import feedback_weights
-from wage_neuro.layers import Kept
 from wage_neuro.memory import Reservoir, slots_to_keep, slots_to_recall
 from wage_neuro.random_bits import permutation
 
@@ -21,7 +20,7 @@ IMAGES, LABELS = np.full((4, 4, 4, 1), 200, np.uint8), np.array([0, 1, 2, 0])
 
 def learn(update: str) -> None:
     state = initial_state(NETWORK, SEED)
-    NumpyEngine(NETWORK, Rules(1, "held", update=update), state=state).train(IMAGES, LABELS, 0)
+    NumpyEngine(NETWORK, Rules(batch=1, shift="held", update=update), state=state).train(IMAGES, LABELS, 0)
 
 
 USES = {
@@ -29,17 +28,18 @@ USES = {
     "rounding of updates": (lambda: learn("ternary"), [0, 1]),
     "order of an epoch": (lambda: permutation(SEED, 3, 10), [2]),
     "spikes of learning": (
-        lambda: layers.learning_spikes(
-            LAYER, Kept(np.ones((1, 32), int)), np.ones((1, 3), int), 0, SEED, step=1
+        lambda: (
+            layers.pre_spikes(LAYER, np.ones((1, 32), int), SEED, 1),
+            layers.post_spikes(LAYER, np.ones((1, 3), int), 0, SEED, 1),
         ),
         [3, 4],
     ),
     "random feedback": (
-        lambda: feedback_weights(LAYER, 3, Rules(1, "held", feedback="random"), SEED),
+        lambda: feedback_weights(LAYER, 3, Rules(batch=1, shift="held", feedback="random"), SEED),
         [5],
     ),
     "direct feedback": (
-        lambda: feedback_weights(NETWORK.layers[0], 3, Rules(1, "held", feedback="direct"), SEED),
+        lambda: feedback_weights(NETWORK.layers[0], 3, Rules(batch=1, shift="held", feedback="direct"), SEED),
         [5],
     ),
     "augmentation": (lambda: Augment.parse("crop1-flip").apply(IMAGES, SEED, 0, slice(0, 4)), [6]),
@@ -76,9 +76,8 @@ def test_no_two_are_one():
 
 def test_spikes_before_and_after_the_synapse_are_drawn_apart():
     """Equal probabilities of one half: the same stream would make equal spikes of them."""
-    pre, post = layers.learning_spikes(
-        NETWORK.layers[0], Kept(np.full((1, 64), 64)), np.full((1, 64), 64), 0, SEED, step=1
-    )
-    raw = [random_bits.bits16(SEED, purpose, 0, 1, 0, 64) < 2**15 for purpose in (3, 4)]
+    layer, codes = NETWORK.layers[0], np.full((1, 64), 64)
+    pre, post = layers.pre_spikes(layer, codes, SEED, 1), layers.post_spikes(layer, codes, 0, SEED, 1)
+    raw = [random_bits.bits16((SEED, purpose, 0, 1), 0, 64) < 2**15 for purpose in (3, 4)]
     assert np.array_equal(pre[0], raw[0])
     assert np.array_equal(post[0], raw[1])

@@ -18,7 +18,7 @@ from wage_neuro import checkpoint
 from wage_neuro.errors import CheckpointError, DataError, SettingError
 from wage_neuro.rules import Rules
 
-SMALL = Config("digits:5-9", "1, 3, all", seeds=2, passes=3, samples=200, eta="4, 1@50%")
+SMALL = Config(data="digits:5-9", examples="1, 3, all", seeds=2, passes=3, samples=200, eta="4, 1@50%")
 
 
 @pytest.fixture(scope="module")

@@ -209,8 +209,8 @@ def rows_of(network: Network, rules: Rules, former: bool = False) -> list[dict]:
 
 
 def test_every_row_of_ternary_updates():
-    assert rows_of(MIXED, Rules(1, "held", 77, "ternary")) == TERNARY_ROWS
-    papers = rows_of(MIXED, Rules(1, "held", 77, "ternary", stored_range="paper"))
+    assert rows_of(MIXED, Rules(batch=1, shift="held", hold=77, update="ternary")) == TERNARY_ROWS
+    papers = rows_of(MIXED, Rules(batch=1, shift="held", hold=77, update="ternary", stored_range="paper"))
     assert [parts[FORWARD]["S"] for parts in papers] == [(255, 15)] * 3
 
 
@@ -222,7 +222,7 @@ def test_every_row_of_coincidence():
         parts[NEURONS]["y_out"] = (spikes, 13)
         for part in {FORWARD, TRANSPOSED} & parts.keys():
             parts[part]["G"] = (G, parts[part]["G"][1])
-    assert rows_of(MIXED, Rules(1, "held", 77, "coincidence")) == expected
+    assert rows_of(MIXED, Rules(batch=1, shift="held", hold=77, update="coincidence")) == expected
 
 
 def test_a_memory_that_keeps_logits_makes_the_last_error_wider():
@@ -230,7 +230,7 @@ def test_a_memory_that_keeps_logits_makes_the_last_error_wider():
     expected = copy_of(TERNARY_ROWS)
     expected[2][NEURONS]["e_in"] = (3 * 8505 + 512, STATE)
     expected[2][ERROR_TRACKER] = tracker(26027, 15)
-    rules = Rules(1, "held", 77, "ternary")
+    rules = Rules(batch=1, shift="held", hold=77, update="ternary")
     assert rows_of(MIXED, rules, former=True) == expected
     assert output_error_max(MIXED.layers[-1], former=True) == 26027
     assert unproven(MLP, TERNARY, Widths(state=20), former=True) == []
@@ -244,15 +244,15 @@ def test_the_worst_error_of_a_memory_is_reached():
     layer = MLP.layers[-1]
     Z = np.full((1, 10), -layer.z_bound)
     for loss in ("sse", "one-sided"):
-        D = layers.output_error(layer, Z, np.array([3]), Rules(1, "held", loss=loss), -Z)
+        D = layers.output_error(layer, Z, np.array([3]), Rules(batch=1, shift="held", loss=loss), -Z)
         assert layers.peak(D) == output_error_max(layer, former=True)
-        D = layers.output_error(layer, Z, np.array([3]), Rules(1, "held", loss=loss))
+        D = layers.output_error(layer, Z, np.array([3]), Rules(batch=1, shift="held", loss=loss))
         assert layers.peak(D) == output_error_max(layer)
 
 
 def test_a_hold_past_the_counter():
     eight = Widths(state=8)  # counts to 127
-    rules = Rules(1, "held", 100, "ternary")
+    rules = Rules(batch=1, shift="held", hold=100, update="ternary")
     (layer,) = limits(Network((Dense(2),), (1,), "2-2-3-2"), rules, eight)
     require_hold(layer, 127)
     with pytest.raises(
@@ -264,7 +264,9 @@ def test_a_hold_past_the_counter():
     with pytest.raises(BitWidthError, match="gradient exponent counts in"):
         require_hold(only, 128)
     # a hold of the rules that does not fit is told as unproven, and saturates
-    (layer,) = limits(Network((Dense(2),), (1,), "2-2-3-2"), Rules(1, "held", 200, "ternary"), eight)
+    (layer,) = limits(
+        Network((Dense(2),), (1,), "2-2-3-2"), Rules(batch=1, shift="held", hold=200, update="ternary"), eight
+    )
     require_hold(layer, 200)
     with pytest.raises(BitWidthError, match=r"^hold=201: "):
         require_hold(layer, 201)
@@ -280,7 +282,7 @@ def test_what_is_declared_where_nothing_is_said():
 
 
 def test_limits_are_neither_strict_nor_of_a_memory_unless_asked():
-    rules = Rules(1, "held", 77, "ternary")
+    rules = Rules(batch=1, shift="held", hold=77, update="ternary")
     assert limits(MIXED, rules, DISTINCT) == limits(MIXED, rules, DISTINCT, strict=False, former=False)
     assert limits(MIXED, rules, DISTINCT) != limits(MIXED, rules, DISTINCT, former=True)
     assert unproven(MLP, TERNARY, Widths(state=18)) != unproven(MLP, TERNARY, Widths(state=18), former=True)

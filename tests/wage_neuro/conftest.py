@@ -42,7 +42,7 @@ def plain_train(plain) -> Callable:
     """
 
     def bits(state, layer, purpose, shape, step):
-        return random_bits.bits16(state.seed, purpose, layer.index, step, 0, int(np.prod(shape)))
+        return random_bits.bits16((state.seed, purpose, layer.index, step), 0, int(np.prod(shape)))
 
     def of_updates(state, layer, rules):
         if rules.update != "coincidence":

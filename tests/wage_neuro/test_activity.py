@@ -55,7 +55,7 @@ def plain_counts(layers):
 def test_every_field_is_plain(net, rules, plain, plain_train, random_state, batch_of, assert_same_arrays):
     state, watch = random_state(net, rules), Watch(len(net.layers), 1)
     total = np.zeros_like(watch.counts)
-    frozen = Control((None, *[2] * (len(net.layers) - 1)))
+    frozen = Control(log2_eta=(None, *[2] * (len(net.layers) - 1)))
     for step in range(8):
         x, labels = batch_of(net, rules.batch, step)
         x *= np.random.default_rng(step).random(x.shape) < 0.4
@@ -92,7 +92,7 @@ def test_errors_that_cancel_at_a_place_are_no_error_there():
         E = np.array(errors, np.int8).reshape(1, 1, 2, 1)
         counts = np.zeros(len(FIELDS), np.int64)
         count_feedback(counts, layer, V, kept, E)
-        _, D = backward(layer, V, kept, E)
+        _, D = backward(layer, V, kept, E, None)
         assert counts[list(FIELDS).index("error_operations")] == operations == np.count_nonzero(D)
 
 

@@ -43,15 +43,15 @@ EXTRA = st.dictionaries(
 RULES = (
     st.builds(
         Rules,
-        st.integers(1, 500),
-        st.sampled_from(["batch", "held"]),
-        st.integers(1, 9999),
-        st.sampled_from(["wide", "ternary"]),
+        batch=st.integers(1, 500),
+        shift=st.sampled_from(["batch", "held"]),
+        hold=st.integers(1, 9999),
+        update=st.sampled_from(["wide", "ternary"]),
         stored_range=st.sampled_from(["authors", "paper"]),
         loss=st.sampled_from(["sse", "one-sided"]),
         margin=st.integers(0, 8),
     )
-    | st.builds(Rules, st.just(1), update=st.just("coincidence"))
+    | st.builds(Rules, batch=st.just(1), update=st.just("coincidence"))
     | st.just(Rules(shift="held", pipelined=True))
 )
 
@@ -262,7 +262,7 @@ def test_other_format(saved, version):
         ),
         (
             {"other": np.zeros(3, np.int8)},
-            "an array 'other': want weights and importance of each layer alone",
+            "an array 'other': want weights, importance and momentum of each layer alone",
         ),
     ],
 )
@@ -282,7 +282,7 @@ def test_weights_that_the_network_cannot_have(saved, changes, message):
         ("input_shape", [4, 4], "input shape (4, 4): want"),
         ("input_shape", None, "input_shape=None: want a list"),
         ("rules", {"batch": 0}, "batch=0: want"),
-        ("rules", {"momentum": 1}, "rules.momentum=1: want batch, "),
+        ("rules", {"impetus": 1}, "rules.impetus=1: want batch, "),
         ("rules", {"pipelined": 1}, "rules.pipelined=1: want true or false"),
         (
             "error_held",

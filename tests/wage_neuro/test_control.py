@@ -33,42 +33,49 @@ every_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 
 def test_a_number_is_one_eta_for_all():
     rules = Rules(hold=9)
-    for control in (2, np.int64(2), Control(2), Control((2, 2, 2)), Control([2, 2, 2]), Control(2, hold=9)):
+    for control in (
+        2,
+        np.int64(2),
+        Control(log2_eta=2),
+        Control(log2_eta=(2, 2, 2)),
+        Control(log2_eta=[2, 2, 2]),
+        Control(log2_eta=2, hold=9),
+    ):
         assert control_of(control).of_layers(3, rules) == (LayerControl(2, 9),) * 3
     assert all(
         type(c.log2_eta) is type(c.hold) is int
-        for c in Control(np.int8(2), hold=np.int8(9)).of_layers(2, rules)
+        for c in Control(log2_eta=np.int8(2), hold=np.int8(9)).of_layers(2, rules)
     )
 
 
 def test_one_of_each_layer():
-    found = Control((None, -16, 16), hold=(1, 2, 2**31 - 1)).of_layers(3, Rules())
+    found = Control(log2_eta=(None, -16, 16), hold=(1, 2, 2**31 - 1)).of_layers(3, Rules())
     assert found == (LayerControl(None, 1), LayerControl(-16, 2), LayerControl(16, 2**31 - 1))
-    assert Control(None).of_layers(2, Rules(hold=4)) == (LayerControl(None, 4),) * 2
+    assert Control(log2_eta=None).of_layers(2, Rules(hold=4)) == (LayerControl(None, 4),) * 2
 
 
 @pytest.mark.parametrize(
     ("control", "text"),
     [
-        (Control((1, 2)), "2 values of eta: want one for each of the 3 layers"),
-        (Control(()), "0 values of eta: want one for each of the 3 layers"),
-        (Control(0, hold=(5, 5, 5, 5)), "4 values of hold: want one for each of the 3 layers"),
-        (Control((0, 17, 0)), "eta=2**17: want 2**-16 .. 2**16"),
+        (Control(log2_eta=(1, 2)), "2 values of eta: want one for each of the 3 layers"),
+        (Control(log2_eta=()), "0 values of eta: want one for each of the 3 layers"),
+        (Control(log2_eta=0, hold=(5, 5, 5, 5)), "4 values of hold: want one for each of the 3 layers"),
+        (Control(log2_eta=(0, 17, 0)), "eta=2**17: want 2**-16 .. 2**16"),
         (-17, "eta=2**-17: want 2**-16 .. 2**16"),
         (True, "eta=2**True: want 2**-16 .. 2**16"),
-        (Control((0, np.True_, 0)), "eta=2**True: want 2**-16 .. 2**16"),
+        (Control(log2_eta=(0, np.True_, 0)), "eta=2**True: want 2**-16 .. 2**16"),
         (1.0, "eta=2**1.0: want 2**-16 .. 2**16"),
-        (Control((0, 0, float("nan"))), "eta=2**nan: want 2**-16 .. 2**16"),
-        (Control(float("-inf")), "eta=2**-inf: want 2**-16 .. 2**16"),
+        (Control(log2_eta=(0, 0, float("nan"))), "eta=2**nan: want 2**-16 .. 2**16"),
+        (Control(log2_eta=float("-inf")), "eta=2**-inf: want 2**-16 .. 2**16"),
         ("3", "eta=2**3: want 2**-16 .. 2**16"),
-        (Control(((1,), 0, 0)), "eta=2**(1,): want 2**-16 .. 2**16"),
-        (Control(0, hold=0), "hold=0: want a whole number in 1..2147483647"),
-        (Control(0, hold=(5, -1, 5)), "hold=-1: want a whole number in 1..2147483647"),
-        (Control(0, hold=(5, 2**31, 5)), "hold=2147483648: want a whole number in 1..2147483647"),
-        (Control(0, hold=True), "hold=True: want a whole number in 1..2147483647"),
-        (Control(0, hold=2.0), "hold=2.0: want a whole number in 1..2147483647"),
-        (Control(0, hold=float("nan")), "hold=nan: want a whole number in 1..2147483647"),
-        (Control(0, hold=(5, None, 5)), "hold=None: want a whole number in 1..2147483647"),
+        (Control(log2_eta=((1,), 0, 0)), "eta=2**(1,): want 2**-16 .. 2**16"),
+        (Control(log2_eta=0, hold=0), "hold=0: want a whole number in 1..2147483647"),
+        (Control(log2_eta=0, hold=(5, -1, 5)), "hold=-1: want a whole number in 1..2147483647"),
+        (Control(log2_eta=0, hold=(5, 2**31, 5)), "hold=2147483648: want a whole number in 1..2147483647"),
+        (Control(log2_eta=0, hold=True), "hold=True: want a whole number in 1..2147483647"),
+        (Control(log2_eta=0, hold=2.0), "hold=2.0: want a whole number in 1..2147483647"),
+        (Control(log2_eta=0, hold=float("nan")), "hold=nan: want a whole number in 1..2147483647"),
+        (Control(log2_eta=0, hold=(5, None, 5)), "hold=None: want a whole number in 1..2147483647"),
     ],
     ids=str,
 )
@@ -97,7 +104,7 @@ def test_the_same_for_all_is_one_number(net, rules, random_state, batch_of, asse
     for x, labels in each_step(net, rules, batch_of, 6):
         one, logits = train_step(net, one, Batch(x, labels), 2, rules)
         other, same = train_step(
-            net, other, Batch(x, labels), Control((2, 2, 2), hold=(rules.hold,) * 3), rules
+            net, other, Batch(x, labels), Control(log2_eta=(2, 2, 2), hold=(rules.hold,) * 3), rules
         )
         assert_same_state(one, other)
         assert np.array_equal(logits, same)
@@ -118,7 +125,7 @@ def test_each_layer_is_plain(
     for (log2_eta, hold), (x, labels) in zip(ways, each_step(net, rules, batch_of, len(ways)), strict=True):
         expected, logits = plain_train(net, state, x, labels, list(log2_eta), rules, list(hold))
         before = state
-        state, found = train_step(net, state, Batch(x, labels), Control(log2_eta, hold=hold), rules)
+        state, found = train_step(net, state, Batch(x, labels), Control(log2_eta=log2_eta, hold=hold), rules)
         assert_same_arrays(found, logits, "logits")
         assert_same_state(state, expected)
         for i, eta in enumerate(log2_eta):
@@ -140,7 +147,7 @@ def test_below_a_frozen_layer(net, rules, frozen, random_state, batch_of, assert
         return tuple(kept if i == frozen else value for i, value in enumerate(values))
 
     for x, labels in each_step(net, rules, batch_of, 10):
-        one, logits = train_step(net, one, Batch(x, labels), Control(tuple(etas)), rules)
+        one, logits = train_step(net, one, Batch(x, labels), Control(log2_eta=tuple(etas)), rules)
         other, same = train_step(net, other, Batch(x, labels), 2, rules)
         other = other.having(
             S=with_frozen(other.S, first.S[frozen]),
@@ -161,7 +168,7 @@ def test_a_frozen_network_answers(rules, random_state, batch_of):
     net = NETS["conv"]
     first = random_state(net, rules)
     x, labels = batch_of(net, rules.batch)
-    state, logits = train_step(net, first, Batch(x, labels), Control(None), rules)
+    state, logits = train_step(net, first, Batch(x, labels), Control(log2_eta=None), rules)
     learned, same = train_step(net, first, Batch(x, labels), 2, rules)
     assert np.array_equal(logits, same)
     assert state == replace(first.having(error_held=learned.error_held), step=1)
@@ -174,14 +181,14 @@ def test_hold_of_a_layer_is_its_own(random_state, batch_of):
     x, labels = batch_of(net, 3)
     for i in range(3):
         hold = tuple(3 if j == i else 4 for j in range(3))
-        state, _ = train_step(net, high, Batch(x, labels), Control(0, hold=hold), rules)
+        state, _ = train_step(net, high, Batch(x, labels), Control(log2_eta=0, hold=hold), rules)
         # errors of one layer shifted by 2**40 are all 0, so the layers below see none and keep theirs
         assert state.error_held[2] == (Held(39) if i == 2 else Held(40, 3))
         later, _ = train_step(
             net,
             high.having(error_held=(Held(8), Held(9), Held(10))),
             Batch(x, labels),
-            Control(0, hold=hold),
+            Control(log2_eta=0, hold=hold),
             rules,
         )
         for j, held in enumerate(later.gradient_held):

@@ -104,7 +104,7 @@ def test_input_that_cannot_be_learned(change, error, message, assert_same_state)
     }
     rules = given.pop("rules")
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        check_training_input(NET, rules, *given.values())
+        check_training_input(NET, rules, Batch(given["images"], given["labels"]), given["log2_eta"])
     engine = NumpyEngine(NET, rules)
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         engine.train(**given)
@@ -189,7 +189,7 @@ def test_former_logits_keep_an_answer_as_it_was(sparse_images):
 
 @pytest.mark.parametrize("log2_eta", [-16, 0, 16, np.int64(3)])
 def test_input_that_can_be_learned(log2_eta):
-    check_training_input(NET, RULES, np.zeros((8, 9), np.uint8), np.zeros(8, np.uint8), log2_eta)
+    check_training_input(NET, RULES, Batch(np.zeros((8, 9), np.uint8), np.zeros(8, np.uint8)), log2_eta)
 
 
 @pytest.mark.parametrize(("last", "learned"), [("drop", 16), ("pad", 24)])

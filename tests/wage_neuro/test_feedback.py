@@ -61,7 +61,7 @@ def test_weights_are_named_by_seed_and_layer(name, plain):
     for layer in with_weights(net, rules):
         for seed in (0, 9, 2**64 - 1):
             B = feedback_weights(layer, net.classes, rules, seed)
-            r = random_bits.bits16(seed, random_bits.FEEDBACK, layer.index, 0, 0, B.size)
+            r = random_bits.bits16((seed, random_bits.FEEDBACK, layer.index, 0), 0, B.size)
             assert B.ravel().tolist() == [plain.feedback_weight(int(bits)) for bits in r]
             drawn.append(B.ravel()[:12].tolist())
     assert len({tuple(values) for values in drawn}) == len(drawn)
@@ -164,7 +164,7 @@ def test_worst_random_error(spec, pool, bits, monkeypatch, plain):
     rng = np.random.default_rng(0)
     _, kept = forward(layer, V, rng.integers(0, net.bits.activation_max + 1, (2, *layer.in_shape)))
     E = np.full((2, *layer.out_shape), top, np.int16)
-    _, D = backward(layer, B, kept, E)
+    _, D = backward(layer, B, kept, E, None)
     assert D.max() <= layer.d_bound <= min(CARRIERS[D.dtype], 2**31 - 1)  # what Lava's messages hold
 
     a, W = plain.ints(kept.a_in), plain.ints(np.ones(layer.weight_shape))
@@ -191,7 +191,7 @@ def test_random_errors_at_the_edge_of_float32(bits, monkeypatch, plain):
         layer = Network((Dense(1), Dense(n_out)), (1,), bits).layers[1]
         B = feedback_weights(layer, n_out, Rules(feedback="random"), 0)
         for codes in (np.full(n_out, top), np.r_[np.full(n_out - 1, top), top - 1]):
-            _, D = backward(layer, B, kept_of(layer), codes[None].astype(np.int16), learns=False)
+            _, D = backward(layer, B, kept_of(layer), codes[None].astype(np.int16), None)
             assert int(D[0, 0]) == int(codes.sum())
 
 

@@ -34,8 +34,8 @@ def exponent(largest: int) -> int | None:
 def drawn(random):
     """Stand-in for random_bits.bits16 that hands out the case's own random bits, a list a layer."""
 
-    def bits16(seed, purpose, layer, step, first, count):
-        return np.array(random[layer][first : first + count], np.uint16)
+    def bits16(stream, first, count):
+        return np.array(random[stream[2]][first : first + count], np.uint16)
 
     return patch.object(random_bits, "bits16", bits16)
 
@@ -88,7 +88,7 @@ def check_update(case):
     same(m, case["m"])
     stored = np.array([S], code_dtype(case["k_G"]))
     with drawn([case["r"]]):
-        new = layers.update(layer, stored, G, m, case["log2_eta"], rules, seed=0, step=0)
+        new = layers.update(layer, stored, G, layers.Move(m, case["log2_eta"], 0, 0), rules)
     same(new[0], case["S_new"])
     same(
         [max(-case["bound"], min(case["bound"], s - d)) for s, d in zip(S, case["dS"], strict=True)],
@@ -115,7 +115,7 @@ def check_philox(case):
     )
     same(generator.random_raw(12), case["words"])
     if high == 0:
-        same(random_bits.words(seed, purpose, layer, step, 4 * block, 12), case["words"])
+        same(random_bits.words((seed, purpose, layer, step), 4 * block, 12), case["words"])
 
 
 def golden_network(case) -> Network:
@@ -182,7 +182,7 @@ def check_trace(case):
             same(flat(layers.error_codes(layer, Kept(kept[i].a_in), D, m)), expected["E_quantized"][i])
             E = layers.error_codes(layer, kept[i], D, m)
             same(flat(E), expected["E"][i])
-            G, D = layers.backward(layer, V[i], kept[i], E)
+            G, D = layers.backward(layer, V[i], kept[i], E, (kept[i].a_in, E))
             same(G.ravel(), expected["G"][i])
             same(exponent(peak(G)), expected["m_G"][i])
         state = new

@@ -82,7 +82,7 @@ def test_patches_and_fold_patches_are_transposes(geometry):
     for y, u, i, j in np.ndindex(*out_hw, kernel, kernel):
         assert np.array_equal(cells[:, y, u, i, j], padded[:, y * stride + i, u * stride + j])
     other = draw(rows.shape, dtype=np.float64, seed=1)
-    folded = kernels.fold_patches(other, shape, padding, kernel, stride, out_hw)
+    folded = kernels.fold_patches(other, shape, padding, (kernel, stride), out_hw)
     assert folded.shape == shape
     assert (rows * other).sum() == (x * folded).sum()
 
@@ -113,7 +113,7 @@ def test_pooling_takes_the_first_maximum_and_sends_back_to_it(plain, pooling, to
     )
     for dtype, top in ((np.int8, 127), (np.int16, 32767)):
         e = draw(best.shape, top, dtype)
-        back = kernels.unpool(e, winner, size, stride, shape[1:], np.float32)
+        back = kernels.unpool(e, winner, (size, stride), shape[1:], np.float32)
         assert np.array_equal(back, plain.unpool(plain.ints(e), chosen, shape))
         # the transpose of the selection
         assert (back.astype(np.float64) * z).sum() == (e.astype(np.float64) * best).sum()

@@ -66,7 +66,7 @@ def test_initial_weights_are_the_nearest_codes(k_W, k_G, n_in):
     assert (S.shape, S.dtype) == ((n_in, 60), code_dtype(k_G))
     k = min(k_W, k_G)
     top, unit = 2 ** (k - 1) - 1, 2 ** (k_G - k)
-    raw = random_bits.words(9, random_bits.INIT, 0, 0, 0, layer.n_weights)
+    raw = random_bits.words((9, random_bits.INIT, 0, 0), 0, layer.n_weights)
     # L_min = 1.5 * 2**(1 - k_W)
     L_squared, per = (3, n_in) if 3 * 4**k_W > 9 * n_in else (9, 4**k_W)
     for s, word in zip(S.ravel().tolist(), raw.tolist(), strict=True):
@@ -131,7 +131,7 @@ def test_dense_is_the_plain_product(n_in, n_out, batch, bits, plain):
     A, kept = layers.forward(layer, V, a)
     Z, shift = plain.ints(a) @ W, k.k_W - 1 + plain.alpha_shift(n_in, k.k_W)
     assert np.array_equal(A, plain.each(lambda z: plain.activation(z, shift, k.k_A), Z))
-    G, D = layers.backward(layer, V, kept, E)
+    G, D = layers.backward(layer, V, kept, E, (kept.a_in, E))
     assert np.array_equal(plain.ints(G), plain.ints(a).T @ plain.ints(E))
     assert np.array_equal(plain.ints(D), plain.ints(E) @ W.T)
 
@@ -152,7 +152,7 @@ def conv_run(layer, batch=2):
     E = codes((batch, *layer.out_shape), k.k_E, 3)
     V = layers.visible_weights(layer, S)
     A, kept = layers.forward(layer, V, a)
-    G, D = layers.backward(layer, V, kept, E)
+    G, D = layers.backward(layer, V, kept, E, (kept.a_in, E))
     return SimpleNamespace(S=S, a=a, E=E, A=A, kept=kept, G=G.copy(), D=D.copy())
 
 
@@ -205,7 +205,7 @@ def test_results_depend_on_no_cut(monkeypatch, set_threads):
         E = [run.E for run in runs]
         big = last_layer(600, 500)  # more weights than a part of an update
         S, G = codes(big.weight_shape, 8, 4), codes((600, 500), 16, 5).astype(np.float32)
-        new = layers.update(big, S, G, 15, 3, Rules(), seed=1, step=2)
+        new = layers.update(big, S, G, layers.Move(15, 3, 1, 2), Rules())
         return [
             *E,
             new,
@@ -232,7 +232,9 @@ def test_every_pair_of_8_bit_codes():
     """256 inputs and 256 outputs of one sample: each weight's gradient is one product a * e."""
     every = np.arange(-127, 128, dtype=np.int8)
     layer = last_layer(255, 255)
-    G, _ = layers.backward(layer, np.zeros((255, 255), np.float32), Kept(every[None]), every[None])
+    G, _ = layers.backward(
+        layer, np.zeros((255, 255), np.float32), Kept(every[None]), every[None], (every[None], every[None])
+    )
     assert G.tolist() == [[a * e for e in range(-127, 128)] for a in range(-127, 128)]
 
 
@@ -240,7 +242,13 @@ def test_one_weight():
     layer = last_layer(1, 1)
     for a, e in product((-127, -1, 0, 1, 127), (-127, -2, 0, 2, 127)):
         kept = Kept(np.full((3, 1), a, np.int8))
-        G, D = layers.backward(layer, np.ones((1, 1), np.float32), kept, np.full((3, 1), e, np.int8))
+        G, D = layers.backward(
+            layer,
+            np.ones((1, 1), np.float32),
+            kept,
+            np.full((3, 1), e, np.int8),
+            (kept.a_in, np.full((3, 1), e, np.int8)),
+        )
         assert G.tolist() == [[3 * a * e]]
         assert D is None
 
@@ -256,7 +264,7 @@ def test_gradients_of_largest_codes_past_the_rows_of_one_product(bits):
         a = np.full((n, 2), layer.bits.activation_max, code_dtype(layer.bits.k_A))
         e = np.full((n, 3), layer.bits.error_max, code_dtype(layer.bits.k_E))
         e[:, 1] *= -1
-        G, _ = layers.backward(layer, np.ones((2, 3), layer.z_dtype), Kept(a), e)
+        G, _ = layers.backward(layer, np.ones((2, 3), layer.z_dtype), Kept(a), e, (a, e))
         assert G.tolist() == [[n * term, -n * term, n * term]] * 2
 
 
@@ -265,7 +273,13 @@ def test_gradients_of_largest_codes_in_a_convolution():
     a = np.full((3, 40, 40, 1), 127, np.int8)
     V = np.ones((1, 2), np.float32)
     _, kept = layers.forward(layer, V, a)
-    G, _ = layers.backward(layer, V, kept, np.full((3, 39, 39, 2), 127, np.int8))
+    G, _ = layers.backward(
+        layer,
+        V,
+        kept,
+        np.full((3, 39, 39, 2), 127, np.int8),
+        (kept.a_in, np.full((3, 39, 39, 2), 127, np.int8)),
+    )
     assert G.tolist() == [[3 * 39 * 39 * 127 * 127] * 2]
 
 
@@ -277,7 +291,7 @@ def test_largest_errors_at_the_end_of_float32(n_out):
     V = layers.visible_weights(layer, np.full((2, n_out), 64, np.int8))
     E = np.full((1, n_out), 127, np.int8)
     E[0, 0] = 126  # the sum is odd or even as it is
-    _, D = layers.backward(layer, V, Kept(np.zeros((1, 2), np.int8)), E)
+    _, D = layers.backward(layer, V, Kept(np.zeros((1, 2), np.int8)), E, None)
     assert D.tolist() == [[n_out * 127 - 1] * 2]
 
 
@@ -289,7 +303,13 @@ def test_largest_errors_where_pooling_windows_overlap():
     a[0, 2, 2] = 127
     V = layers.visible_weights(layer, np.full(layer.weight_shape, 64, np.int8))
     _, kept = layers.forward(layer, V, a)
-    G, D = layers.backward(layer, V, kept, np.full((1, 3, 3, n_out), 127, np.int8))
+    G, D = layers.backward(
+        layer,
+        V,
+        kept,
+        np.full((1, 3, 3, n_out), 127, np.int8),
+        (kept.a_in, np.full((1, 3, 3, n_out), 127, np.int8)),
+    )
     assert D[0, 2, 2].tolist() == [n_out * 9 * 127]
     assert np.count_nonzero(D) == 1
     assert np.unique(G).tolist() == [127 * 9 * 127]
@@ -381,8 +401,10 @@ def test_errors_of_new_samples_are_shifted(batch, first, recalled):
     layer = last_layer(4, 2)
     Z = np.random.default_rng(0).integers(-4000, 4000, (12, 2))
     labels = np.zeros(12, int)
-    D = layers.output_error(layer, Z, labels, Rules(batch), first=first)
-    calm = layers.output_error(layer, Z, labels, Rules(batch, new_shift=2, recalled=recalled), first=first)
+    D, calm = (
+        layers.quiet_new(layers.output_error(layer, Z, labels, rules), first, rules)
+        for rules in (Rules(batch=batch), Rules(batch=batch, new_shift=2, recalled=recalled))
+    )
     fresh = 1 if batch == 1 else batch // (1 + recalled)
     for i, (whole, shifted) in enumerate(zip(D.tolist(), calm.tolist(), strict=True)):
         new = (first + i) // fresh % (1 + recalled) == 0
@@ -464,10 +486,10 @@ def update_all(layer, S, G, r, m, log2_eta, rules, importance=None):
     stored = np.tile(s, (len(G), 1)).astype(code_dtype(layer.bits.k_G))
     gradient = np.repeat(np.array(G)[:, None], len(s), 1).astype(layer.gradient_rows[1])
     with patch.object(
-        random_bits, "bits16", lambda *a: np.tile(rr, len(G)).astype(np.uint16)[a[4] : a[4] + a[5]]
+        random_bits, "bits16", lambda *a: np.tile(rr, len(G)).astype(np.uint16)[a[1] : a[1] + a[2]]
     ):
         before = stored.copy()
-        new = layers.update(layer, stored, gradient, m, log2_eta, rules, 0, 0, importance)
+        new = layers.update(layer, stored, gradient, layers.Move(m, log2_eta, 0, 0, importance), rules)
         assert np.array_equal(stored, before)
     return s.tolist(), rr.tolist(), new
 
@@ -520,9 +542,9 @@ def test_update_of_large_gradients(plain, values, log2_eta, seed):
         np.array([values, values[::-1]], np.float64).T,
     )
     m = log2_round(max(1, peak(G)))
-    r = random_bits.bits16(seed, random_bits.UPDATE, 0, 5, 0, S.size)
+    r = random_bits.bits16((seed, random_bits.UPDATE, 0, 5), 0, S.size)
     for update in ("wide", "ternary"):
-        new = layers.update(layer, S, G, m, log2_eta, Rules(update=update), seed, step=5)
+        new = layers.update(layer, S, G, layers.Move(m, log2_eta, seed, 5), Rules(update=update))
         of = zip(S.ravel().tolist(), plain.ints(G).ravel().tolist(), r.tolist(), strict=True)
         assert new.ravel().tolist() == [plain.updated(*w, m, log2_eta, 1024, update == "ternary") for w in of]
 
@@ -544,8 +566,8 @@ def test_update_when_inputs_are_silent(silent, plain):
     layer = last_layer(40, 3)
     S, G = codes((40, 3), 8, 1).clip(-64, 64), codes((40, 3), 16, 2).astype(np.float32)
     G[np.random.default_rng(0).permutation(40)[:silent]] = 0
-    r = random_bits.bits16(7, random_bits.UPDATE, 0, 3, 0, 120)
-    new = layers.update(layer, S, G, 15, 3, Rules(), seed=7, step=3)
+    r = random_bits.bits16((7, random_bits.UPDATE, 0, 3), 0, 120)
+    new = layers.update(layer, S, G, layers.Move(15, 3, 7, 3), Rules())
     of = zip(S.ravel().tolist(), plain.ints(G).ravel().tolist(), r.tolist(), strict=True)
     assert new.ravel().tolist() == [plain.updated(*w, 15, 3, 64, False) for w in of]
     assert np.array_equal(new, S) == (silent == 40)
@@ -555,7 +577,7 @@ def test_no_exponent_or_no_gradient_no_update():
     layer = last_layer(4, 3)
     S = layers.initial_weights(layer, 0)
     for G, exponent in ((np.ones((4, 3), np.float32), None), (np.zeros((4, 3), np.float32), 3)):
-        assert np.array_equal(layers.update(layer, S, G, exponent, 16, Rules(), 0, 0), S)
+        assert np.array_equal(layers.update(layer, S, G, layers.Move(exponent, 16, 0, 0), Rules()), S)
 
 
 @pytest.mark.parametrize("stored_range", ["authors", "paper"])
@@ -566,7 +588,7 @@ def test_update_by_coincidence(k_G, stored_range, plain):
     layer = last_layer(1, 5, k_G=k_G)
     rules = Rules(batch=1, update="coincidence", stored_range=stored_range)
     for g in (-9, -1, 0, 1, 9):
-        new = layers.update(layer, S, np.full((1, 5), g, np.float32), None, 0, rules, 0, 0)
+        new = layers.update(layer, S, np.full((1, 5), g, np.float32), layers.Move(None, 0, 0, 0), rules)
         assert new.dtype == S.dtype
         assert new[0].tolist() == [plain.clip(s - plain.clip(g, -1, 1), -bound, bound) for s in S[0].tolist()]
 
@@ -607,11 +629,12 @@ def test_what_is_not_held_on_to_is_the_plain_update():
     S, G = codes((40, 30), 8, 1).clip(-64, 64), codes((40, 30), 16, 2).astype(np.float32)
     G[::2] = 0
     rules = Rules(batch=1, update="ternary")
-    plainly = layers.update(layer, S, G, 15, 3, rules, 0, 0)
+    plainly = layers.update(layer, S, G, layers.Move(15, 3, 0, 0), rules)
     assert np.array_equal(
-        plainly, layers.update(layer, S, G, 15, 3, rules, 0, 0, np.zeros((2, *S.shape), np.uint16))
+        plainly,
+        layers.update(layer, S, G, layers.Move(15, 3, 0, 0, np.zeros((2, *S.shape), np.uint16)), rules),
     )
-    kept = layers.update(layer, S, G, 15, 3, replace(rules, metaplasticity=16), 0, 0)
+    kept = layers.update(layer, S, G, layers.Move(15, 3, 0, 0), replace(rules, metaplasticity=16))
     outwards = (np.abs(plainly) > np.abs(S)) | (S == 0)
     assert np.array_equal(kept[outwards], plainly[outwards])
     assert (kept != plainly)[~outwards].any()
@@ -636,8 +659,9 @@ def test_learning_spikes_of_every_code(log2_eta, plain):
     every = np.arange(-127, 128, dtype=np.int8)
     layer = last_layer(255, 255)
     for r in (0, 1, 511, 512, 32767, 65024, 65535):
-        with patch.object(random_bits, "bits16", lambda *a, r=r: np.full(a[5], r, np.uint16)):
-            pre, post = layers.learning_spikes(layer, Kept(every[None]), every[None], log2_eta, 0, 0)
+        with patch.object(random_bits, "bits16", lambda *a, r=r: np.full(a[2], r, np.uint16)):
+            pre = layers.pre_spikes(layer, every[None], 0, 0)
+            post = layers.post_spikes(layer, every[None], log2_eta, 0, 0)
         assert pre[0].tolist() == [plain.spike(a, r, -7) for a in every.tolist()]
         assert post[0].tolist() == [plain.spike(e, r, log2_eta - 7) for e in every.tolist()]
 
@@ -645,14 +669,18 @@ def test_learning_spikes_of_every_code(log2_eta, plain):
 def test_learning_spikes_are_drawn_for_each_neuron():
     layer = last_layer(60, 60)
     codes_64 = np.full((1, 60), 64, np.int8)
-    first = layers.learning_spikes(layer, Kept(codes_64), codes_64, 0, seed=1, step=2)
+
+    def drawn(seed, step):
+        return layers.pre_spikes(layer, codes_64, seed, step), layers.post_spikes(
+            layer, codes_64, 0, seed, step
+        )
+
+    first = drawn(1, 2)
     for pre_or_post in first:
         assert 15 < pre_or_post.sum() < 45  # half of 60
     assert not np.array_equal(*first)
     for seed, step in ((2, 2), (1, 3)):
-        assert not np.array_equal(
-            first, layers.learning_spikes(layer, Kept(codes_64), codes_64, 0, seed, step)
-        )
+        assert not np.array_equal(first, drawn(seed, step))
 
 
 # --- specs and rules ---------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kernels import native
 from wage_neuro.kernels.layerwise import NativeLayer, NumpyLayer, layer_at_work
 from wage_neuro.layers import initial_weights, no_importance
+from wage_neuro.learner import Site
 from wage_neuro.state import LayerState
 
 NETWORKS = {
@@ -38,8 +39,8 @@ pytestmark = pytest.mark.skipif(not native.is_here(), reason="the compiled kerne
 def both(layer, rules, signed=False):
     lanes, importance = rules.samples_an_update, no_importance(layer, rules)
     pair = (
-        NumpyLayer(layer, 6, rules, lanes, 5),
-        layer_at_work(layer, 6, rules, lanes, 5, in_flight=3, signed_in=signed),
+        NumpyLayer(Site(layer, 6, rules, 5), lanes),
+        layer_at_work(Site(layer, 6, rules, 5), lanes, in_flight=3, signed_in=signed),
     )
     for each in pair:
         each.put(LayerState(S=initial_weights(layer, 5).astype(np.int16), importance=importance))
@@ -113,11 +114,11 @@ def test_the_update_form_may_change_in_flight(first):
 def test_what_is_left_to_numpy(monkeypatch):
     layer, rules = NETWORKS["dense"].layers[0], Rules(batch=4, shift="held")
     settings = {"in_flight": 2, "signed_in": False}
-    assert isinstance(layer_at_work(layer, 6, rules, 2, 0, **settings), NumpyLayer)
-    assert isinstance(layer_at_work(layer, 6, rules, 4, 0, kernels="numpy", **settings), NumpyLayer)
+    assert isinstance(layer_at_work(Site(layer, 6, rules, 0), 2, **settings), NumpyLayer)
+    assert isinstance(layer_at_work(Site(layer, 6, rules, 0), 4, kernels="numpy", **settings), NumpyLayer)
     with pytest.raises(EngineError, match=r"layer 70FC with lanes=2 is left to numpy"):
-        layer_at_work(layer, 6, rules, 2, 0, kernels="compiled", **settings)
+        layer_at_work(Site(layer, 6, rules, 0), 2, kernels="compiled", **settings)
     with pytest.raises(SettingError, match="kernels='fast': want auto or numpy or compiled"):
-        layer_at_work(layer, 6, rules, 4, 0, kernels="fast", **settings)
+        layer_at_work(Site(layer, 6, rules, 0), 4, kernels="fast", **settings)
     monkeypatch.setattr(native, "is_here", lambda: False)
-    assert isinstance(layer_at_work(layer, 6, rules, 4, 0, **settings), NumpyLayer)
+    assert isinstance(layer_at_work(Site(layer, 6, rules, 0), 4, **settings), NumpyLayer)

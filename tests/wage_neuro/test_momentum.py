@@ -15,7 +15,7 @@ from wage_neuro.checkpoint import Checkpoint, load, save
 from wage_neuro.control import Control, LayerControl
 from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.fixed_point import log2_round, peak
-from wage_neuro.learner import LayerLearner
+from wage_neuro.learner import LayerLearner, Site
 from wage_neuro.support import HEAD
 from wage_neuro.train import Batch, Held, train_step
 
@@ -63,7 +63,7 @@ def test_a_gradient_that_stays_the_same_is_reached_and_one_that_turns_is_not(g, 
 def test_a_layer_moves_by_its_momentum():
     network, state = NET, initial_state(NET, 3)
     learner = LayerLearner(
-        network.layers[1], 3, MOVING, 3, replace(state.layers[1], momentum=np.zeros((4, 3), np.int16))
+        Site(network.layers[1], 3, MOVING, 3), replace(state.layers[1], momentum=np.zeros((4, 3), np.int16))
     )
     rng, M, S = np.random.default_rng(1), np.zeros((4, 3), np.int16), state.S[1]
     for step in range(6):
@@ -73,7 +73,9 @@ def test_a_layer_moves_by_its_momentum():
         assert G is not None
         M = layers.momentum_after(network.layers[1], M, G, log2_round(peak(G)), MOVING)
         # exponent 15: a momentum of 2**15 moves a weight by eta
-        S = layers.update(network.layers[1], S, M.reshape(G.shape).astype(float), 15, 3, MOVING, 3, step)
+        S = layers.update(
+            network.layers[1], S, M.reshape(G.shape).astype(float), layers.Move(15, 3, 3, step), MOVING
+        )
         learner.update(2, LayerControl(3, 9), step)
         assert np.array_equal(learner.state.momentum, M)
         assert np.array_equal(learner.state.S, S)
@@ -92,7 +94,7 @@ def test_without_a_gradient_nothing_moves(shift):
     after, _ = train_step(NET, state, black, 3, rules)
     assert np.array_equal(after.momentum[0], state.momentum[0])
     assert np.array_equal(after.S[0], state.S[0])
-    frozen, _ = train_step(NET, state, batches(1)[0], Control((None, 3)), rules)
+    frozen, _ = train_step(NET, state, batches(1)[0], Control(log2_eta=(None, 3)), rules)
     assert np.array_equal(frozen.momentum[0], state.momentum[0])
     assert not np.array_equal(frozen.momentum[1], state.momentum[1])
 

@@ -44,12 +44,10 @@ def test_the_pieces_are_the_layer(name, coincidence, rng, assert_same_arrays):
         for mask in ("active", "saturated", "winner"):
             assert_same_arrays(getattr(kept, mask), getattr(masks, mask), mask)
 
-        spikes, pre, post = None, a, E
+        pre, post = a, E
         if coincidence:
-            spikes = layers.learning_spikes(layer, kept, E, 2, 9, step)
-            pre = neurocore.pre_spikes(layer, a, 9, step)
-            post = neurocore.post_spikes(layer, E, 2, 9, step)
-        G, D = layers.backward(layer, V, kept, E, spikes)
+            pre, post = layers.pre_spikes(layer, a, 9, step), layers.post_spikes(layer, E, 2, 9, step)
+        G, D = layers.backward(layer, V, kept, E, (pre, post))
         post = neurocore.unpool(layer, masks, post)
         pieces = neurocore.gradient(layer, pre, post)
         assert_same_arrays(G, pieces, "gradient")

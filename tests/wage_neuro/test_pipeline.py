@@ -58,7 +58,7 @@ def plain_run(plain, plain_train):
 @pytest.fixture
 def assert_pipelined_is_plain(plain_run, sparse_images, assert_same_state):
     def check(net, rules, log2_eta=0, hold=None):
-        control = log2_eta if hold is None else Control(tuple(log2_eta), hold=tuple(hold))
+        control = log2_eta if hold is None else Control(log2_eta=tuple(log2_eta), hold=tuple(hold))
         state = initial_state(net, 6)
         images, labels = sparse_images(24, net.input_shape, net.classes)
         engine = NumpyEngine(net, rules, state=state)
@@ -112,22 +112,22 @@ def test_a_pipeline_of_one_sample_is_a_batch_of_one(feedback, update, sparse_ima
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        (Rules(5, "held", pipelined=True, new_shift=2), list(range(20))),
-        (Rules(4, "held", pipelined=True, new_shift=2), list(range(20))),
-        (Rules(1, "held", new_shift=2), list(range(20))),
-        (Rules(4, "held", new_shift=2), [0, 4, 8, 12, 16]),
+        (Rules(batch=5, shift="held", pipelined=True, new_shift=2), list(range(20))),
+        (Rules(batch=4, shift="held", pipelined=True, new_shift=2), list(range(20))),
+        (Rules(batch=1, shift="held", new_shift=2), list(range(20))),
+        (Rules(batch=4, shift="held", new_shift=2), [0, 4, 8, 12, 16]),
     ],
     ids=str,
 )
 def test_new_and_recalled_samples_are_told_by_their_number(rules, expected, sparse_images, monkeypatch):
     """A pipelined batch may be odd: a sample is an update, and the next batch goes on with the other kind."""
-    numbers, output_error = [], layers.output_error
+    numbers, quiet_new = [], layers.quiet_new
 
-    def noted(layer, Z, labels, given, former=None, first=0):
+    def noted(D, first, given):
         numbers.append(first)
-        return output_error(layer, Z, labels, given, former, first)
+        return quiet_new(D, first, given)
 
-    monkeypatch.setattr(layers, "output_error", noted)
+    monkeypatch.setattr(layers, "quiet_new", noted)
     net = NETS["dense"]
     engine = NumpyEngine(net, rules)
     for part in np.split(np.arange(20), 2 if rules.batch != 4 else 1):

@@ -42,7 +42,7 @@ class Plain:
             row = next(row for row in self.rows if row[1] == label and self.far(x, row[0]) == right)
             row[2] += 1
             k = row[2].bit_length() - 1
-            r = bits16(SEED, UPDATE, _LAYER, number, 0, D).tolist()
+            r = bits16((SEED, UPDATE, _LAYER, number), 0, D).tolist()
             steps = [
                 (abs(a - p) * 2**16 // 2**k + bit) // 2**16 for a, p, bit in zip(x, row[0], r, strict=True)
             ]
@@ -125,7 +125,7 @@ def test_engine_answers_and_counts():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (90, 6)).astype(np.uint8), rng.integers(0, CLASSES, 90)
     prototypes = Prototypes.empty(50, D, np.int8, SEED)
-    with PrototypeEngine(network, Rules(1, "held"), state, prototypes) as engine:
+    with PrototypeEngine(network, Rules(batch=1, shift="held"), state, prototypes) as engine:
         assert (engine.predict(images) == NOWHERE).all()
         engine.watch(1)
         answers = engine.train(images, labels, 3)

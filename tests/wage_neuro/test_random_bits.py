@@ -21,17 +21,17 @@ def test_words_are_those_of_philox(seed, purpose, layer, step, block, count):
     philox = np.random.Philox(
         key=np.array([seed, purpose], np.uint64), counter=np.array([block, step, layer, 0], np.uint64)
     )
-    assert np.array_equal(words(seed, purpose, layer, step, 4 * block, count), philox.random_raw(count))
+    assert np.array_equal(words((seed, purpose, layer, step), 4 * block, count), philox.random_raw(count))
 
 
 @given(*NAMES, st.integers(0, 30), st.integers(0, 100))
 def test_any_slice_equals_the_whole(seed, purpose, layer, step, block, count):
-    whole = bits16(seed, purpose, layer, step, 0, 600)
+    whole = bits16((seed, purpose, layer, step), 0, 600)
     assert whole.dtype == np.uint16
-    part = bits16(seed, purpose, layer, step, 16 * block, count)
+    part = bits16((seed, purpose, layer, step), 16 * block, count)
     assert np.array_equal(part, whole[16 * block : 16 * block + count])
-    raw = words(seed, purpose, layer, step, 0, 150)
-    assert np.array_equal(words(seed, purpose, layer, step, 4 * block, 30), raw[4 * block : 4 * block + 30])
+    raw = words((seed, purpose, layer, step), 0, 150)
+    assert np.array_equal(words((seed, purpose, layer, step), 4 * block, 30), raw[4 * block : 4 * block + 30])
     # the lowest 16 bits of a word come first, on any machine
     assert whole[:8].tolist() == [
         (int(word) >> shift) & 0xFFFF for word in raw[:2] for shift in (0, 16, 32, 48)
@@ -40,14 +40,14 @@ def test_any_slice_equals_the_whole(seed, purpose, layer, step, block, count):
 
 @given(*NAMES)
 def test_no_two_streams_are_alike(seed, purpose, layer, step):
-    first = words(seed, purpose, layer, step, 0, 4).tolist()
+    first = words((seed, purpose, layer, step), 0, 4).tolist()
     others = [
-        words((seed + 1) % 2**64, purpose, layer, step, 0, 4),
-        words(seed, purpose + 1, layer, step, 0, 4),
-        words(seed, purpose, layer + 1, step, 0, 4),
-        words(seed, purpose, layer, step + 1, 0, 4),
-        words(seed, purpose, layer, step, 4, 4),
-        words(seed, purpose, step + 1, layer, 0, 4),
+        words(((seed + 1) % 2**64, purpose, layer, step), 0, 4),
+        words((seed, purpose + 1, layer, step), 0, 4),
+        words((seed, purpose, layer + 1, step), 0, 4),
+        words((seed, purpose, layer, step + 1), 0, 4),
+        words((seed, purpose, layer, step), 4, 4),
+        words((seed, purpose, step + 1, layer), 0, 4),
     ]
     assert all(other.tolist() != first for other in others)
 
@@ -63,7 +63,7 @@ def test_permutation(seed, epoch, n):
 
 
 def test_bits_are_uniform():
-    draws = bits16(3, UPDATE, 1, 2, 0, 1 << 18)
+    draws = bits16((3, UPDATE, 1, 2), 0, 1 << 18)
     # each of 256 bins has 1024 +- 32; each of 16 bits is set in half of the draws +- 256
     for byte in (draws & 0xFF, draws >> 8):
         counts = np.bincount(byte, minlength=256)

@@ -18,9 +18,8 @@ from wage_neuro.feedback import arriving_error, backward_weights, feedback_weigh
 from wage_neuro.kernels import native
 from wage_neuro.kernels.native import CODES_E, CODES_IN, POST, PRE, WINNERS
 from wage_neuro.layers import Kept, Layer
-from wage_neuro.learner import LayerLearner
+from wage_neuro.learner import LayerLearner, Site
 from wage_neuro.rules import Rules
-from wage_neuro.specs import Dense
 from wage_neuro.state import Held, LayerState
 
 KERNELS = ("auto", "numpy", "compiled")
@@ -32,12 +31,12 @@ class LayerAtWork(ABC):
 
     Parameters
     ----------
-    classes : outputs of the last layer, whose error codes direct feedback brings here
     lanes : samples of each call; they divide the samples of an update
     """
 
-    def __init__(self, layer: Layer, classes: int, rules: Rules, lanes: int, seed: int) -> None:
-        self.layer, self.classes, self.rules, self.lanes, self.seed = layer, classes, rules, lanes, seed
+    def __init__(self, site: Site, lanes: int) -> None:
+        self.layer, self.classes, self.rules, self.seed = site
+        self.lanes = lanes
 
     @abstractmethod
     def forward(self, a_in: np.ndarray, keep: bool, counts: np.ndarray | None = None) -> np.ndarray:
@@ -88,9 +87,9 @@ class LayerAtWork(ABC):
 class NumpyLayer(LayerAtWork):
     """By the oracle's own learner."""
 
-    def __init__(self, layer: Layer, classes: int, rules: Rules, lanes: int, seed: int) -> None:
-        super().__init__(layer, classes, rules, lanes, seed)
-        self.learner = LayerLearner(layer, classes, rules, seed)
+    def __init__(self, site: Site, lanes: int) -> None:
+        super().__init__(site, lanes)
+        self.learner = LayerLearner(site)
         self.kept: deque[Kept] = deque()
 
     def put(self, learned: LayerState) -> None:
@@ -140,21 +139,13 @@ class NativeLayer(LayerAtWork):
     """
 
     def __init__(
-        self,
-        layer: Layer,
-        classes: int,
-        rules: Rules,
-        lanes: int,
-        seed: int,
-        *,
-        in_flight: int,
-        signed_in: bool,
-        error_bound: int = _UNKNOWN_BOUND,
+        self, site: Site, lanes: int, *, in_flight: int, signed_in: bool, error_bound: int = _UNKNOWN_BOUND
     ) -> None:
-        super().__init__(layer, classes, rules, lanes, seed)
+        super().__init__(site, lanes)
+        layer, rules = site.layer, site.rules
         if lanes != rules.samples_an_update or not native.computes(layer):
             raise EngineError(f"compiled kernels: layer {layer} with lanes={lanes} is left to numpy")
-        self.net = native.LoneLayer(layer, classes, rules, seed, in_flight + 1, signed_in, error_bound)
+        self.net = native.LoneLayer(site, in_flight + 1, signed_in, error_bound)
         if lanes > 1 and self.net.path == native.SUMS_OF_64_BITS:  # BLAS has the faster products
             raise EngineError(f"compiled kernels: sums of layer {layer} are left to numpy")
         self.free, self.kept = deque(range(in_flight + 1)), deque[int]()
@@ -242,14 +233,18 @@ class NativeSynapses:
     def __init__(self, layer: Layer, rules: Rules, seed: int, signed_in: bool) -> None:
         at_z = replace(layer, is_last=True)
         self.net = native.LoneLayer(
-            at_z, 0, rules, seed, 1, signed_in, layer.bits.error_max, error_exponent=layer.error_exponent
+            Site(at_z, 0, rules, seed),
+            1,
+            signed_in,
+            layer.bits.error_max,
+            error_exponent=layer.error_exponent,
         )
         self.some = False  # whether anything has met that is not zero
 
     @staticmethod
     def can(layer: Layer, rules: Rules) -> bool:
         """Whether they have a way for such a layer."""
-        return native.is_here() and isinstance(layer.spec, Dense) and rules.update == "ternary"
+        return native.is_here() and not layer.window and rules.update == "ternary"
 
     def put(self, S: np.ndarray) -> None:
         """Go on from other stored weights."""
@@ -276,16 +271,7 @@ class NativeSynapses:
             self.net.update(0, step)
 
 
-def layer_at_work(
-    layer: Layer,
-    classes: int,
-    rules: Rules,
-    lanes: int,
-    seed: int,
-    *,
-    kernels: str = "auto",
-    **native_only: object,
-) -> LayerAtWork:
+def layer_at_work(site: Site, lanes: int, *, kernels: str = "auto", **native_only: object) -> LayerAtWork:
     """Return a layer in the compiled kernels where they are there and know it, or else in numpy.
 
     kernels : 'auto', or 'numpy', or 'compiled', which is an EngineError where 'auto' would take numpy
@@ -295,8 +281,8 @@ def layer_at_work(
         raise SettingError(f"kernels={kernels!r}: want {' or '.join(KERNELS)}")
     if kernels == "compiled" or (kernels == "auto" and native.is_here()):
         try:
-            return NativeLayer(layer, classes, rules, lanes, seed, **native_only)  # type: ignore[arg-type]
+            return NativeLayer(site, lanes, **native_only)  # type: ignore[arg-type]
         except EngineError:
             if kernels == "compiled":
                 raise
-    return NumpyLayer(layer, classes, rules, lanes, seed)
+    return NumpyLayer(site, lanes)

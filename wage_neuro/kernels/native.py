@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wage_neuro import activity, layers, softmax
+from wage_neuro import activity, layers, random_bits, softmax
 from wage_neuro.activity import Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import LayerControl
@@ -26,7 +26,7 @@ from wage_neuro.feedback import backward_weights, feedback_weights
 from wage_neuro.kernels import build
 from wage_neuro.kernels.numpy_kernels import thread_count
 from wage_neuro.layers import Kept, Layer
-from wage_neuro.learner import LayerLearner, Moving, learn_together, send_gradient
+from wage_neuro.learner import LayerLearner, Moving, Site, learn_together, send_gradient
 from wage_neuro.network import Network
 from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, max_pool
@@ -210,11 +210,11 @@ def log2_round(x: int) -> int:
     return int(_sets()[instruction_set()][0].log2_round(x))
 
 
-def philox(seed: int, purpose: int, layer: int, step: int, first_block: int, groups: int) -> np.ndarray:
+def philox(stream: random_bits.Stream, first_block: int, groups: int) -> np.ndarray:
     """(32 * groups,) words of the blocks from `first_block` on, 8 blocks a group; as `random_bits.words`."""
     words = np.empty(32 * groups, np.uint64)
     api = _sets()[instruction_set()][0]
-    api.philox(seed, purpose, layer, step, first_block, groups, words.ctypes.data)
+    api.philox(*stream, first_block, groups, words.ctypes.data)
     return words
 
 
@@ -231,19 +231,10 @@ class LoneLayer:
     other : values in the place of those that its Spec of api.h would have
     """
 
-    def __init__(
-        self,
-        layer: Layer,
-        classes: int,
-        rules: Rules,
-        seed: int,
-        slots: int,
-        signed_in: bool,
-        error_bound: int,
-        **other: int,
-    ) -> None:
+    def __init__(self, site: Site, slots: int, signed_in: bool, error_bound: int, **other: int) -> None:
+        layer, _, rules, seed = site
         self.layer, self.rules = layer, rules
-        own = _spec(layer, None, classes, rules, False)
+        own = _spec(site, None, False)
         own = _changed(own, signed_in=signed_in, arriving_bound=error_bound, **other)
         specs = [own] if layer.is_last else [own, _neighbour(own, layer.out_shape, (1,))]
         self._at = int(layer.index > 0)
@@ -260,7 +251,7 @@ class LoneLayer:
         )
         if not self._net:
             raise EngineError(f"compiled kernels: no memory for layer {layer.index} {layer}")
-        B = feedback_weights(layer, classes, rules, seed) if rules.feedback == "random" else None
+        B = feedback_weights(*site) if rules.feedback == "random" else None
         if B is not None:
             B = np.ascontiguousarray(B, np.int8)
             self._api.set_feedback(self._net, self._at, B.ctypes.data)
@@ -359,12 +350,12 @@ def _neighbour(own: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int,
 # --- a network ---------------------------------------------------------------------------------------
 
 
-def _spec(
-    layer: Layer, above: Layer | None, classes: int, rules: Rules, foreign: bool, team: Team = ALONE
-) -> np.ndarray:
+def _spec(site: Site, above: Layer | None, foreign: bool, team: Team = ALONE) -> np.ndarray:
+    layer, classes, rules, _ = site
     bits, samples = layer.bits, rules.samples_an_update
     own = samples if team.size == 1 else team.most_rows(rules.batch)
-    conv, pool = isinstance(layer.spec, Conv), None if foreign else max_pool(layer.pool)
+    conv, pool = bool(layer.window), None if foreign else max_pool(layer.pool)
+    kernel, stride = layer.window or (1, 1)
     h, w, c = layer.in_shape if conv else (1, 1, layer.fan_in)
     z_h, z_w, n_out = layer.z_shape if conv else (1, 1, layer.weight_shape[-1])
     out_h, out_w = layer.out_shape[:2] if conv else (1, 1)
@@ -384,8 +375,8 @@ def _spec(
             "in_h": h,
             "in_w": w,
             "in_c": c,
-            "kernel": layer.spec.kernel if isinstance(layer.spec, Conv) else 1,
-            "stride": layer.spec.stride if isinstance(layer.spec, Conv) else 1,
+            "kernel": kernel,
+            "stride": stride,
             "top": layer.padding[0],
             "left": layer.padding[2],
             "z_h": z_h,
@@ -494,9 +485,10 @@ class NativeNet:
     def _create(self, foreign: frozenset[int] | set[int], state: State) -> None:
         network, rules = self.network, self.rules
         above = (*network.layers[1:], None)
+        sites = [Site(layer, network.classes, rules, self.seed) for layer in network.layers]
         specs = [
-            _spec(layer, upper, network.classes, rules, layer.index in foreign, self.team)
-            for layer, upper in zip(network.layers, above, strict=True)
+            _spec(site, upper, site.layer.index in foreign, self.team)
+            for site, upper in zip(sites, above, strict=True)
         ]
         specs[0][_fields("Spec").index("signed_in")] = bool((network.input_codes < 0).any())
         tables = [np.ascontiguousarray(t, np.int64) for t in softmax.tables()]
@@ -525,9 +517,7 @@ class NativeNet:
         for i, layer in enumerate(network.layers):
             _check_range(layer, state.S[i], rules)
             if i in foreign:
-                self._foreign[i] = LayerLearner(
-                    layer, network.classes, rules, self.seed, state.layers[i], self.team
-                )
+                self._foreign[i] = LayerLearner(sites[i], state.layers[i], self.team)
                 continue
             _put_weights(self._api, self._net, i, state.layers[i])
             four = np.array([*_pair(state.error_held[i]), *_pair(state.gradient_held[i])], np.int64)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -191,12 +192,14 @@ def fold_patches(
     rows: np.ndarray,
     image_shape: tuple[int, ...],
     padding: tuple[int, ...],
-    kernel: int,
-    stride: int,
+    window: tuple[int, int],
     out_hw: tuple[int, ...],
 ) -> np.ndarray:
-    """Sum patch rows back onto the (n, h, w, c) images they were taken from: the transpose of `patches`."""
-    n, h, w, c = image_shape
+    """Sum patch rows back onto the (n, h, w, c) images they were taken from: the transpose of `patches`.
+
+    window : side of the kernel, and stride
+    """
+    (kernel, stride), (n, h, w, c) = window, image_shape
     top, bottom, left, right = padding
     ho, wo = out_hw
     cells = rows.reshape(n, ho, wo, kernel, kernel, c)
@@ -237,9 +240,10 @@ def max_pool(
 
 
 def unpool(
-    e: np.ndarray, winner: np.ndarray, size: int, stride: int, z_shape: tuple[int, ...], dtype: type
+    e: np.ndarray, winner: np.ndarray, window: tuple[int, int], z_shape: tuple[int, ...], dtype: type
 ) -> np.ndarray:
-    """Send each error back to the place that won its window; (n, *z_shape) carrier."""
+    """Send each error back to the place that won its window, (size, stride); (n, *z_shape) carrier."""
+    size, stride = window
     out = scratch("unpool", (len(e), *z_shape), dtype)
     exact_tiling = size == stride and z_shape[0] == e.shape[1] * size and z_shape[1] == e.shape[2] * size
     if not exact_tiling:
@@ -304,27 +308,40 @@ def ternary_into(out: np.ndarray, S: np.ndarray, half: int) -> None:
     np.subtract((half < S).view(np.int8), (-half > S).view(np.int8), out=out, casting="unsafe")
 
 
+class Step(NamedTuple):
+    """How `stochastic_update` makes steps of gradients.
+
+    Attributes
+    ----------
+    shift : a step is G * 2**-(shift + 16)
+    bound, step_max : largest magnitude of a stored weight, and of a step
+    dtype : float type that holds step_max * 2**16 exactly
+    damping : bits by which each quotient, cut to step_max, is shifted right before r is added
+    steps : unsigned counts, one higher where dS is not 0; they end at their type's largest
+    """
+
+    shift: int
+    bound: int
+    step_max: int
+    dtype: type
+    damping: np.ndarray | None = None
+    steps: np.ndarray | None = None
+
+
 def stochastic_update(
     out: np.ndarray,
     S: np.ndarray,
     G: np.ndarray,
     r: np.ndarray,
-    shift: int,
-    bound: int,
-    step_max: int,
-    dtype: type,
-    damping: np.ndarray | None = None,
-    steps: np.ndarray | None = None,
+    step: Step,
 ) -> None:
     """out <- saturate(S - dS), dS = sgn(G) * ((floor(abs(G) * 2**-shift) + r) >> 16), abs(dS) <= step_max.
 
-    damping : bits by which each quotient, cut to step_max, is shifted right before r is added
-    steps : unsigned counts, one higher where dS is not 0; they end at their type's largest
-
     It is worked with the sign on, in units of 2**16: truncation toward zero is floor of the magnitude.
-    `dtype` holds step_max * 2**16 exactly; a larger quotient is cut to step_max first, which leaves dS there
+    A larger quotient is cut to step_max first, which leaves dS there
     whatever r is.
     """
+    shift, bound, step_max, dtype, damping, steps = step
     t = scratch("quotient", G.shape, dtype)
     if shift > 0:  # bits below 2**-16 are dropped before r is added
         np.multiply(G, 2.0**-shift, out=t, casting="unsafe")

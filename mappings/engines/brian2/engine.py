@@ -57,7 +57,7 @@ from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import NEUTRAL, VALUES, Rules
-from wage_neuro.specs import AvgPool
+from wage_neuro.specs import AvgPool, MaxPool, assert_never
 from wage_neuro.support import Support
 from wage_neuro.train import Held, State, initial_state
 
@@ -209,8 +209,13 @@ class _Layer:
         windows = windows_of(layer)
         place, unit = (index.ravel() for index in np.indices(windows.shape))
         unpool = f"{UNPOOL}\n{UNPOOL_SPIKE}" if self.coincidence else UNPOOL
-        if isinstance(layer.pool, AvgPool):  # each place of the window gets the error
-            unpool = unpool.replace(WON, "")
+        match layer.pool:
+            case None | MaxPool():
+                pass
+            case AvgPool():  # each place of the window gets the error
+                unpool = unpool.replace(WON, "")
+            case _:
+                assert_never(layer.pool)
         pooled = build.synapses(self.neurons, self.products, unpool, "error", ("unpool", 0))
         pooled.connect(i=(unit + slot * windows.shape[1]).ravel(), j=(windows.ravel() + slot * here).ravel())
         pooled.index[:] = np.tile(place, self.slots)
@@ -247,7 +252,7 @@ class _Layer:
         i = self.layer.index
         if not self.coincidence:
             self.weights.random[:] = random_bits.bits16(
-                seed, random_bits.UPDATE, i, step, 0, self.layer.n_weights
+                (seed, random_bits.UPDATE, i, step), 0, self.layer.n_weights
             )
             return
         for group, name, purpose, shape in (
@@ -255,12 +260,14 @@ class _Layer:
             (self.neurons, "random_E", random_bits.POST, self.layer.out_shape),
         ):
             n = math.prod(shape)
-            getattr(group, name)[slot * n : (slot + 1) * n] = random_bits.bits16(seed, purpose, i, step, 0, n)
+            getattr(group, name)[slot * n : (slot + 1) * n] = random_bits.bits16(
+                (seed, purpose, i, step), 0, n
+            )
 
 
 def fix_feedback(weights: b2.NeuronGroup, seed: int, layer: int) -> None:
     """Fill in the fixed feedback weights B of a layer."""
-    weights.random[:] = random_bits.bits16(seed, random_bits.FEEDBACK, layer, 0, 0, weights.N)
+    weights.random[:] = random_bits.bits16((seed, random_bits.FEEDBACK, layer, 0), 0, weights.N)
     weights.B = FIXED
 
 

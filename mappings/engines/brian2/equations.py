@@ -202,8 +202,14 @@ def z_unit_of(layer: Layer) -> int:
     """
     smallest = 1.5 * 2.0 ** (1 - layer.bits.k_W)
     alpha = 2 ** max(0, round(math.log2(smallest / math.sqrt(3 / layer.fan_in))))
-    summed = layer.pool.size**2 if isinstance(layer.pool, AvgPool) else 1
-    return 2 ** (layer.bits.k_W - 1) * alpha * summed
+    unit: int = 2 ** (layer.bits.k_W - 1) * alpha
+    match layer.pool:
+        case None | MaxPool():
+            return unit
+        case AvgPool(size):
+            return unit * size**2
+        case _:
+            assert_never(layer.pool)
 
 
 def target_of(layer: Layer) -> int:

@@ -43,7 +43,7 @@ from wage_neuro.schedule import Schedule
 from wage_neuro.specs import Conv, Dense
 from wage_neuro.state import as_ruled
 from wage_neuro.support import Support
-from wage_neuro.train import Held, State, initial_state
+from wage_neuro.train import Batch, Held, State, initial_state
 
 MESSAGE_BITS = 32
 RING_BYTES = 32 << 20  # images on their way into the graph
@@ -335,7 +335,7 @@ class LavaEngine(Engine):
         if len(images) % step or len(images) != len(labels):
             raise SettingError(f"{len(images)} new samples, {len(labels)} labels: want a multiple of {step}")
         images, labels = with_gaps(images, labels, step, self.replay.recalled)
-        check_training_input(self.network, self.rules, images, labels, control)
+        check_training_input(self.network, self.rules, Batch(images, labels), control)
         return self._train(images, labels, control)
 
     def _train(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:

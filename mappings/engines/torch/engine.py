@@ -99,7 +99,7 @@ class RandomBits:
 
     def _wanted(self, *place: int) -> np.ndarray:
         purpose, layer, step, count = place
-        return random_bits.bits16(self.seed, purpose, layer, step, 0, count)
+        return random_bits.bits16((self.seed, purpose, layer, step), 0, count)
 
     def on_device(self, purpose: int, layer: int, step: int, count: int) -> Tensor:
         """Draw by `kernels.philox16`."""
@@ -385,8 +385,7 @@ class TorchEngine(Engine):
     EngineError
         If the device is absent.
 
-    >>> from wage_neuro.specs import Dense
-    >>> net = Network((Dense(2),), (3,))
+    >>> net = Network.parse("2FC", (3,))
     >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step

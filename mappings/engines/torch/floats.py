@@ -33,7 +33,7 @@ from wage_neuro.layers import Layer, initial_weights
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.specs import Conv, Dense, assert_never, max_pool
-from wage_neuro.train import PREDICT_PART
+from wage_neuro.train import PREDICT_PART, Batch
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4  # of vanilla, as the paper's
 FLOAT_STEP = sigma(8)
@@ -124,9 +124,8 @@ class FloatEngine:
     EngineError
         If the device is absent.
 
-    >>> from wage_neuro.specs import Dense
     >>> pattern = Pattern.parse("28ff")
-    >>> net = Network((Dense(2),), (3,), pattern.bits)
+    >>> net = Network.parse("2FC", (3,), bits=pattern.bits)
     >>> with FloatEngine(net, pattern, Rules(batch=4), initial_float_state(net, pattern, 0), "cpu") as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
@@ -161,7 +160,7 @@ class FloatEngine:
         """Learn whole batches; answers in whole units of the target, of vanilla the probabilities."""
         if not isinstance(log2_eta, int):
             raise SettingError("a pattern with f, or vanilla: want one step size for all layers")
-        check_training_input(self.network, self.rules, images, labels, log2_eta)
+        check_training_input(self.network, self.rules, Batch(images, labels), log2_eta)
         right = torch.tensor(labels.astype(np.int64), device=self.device)
         answers = np.empty((len(images), self.network.classes), np.int64)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
@@ -273,7 +272,7 @@ class FloatEngine:
         if not k_G:
             return FLOAT_STEP * g
         r = random_bits.bits16(
-            self._seed, random_bits.UPDATE, layer.index, self._step, 0, layer.n_weights
+            (self._seed, random_bits.UPDATE, layer.index, self._step), 0, layer.n_weights
         ).reshape(layer.weight_shape)
         noise = torch.tensor(r.astype(np.float64), device=self.device)
         steps = torch.floor((torch.floor(g.double().abs() * 2.0**16) + noise) * 2.0**-16)

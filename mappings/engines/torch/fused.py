@@ -23,7 +23,7 @@ from wage_neuro.feedback import feedback_weights
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.specs import AvgPool, Conv, max_pool
+from wage_neuro.specs import AvgPool, MaxPool, assert_never, max_pool
 from wage_neuro.state import Held, LayerState, State
 
 DOT = 32  # a product of bytes on tensor cores takes no fewer channels
@@ -53,11 +53,16 @@ def misfit(network: Network, rules: Rules) -> str | None:
             return f"layer {layer}: sums past 32 bits"
         if not layer.is_last and n_out % DOT:
             return f"layer {layer}: {n_out} outputs, no multiple of {DOT}"
-        if isinstance(layer.pool, AvgPool):
-            return f"layer {layer}: average pooling"
-        if layer.pool and not (layer.pool.size == layer.pool.step == 2 and _is_even(layer.z_shape)):
-            return f"layer {layer}: another pooling than 2x2"
-        if layer.index and isinstance(layer.spec, Conv) and layer.spec.stride != 1:
+        match layer.pool:
+            case AvgPool():
+                return f"layer {layer}: average pooling"
+            case MaxPool(size) if not (size == layer.pool.step == 2 and _is_even(layer.z_shape)):
+                return f"layer {layer}: another pooling than 2x2"
+            case None | MaxPool():
+                pass
+            case _:
+                assert_never(layer.pool)
+        if layer.index and layer.window and layer.window[1] != 1:
             return f"layer {layer}: a stride"
     return None
 
@@ -110,7 +115,7 @@ class _Shape:
     """A layer as the kernels see it: a dense layer, and the rows of the first one, are 1x1 convolutions."""
 
     def __init__(self, layer: Layer) -> None:
-        self.layer, conv = layer, isinstance(layer.spec, Conv)
+        self.layer, conv = layer, bool(layer.window)
         self.height, self.width = layer.z_shape[:2] if conv else (1, 1)
         self.n_out = layer.weight_shape[-1]
         self.N = _up(self.n_out, DOT)
@@ -119,10 +124,10 @@ class _Shape:
         self.fan_in = layer.fan_in
         self.takes_images = conv and layer.index > 0
         if self.takes_images:
-            assert isinstance(layer.spec, Conv)
+            assert layer.window
             h, w, self.C = layer.in_shape
             top, bottom, left, right = layer.padding
-            self.kernel = layer.spec.kernel
+            self.kernel = layer.window[0]
             self.source = _Image(h + top + bottom, w + left + right, self.C, top, left)
             self.back = _Image(
                 h + self.kernel - 1,
@@ -255,8 +260,7 @@ class _FusedLayer:
 
     def send_back(self, own: _Buffers, below: _Buffers, peak: Tensor, n: int) -> None:
         shape = self.shape
-        conv = isinstance(self.layer.spec, Conv)
-        height, width = self.layer.in_shape[:2] if conv else (1, 1)
+        height, width = self.layer.in_shape[:2] if self.layer.window else (1, 1)
         P = n * height * width
         (bm, bn, grid), bk = _tile(P, shape.C), _largest(shape.N, DEPTH)
         kernels.send_back[grid](
@@ -390,9 +394,8 @@ class FusedNetwork:
     def _encode(self, x: Tensor, room: _Buffers, n: int) -> None:
         """Codes of the first layer's windows."""
         first, shape = self.network.layers[0], self.layers[0].shape
-        conv = first.spec if isinstance(first.spec, Conv) else None
-        height, width, channels = first.in_shape if conv else (1, 1, self.pixels)
-        kernel, stride = (conv.kernel, conv.stride) if conv else (1, 1)
+        height, width, channels = first.in_shape if first.window else (1, 1, self.pixels)
+        kernel, stride = first.window or (1, 1)
         P = shape.positions(n)
         kernels.first_rows[triton.cdiv(P, 64), triton.cdiv(shape.C, 32)](
             x, self.codes, room.a, P, kernel, stride, first.padding[0], first.padding[2],

@@ -163,10 +163,11 @@ def send_back(layer: Layer, E_z: Tensor, W_back: Tensor) -> Tensor:
     """Errors (n, *z_shape) through the (fan_in, n_out) weights they came up by: (n, *in_shape) sums."""
     if layer.positions == 1 and len(layer.in_shape) == 1:
         return product(E_z, W_back.T)
-    assert isinstance(layer.spec, Conv)
-    if E_z.dtype == torch.int8 and layer.spec.stride == 1:
+    assert layer.window
+    kernel, stride = layer.window
+    if E_z.dtype == torch.int8 and stride == 1:
         # a convolution of the errors with turned kernels: its patches are bytes, those of the sums are not
-        kernel, n_out = layer.spec.kernel, layer.weight_shape[-1]
+        n_out = layer.weight_shape[-1]
         top, bottom, left, right = (kernel - 1 - pad for pad in layer.padding)
         turned = (
             W_back.view(kernel * kernel, -1, n_out).flip(0).transpose(1, 2).reshape(-1, layer.in_shape[2])
@@ -178,8 +179,8 @@ def send_back(layer: Layer, E_z: Tensor, W_back: Tensor) -> Tensor:
 
 def fold_patches(layer: Layer, rows: Tensor) -> Tensor:
     """Sum patch rows back onto the (n, *in_shape) images they were taken from: the transpose of `rows_of`."""
-    assert isinstance(layer.spec, Conv)
-    kernel, stride = layer.spec.kernel, layer.spec.stride
+    assert layer.window
+    kernel, stride = layer.window
     (h, w, c), (ho, wo, _) = layer.in_shape, layer.z_shape
     top, bottom, left, right = layer.padding
     cells = rows.view(-1, ho, wo, kernel, kernel, c)

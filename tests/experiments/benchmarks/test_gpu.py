@@ -22,7 +22,7 @@ def _small(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "RECORDED", ())
     monkeypatch.setattr(gpu, "BYTES", {"small": network})
     monkeypatch.setattr(gpu, "FULL", {"full": network})
-    config = Config("digits", "8FC", epochs=3, rules=Rules(batch=32))
+    config = Config(data="digits", network="8FC", epochs=3, rules=Rules(batch=32))
     monkeypatch.setitem(EXPERIMENTS, "tried", {"2888": config, "other": replace(config, eta="1")})
     monkeypatch.chdir(tmp_path)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.commands.chip_map import ONCHIP, Report, as_text, map_checkpoint
-from experiments.records.chip_picture import tile_traffic
+from experiments.records.chip_geometry import tile_traffic
 from mappings.chips.chip import Chip
 from mappings.chips.placement import HOST, RESOURCES, Use
 from wage_neuro import Network
@@ -30,7 +30,9 @@ def run(tmp_path_factory) -> Path:
     from experiments.runs.training import Config, Run
 
     folder = tmp_path_factory.mktemp("run")
-    training = Run.start(Config("digits", "32FC", epochs=1, rules=ONCHIP, train_images=200), folder)
+    training = Run.start(
+        Config(data="digits", network="32FC", epochs=1, rules=ONCHIP, train_images=200), folder
+    )
     with training.engine("numpy") as engine:
         training.fit(engine)
     return folder
@@ -53,7 +55,8 @@ def test_a_run_is_mapped(run, mode, wage_neuro, tmp_path):
     picture = tmp_path / "out" / f"map-loihi2-{mode}.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert 20_000 < picture.stat().st_size < 150_000
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {picture.name, f"map-loihi2-{mode}.json"}
+    names = {picture.name, f"map-loihi2-{mode}.svg", f"map-loihi2-{mode}.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
     # what is printed is what is written
     energy = report["cost"]["energy_mJ"]
     assert f"estimate: {energy['total']:.3g} mJ and {report['cost']['time_ms']:.3g} ms" in ended.out
@@ -197,6 +200,7 @@ def test_the_report_goes_into_the_run_folder(run, wage_neuro, tmp_path):
     assert {path.name for path in folder.iterdir()} - before == {
         "map-loihi2-inference.json",
         "map-loihi2-inference.png",
+        "map-loihi2-inference.svg",
     }
     assert wage_neuro("map", folder / "checkpoint.npz", "--output", "other").code == 0
     assert report_of(tmp_path / "other" / "map-loihi2-inference.json") == report_of(

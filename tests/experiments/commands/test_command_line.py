@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from experiments.commands import command_line
 from experiments.commands.command_line import show_table
 
 NUMBERS = ("401,920", "138,412,032", "1,234,567.891")
@@ -28,6 +30,20 @@ def test_no_number_of_a_table_is_cut(width, terminal):
     assert "…" not in text
     for number in NUMBERS:
         assert text.count(f" {number} ") == 2
+
+
+@pytest.mark.parametrize("width", [46, 60, 80, 120, 200])
+def test_no_number_of_a_bar_is_cut(width, monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(command_line, "console", Console(file=out, width=width, force_terminal=True))
+    fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
+    with command_line.bar("epoch {task.fields[epoch]}", *fields) as progress:
+        error = "training 12.34 %, validation 56.78 %"
+        progress.add_task("", total=10, epoch="17/20", rate=1_234_567, error=error)
+        progress.refresh()
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert "…" not in text
+    assert all(number in text for number in ("17/20", "1,234,567", "12.34", "56.78"))
 
 
 def test_a_table_in_a_pipe_is_as_wide_as_it_is():

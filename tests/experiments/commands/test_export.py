@@ -25,7 +25,9 @@ needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("onnx") is None, reason="the extra `onnx` is not installed"
 )
 KINDS = [pytest.param(kind, marks=[needs_onnx] if "onnx" in kind else []) for kind in export.ROUND]
-STRIDED = Config("digits", "6C3S2-24FC", epochs=2, eta="4", train_images=400, rules=Rules(batch=32))
+STRIDED = Config(
+    data="digits", network="6C3S2-24FC", epochs=2, eta="4", train_images=400, rules=Rules(batch=32)
+)
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +119,15 @@ def test_import_leaves_a_checkpoint_alone(run, wage_neuro, tmp_path):
 def test_export_refuses(run, uninterrupted, wage_neuro, tmp_path):
     pooled = uninterrupted["batch"].folder
     for words, line in (
-        ((run, "--to", "onyx", "--output", "f"), f"format 'onyx': want {ALL} or c"),
+        ((run, "--to", "onyx", "--output", "f"), f"--to 'onyx': want {ALL} or c"),
         (("none", "--to", "nir", "--output", "f"), "none: no such checkpoint"),
         ((run, "--to", "nir", "--output", tmp_path), f"{tmp_path}: is a folder; want a file"),
         ((run, "--to", "nir", "--output", "no/f"), "no/f: cannot write there (No such file or directory)"),
-        ((pooled, "--to", "netx", "--output", "f"), "layer 0 8C3-MP2: netx has no max-pooling"),
+        (
+            (pooled, "--to", "netx", "--output", "f"),
+            "layer 0 8C3-MP2: netx has no max-pooling; formats that say it: nir",
+        ),
+        ((run, "--to", "onyx", "--output", "f", "--learn"), "--to 'onyx'"),
     ):
         refused = wage_neuro("export", *words)
         assert refused.code == 1

@@ -167,7 +167,7 @@ def test_a_stop_ends_the_sweep(small_sweep, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "engine",
-    [name if name in ("numpy", "lava") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+    [name if name == "numpy" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
 )
 def test_processes_give_the_same_bits(engine, small_sweep, tmp_path):
     network = Network.parse("4FC", (4,), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -113,6 +114,19 @@ def test_the_command(folder, wage_neuro, tmp_path):
     assert ((green > red + 0.2) & (green > blue + 0.2)).any(), "no activation is drawn"
     assert (red > blue + 0.4).any(), "no positive error is drawn"
     assert (blue > red + 0.4).any(), "no negative error is drawn"
+
+
+def test_the_values_make_the_same_picture(folder, wage_neuro, tmp_path):
+    words = ("raster", folder, "--sample", 7, "--output", tmp_path / "a.png", "--values", tmp_path / "a.json")
+    ended = wage_neuro(*words)
+    assert (ended.code, ended.err) == (0, "")
+    kept = json.loads((tmp_path / "a.json").read_text())
+    raster.draw(tmp_path / "b.png", raster.Activity.from_json(kept), kept["title"])
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    values = kept["volleys"][-2]["values"]  # of a dense layer
+    values[0] = 99 if values[0] <= 0 else -99
+    raster.draw(tmp_path / "b.png", raster.Activity.from_json(kept), kept["title"])
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
 
 @pytest.mark.parametrize("sample", [-1, 100_000])

@@ -29,7 +29,7 @@ from wage_neuro.network import Network
 from wage_neuro.support import Support
 from wage_neuro.train import initial_state, visible_weights
 
-SMALL = Config("split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
+SMALL = Config(stream="split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
 QUICK = ("--engine", "numpy", "--network", "16FC")
 
 
@@ -179,9 +179,17 @@ def test_few_images_of_each_task(tmp_path):
 def test_weights_that_are_held_on_to_forget_less(tmp_path, need_kernels):
     need_kernels()  # the numpy engine takes minutes
     config = Config(
-        "permuted-digits", scenario="domain", tasks=5, method="naive", memory=0, network="64FC", eta="2",
-        seed=3, passes=2, probes=0,
-    )  # fmt: skip
+        stream="permuted-digits",
+        scenario="domain",
+        tasks=5,
+        method="naive",
+        memory=0,
+        network="64FC",
+        eta="2",
+        seed=3,
+        passes=2,
+        probes=0,
+    )
     found = {}
     for method, changes in (
         ("naive", {}),
@@ -486,7 +494,7 @@ def test_a_file_that_is_no_record(tmp_path, text):
 
 def test_two_runs_of_one_folder_leave_a_whole_one(tmp_path, monkeypatch):
     """A save writes the memory, then the checkpoint; another run's save in between is refused."""
-    config = Config("split-digits", memory=20, network="8FC", probes=0, task_images=30, test_images=5)
+    config = Config(stream="split-digits", memory=20, network="8FC", probes=0, task_images=30, test_images=5)
     runs = [Run.start(config, tmp_path) for _ in range(2)]
     engines = [run.engine("numpy") for run in runs]
     for run, engine, place in zip(runs, engines, (20, 10), strict=True):
@@ -606,7 +614,7 @@ def test_a_latent_memory_is_a_memory_of_codes(
 # --- long streams, presets, seeds side by side -------------------------------------------------------
 
 LONG = Config(
-    "permuted-digits", scenario="domain", tasks=12, task_images=20, test_images=10, method="naive", memory=0,
+    stream="permuted-digits", scenario="domain", tasks=12, task_images=20, test_images=10, method="naive", memory=0,
     network="8FC", seed=3, probes=1, measured=2,
 )  # fmt: skip
 
@@ -628,7 +636,7 @@ def test_a_long_stream_measures_the_newest_tasks(tmp_path, assert_same_state):
     path = tmp_path / "few.jsonl"
     run_folder.write_rows(path, [head, *rows])
     record = records.read(path)
-    assert not record.is_whole
+    assert not record.all_measured
     assert record.anytime.shape == (1, 12)
     pictures.draw(tmp_path / "few.png", record, [records.record_of([known, *all_rows])])
     assert (tmp_path / "few.png").read_bytes().startswith(b"\x89PNG")

@@ -327,7 +327,8 @@ def test_locations_say_what_is_there_and_how_to_get_the_rest(tmp_path: Path) -> 
     (tmp_path / "svhn" / "test_32x32.mat").touch()
     assert {row.name: row for row in locations(tmp_path)}["svhn"].found == tmp_path / "svhn"
     assert all(row.what and row.licence and row.source.startswith("http") for row in rows.values())
-    assert [name for name, row in rows.items() if not row.downloads] == ["tiny-imagenet-20", "imagenet"]
+    by_hand = ["tiny-imagenet-20", "imagenet", "omniglot", "core50", "mswc"]
+    assert [name for name, row in rows.items() if not row.downloads] == by_hand
 
 
 # idx: MNIST and Fashion-MNIST
@@ -1028,7 +1029,9 @@ def test_a_run_on_stored_images_gives_the_bits_of_one_in_memory(
     states = []
     for i, (size, kind) in enumerate(((1 << 26, np.ndarray), (100, stored.StoredImages))):
         monkeypatch.setattr(stored, "IN_MEMORY", size)
-        config = Config(stored_data[0].source, "8FC", epochs=2, augment="crop1-flip", rules=Rules(batch=8))
+        config = Config(
+            data=stored_data[0].source, network="8FC", epochs=2, augment="crop1-flip", rules=Rules(batch=8)
+        )
         (tmp_path / str(i)).mkdir()
         run = Run.start(config, tmp_path / str(i))
         assert isinstance(run.data.train_images, kind)
@@ -1046,7 +1049,7 @@ def test_ten_times_the_images_take_little_more_memory(form: str, tmp_path: Path)
     """600,000 images of 28x28 against 10,000: less than 100 MiB at the peak of a run of one epoch."""
     code = (
         "import sys; from pathlib import Path; from experiments.runs.training import Config, Run\n"
-        "run = Run.start(Config(sys.argv[1], '32FC', epochs=1), Path(sys.argv[2]))\n"
+        "run = Run.start(Config(data=sys.argv[1], network='32FC', epochs=1), Path(sys.argv[2]))\n"
         "with run.engine('numpy') as engine: run.fit(engine)\n"
         # ru_maxrss would have that of this process, from before the child's own began
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"

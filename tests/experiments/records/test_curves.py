@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from experiments.records.curves import read_record
+from experiments.records.curves import draw, read_record
 from experiments.records.readme import RESULTS
 from wage_neuro.errors import DataError
 
@@ -19,6 +19,18 @@ def test_a_picture_of_records(wage_neuro, tmp_path):
     assert ended.code == 0, ended.err
     assert output.read_bytes().startswith(b"\x89PNG")
     assert output.stat().st_size > 10_000
+
+
+def test_a_legend_prints_only_what_differs(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr("experiments.records.figure.save", lambda path, figure, *_: made.append(figure))
+    names = ("ternary-s0", "ternary-s1", "direct-s0")
+    records = [read_record(RESULTS / f"onchip/mnist-{name}.json") for name in names]
+    draw(tmp_path / "c.png", records)
+    (axes,) = made[0].axes
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [text.rpartition(":")[0] for text in texts] == ["512-10", "direct feedback"]
+    assert "one sample at a time" in axes.get_title()
 
 
 @pytest.mark.parametrize(

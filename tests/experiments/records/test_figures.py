@@ -19,10 +19,6 @@ def test_pictures_equal_the_records(tmp_path):
     assert figures.stale(tmp_path) == {}, "run `make readme`"
 
 
-def test_pictures_of_no_record_are_there():
-    assert all((RESULTS / name).exists() for name in figures.OF_NO_RECORD)
-
-
 @pytest.fixture
 def kept(tmp_path):
     """A folder of records with two pictures, as they should be."""
@@ -65,6 +61,53 @@ def drawn(path, height=3.0, text="a legend", style="-", **more):
     made.suptitle(more.get("title", "a title"))
     figure.save(path, made)
     return path
+
+
+def test_an_svg_shows_what_its_png_shows(tmp_path):
+    with figure.picture(tmp_path / "a.png", 4, 3, svg=True) as made:
+        made.subplots().plot([1, 2], [3, 4])
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info[figure.SHOWN] == figure.shown_in(tmp_path / "a.svg") != ""
+    with figure.picture(tmp_path / "b.png", 4, 3, svg=True) as made:
+        made.subplots().plot([1, 2], [3, 5])
+    assert figures.same_picture(tmp_path / "a.svg", tmp_path / "a.svg")
+    assert not figures.same_picture(tmp_path / "a.svg", tmp_path / "b.svg")
+
+
+def test_nothing_is_written_where_drawing_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), figure.picture(tmp_path / "a.png", 4, 3, svg=True):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "values", [[0.41, 0.44], [3.0], [1, 2_000_000], [0.003, 0.9], [99, 101]], ids=lambda values: f"{values}"
+)
+def test_a_logarithmic_axis_has_ticks_on_both_sides_of_the_values(values, tmp_path):
+    made = Figure()
+    axes = made.subplots()
+    axes.plot(values)
+    figure.logarithmic(axes.yaxis, values)
+    ticks = list(axes.get_yticks())
+    low, high = axes.get_ylim()
+    assert len([tick for tick in ticks if low <= tick <= high]) >= 2
+    assert ticks[0] <= min(values)
+    assert max(values) <= ticks[-1]
+    assert len(ticks) <= 10
+    assert not any("e" in axes.yaxis.get_major_formatter()(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize("epochs", [[1], [1, 2], [1, 2, 3], list(range(1, 301))])
+def test_epochs_are_whole(epochs):
+    axes = Figure().subplots()
+    axes.plot(epochs, epochs)
+    figure.epochs_axis(axes, epochs)
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks
+    assert all(tick == int(tick) for tick in ticks)
+    if len(epochs) == 1:
+        assert ticks == [1]
 
 
 def by_another_matplotlib(path):

@@ -34,6 +34,11 @@ def test_stronger_is_darker_and_higher_is_lighter():
     assert all(style.contrast(colour, style.SILENT) > 1.25 for colour in style.error_colours(64))
 
 
+@pytest.mark.parametrize("ground", style.value_colours(128))
+def test_numbers_can_be_read_on_every_colour(ground):
+    assert style.contrast(style.ink_on(ground), ground) >= 4.5
+
+
 def test_the_style_sheet_names_only_colours_of_ours():
     named = set(re.findall(r"#[0-9a-f]{6}", style.CSS))
     assert named <= {style.INK, style.PAPER, style.MUTED, style.FAINT, style.EDGE, style.OURS, style.OTHERS}

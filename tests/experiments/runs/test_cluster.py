@@ -69,7 +69,7 @@ def test_an_experiment(tmp_path):
     """Two runs on two workers have the bits of the same runs here."""
 
     def work(folder):
-        config = Config("digits", "8FC", epochs=1, rules=Rules(batch=50))
+        config = Config(data="digits", network="8FC", epochs=1, rules=Rules(batch=50))
         return [
             Job(
                 "small",

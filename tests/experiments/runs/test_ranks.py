@@ -56,7 +56,7 @@ def rows_of(folder):
 def alone(tmp_path_factory):
     """Three epochs in this process, counted."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    config = Config("digits", "8C3-MP2-24FC", epochs=3, augment="crop1", rules=Rules(batch=50))
+    config = Config(data="digits", network="8C3-MP2-24FC", epochs=3, augment="crop1", rules=Rules(batch=50))
     training = Run.start(config, folder)
     with training.engine("numpy") as engine:
         training.fit(engine, watch=4)
@@ -208,7 +208,7 @@ def test_stopped_by_a_signal_they_go_on_alone(way, alone, tmp_path):
     assert "go on with: wage-neuro train --resume out" in out
     saved = run_folder.load(tmp_path / "out")
     assert saved.state.step > 0
-    config = Config("digits", "8C3-MP2-24FC", epochs=3, augment="crop1", rules=Rules(batch=50))
+    config = Config(data="digits", network="8C3-MP2-24FC", epochs=3, augment="crop1", rules=Rules(batch=50))
     again = Run.start(config, tmp_path / "again")
     with again.engine("numpy") as engine:
         again.config = Config(**{**vars(config), "epochs": 2000})
@@ -344,6 +344,8 @@ def test_an_error_is_told_by_the_first_that_has_it(rank, other, told, monkeypatc
 
 @pytest.mark.skipif(find_spec("lava") is None, reason="no lava-nc")
 def test_another_engine(tmp_path):
-    training = Run.start(Config("digits", "8FC", rules=Rules(batch=50)), tmp_path / "run", team=Two(0, {}))
+    training = Run.start(
+        Config(data="digits", network="8FC", rules=Rules(batch=50)), tmp_path / "run", team=Two(0, {})
+    )
     with pytest.raises(SettingError, match=r"^engine 'lava' on .*: want one that shares batches"):
         training.engine("lava")

@@ -276,7 +276,7 @@ def _trained(run, epoch):
 def test_the_five_best_answers_count_where_there_are_more_than_ten_classes(tmp_path, sparse_images):
     images, labels = sparse_images(160, (5, 5, 1), 12)
     np.savez(tmp_path / "many.npz", images=images, labels=labels)
-    config = Config(str(tmp_path / "many.npz"), "8FC", epochs=1, rules=Rules(batch=32))
+    config = Config(data=str(tmp_path / "many.npz"), network="8FC", epochs=1, rules=Rules(batch=32))
     run = Run.start(config, tmp_path)
     with run.engine("numpy") as engine:
         (row,) = run.fit(engine)
@@ -361,7 +361,9 @@ def test_the_record_is_what_a_table_needs(tmp_path, uninterrupted):
 
 
 def test_settings_survive_json(helpers):
-    config = helpers.small(Rules(7, "held", 3, "ternary", stored_range="paper"), validation=5)
+    config = helpers.small(
+        Rules(batch=7, shift="held", hold=3, update="ternary", stored_range="paper"), validation=5
+    )
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 

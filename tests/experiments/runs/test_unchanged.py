@@ -16,7 +16,7 @@ NETWORK = Network.parse("6FC-5FC-3FC", (7,))
 def test_layers_that_moved_or_were_frozen_are_not_named(sparse_images):
     images, labels = sparse_images(40, (7,), 3)
     rules, begin = Rules(batch=4), initial_state(NETWORK)
-    control = Control((None, 3, 3))
+    control = Control(log2_eta=(None, 3, 3))
     with NumpyEngine(NETWORK, rules, state=begin) as engine:
         engine.train(images, labels, control)
         after = engine.state

@@ -53,7 +53,7 @@ def test_the_float_model_has_the_layers_of_ours():
 def test_without_a_memory_the_old_tasks_are_forgotten():
     config = config_of("long")
     tasks = continual_floats.open_tasks(config)
-    naive = type(config)("split-digits", method="naive", memory=0, network="24FC")
+    naive = type(config)(stream="split-digits", method="naive", memory=0, network="24FC")
     assert continual_floats.learn(naive, tasks, 0.3).accuracy < 30
     assert continual_floats.learn(naive, tasks, 0.3).bytes == 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.studies import emulators, neurobench, ports
+from experiments.studies import emulators, neurobench, pes, ports
 from mappings.chips.chip import Chip
 from mappings.chips.placement import Use, place
 from mappings.formats import sana_fe
@@ -166,6 +166,57 @@ def test_loihi_1_gives_the_logits():
     assert (found["logits_differ"], found["whole"]) == (0, True)
 
 
+def two_classes(n: int) -> pes.Split:
+    """Codes of 3 bits: half of the values are large for one class, half for the other."""
+    labels = np.arange(n) % 2
+    codes = np.repeat(np.stack([6 * labels, 6 - 6 * labels], axis=1), 10, axis=1) + np.arange(20) % 2
+    return pes.Split((codes, labels), (codes[: n // 2], labels[: n // 2]))
+
+
+QUICK = pes.Config(
+    epochs=9,
+    validation=10,
+    choosing_seeds=(9,),
+    seeds=(0, 1),
+    magnitudes=(20,),
+    our_settings=((1, "one-sided"),),
+)
+
+
+@pytest.mark.skipif(not LOIHI.exists(), reason="no .venv-loihi with nengo-loihi")
+def test_pes_learns_in_loihi_1():
+    record = pes.run(LOIHI, two_classes(40), 4, QUICK)
+    assert [side["test"] for side in record["sides"]] == [[100, 100]] * 3
+    assert record["emulator"]["whole"]
+    assert 0 < record["emulator"]["largest_weight"] <= 127
+
+
+def test_a_delta_rule_is_chosen_on_validation_and_then_tested():
+    asked = []
+
+    def learner(setting, seed, samples, held_out):
+        asked.append((setting, seed, len(samples[1]), len(held_out)))
+        return np.full(len(held_out), setting)
+
+    data = two_classes(40)
+    data = replace(data, test=(data.test[0], np.ones(20, int)))
+    config = replace(QUICK, choosing_seeds=(9, 10))
+    side = pes.compare(pes.Side("both", 2, "none", ["0", "1"]), (1, 0), learner, data, config)
+    assert (side.validation, side.chosen, side.test) == ([50, 50], "1", [100, 100])
+    assert asked == [(s, seed, 270, 10) for s in (1, 0) for seed in (9, 10)] + [
+        (1, s, 360, 20) for s in (0, 1)
+    ]
+
+
+def test_our_delta_rule_learns_from_codes_and_from_spikes():
+    data = two_classes(40)
+    learn = pes.in_ours(4)
+    for x in (data.train[0], 7 * pes.spikes_of(data.train[0], 3)):
+        assert np.array_equal(
+            learn((1, "one-sided"), 0, (np.tile(x, (9, 1)), np.tile(data.train[1], 9)), x), data.train[1]
+        )
+
+
 def test_a_simulator_that_is_not_there():
     with pytest.raises(
         EngineError, match=r"loihi1_emulator\.py: ModuleNotFoundError: No module named 'nengo_loihi'"
@@ -174,6 +225,10 @@ def test_a_simulator_that_is_not_there():
     deep = Network((Dense(3), Dense(3), Dense(3)), (4,))
     with pytest.raises(NetworkError, match=r"3 layers; want 2$"):
         emulators.loihi1(deep, initial_state(deep), images_of(deep, 1), Path(sys.executable))
+    with pytest.raises(
+        EngineError, match=r"loihi1_pes\.py: ModuleNotFoundError: No module named 'nengo_loihi'"
+    ):
+        pes.run(Path(sys.executable), two_classes(40), 4, QUICK)
     with pytest.raises(NetworkError, match=r"^layer 0 2C3: want dense layers alone$"):
         emulators.flat(saved_of(Network((Conv(2, 3), Flatten(), Dense(2)), (4, 4, 1))))
 

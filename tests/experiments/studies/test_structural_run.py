@@ -11,12 +11,12 @@ from experiments.runs.training import Config, Run
 from experiments.studies import structural
 from wage_neuro import Rules
 
-RULES = Rules(50, "held", update="ternary", loss="one-sided", margin=3, pipelined=True)
+RULES = Rules(batch=50, shift="held", update="ternary", loss="one-sided", margin=3, pipelined=True)
 
 
 def test_equal_and_not(tmp_path, monkeypatch, capsys):
     pytest.importorskip("lava", reason="lava-nc is not installed")
-    config = Config("digits", "8FC", epochs=1, eta="8", rules=RULES, train_images=100)
+    config = Config(data="digits", network="8FC", epochs=1, eta="8", rules=RULES, train_images=100)
     for name, engine, options, of in (
         ("parts", "lava", {"model": "structural"}, config),
         ("whole", "compiled", {}, config),

@@ -33,8 +33,8 @@ from wage_neuro.fixed_point import peak
 
 DENSE = Network((Dense(12), Dense(3)), (10,))
 CONV = Network((Conv(3, 3), MaxPool(3, 2), Conv(4, 2), Flatten(), Dense(3)), (7, 7, 1))
-TERNARY = Rules(16, "held", 3, "ternary", pipelined=True)
-COINCIDENCE = Rules(16, "held", 3, "coincidence", pipelined=True)
+TERNARY = Rules(batch=16, shift="held", hold=3, update="ternary", pipelined=True)
+COINCIDENCE = Rules(batch=16, shift="held", hold=3, update="coincidence", pipelined=True)
 SEED = 4  # after which every exponent of the dense network has stepped down
 OVERLAP = Widths(error=9, post=10)  # four windows may add up their errors at a place
 Rows = dict[tuple[int, str, str], int]

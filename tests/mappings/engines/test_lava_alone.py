@@ -479,7 +479,10 @@ def test_a_target_of_two_classes_is_told(nothing_left):
 def test_steady_fills_silence(nothing_left):
     from mappings.engines.lava.engine import LavaEngine
 
-    network, rules = Network((DenseSpec(3),), (4,)), Rules(4, "held", update="ternary", pipelined=True)
+    network, rules = (
+        Network((DenseSpec(3),), (4,)),
+        Rules(batch=4, shift="held", update="ternary", pipelined=True),
+    )
     images, labels = np.full((8, 4), 255, np.uint8) // np.arange(1, 5, dtype=np.uint8), np.arange(8) % 3
     monitor, weights = Monitor(), Monitor()
     engine = LavaEngine.build(network, rules)

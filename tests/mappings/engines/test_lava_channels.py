@@ -25,7 +25,10 @@ from processes.layer_process import PyWageLayerModelFixed
 from wage_neuro import Dense, Network, NumpyEngine, Rules
 from wage_neuro.errors import EngineError, SettingError
 
-NETWORK, RULES = Network((Dense(12), Dense(3)), (10,)), Rules(8, "held", update="ternary", pipelined=True)
+NETWORK, RULES = (
+    Network((Dense(12), Dense(3)), (10,)),
+    Rules(batch=8, shift="held", update="ternary", pipelined=True),
+)
 IMAGES, LABELS = np.full((16, 10), 200, np.uint8), np.arange(16) % 3
 GREEN = pytest.param(
     "one process", marks=pytest.mark.skipif(not channels.find_spec("greenlet"), reason="no greenlet")

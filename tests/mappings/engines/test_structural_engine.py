@@ -114,14 +114,14 @@ def test_a_hold_that_no_counter_reaches(assert_same_state):
     ) as engine:
         for hold in (3, 2047):
             for each in (oracle, engine):
-                each.train(images, np.array(labels), Control(0, hold=hold))
+                each.train(images, np.array(labels), Control(log2_eta=0, hold=hold))
         assert_same_state(oracle.state, engine.state)
         with pytest.raises(BitWidthError, match=r"^hold=2048: the layer 0 2FC error exponent counts in 12"):
-            engine.train(images, np.array(labels), Control(0, hold=2048))
+            engine.train(images, np.array(labels), Control(log2_eta=0, hold=2048))
         engine.train(images, np.array(labels), 0)  # it can still be used
     behavioural = LavaEngine(network, rules, state=UP_AND_DOWN)
     with behavioural:
-        behavioural.train(images, np.array(labels), Control(0, hold=2**31 - 1))
+        behavioural.train(images, np.array(labels), Control(log2_eta=0, hold=2**31 - 1))
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_what_it_refuses(sparse_images):
         engine_of(*DENSE, "28ff", Rules(batch=16, update="ternary"))
     engine = engine_of(*DENSE, "28ff")
     with pytest.raises(SettingError, match=r"^a pattern with f, or vanilla: want one step size"):
-        engine.train(*sparse_images(16, (30,), 5), Control((0, None), hold=(1, 1)))
+        engine.train(*sparse_images(16, (30,), 5), Control(log2_eta=(0, None), hold=(1, 1)))
     with pytest.raises(SettingError, match=r"^watch every=5: real numbers are no spikes$"):
         engine.watch(5)
 

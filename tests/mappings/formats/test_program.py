@@ -180,7 +180,7 @@ def test_the_file_alone_is_enough_to_learn(kind, bits, sparse_images, assert_sam
 
 
 @pytest.mark.parametrize(
-    "rules", [BATCH, Rules(batch=8, shift="held", hold=12), Rules(8, "held", pipelined=True)]
+    "rules", [BATCH, Rules(batch=8, shift="held", hold=12), Rules(batch=8, shift="held", pipelined=True)]
 )
 def test_what_is_loaded_learns_on_to_the_same_bits(
     rules, network, trained, images_of, assert_same_state, tmp_path

@@ -31,9 +31,9 @@ CASES = {
         False,
         {},
         (2, 5),
-        [2, Control((1, None, 2), hold=(3, 9, 2))],
+        [2, Control(log2_eta=(1, None, 2), hold=(3, 9, 2))],
     ),
-    "all frozen": ("6-4-3", "2888", False, {}, (16, 1), [3, Control(None), 3]),
+    "all frozen": ("6-4-3", "2888", False, {}, (16, 1), [3, Control(log2_eta=None), 3]),
     "signed inputs, sse, a margin": ("8-6-3", "2888", True, {"loss": "sse", "margin": 2}, (16, 4), [2]),
     "other widths": ("8-4-3", "2-6-5-10", True, {"stored_range": "paper"}, (16, 1), [4]),
     "wide codes, small steps": ("6-4-3", "2-12-11-9", False, {"loss": "sse"}, (4, 10), [-2]),
@@ -48,7 +48,14 @@ CASES = {
         [1],
     ),
     "random feedback": ("7-4-2-3", "2888", False, {"feedback": "random"}, (2, 1), [2]),
-    "direct feedback": ("7-4-2-3", "2888", False, {"feedback": "direct"}, (2, 1), [2, Control((2, None, 1))]),
+    "direct feedback": (
+        "7-4-2-3",
+        "2888",
+        False,
+        {"feedback": "direct"},
+        (2, 1),
+        [2, Control(log2_eta=(2, None, 1))],
+    ),
     "direct feedback, coincidence": (
         "6-4-3",
         "2888",
@@ -70,7 +77,7 @@ def network_of(sizes, bits="2888", signed=False):
 def test_core_gives_the_numpy_engines_bits(case, simulated, contest, strict):
     sizes, bits, signed, changes, (lanes, multipliers), controls = CASES[case]
     network, rules = network_of(sizes, bits, signed), strict(**changes)
-    oracle = contest(simulated(network, rules, lanes, multipliers), network, rules, controls, samples=7)
+    oracle = contest(simulated(network, rules, lanes, multipliers), network, rules, controls, samples=4)
     begin = initial_state(network, 7)
     assert any((a != b).any() for a, b in zip(oracle.state.S, begin.S, strict=True)), "nothing was learned"
 
@@ -85,7 +92,7 @@ def test_goes_on_from_the_middle_of_a_long_run(simulated, contest, strict):
         error_held=(Held(9, 1), Held(None, 0)),
         gradient_held=(Held(11, 2), Held(12, 2**31 - 2)),
     )
-    longest = Control(3, hold=(2, 2**31 - 1))
+    longest = Control(log2_eta=3, hold=(2, 2**31 - 1))
     contest(simulated(network, rules), network, rules, [longest], 6, seed=5, state=state)
 
 
@@ -206,7 +213,7 @@ def test_a_port_that_falls_silent(strict):
     ("sizes", "changes", "control"),
     [
         ("8-6-4", {"batch": 7}, 3),
-        ("5-4-3-2", {"batch": 4, "feedback": "random"}, Control((2, None, 3), hold=(2, 3, 4))),
+        ("5-4-3-2", {"batch": 4, "feedback": "random"}, Control(log2_eta=(2, None, 3), hold=(2, 3, 4))),
         ("6-4-3", {"batch": 5, "update": "coincidence", "loss": "sse", "margin": 0}, 2),
     ],
 )

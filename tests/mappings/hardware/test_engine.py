@@ -101,13 +101,13 @@ def test_the_command_simulates_a_runs_next_samples(command, tmp_path, monkeypatc
 
 def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, assert_same_state):
     """The host keeps a memory and sends recalled samples. What no core counts, its record has not."""
-    images, labels = sparse_images(48, (3, 2), 4)
+    images, labels = sparse_images(28, (3, 2), 4)
     np.savez(
         tmp_path / "tiny.npz",
-        train_images=images[:36],
-        train_labels=labels[:36],
-        test_images=images[36:],
-        test_labels=labels[36:],
+        train_images=images[:20],
+        train_labels=labels[:20],
+        test_images=images[20:],
+        test_labels=labels[20:],
     )
     stream = ("continual", "split-tiny.npz", "--network", "4FC", "--memory", 4, "--data-dir", ".")
     states = []
@@ -117,7 +117,7 @@ def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, as
         head = json.loads((tmp_path / engine / "record.jsonl").read_text().splitlines()[0])
         assert ("weight_updates" in head) == ("activity" in head) == (engine == "numpy")
     assert_same_state(*states)
-    assert states[0].step > 36  # recalled samples too
+    assert states[0].step > 20  # recalled samples too
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_random_bits_are_the_oracles(multipliers, cycles):
     assert found["available"][len(inputs) : len(inputs) + len(blocks)] == [1] * len(blocks)
     assert found["available"][-1] == 0
     for block, bits in zip(blocks, found["bits"][len(inputs) + 1 :], strict=True):
-        expected = random_bits.bits16(2**63 + 5, random_bits.UPDATE, 3, 2**40 + 77, 16 * block, 16)
+        expected = random_bits.bits16((2**63 + 5, random_bits.UPDATE, 3, 2**40 + 77), 16 * block, 16)
         assert bits.to_bytes(32, "little") == expected.tobytes()
 
 
@@ -632,7 +632,7 @@ def test_synapses_are_both_processes(cycles, strict, ends):
     for i, (a, e, m) in enumerate(zip(A, E, exponents, strict=True)):
         rows = [{"a": a[j], "address": j, "first": j == 0, "last": j == 5, "end": j == 5} for j in range(6)]
         up.append([{"forward": 1, "token_valid": 1, "token": token(shape, **row)} for row in rows])
-        r = random_bits.bits16(seed, random_bits.UPDATE, 1, step + i, 0, 48).reshape(6, 8)
+        r = random_bits.bits16((seed, random_bits.UPDATE, 1, step + i), 0, 48).reshape(6, 8)
         cases = [
             {
                 "token": {"a": a[j], "lane": 8 * j % 16, "first": 1, "last": 1},

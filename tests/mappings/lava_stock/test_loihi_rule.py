@@ -73,8 +73,8 @@ def oracle(network, images, labels, S, log2_eta):
         Z, kept = layers.forward(layer, layers.visible_weights(layer, S), x[None])
         D = layers.output_error(layer, Z, labels[step : step + 1], RULES)
         E = layers.error_codes(layer, kept, D, error_exponent)
-        G, _ = layers.backward(layer, layers.visible_weights(layer, S), kept, E)
-        S = layers.update(layer, S, G, gradient_exponent, log2_eta, RULES, seed=0, step=step)
+        G, _ = layers.backward(layer, layers.visible_weights(layer, S), kept, E, (kept.a_in, E))
+        S = layers.update(layer, S, G, layers.Move(gradient_exponent, log2_eta, 0, step), RULES)
         peaks.append(int(np.abs(S).max()))
     return S, max(peaks)
 
@@ -175,7 +175,7 @@ def test_products_are_floored_to_eighths_before_they_are_rounded():
     assert tags[0, :, 0].tolist() == [0, -1, 1, -2]  # 7/8, -7/8, 14/8, -14/8 to minus infinity
     G = np.array([[7.0, -7.0, 14.0, -14.0]])
     layer = Network((Dense(4),), (1,)).layers[0]
-    ours = layers.update(layer, np.zeros((1, 4), np.int8), G, 9, 9, RULES, 0, 0)
+    ours = layers.update(layer, np.zeros((1, 4), np.int8), G, layers.Move(9, 9, 0, 0), RULES)
     assert np.array_equal(np.abs(ours), np.abs(G)), "ours keeps the sign out of the rounding"
 
 

@@ -1,0 +1,61 @@
+"""What the site shows is run first: an example that fails ends it, and nothing of it is kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch) -> ModuleType:
+    """docs/made.py in a repository of its own, with one example."""
+    spec = importlib.util.spec_from_file_location("made", ROOT / "docs" / "made.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "MADE", tmp_path / "build" / "made")
+    monkeypatch.setattr(module, "EXAMPLES", tmp_path / "experiments" / "examples")
+    module.EXAMPLES.mkdir(parents=True)
+    (module.EXAMPLES / "one.py").write_text("print('it says', 1 + 1)\n")
+    monkeypatch.setattr(module, "_run_demo", lambda: None)
+    for words in (
+        ("init", "-q"),
+        ("add", "-A"),
+        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"),
+    ):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    return module
+
+
+def test_the_output_of_an_example_is_kept_until_code_changes(made):
+    made.main()
+    (script,) = made.examples()
+    assert made.output_of(script).read_text() == "it says 2\n"
+    made.output_of(script).write_text("kept")
+    made.main()
+    assert made.output_of(script).read_text() == "kept"
+    script.write_text("print('it says', 1 + 2)\n")
+    made.main()
+    assert made.output_of(script).read_text() == "it says 3\n"
+
+
+def test_an_example_that_fails_ends_it(made):
+    (script,) = made.examples()
+    script.write_text("print('half')\nraise ValueError('no more')\n")
+    with pytest.raises(SystemExit, match=r"one: ended with 1: ValueError: no more$"):
+        made.main()
+    assert not made.output_of(script).exists()
+
+
+def test_all_examples_of_ours_are_shown():
+    spec = importlib.util.spec_from_file_location("made", ROOT / "docs" / "made.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    scripts = module.examples()
+    assert len({module.output_of(script) for script in scripts}) == len(scripts) >= 12
