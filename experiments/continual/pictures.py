@@ -83,10 +83,16 @@ class Point:
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
 
 
+def in_bits(config: Mapping[str, Any]) -> str:
+    """Bits that a memory keeps of a pixel, in words."""
+    bits = config.get("memory_bits", 8)
+    return f"{bits} bit" if bits == 1 else f"{bits} bits"
+
+
 def _form(config: Mapping[str, Any]) -> str:
     """What is one line of the picture: all but the size of the memory."""
     updates, bits = config["update"], Bits.parse(config["bits"]).k_G
-    images = f"{config.get('memory_bits', 8)} bits a pixel, 1 + {config.get('recalled', 1)}"
+    images = f"{in_bits(config)} a pixel, 1 + {config.get('recalled', 1)}"
     return f"{config['network']}, {updates} updates of {bits} bits; {images}"
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from experiments.continual import records
 from experiments.continual.metrics import NEWEST, NEWEST_ACC
-from experiments.continual.pictures import Point
+from experiments.continual.pictures import Point, in_bits
 from experiments.continual.presets import config_of
 from experiments.continual.records import Record
 from experiments.records.names import mean_and_spread
@@ -90,7 +90,7 @@ def _learned(config: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _row(record: Record, floats: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> str:
     head, config = record.runs[0], record.runs[0]["config"]
-    also = f", {config['memory_bits']} bits a pixel" if config.get("memory_bits", 8) != 8 else ""
+    also = f", {in_bits(config)} a pixel" if config.get("memory_bits", 8) != 8 else ""
     also += f", 1 + {config['recalled']}" if config.get("recalled", 1) != 1 else ""
     also += f", {config['augment']}" if config["augment"] != "none" else ""
     also += f", new_shift {config['new_shift']}" if config.get("new_shift") else ""
