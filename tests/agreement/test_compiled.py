@@ -44,7 +44,7 @@ def in_turn(**lists) -> pytest.MarkDecorator:
 
 @in_turn(name=list(NETWORKS), mode=modes_of("compiled"))
 def test_compiled_equals_numpy(isa, name, mode, assert_agree):
-    assert assert_agree(CompiledEngine, NETWORKS[name], MODES[mode]) > 0
+    assert assert_agree(CompiledEngine, NETWORKS[name], MODES[mode], n=48) > 0
 
 
 NORMALISED = {
@@ -68,7 +68,7 @@ def test_normalised_layers_of_other_widths(isa, bits, assert_agree):
 @in_turn(bits=WIDTHS, mode=["paper", "pipelined", "coincidence", "softmax", "sharp softmax, momentum"])
 def test_other_widths(isa, bits, mode, assert_agree):
     for name in ("dense", "conv, pooling"):
-        assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), MODES[mode])
+        assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), MODES[mode], n=48)
 
 
 @settings(max_examples=25, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
