@@ -296,7 +296,7 @@ class Session(View):
         self.begin = Point("begin", [learner.kept() for learner in self.pair])
         self.before: Point | None = None
         self._look_into(0)
-        self._count(at_once=True)
+        self.count(at_once=True)
 
     def _build(self, state: State) -> Engine:
         return make_engine(self.engine, self._network, self._rules, state, **self.options)
@@ -341,7 +341,7 @@ class Session(View):
             seconds = time.monotonic() - began
             share = LEARNING / UPDATES / max(seconds, 1e-6)
             self.at_once = max(1, min(int(self.at_once * share), 2 * self.at_once))
-        self._count()
+        self.count()
 
     def learn(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Let both networks learn whole batches; the first sample is shown, as it was met."""
@@ -375,7 +375,7 @@ class Session(View):
             self._ordered = epoch, self._mine[permutation(self.seed, epoch, len(self._mine))]
         return self._ordered[1]
 
-    def _count(self, at_once: bool = False) -> None:
+    def count(self, at_once: bool = False) -> None:
         """Measure, and go on with the curve."""
         before = self._measured_at
         self.measure(at_once)
@@ -416,7 +416,7 @@ class Session(View):
                 self._check_label(label)
                 self.label = label
                 self.learn(np.stack([self.shown] * self.rules.batch), np.full(self.rules.batch, label))
-                self._count(at_once=True)
+                self.count(at_once=True)
             case told.Keep(label):
                 self._keep(label)
             case told.Drop(place):
@@ -474,7 +474,7 @@ class Session(View):
 
     def _end_lesson(self) -> None:
         """Say what was learned, and what was forgotten."""
-        self._count(at_once=True)
+        self.count(at_once=True)
         label, found = self._taught, []
         mine = [image for image, of in self.drawings if of == label]
         for name, known, now, state in zip(NAMES, self._known, self.accuracy, self.states, strict=True):
@@ -518,7 +518,7 @@ class Session(View):
         self.curve, self.marks = list(point.curve), list(point.marks)
         self.before, self.verdict, self.unsaved = None, None, True
         self._look_into(self.looked)
-        self._count(at_once=True)
+        self.count(at_once=True)
 
     def _look_into(self, learner: int) -> None:
         self.looked, self.lately = learner, 0

@@ -276,7 +276,7 @@ def test_the_curve_stays_short(open_session):
     session.do(told.Pace(20))
     for _ in range(600):
         session.learn(*session._next(1))
-        session._count(at_once=True)
+        session.count(at_once=True)
     places = [row[0] for row in session.curve]
     assert 100 < len(places) <= 240
     assert (places[0], places[-1], places) == (0, 600, sorted(set(places)))
