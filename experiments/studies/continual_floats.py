@@ -66,7 +66,7 @@ def learn(config: Config, tasks: Sequence[Task], rate: float) -> Outcome:
         images = config.augmentation.apply(images, config.seed, 0, slice(place, place + len(images)))
         loss = functional.cross_entropy(model(_input(images)), torch.from_numpy(labels))
         model.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         with torch.no_grad():
             for weights in model.parameters():
                 if weights.grad is not None:
