@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,14 @@ def _run_example(script: Path) -> None:
         output_of(script).write_text("(Lava is not installed where this page was made.)\n")
         return
     with tempfile.TemporaryDirectory() as folder:
-        output_of(script).write_text(_run(folder, "-m", name))
+        try:
+            said = _run(folder, "-m", name)
+        except SystemExit as error:
+            lacks = re.search(r"ModuleNotFoundError: No module named '(\w+)'", str(error))
+            if not lacks:
+                raise
+            said = f"({lacks[1]} is not installed where this page was made.)\n"
+        output_of(script).write_text(said)
 
 
 def _run_demo() -> None:
@@ -69,7 +77,8 @@ def _run_demo() -> None:
 
 def _run(folder: str, *words: str) -> str:
     """Run Python in a folder, and return what it prints; its last line is told if it fails."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "MPLBACKEND": "agg"}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "100", "MPLBACKEND": "agg"}
     done = subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=MOST_S
     )

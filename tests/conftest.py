@@ -73,6 +73,10 @@ def assert_same_state() -> Callable[[object, object], None]:
             assert (parts[0] is None) == (parts[1] is None), f"{where}: {kept} in one of them"
             for i, (a, b) in enumerate(zip(parts[0] or (), parts[1] or (), strict=True)):
                 _assert_same_arrays(a, b, f"{where}: {kept} in layer {i}")
+        for i, (a, b) in enumerate(zip(one.norm, other.norm, strict=True)):
+            assert (a is None) == (b is None), f"{where}: layer {i} is normalised in one of them"
+            if a is not None:
+                _assert_same_arrays(a, b, f"{where}: statistics of layer {i}")
         for name in ("error_held", "gradient_held", "step", "seed"):
             assert getattr(one, name) == getattr(other, name), (
                 f"{where}: {name} {getattr(one, name)} and {getattr(other, name)}"

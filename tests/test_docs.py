@@ -53,6 +53,16 @@ def test_an_example_that_fails_ends_it(made):
     assert not made.output_of(script).exists()
 
 
+def test_an_example_whose_package_is_not_here_says_so(made):
+    (script,) = made.examples()
+    script.write_text("import nothing_of_that_name\n")
+    made.main()
+    assert (
+        made.output_of(script).read_text()
+        == "(nothing_of_that_name is not installed where this page was made.)\n"
+    )
+
+
 def test_all_examples_of_ours_are_shown():
     spec = importlib.util.spec_from_file_location("made", ROOT / "docs" / "made.py")
     module = importlib.util.module_from_spec(spec)

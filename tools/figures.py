@@ -25,7 +25,12 @@ def arguments(function: ast.FunctionDef, positional: bool = False) -> int:
 def private_imports(tree: ast.Module) -> int:
     """Names with an underscore that come from another module."""
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    return sum(a.name.startswith("_") for n in froms if n.module.split(".")[0] in FLOORS for a in n.names)
+    return sum(
+        a.name.startswith("_") and not a.name.startswith("__")
+        for n in froms
+        if n.module and n.module.split(".")[0] in FLOORS
+        for a in n.names
+    )
 
 
 def twice(texts: dict[Path, str]) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from wage_neuro import normal
 from wage_neuro.arrays import DAMAGE, ArrayFile
 from wage_neuro.bits import code_dtype, max_code
 from wage_neuro.errors import CheckpointError, WageError
@@ -60,6 +61,7 @@ def save(path: Path | str, checkpoint: Checkpoint) -> None:
     arrays = {f"S{i}": S for i, S in enumerate(state.S)}
     arrays |= {f"importance{i}": held for i, held in enumerate(state.importance or ())}
     arrays |= {f"momentum{i}": M for i, M in enumerate(state.momentum or ())}
+    arrays |= {f"norm{i}": norm for i, norm in enumerate(state.norm) if norm is not None}
     write_arrays(Path(path), header, arrays)
 
 
@@ -159,10 +161,16 @@ def _check_forms(network: Network, rules: Rules, file: ArrayFile) -> None:
         raise CheckpointError(f"weights of shapes {shapes}: want {wanted}")
     others = {name: form for name, form in file.forms.items() if name != "header" and name not in found}
     kept = {"importance": rules.consolidation, "momentum": rules.momentum}
+    normalised = {f"norm{layer.index}": layer for layer in network.layers if layer.normalised}
     strange = others.keys() - {f"{what}{layer.index}" for what in kept for layer in network.layers}
+    strange -= normalised.keys()
+    for name, layer in normalised.items():
+        form = others.get(name)
+        if form is None or form.shape != (3, layer.weight_shape[-1]) or form.dtype != np.int64:
+            raise CheckpointError(_norm(layer))
     if strange:
         raise CheckpointError(
-            f"an array {min(strange)[:60]!r}: want weights, importance and momentum of each layer alone"
+            f"an array {min(strange)[:60]!r}: want weights, importance, momentum and norm of each layer alone"
         )
     for what, bits in kept.items():
         names = [name for name in others if name.startswith(what)]
@@ -199,6 +207,10 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
     for M, layer in zip(momentum, layers, strict=False):
         if M.min() < -max_code(MOMENTUM_BITS):
             raise CheckpointError(_momentum(layer))
+    norm = [arrays.get(f"norm{layer.index}") for layer in layers]
+    for found, layer in zip(norm, layers, strict=True):
+        if found is not None and not normal.can_be(layer, found):
+            raise CheckpointError(_norm(layer))
     if not len(header.error_held) == len(header.gradient_held) == len(S):
         raise CheckpointError(f"{len(header.error_held)} held exponents: want {len(S)}")
     for held_exponent in (*header.error_held, *header.gradient_held):
@@ -212,6 +224,7 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
         gradient_held=header.gradient_held,
         importance=importance or None,
         momentum=momentum or None,
+        norm=norm,
     )
     return Checkpoint(network, rules, state, header.extra)
 
@@ -219,6 +232,10 @@ def _built(network: Network, header: _Header, arrays: dict[str, np.ndarray]) -> 
 def _importance(layer: Layer, rules: Rules) -> str:
     shape = (2, *layer.weight_shape)
     return f"importance of layer {layer.index}: want uint16 {shape}, bits in 0..{rules.consolidation}"
+
+
+def _norm(layer: Layer) -> str:
+    return f"norm of layer {layer.index}: want int64 {(3, layer.weight_shape[-1])}, statistics that can be"
 
 
 def _momentum(layer: Layer) -> str:

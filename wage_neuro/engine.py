@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
+from wage_neuro import normal
 from wage_neuro.activity import FIELDS, Activity, Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.errors import DataError, SettingError
@@ -74,6 +75,9 @@ class Engine(ABC):
     ) -> None:
         self.network, self.rules, self.team = network, rules or Rules(), team
         check_team(self.rules, team)
+        for layer in network.layers if team.size > 1 else ():
+            if layer.normalised:
+                raise SettingError(f"layer {layer.index} {layer} on {team.size} ranks: want one rank")
         self.supports_of(**options).check(network, self.rules)
         prove_gradients(network, self.rules)
 
@@ -249,6 +253,10 @@ def prove_gradients(network: Network, rules: Rules) -> None:
                 f"batch={rules.batch} with bits {network.bits}: a gradient of layer {layer.index} {layer} may"
                 f" reach {bound}, past the exact range of float64 (2**53)"
             )
+        if layer.normalised:
+            above = network.layers[layer.index + 1]
+            arriving = max(above.d_bound, network.classes * above.bits.error_max)
+            normal.prove(layer, rules.samples_an_update, arriving)
 
 
 class RecallingEngine(Engine):
@@ -313,8 +321,7 @@ class NumpyEngine(RecallingEngine):
     )
 
     def _begin(self, state: State) -> None:
-        self._state = state
-        as_ruled(self.network, state, self.rules)
+        self._state = as_ruled(self.network, state, self.rules)
 
     @property
     def state(self) -> State:

@@ -16,6 +16,7 @@ class Kind(Enum):
     CONV = "convolution"
     MAX_POOL = "max-pooling"
     AVERAGE_POOL = "average pooling"
+    NORMALISED = "normalised layer"
     PADDED_POOL = "incomplete pooling windows (want it without the P)"
 
 
@@ -44,6 +45,8 @@ def kinds_of(layer: Layer) -> frozenset[Kind]:
             kinds.add(Kind.AVERAGE_POOL)
         case _:
             assert_never(layer.pool)
+    if layer.normalised:
+        kinds.add(Kind.NORMALISED)
     if any(layer.pool_padding):
         kinds.add(Kind.PADDED_POOL)
     return frozenset(kinds)

@@ -125,6 +125,11 @@ class Layer:
                 assert_never(self.spec)
 
     @cached_property
+    def normalised(self) -> bool:
+        """Whether each channel has a centre and a scale of its own, see `wage_neuro.normal`."""
+        return self.spec.normalised
+
+    @cached_property
     def error_exponent(self) -> int:
         """Of an unquantized layer, in the place of Shift's: softmax's D is its error code."""
         return self.bits.k_E - 1
@@ -187,10 +192,11 @@ class Kept:
     """What a layer keeps of a forward pass until the error comes back. All arrays (n, ...).
 
     a_in : input codes; active : Z > 0 (ReLU); saturated : Z past the largest code (clip);
-    winner : place of each pooling window's maximum.
+    winner : place of each pooling window's maximum; u : of a normalised layer, codes before ReLU.
     """
 
     a_in: np.ndarray
     active: np.ndarray | None = None
     saturated: np.ndarray | None = None
     winner: np.ndarray | None = None
+    u: np.ndarray | None = None

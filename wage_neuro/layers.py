@@ -15,7 +15,7 @@ import threading
 
 import numpy as np
 
-from wage_neuro import random_bits
+from wage_neuro import normal, random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import peak
 from wage_neuro.kernels import numpy_kernels as kernels
@@ -96,13 +96,16 @@ def visible_weights(layer: Layer, S: np.ndarray) -> np.ndarray:
     return V.reshape(layer.fan_in, -1)
 
 
-def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, Kept]:
-    """One layer forward: product, pooling, ReLU, Q_A.
+def forward(
+    layer: Layer, V: np.ndarray, a_in: np.ndarray, norm: np.ndarray | None = None
+) -> tuple[np.ndarray, Kept]:
+    """One layer forward: product, pooling, normalisation if the layer has it, ReLU, Q_A.
 
     Parameters
     ----------
     V : (fan_in, n_out) visible weights of `visible_weights`
     a_in : (n, *in_shape) input codes, abs <= 2**(k_A-1) - 1
+    norm : of a normalised layer, its statistics; see `wage_neuro.normal`
 
     Returns
     -------
@@ -111,6 +114,7 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
     kept : Kept
     """
     bits, n = layer.bits, len(a_in)
+    assert (norm is None) != layer.normalised, f"layer {layer}: statistics of a normalised layer alone"
     if layer.is_last:
         Z = np.empty((n, *layer.out_shape), np.int64)
         Z[...] = products(layer, V, a_in)
@@ -120,15 +124,23 @@ def forward(layer: Layer, V: np.ndarray, a_in: np.ndarray) -> tuple[np.ndarray, 
     active, saturated = np.empty(shape, bool), np.empty(shape, bool)
     winner = no_winner(layer, n)
     ceiling = bits.activation_max * 2.0**layer.a_shift
+    u = None if norm is None else np.empty(shape, code_dtype(bits.k_A))
 
     def work(part: slice) -> None:
         Z = pooled(layer, products(layer, V, a_in[part]), winner[part])
+        if norm is not None and u is not None:
+            U = normal.codes(layer, norm, Z)
+            np.greater(U, 0, out=active[part])
+            np.greater(U, bits.activation_max, out=saturated[part])
+            kernels.quantize_into(u[part], U, 0, -bits.activation_max, bits.activation_max)
+            np.maximum(u[part], 0, out=out[part])
+            return
         np.greater(Z, 0, out=active[part])
         np.greater(Z, ceiling, out=saturated[part])
         kernels.quantize_into(out[part], Z, layer.a_shift, 0, bits.activation_max)
 
     kernels.each_part(work, n, _samples_a_part(layer, n))
-    return out, Kept(a_in, active, saturated, winner)
+    return out, Kept(a_in, active, saturated, winner, u)
 
 
 def no_winner(layer: Layer, n: int) -> np.ndarray:
@@ -199,6 +211,8 @@ def mask_saturated(kept: Kept, D: np.ndarray) -> int:
 def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -> np.ndarray:
     """Q_E, then ReLU's mask: E = saturate(RNE(D * 2**(k_E-1), exponent)), 0 where Z <= 0.
 
+    A normalised layer's D has been through the mask already, and errs where Z <= 0 too.
+
     Parameters
     ----------
     D : (n, *out_shape) error at this layer's output, already masked where saturated
@@ -218,7 +232,7 @@ def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -
     def work(part: slice) -> None:
         scaled = kernels.as_carrier(D[part], dtype, "error")
         kernels.quantize_into(E[part], scaled, exponent - (bits.k_E - 1), -bits.error_max, bits.error_max)
-        if kept.active is not None:
+        if kept.active is not None and kept.u is None:
             E[part] *= kept.active[part]
 
     kernels.each_part(work, len(D), kernels.share(len(D), D.size))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from wage_neuro import activity, layers
+from wage_neuro import activity, layers, normal
 from wage_neuro.control import LayerControl
 from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
@@ -68,6 +68,7 @@ class LayerLearner:
         self.G: np.ndarray | None = None
         self.peak = 0  # of the errors since the last update
         self.E: np.ndarray | None = None  # codes of the last error
+        self.u: np.ndarray | None = None  # of a normalised layer, codes of the batch
         if state:
             self.go_on_from(state)
 
@@ -88,7 +89,7 @@ class LayerLearner:
 
         counts : (fields,) to add the activity to; see `wage_neuro.activity`
         """
-        out, kept = layers.forward(self.layer, self.visible(), a_in)
+        out, kept = layers.forward(self.layer, self.visible(), a_in, self.state.norm)
         if counts is not None:
             activity.count_forward(counts, self.layer, self.visible(), a_in, out)
         return out, kept
@@ -121,7 +122,12 @@ class LayerLearner:
         D = arriving_error(layer, message, B, rules)
         if not layer.quantized:
             return layers.error_codes(layer, kept, D, layer.error_exponent), 0
-        peak = int(self.team.most([layers.mask_saturated(kept, D)])[0])
+        if self.state.norm is None:
+            own = layers.mask_saturated(kept, D)
+        else:
+            D, self.u = normal.project(self.state.norm, kept, D), kept.u
+            own = peak_of(D)
+        peak = int(self.team.most([own])[0])
         exponent = exponent_of(self.state.error_held, peak, rules)
         if exponent is not None:
             exponent -= rules.log2_gamma
@@ -156,6 +162,8 @@ class LayerLearner:
         if G is None or control.log2_eta is None:
             return
         exponent, held = self._exponent(peak_of(G), samples, control)
+        if state.norm is not None and self.u is not None and exponent is not None and G.any():
+            state = replace(state, norm=normal.follow(self.layer, state.norm, self.u))
         M = state.momentum
         if M is not None:
             after = layers.momentum_after(self.layer, M, G, exponent, rules)

@@ -29,8 +29,10 @@ ImageNet net for images of 224x224, and the same for 56x56 with a first layer of
 
 _TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
     (
-        re.compile(r"(\d{1,9})C(\d{1,9})(?:S(\d{1,9}))?(V?)"),
-        lambda m: Conv(int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME"),
+        re.compile(r"(\d{1,9})C(\d{1,9})(?:S(\d{1,9}))?(V?)(N?)"),
+        lambda m: Conv(
+            int(m[1]), int(m[2]), int(m[3] or 1), "VALID" if m[4] else "SAME", normalised=bool(m[5])
+        ),
     ),
     (
         re.compile(r"MP(\d{1,9})(?:S(\d{1,9}))?(P?)"),
@@ -38,6 +40,7 @@ _TOKENS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Spec]], ...] = (
     ),
     (re.compile(r"AP(\d{1,9})"), lambda m: AvgPool(int(m[1]))),
     (re.compile(r"(\d{1,9})FCU"), lambda m: Dense(int(m[1]), quantized=False)),
+    (re.compile(r"(\d{1,9})FCN"), lambda m: Dense(int(m[1]), normalised=True)),
     (re.compile(r"(\d{1,9})(?:FC)?(?:SSE)?"), lambda m: Dense(int(m[1]))),
     (re.compile(r"F"), lambda m: Flatten()),
 )
@@ -94,7 +97,8 @@ class Network:
         """Build a network from the paper's notation, or from a preset's name.
 
         Tokens, joined by '-': 32C5 convolution (32C5S2 stride 2, 32C5V VALID padding), MP2 max-pooling
-        (MP3S2 with a stride, MP3S2P SAME padding), AP2 average pooling, 512FC or 512 dense, F flatten.
+        (MP3S2 with a stride, MP3S2P SAME padding), AP2 average pooling, 512FC or 512 dense, F flatten; N at
+        the end of 32C5 or 512FC normalises it.
 
         With `classes` the text names the hidden layers: the output layer is added, and Flatten put where it
         is needed. Without, the text is the whole network. An unquantized output layer is 10FCU, or with
@@ -226,6 +230,8 @@ def _build_layers(specs: tuple[Spec, ...], shape: tuple[int, ...], bits: Bits) -
                     if after is not None:
                         raise NetworkError(f"layer {place} {spec}: only the last layer may be unquantized")
                     bits = replace(bits, k_W=UNQUANTIZED, k_G=UNQUANTIZED, k_E=UNQUANTIZED)
+                if after is None and spec.normalised:
+                    raise NetworkError(f"layer {place} {spec}: only hidden layers may be normalised")
                 where = _geometry(place, spec, pool, shape)
                 yield Layer(index, spec, pool, bits, shape, is_last=after is None, **where._asdict())
                 shape, index = where.out_shape, index + 1

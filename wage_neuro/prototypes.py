@@ -202,7 +202,9 @@ class PrototypeEngine(Engine):
     """
 
     name = "numpy"
-    supports = Support(who="prototypes", kinds=frozenset(Kind), abilities=frozenset({"counts activity"}))
+    supports = Support(
+        who="prototypes", kinds=frozenset(Kind) - {Kind.NORMALISED}, abilities=frozenset({"counts activity"})
+    )
 
     def __init__(self, network: Network, rules: Rules, state: State, prototypes: Prototypes) -> None:
         # no rule of a layer that learns says anything here

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from wage_neuro.errors import NetworkError
 
@@ -36,26 +36,36 @@ class Dense:
     quantized : bool
         False, of the last layer alone: the paper leaves it unquantized in its ImageNet nets (20FCU). Here its
         weights and errors have 16 bits each, stored and visible weight are one, and it learns by plain SGD.
+    normalised : bool
+        Whether each unit has a centre and a power of two of its own, see `wage_neuro.normal`: 512FCN.
     """
 
     units: int
     quantized: bool = True
+    _: KW_ONLY
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         _positive(self, units=self.units)
 
     def __str__(self) -> str:
-        return f"{self.units}FC{'' if self.quantized else 'U'}"
+        return f"{self.units}FC{'' if self.quantized else 'U'}{'N' if self.normalised else ''}"
 
 
 @dataclass(frozen=True)
 class Conv:
-    """Convolution with `channels` outputs, kernel x kernel: 32C5 of the paper; padding as TensorFlow's."""
+    """Convolution with `channels` outputs, kernel x kernel: 32C5 of the paper; padding as TensorFlow's.
+
+    normalised : bool
+        Whether each channel has a centre and a power of two of its own, see `wage_neuro.normal`: 32C5N.
+    """
 
     channels: int
     kernel: int
     stride: int = 1
     padding: str = "SAME"
+    _: KW_ONLY
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         _positive(self, channels=self.channels, kernel=self.kernel, stride=self.stride)
@@ -64,7 +74,8 @@ class Conv:
 
     def __str__(self) -> str:
         stride = f"S{self.stride}" if self.stride > 1 else ""
-        return f"{self.channels}C{self.kernel}{stride}{'V' if self.padding == 'VALID' else ''}"
+        valid, normalised = "V" if self.padding == "VALID" else "", "N" if self.normalised else ""
+        return f"{self.channels}C{self.kernel}{stride}{valid}{normalised}"
 
 
 @dataclass(frozen=True)

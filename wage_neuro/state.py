@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wage_neuro import layers
+from wage_neuro import layers, normal
 from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.network import Network
@@ -61,6 +61,7 @@ class LayerState:
     error_held, gradient_held : exponents; used with shift='held'
     importance : (2, *weight_shape) uint16, see `layers.no_importance`; None where no weight is held on to
     momentum : weight_shape int16, see `layers.momentum_after`; None where there is none
+    norm : (3, n_out) int64 of a normalised layer, see `wage_neuro.normal`; None of others
     """
 
     S: np.ndarray
@@ -68,13 +69,16 @@ class LayerState:
     gradient_held: Held = Held()
     importance: np.ndarray | None = None
     momentum: np.ndarray | None = None
+    norm: np.ndarray | None = None
 
     def __eq__(self, other: object) -> bool:
         """Whether every bit is equal."""
         if not isinstance(other, LayerState):
             return NotImplemented
         held = (self.error_held, self.gradient_held) == (other.error_held, other.gradient_held)
-        arrays = [(getattr(self, name), getattr(other, name)) for name in ("S", "importance", "momentum")]
+        arrays = [
+            (getattr(self, name), getattr(other, name)) for name in ("S", "importance", "momentum", "norm")
+        ]
         return held and all(a is b or np.array_equal(a, b) for a, b in arrays)
 
     __hash__ = None  # type: ignore[assignment]
@@ -137,6 +141,11 @@ class State:
         return tuple(each.importance for each in self.layers if each.importance is not None) or None
 
     @property
+    def norm(self) -> tuple[np.ndarray | None, ...]:
+        """Statistics of each layer; None of those that are not normalised."""
+        return tuple(each.norm for each in self.layers)
+
+    @property
     def momentum(self) -> tuple[np.ndarray, ...] | None:
         """Momentum of each layer's weights; None where there is none."""
         return tuple(each.momentum for each in self.layers if each.momentum is not None) or None
@@ -173,9 +182,14 @@ def momentum_of(network: Network, state: State, rules: Rules) -> tuple[np.ndarra
 
 
 def as_ruled(network: Network, state: State, rules: Rules) -> State:
-    """Return the state with all that the rules keep; errors as of `importance_of` and `momentum_of`."""
+    """Return the state with all that network and rules keep; errors as of `importance_of`, `momentum_of`."""
     return state.having(
-        importance=importance_of(network, state, rules), momentum=momentum_of(network, state, rules)
+        importance=importance_of(network, state, rules),
+        momentum=momentum_of(network, state, rules),
+        norm=[
+            normal.at_start(layer) if norm is None else norm
+            for layer, norm in zip(network.layers, state.norm, strict=True)
+        ],
     )
 
 
@@ -203,4 +217,8 @@ def initial_state(network: Network, seed: int = 0) -> State:
     """
     seed = check_seed(seed)
     check_weights(network)
-    return State.of([layers.initial_weights(layer, seed) for layer in network.layers], seed=seed)
+    return State.of(
+        [layers.initial_weights(layer, seed) for layer in network.layers],
+        seed=seed,
+        norm=[normal.at_start(layer) for layer in network.layers],
+    )

@@ -68,6 +68,10 @@ class Support:
         )
         if self.one_by_one and rules.samples_an_update != 1:
             raise SettingError(f"batch={rules.batch}: {self.who} has batch=1 or pipelined only")
+        for layer in network.layers:
+            if layer.normalised and rules.samples_an_update == 1:
+                one = "pipelined" if rules.pipelined else f"batch={rules.batch}"
+                raise SettingError(f"{one}: a normalised layer ({layer.spec}) learns from batches")
         if not network.layers[-1].quantized:
             rules.require(f"an unquantized last layer ({network.layers[-1]})", **HEAD)
 

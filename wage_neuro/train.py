@@ -191,7 +191,7 @@ def predict(network: Network, state: State, x: np.ndarray, watch: Watch | None =
         a = x[i : i + PREDICT_PART]
         for layer in network.layers:
             a_in = a.reshape(len(a), *layer.in_shape)
-            a, _ = layers.forward(layer, V[layer.index], a_in)
+            a, _ = layers.forward(layer, V[layer.index], a_in, state.norm[layer.index])
             if watch and watch.every:
                 activity.count_forward(watch.counts[layer.index], layer, V[layer.index], a_in, a)
         logits[i : i + PREDICT_PART] = a

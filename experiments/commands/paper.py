@@ -14,7 +14,7 @@ from experiments.commands import presets
 from experiments.commands.command_line import STOPPED, busy, console, show_table
 from experiments.commands.options import Found, Simulator, Where, command_of, is_given
 from experiments.records.findings import Found as Finding
-from experiments.records.findings import arranged, draw, read
+from experiments.records.findings import arranged, draw, read, theirs
 from experiments.records.readme import RESULTS
 from experiments.runs import run_folder
 from experiments.runs.cluster import workers_of
@@ -118,7 +118,7 @@ def _words(context: typer.Context, options: dict[str, Any]) -> list[str]:
 
 def show(found: Finding) -> None:
     """Print the table of an experiment."""
-    columns = ("setting", "seeds", "error % of the last epoch", "of the best epoch", "the paper's, full size")
+    columns = ("setting", "seeds", "error % of the last epoch", "of the best epoch", theirs(found.experiment))
     table = Table(*columns, title=found.title, title_justify="left")
     for row in found.rows:
         table.add_row(*map(str, row))

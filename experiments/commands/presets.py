@@ -87,6 +87,56 @@ def _pattern(text: str) -> Config:
     return replace(_gradient_bits(pattern.k_G or 8), bits=text)
 
 
+SHARP = Rules(loss="softmax", sharpness=3)
+MOVING = replace(SHARP, momentum=3)
+MOVING_ETA = "8, 2@200, 1/2@250"
+"""A momentum of 7/8 makes the noise of an update four times smaller: less is left to anneal."""
+
+
+def _normalised(network: str) -> str:
+    """A network whose hidden layers are normalised.
+
+    >>> _normalised("32C3-MP2-256FC")
+    '32C3N-MP2-256FCN'
+    """
+    return re.sub(r"(C\d+|FC)(?=-|$)", r"\1N", network)
+
+
+PAST_THE_PAPER = {
+    "2888": CIFAR10,
+    "softmax": replace(CIFAR10, rules=SHARP),
+    "momentum": replace(CIFAR10, rules=Rules(momentum=3), eta=MOVING_ETA),
+    "softmax+momentum": replace(CIFAR10, rules=MOVING, eta=MOVING_ETA),
+    "normalised": replace(CIFAR10, network=_normalised(NETWORKS["vgg"])),
+    "normalised+softmax+momentum": replace(
+        CIFAR10, network=_normalised(NETWORKS["vgg"]), rules=MOVING, eta=MOVING_ETA
+    ),
+    "28C8+softmax+momentum": replace(
+        CIFAR10, bits="28C8", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(16), 1)
+    ),
+    "28C8+normalised+softmax+momentum": replace(
+        CIFAR10,
+        network=_normalised(NETWORKS["vgg"]),
+        bits="28C8",
+        rules=MOVING,
+        eta=_scaled_eta(MOVING_ETA, Fraction(16), 1),
+    ),
+    "8888+softmax+momentum": replace(CIFAR10, bits="8888", rules=MOVING, eta=MOVING_ETA),
+    "28ff": _pattern("28ff"),
+    "vanilla": _pattern("vanilla"),
+}
+"""Rules of our own, beside the paper's and beside real numbers."""
+
+_DENSE = Config(data="mnist", network="100FC-50FC", epochs=150, eta="8, 2@90, 1/2@130", rules=MOVING)
+_VGG8B = "128C3-256C3-MP2-256C3-512C3-MP2-512C3-MP2-512C3-MP2-1024FC"
+NITRO_D = {
+    "mnist-mlp": _DENSE,
+    "fashion-mnist-mlp": replace(_DENSE, data="fashion-mnist", network="200FC-100FC-50FC"),
+    "cifar-10-mlp": replace(_DENSE, data="cifar-10", network="3000FC-3000FC-3000FC"),
+    "cifar-10-vgg8b": replace(CIFAR10, network=_VGG8B, rules=MOVING, epochs=150, eta=_DENSE.eta),
+}
+"""Shapes of NITRO-D (arXiv:2407.11698), which trains in native integers; its epochs, our rules."""
+
 PATTERNS = ("2888", "28C8", "288C", "28f8", "28ff", "vanilla")
 
 EXPERIMENTS: dict[str, dict[str, Config]] = {
@@ -99,6 +149,8 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "errors-bits": {f"k_E={k}": replace(CIFAR10, bits=str(Bits(k_E=k))) for k in range(4, 16)},
     "error-window": {f"gamma={n}": replace(CIFAR10, rules=Rules(gamma=n)) for n in (1, 2, 4, 8)},
     "patterns": {text: _pattern(text) for text in PATTERNS},
+    "past-the-paper": PAST_THE_PAPER,
+    "nitro-d": NITRO_D,
 }
 """Runs of each experiment, by what tells them apart."""
 

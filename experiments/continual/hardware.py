@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from experiments.continual import records
 from experiments.continual.records import Record
 from experiments.continual.study import Config
-from experiments.records.figure import save
+from experiments.records.figure import picture
 from experiments.records.style import MUTED, OTHERS, SERIES, series
 from mappings.chips.chip import Chip
 from mappings.chips.cost import Activity, Cost
@@ -181,21 +182,22 @@ def learning_cost_table(folder: Path) -> str:
 
 def draw(path: Path, points: Sequence[Learned]) -> None:
     """Accuracy against energy of a new sample, the best of both joined, beside the published mark."""
-    from matplotlib.figure import Figure
+    with picture(path, 8.8, 5) as figure:
+        _draw(figure.subplots(), points)
 
-    figure = Figure(figsize=(8.8, 5), layout="constrained")
-    axes = figure.subplots()
+
+def _draw(axes: Any, points: Sequence[Learned]) -> None:
     for i, point in enumerate(points):
         style, config = series(i), point.record.runs[0]["config"]
         face = style.colour if i < len(SERIES) else "none"
         label = f"{point.record.method}, {config['network']}: {point.accuracy:.1f} %, {point.ms:.2f} ms"
         axes.plot(
-            [point.mJ], [100 - point.accuracy], style.marker,
+            [point.mJ], [100 - point.accuracy], marker=style.marker, linestyle="",
             color=style.colour, markerfacecolor=face, markersize=8, label=label,
         )  # fmt: skip
     front = pareto(points)
     steps = [point.mJ for point in front], [100 - point.accuracy for point in front]
-    axes.step(*steps, where="post", color=MUTED, linewidth=1, zorder=0)
+    axes.step(*steps, where="post", color=MUTED, linestyle="-", marker="", linewidth=1, zorder=0)
     label = f"CLP-SNN on Loihi 2, measured, another task:\n{CLP_MJ} mJ, {CLP_MS} ms an update"
     axes.axvline(CLP_MJ, color=OTHERS, linestyle="--", linewidth=1.2, label=label)
     axes.set(xscale="log", yscale="log")
@@ -207,6 +209,4 @@ def draw(path: Path, points: Sequence[Learned]) -> None:
         ylabel="test error after the last task (%), mean of the tasks",
         title=f"{points[0].record.stream}-incremental, as if learned on Loihi 2",
     )
-    axes.grid(True, alpha=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(path, figure)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -73,7 +73,8 @@ class Record:
             return words
         sizes, base = head["task_samples"], bool(config.get("base"))
         first = f"{sizes[0]:,} of {head['tasks'][0]}, then " if base else ""
-        return f"{words}, {first}{len(sizes) - base} tasks of {sizes[-1]:,}"
+        number = len(sizes) - base
+        return f"{words}, {first}{number} task{'s' * (number > 1)} of {sizes[-1]:,}"
 
     @property
     def is_whole(self) -> bool:

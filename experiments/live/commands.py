@@ -79,7 +79,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Teach:
-    """Learn the drawings that were kept for a label, so many times each, and nothing else meanwhile."""
+    """Learn the drawings that were kept for a label, so many times each, and nothing else that is new."""
 
     label: Label
     passes: Annotated[int, (1, 100)] = 20

@@ -20,6 +20,7 @@ from wage_neuro.state import State
 
 CELLS = 1 << 13  # neurons of a layer that are sent to be drawn, at most
 SYNAPSES = 1 << 14  # synapses of a layer
+ROW = 512  # synapses in a row
 
 
 def packed(values: np.ndarray, dtype: str = "<i2") -> dict[str, Any]:
@@ -101,6 +102,8 @@ def _tile(network: Network, layer: Layer) -> tuple[int, int]:
         case Dense():
             image = layer.index == 0 and len(network.input_shape) == 3
             rows = network.input_shape[0] if image else 1
+            if layer.fan_in // rows > ROW:
+                rows = max(n for n in range(1, math.isqrt(layer.fan_in) + 1) if layer.fan_in % n == 0)
             return rows, layer.fan_in // rows
         case Conv(kernel=kernel):
             return kernel, layer.fan_in // kernel

@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.continual.settings import Learning, OneByOne
 from experiments.datasets import Dataset
+from experiments.datasets.augment import Augment
 from experiments.datasets.base import middle
 from experiments.engines import make_engine
 from experiments.live import commands as told
@@ -53,6 +54,8 @@ MEASURING = 0.2  # of the time, at most
 MEASURED = 500  # images, evenly of all classes
 POINTS = 240  # of the curve: where there are more, every second one is left out
 NEW = 2  # classes that the data set has not
+SHIFT = Augment.parse("crop1")
+"""A lesson shows each drawing moved by up to a pixel, another way each time."""
 REMEMBERED = 40  # samples of the memory are shown
 KEPT = 100  # drawings that a lesson can be of
 ANSWERING = ("nir", "nir-if", "netx", "packed", "program", "onnx", "onnx-qlinear", "qonnx")
@@ -272,7 +275,8 @@ class Session(View):
         self.samples, self.place, self.lately = 0, 0, 0
         self.on, self.looked = False, 0
         self.pace: int | None = None
-        self.lesson: list[int] = []
+        self.lesson: list[np.ndarray] = []
+        self.lessons = 0
         self.verdict: dict[str, Any] | None = None
         self.marks: list[list[Any]] = []
         self.folder: Path | None = None
@@ -292,7 +296,7 @@ class Session(View):
         self.begin = Point("begin", [learner.kept() for learner in self.pair])
         self.before: Point | None = None
         self._look_into(0)
-        self._count(at_once=True)
+        self.count(at_once=True)
 
     def _build(self, state: State) -> Engine:
         return make_engine(self.engine, self._network, self._rules, state, **self.options)
@@ -327,8 +331,7 @@ class Session(View):
         """Learn some samples: a drawing of a lesson, or what comes from the data set."""
         batch = self.rules.batch
         if self.lesson:
-            image, label = self.drawings[self.lesson.pop(0)]
-            self.learn(np.stack([image] * batch), np.full(batch, label))
+            self.learn(np.stack([self.lesson.pop(0)] * batch), np.full(batch, self._taught))
             if not self.lesson:
                 self._end_lesson()
         elif self.on:
@@ -338,7 +341,7 @@ class Session(View):
             seconds = time.monotonic() - began
             share = LEARNING / UPDATES / max(seconds, 1e-6)
             self.at_once = max(1, min(int(self.at_once * share), 2 * self.at_once))
-        self._count()
+        self.count()
 
     def learn(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Let both networks learn whole batches; the first sample is shown, as it was met."""
@@ -372,7 +375,7 @@ class Session(View):
             self._ordered = epoch, self._mine[permutation(self.seed, epoch, len(self._mine))]
         return self._ordered[1]
 
-    def _count(self, at_once: bool = False) -> None:
+    def count(self, at_once: bool = False) -> None:
         """Measure, and go on with the curve."""
         before = self._measured_at
         self.measure(at_once)
@@ -413,7 +416,7 @@ class Session(View):
                 self._check_label(label)
                 self.label = label
                 self.learn(np.stack([self.shown] * self.rules.batch), np.full(self.rules.batch, label))
-                self._count(at_once=True)
+                self.count(at_once=True)
             case told.Keep(label):
                 self._keep(label)
             case told.Drop(place):
@@ -454,7 +457,7 @@ class Session(View):
 
     def _teach(self, label: int, passes: int) -> None:
         self._check_label(label)
-        mine = [place for place, (_, of) in enumerate(self.drawings) if of == label]
+        mine = [image for image, of in self.drawings if of == label]
         if not mine or self.lesson:
             why = "a lesson goes on" if self.lesson else f"no drawing of {self.names[label]!r} is kept"
             raise SettingError(f"teach: {why}")
@@ -462,12 +465,16 @@ class Session(View):
         self.measure(at_once=True)
         self.before = self._point("the lesson")
         self._known, self._taught = [list(each) for each in self.accuracy], label
-        self.lesson = mine * passes
+        n = len(mine) * passes
+        self.lesson = list(
+            SHIFT.apply(np.stack(mine * passes), self.seed, self.lessons, slice(0, n), np.arange(n))
+        )
+        self.lessons += 1
         self.marks.append([self.samples, f"taught {self.names[label]}"])
 
     def _end_lesson(self) -> None:
         """Say what was learned, and what was forgotten."""
-        self._count(at_once=True)
+        self.count(at_once=True)
         label, found = self._taught, []
         mine = [image for image, of in self.drawings if of == label]
         for name, known, now, state in zip(NAMES, self._known, self.accuracy, self.states, strict=True):
@@ -511,7 +518,7 @@ class Session(View):
         self.curve, self.marks = list(point.curve), list(point.marks)
         self.before, self.verdict, self.unsaved = None, None, True
         self._look_into(self.looked)
-        self._count(at_once=True)
+        self.count(at_once=True)
 
     def _look_into(self, learner: int) -> None:
         self.looked, self.lately = learner, 0

@@ -16,8 +16,10 @@ from mappings.chips.cost import Cost
 from mappings.chips.placement import Placement
 
 WIDTH, PANEL, TALLEST = 12.0, 7.2, 4.6  # inches: all, a map, and the most that a map may be high
+TILE = 0.9  # the most that a tile is wide
 LINES = 300
 """Lines between cores that can be told apart; where there are more, they are summed by layer."""
+NONE = "no messages between cores: the host's alone"
 LEAST_POINTS = 4.5
 """Smallest number in a core; smaller ones are left out."""
 
@@ -25,7 +27,8 @@ LEAST_POINTS = 4.5
 def draw(path: Path, placement: Placement, cost: Cost, title: str, lines: list[str]) -> None:
     """Draw the map, as PNG and as SVG; `lines` are printed below the legend."""
     window = Window.of(placement)
-    panel = min(TALLEST, max(1.3, PANEL * window.height / window.width))
+    tile = min(TILE, PANEL / window.width, TALLEST / window.height)
+    panel = max(1.3, tile * window.height)
     rows = len(placement.populations) - 1
     height = max(1.2 + 2 * (panel + 0.45), 1.2 + 0.28 * (rows + 1) + 0.2 * len(lines))
     with picture(path, WIDTH, height, dpi=100, svg=True, layout=None) as figure:
@@ -33,7 +36,8 @@ def draw(path: Path, placement: Placement, cost: Cost, title: str, lines: list[s
         def box(left: float, top: float, width: float, tall: float) -> Any:
             return figure.add_axes((left / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))
 
-        where, traffic = box(0.3, 0.95, PANEL, panel), box(0.3, 1.4 + panel, PANEL, panel)
+        wide = 1.03 * tile * window.width
+        where, traffic = box(0.3, 0.95, wide, panel), box(0.3, 1.4 + panel, wide, panel)
         _draw_cores(where, placement, window)
         image = _draw_traffic(traffic, placement, cost, window)
         bar = box(PANEL + 0.45, 1.4 + panel, 0.12, min(panel, 2.2))
@@ -108,7 +112,7 @@ def _draw_cores(axes: Any, placement: Placement, window: Window) -> None:
 
 def _number(axes: Any, placement: Placement, window: Window, size: float) -> bool:
     """Write the number that a core has in its chip into it, where it can be read, and say whether."""
-    points = 0.34 * size * min(72 * PANEL / window.width, 72 * TALLEST / window.height)
+    points = 0.34 * size * 72 * min(PANEL / window.width, TALLEST / window.height)
     if points < LEAST_POINTS:
         return False
     style = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
@@ -146,7 +150,7 @@ def _draw_lines(axes: Any, placement: Placement, cost: Cost) -> None:
     middle = np.stack([x + size / 2, y + size / 2], axis=1)
     axes.plot(*middle[np.unique(placement.core)].T, ".", color=INK, markersize=2.5, zorder=4, linestyle="")
     traffic = geometry.between_cores(placement, cost)
-    what = f"messages between cores, {len(traffic.messages):,} pairs"
+    what = f"messages between cores, {len(traffic.messages):,} pairs" if len(traffic.messages) else NONE
     if len(traffic.messages) > LINES:
         what += ", summed by layer"
         traffic = geometry.between_populations(placement, cost)
@@ -156,24 +160,25 @@ def _draw_lines(axes: Any, placement: Placement, cost: Cost) -> None:
     most, handles = max(traffic.messages[:1].tolist() or [1.0]), []
     for i, (is_error, name) in enumerate(((False, "activations"), (True, "errors"))):
         mine, look = np.flatnonzero(traffic.errors == is_error), series(i)
-        lines = arcs(middle[traffic.source[mine]], middle[traffic.target[mine]])
+        lines = arcs(middle[traffic.source[mine]], middle[traffic.target[mine]], 0.46 * size)
         widths = 0.5 + 2.6 * (traffic.messages[mine] / most) ** 0.5
         style = {"colors": look.colour, "linewidths": widths, "linestyles": [look.dash], "alpha": 0.75}
         if len(mine):
             axes.add_collection(LineCollection(list(lines), zorder=3, **style))
             handles.append(Line2D([], [], color=look.colour, linestyle=look.dash, label=name, marker=""))
-    axes.set_title(f"{what}, wider for more", fontsize=10, loc="left", pad=8)
+    more = ", wider for more" if handles else ""
+    axes.set_title(what + more, fontsize=10, loc="left", pad=8)
     if handles:
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=2, borderpad=0)
 
 
-def arcs(a: np.ndarray, b: np.ndarray, points: int = 13) -> np.ndarray:
-    """(lines, points, 2) places on an arc from each of `a` to each of `b`, at most half a tile high."""
+def arcs(a: np.ndarray, b: np.ndarray, tall: float, points: int = 13) -> np.ndarray:
+    """(lines, points, 2) places on an arc from each of `a` to each of `b`, at most so many tiles high."""
     t = np.linspace(0, 1, points)[None, :, None]
     across = (b - a)[:, None]
     length = np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-9)
     left = np.stack([across[..., 1], -across[..., 0]], axis=-1) / length
-    return a[:, None] + t * across + 4 * t * (1 - t) * 0.46 * np.tanh(0.4 * length) * left
+    return a[:, None] + t * across + 4 * t * (1 - t) * tall * np.tanh(0.4 * length) * left
 
 
 def _tick_bar(bar: Any, image: Any) -> None:

@@ -31,6 +31,12 @@ def learning(rules: dict[str, Any]) -> str:
     feedback = rules.get("feedback", "transposed")
     words += [f"{feedback} feedback"] if feedback != "transposed" else []
     words += {"one-sided": ["one-sided error"], "softmax": ["softmax"]}.get(rules.get("loss", ""), [])
+    words += [f"sharpness {rules['sharpness']}"] if rules.get("sharpness") else []
+    words += (
+        [f"momentum of {2 ** rules['momentum'] - 1}/{2 ** rules['momentum']}"]
+        if rules.get("momentum")
+        else []
+    )
     words += [f"margin {rules['margin']}/8"] if rules.get("margin") else []
     words += [f"gamma {rules['gamma']}"] if rules.get("gamma", 1) != 1 else []
     return ", ".join(words)

@@ -225,6 +225,27 @@ def _pipeline_cost(folder: Path) -> str:
     )
 
 
+def choices_table(folder: Path = RESULTS) -> str:
+    """Accuracy by the rules past the paper on validation images, of which the settings were chosen."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("validation/past-*.json"))]
+    lines = [
+        "| network | learning | eta | epochs | training error, last epoch | validation error |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in found:
+        config, last = record["config"], record["curve"][-1]
+        lines.append(
+            f"| {short_name(record['network'])}, {config['bits']} | {learning(config['rules'])}"
+            f" | {config['eta']} | {config['epochs']} | {100 * last['train_error']:.2f} %"
+            f" | {100 * last['error']:.2f} % |"
+        )
+    data = ", ".join(sorted({record["config"]["data"] for record in found}))
+    images = ", ".join(sorted({f"{record['config']['validation']:,}" for record in found}))
+    return "\n".join(
+        [*lines, "", f"{data}, one seed, {images} training images held out; no test image was read."]
+    )
+
+
 def chip_table(folder: Path = RESULTS) -> str:
     """What `wage-neuro map` said of each network on each chip, and what was measured of the same layers."""
     lines = [
@@ -332,6 +353,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "sana-fe": sana_fe_table,
     "campaign": campaign_table,
     "experiments": lambda folder: markdown(folder / "experiments"),
+    "choices": choices_table,
     "commands": commands_list,
     "bench": bench_table,
     "lava": lava_table,

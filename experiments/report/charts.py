@@ -16,7 +16,7 @@ from experiments.records.style import (
     series,
     value_colours,
 )
-from experiments.report.page import Chart, bokeh, table
+from experiments.report.page import Chart, bokeh, models, table
 
 WIDTH, HEIGHT = 680, 320
 """Pixels; a page of A4 is as wide."""
@@ -43,18 +43,14 @@ def blank(x_label: str, y_label: str, width: int = WIDTH, height: int = HEIGHT, 
 
 def hover(renderer: Any, rows: Sequence[tuple[str, str]]) -> Any:
     """What hovering says of a thing: names, and Bokeh's fields."""
-    from bokeh.models import HoverTool
-
     said = "".join(f"<div><b>{escape(name)}</b> {value}</div>" for name, value in rows)
-    return HoverTool(renderers=[renderer], tooltips=f'<div style="color: {INK}">{said}</div>')
+    return models().HoverTool(renderers=[renderer], tooltips=f'<div style="color: {INK}">{said}</div>')
 
 
 def lines(
     found: Mapping[str, Line], x_label: str, y_label: str, alt: str, *, log: bool = False, **size: int
 ) -> Chart:
     """Lines by name, apart by mark and dash too; hovering reads a point."""
-    from bokeh.models import FixedTicker, Legend, NumeralTickFormatter
-
     values = [float(y) for _, ys in found.values() for y in ys]
     log = log and min(values, default=0) > 0
     figure = blank(x_label, y_label, y_axis_type="log" if log else "linear", **size)
@@ -69,32 +65,30 @@ def lines(
         figure.add_tools(hover(line, [(name, ""), *places]))
         shown.append((name, [line, marks]))
     figure.add_layout(
-        Legend(items=shown, orientation="horizontal", ncols=2 if len(shown) > 3 else len(shown) or 1,
+        models().Legend(items=shown, orientation="horizontal", ncols=2 if len(shown) > 3 else len(shown) or 1,
                border_line_color=None, padding=0, label_text_color=INK, label_text_font_size="12px"),
         "above",
     )  # fmt: skip
     if log:
         ticks = decade_ticks(min(values), max(values))
-        figure.yaxis.ticker = FixedTicker(ticks=ticks)
+        figure.yaxis.ticker = models().FixedTicker(ticks=ticks)
         figure.yaxis.major_label_overrides = {tick: f"{tick:,.10g}" for tick in ticks}
         figure.y_range.start, figure.y_range.end = ticks[0] / 1.04, ticks[-1] * 1.04
     else:
-        figure.yaxis.formatter = NumeralTickFormatter(format="0,0.[000]")
+        figure.yaxis.formatter = models().NumeralTickFormatter(format="0,0.[000]")
     _whole(figure.xaxis, [float(x) for xs, _ in found.values() for x in xs], figure)
-    figure.xaxis.formatter = NumeralTickFormatter(format="0,0.[0]")
+    figure.xaxis.formatter = models().NumeralTickFormatter(format="0,0.[0]")
     return Chart(figure, alt, _numbers(found, x_label))
 
 
 def _whole(axis: Any, values: Sequence[float], figure: Any) -> None:
     """Ticks at whole numbers alone, where all places are whole; one place stands in the middle."""
-    from bokeh.models import AdaptiveTicker, FixedTicker
-
     places = sorted(set(values))
     if len(places) == 1:
-        axis.ticker = FixedTicker(ticks=places)
+        axis.ticker = models().FixedTicker(ticks=places)
         figure.x_range.start, figure.x_range.end = places[0] - 1, places[0] + 1
     elif all(value == int(value) for value in places):
-        axis.ticker = AdaptiveTicker(min_interval=1, num_minor_ticks=0)
+        axis.ticker = models().AdaptiveTicker(min_interval=1, num_minor_ticks=0)
 
 
 def _numbers(found: Mapping[str, Line], x_label: str) -> str:
@@ -111,8 +105,6 @@ def heat(
     width: int = WIDTH // 2, height: int = 220,
 ) -> Chart:  # fmt: skip
     """Counts (columns, rows), each as its share of the column; darker for more, on a root scale."""
-    from bokeh.models import ColumnDataSource, FixedTicker, LinearColorMapper
-
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     columns, rows = shares.shape
     step = y_values[1] - y_values[0] if len(y_values) > 1 else 1
@@ -121,16 +113,16 @@ def heat(
         y_range=(y_values[0] - step / 2, y_values[-1] + step / 2),
     )  # fmt: skip
     figure.grid.grid_line_color = None
-    mapper = LinearColorMapper(palette=["#ffffff", *value_colours(255)], low=0, high=1)
+    mapper = models().LinearColorMapper(palette=["#ffffff", *value_colours(255)], low=0, high=1)
     image = np.sqrt(shares / max(float(shares.max()), 1e-12)).T.astype(np.float32)
-    held = ColumnDataSource({"shade": [image], "share": [(100 * shares).T.astype(np.float32)]})
+    held = models().ColumnDataSource({"shade": [image], "share": [(100 * shares).T.astype(np.float32)]})
     glyph = figure.image(
         image="shade", source=held, x=-0.5, y=y_values[0] - step / 2, dw=columns, dh=step * rows,
         color_mapper=mapper,
     )  # fmt: skip
     every = max(1, columns // 6)
     ticks = list(range(0, columns, every))
-    figure.xaxis.ticker = FixedTicker(ticks=ticks)
+    figure.xaxis.ticker = models().FixedTicker(ticks=ticks)
     figure.xaxis.major_label_overrides = {tick: x_names[tick] for tick in ticks}
     figure.add_tools(hover(glyph, [(y_label, "$y{0}"), ("share", "@share{0.00} %")]))
     return Chart(figure, alt)

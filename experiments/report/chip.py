@@ -11,7 +11,7 @@ from experiments.records import chip_geometry as geometry
 from experiments.records.chip_picture import LINES, arcs
 from experiments.records.style import EDGE, FAINT, INK, series
 from experiments.report.charts import WIDTH, blank, hover
-from experiments.report.page import Chart, Part, Section, note, table, words
+from experiments.report.page import Chart, Part, Section, models, note, table, words
 from mappings.chips.chip import GRADES, Chip
 from mappings.chips.cost import Cost
 from mappings.chips.placement import RESOURCES, Placement
@@ -83,8 +83,6 @@ def _layers(placement: Placement) -> str:
 
 def chip_map(placement: Placement, cost: Cost) -> Chart:
     """Cores in use with what fills them, and the messages between them; hovering reads each."""
-    from bokeh.models import ColumnDataSource
-
     window = geometry.Window.of(placement)
     side = min(WIDTH / window.width, LARGEST)
     figure = blank(
@@ -96,7 +94,7 @@ def chip_map(placement: Placement, cost: Cost) -> Chart:
     x, y, size = geometry.corners(placement, geometry.shown_cores(placement, window))
     figure.quad(x, x + size, y + size, y, fill_color=FAINT, line_color=EDGE)
     pieces = figure.quad(
-        "left", "right", "bottom", "top", source=ColumnDataSource(_pieces(placement, cost)),
+        "left", "right", "bottom", "top", source=models().ColumnDataSource(_pieces(placement, cost)),
         fill_color="colour", line_color="white", hatch_pattern="hatch", hatch_color="white", hatch_alpha=0.7,
     )  # fmt: skip
     tips = {
@@ -158,7 +156,7 @@ def _lines(figure: object, placement: Placement, cost: Cost) -> str:
         mine = np.flatnonzero(traffic.errors == is_error)[:LINES]
         if not len(mine):
             continue
-        curves = arcs(middle[traffic.source[mine]], middle[traffic.target[mine]])
+        curves = arcs(middle[traffic.source[mine]], middle[traffic.target[mine]], 0.46 * size)
         ends = zip(traffic.source[mine], traffic.target[mine], strict=True)
         source = {
             "xs": [curve[:, 0] for curve in curves], "ys": [curve[:, 1] for curve in curves],

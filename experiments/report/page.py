@@ -113,6 +113,13 @@ def bokeh() -> Any:
     return plotting
 
 
+def models() -> Any:
+    """Bokeh's models; whether it is here was asked by `bokeh`."""
+    from bokeh import models as found
+
+    return found
+
+
 def _embedded(models: Sequence[Any]) -> tuple[str, str, Sequence[str]]:
     """Bokeh's library, the charts' script, and the places of the charts."""
     if not models:

@@ -162,7 +162,7 @@ def _answers(run: Subjected, told: Callable[..., None]) -> Confusion:
 
 def _weights(run: Subjected) -> list[Part]:
     network, rules = run.saved.network, run.saved.rules
-    rows = spread.read(run.folder)
+    rows = spread.read(run.folder, network, rules)
     if not rows:  # a run of before: its first weights follow from the seed
         begin = initial_state(network, run.saved.state.seed)
         last = run.kept.progress.epoch

@@ -16,7 +16,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.state import State
 from wage_neuro.train import visible_weights
-from wage_neuro.typed import Count, read_rows
+from wage_neuro.typed import Count, read_rows, reading
 
 FILE = "weights.jsonl"
 BINS = 64
@@ -86,10 +86,10 @@ class Spread:
     _cost: float = 0.0
 
     @classmethod
-    def of(cls, folder: Path, epoch: int) -> Spread:
+    def of(cls, folder: Path, network: Network, rules: Rules, epoch: int) -> Spread:
         """What there is up to this epoch; what cannot be read is begun anew."""
         try:
-            rows = read(folder)
+            rows = read(folder, network, rules)
         except CheckpointError:
             rows = []
         return cls(folder, [row for row in rows if row["epoch"] <= epoch])
@@ -109,13 +109,26 @@ class Spread:
         run_folder.write_rows(self.folder / FILE, self.rows)  # type: ignore[arg-type]
 
 
-def read(folder: Path) -> list[SpreadRow]:
+def read(folder: Path, network: Network, rules: Rules) -> list[SpreadRow]:
     """Rows of a run's folder; none where it has no such file.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged.
+        If the file is damaged, or of another network.
     """
-    path = folder / FILE
-    return read_rows(path, SpreadRow, "counts of a run's weights") if path.exists() else []
+    path, what = folder / FILE, "counts of a run's weights"
+    if not path.exists():
+        return []
+    rows: list[SpreadRow] = read_rows(path, SpreadRow, what)
+    wanted = {
+        "stored": [len(centres(layer.bits.stored_max(rules.stored_range))) for layer in network.layers],
+        "visible": [len(centres(layer.bits.weight_max)) for layer in network.layers],
+    }
+    with reading(path, what):
+        for i, row in enumerate(rows, start=1):
+            for name, bins in wanted.items():
+                found = [len(counts) for counts in row[name]]  # type: ignore[literal-required]
+                if found != bins or not all(map(sum, row[name])):  # type: ignore[literal-required]
+                    raise ValueError(f"line {i}.{name} has {found} bins with weights: want {bins}")
+    return rows

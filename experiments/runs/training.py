@@ -389,7 +389,7 @@ class Run:
         """
         progress, seen, began = self.progress, 0, time.monotonic()
         self._kept_at = began
-        self._spread = Spread.of(self.folder, progress.epoch)
+        self._spread = Spread.of(self.folder, self.network, self.config.rules, progress.epoch)
         if self.is_new:
             self._note_weights(self.saved)
         engine.watch(watch)

@@ -33,7 +33,8 @@ from wage_neuro.support import Support
 from wage_neuro.train import initial_state
 
 TAKES = Support(
-    who="the measure of communication", kinds=frozenset(Kind) - {Kind.UNQUANTIZED, Kind.AVERAGE_POOL}
+    who="the measure of communication",
+    kinds=frozenset(Kind) - {Kind.UNQUANTIZED, Kind.AVERAGE_POOL, Kind.NORMALISED},
 )
 FLOAT_BYTES = 4
 _LONGEST = 255  # a gap byte: so many zeros, and the gap goes on

@@ -10,6 +10,7 @@ from mappings.chips.placement import CHIP, DoesNotFit, Placement, Use
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.specs import max_pool
+from wage_neuro.update import MOMENTUM_BITS
 
 _ANSWER = "train off the chip and map with --mode inference"
 _OFF_CHIP = f"another chip, or {_ANSWER}"
@@ -134,6 +135,9 @@ def _learning_limits(network: Network, chip: Chip, use: Use) -> Iterator[Limit]:
     if rules.loss == "softmax":
         way_out = "train with the one-sided loss (train --mode onchip)"
         yield Limit("output", "softmax", 1, 0, "ability", way_out)
+    if rules.momentum:
+        way_out = "train without momentum (train --mode onchip)"
+        yield Limit("all layers", "momentum", MOMENTUM_BITS, 0, "bits a synapse", way_out)
     if rules.shift == "batch":
         way_out = "hold the exponents (train --shift held, or --mode onchip)"
         yield Limit("all layers", "a maximum over the batch", 1, 0, "ability", way_out)

@@ -31,7 +31,7 @@ from wage_neuro.train import State, visible_weights
 FORMAT = 2
 
 
-TAKES = Support(who="an exported network", kinds=frozenset(Kind) - {Kind.UNQUANTIZED})
+TAKES = Support(who="an exported network", kinds=frozenset(Kind) - {Kind.UNQUANTIZED, Kind.NORMALISED})
 
 
 @dataclass(frozen=True)

@@ -44,26 +44,50 @@ def in_turn(**lists) -> pytest.MarkDecorator:
 
 @in_turn(name=list(NETWORKS), mode=modes_of("compiled"))
 def test_compiled_equals_numpy(isa, name, mode, assert_agree):
-    assert assert_agree(CompiledEngine, NETWORKS[name], MODES[mode]) > 0
+    assert assert_agree(CompiledEngine, NETWORKS[name], MODES[mode], n=48) > 0
+
+
+NORMALISED = {
+    "conv": Network.parse("4C3N-MP2-37C3N-6C3S2N-F-33FCN-5FC", (12, 13, 1)),
+    "other layers beside": Network.parse("4C3-MP2-8C3N-AP2-8C3VN-MP2S1-F-9FC-5FC", (16, 16, 3)),
+    "dense": Network.parse("40FCN-17FCN-5FC", (30,)),
+}
+
+
+@in_turn(name=list(NORMALISED), mode=["paper", "held, ternary", "sharp softmax, momentum", "direct feedback"])
+def test_normalised_layers(isa, name, mode, assert_agree):
+    assert assert_agree(CompiledEngine, NORMALISED[name], MODES[mode]) > 0
+
+
+@in_turn(bits=WIDTHS)
+def test_normalised_layers_of_other_widths(isa, bits, assert_agree):
+    for network in NORMALISED.values():
+        assert_agree(CompiledEngine, replace(network, bits=bits), MODES["paper"])
 
 
 @in_turn(bits=WIDTHS, mode=["paper", "pipelined", "coincidence", "softmax", "sharp softmax, momentum"])
 def test_other_widths(isa, bits, mode, assert_agree):
     for name in ("dense", "conv, pooling"):
-        assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), MODES[mode])
+        assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), MODES[mode], n=48)
 
 
 @settings(max_examples=25, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(data=st.data())
 def test_any_small_network(data, assert_agree):
     pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
-    specs = []
+    specs, normalised = [], data.draw(st.booleans())
     for _ in range(data.draw(st.integers(0, 2))):
-        channels = pick(1, 3, 4, 17, 32, 33)
-        specs.append(Conv(channels, pick(1, 2, 3, 5), pick(1, 2, 3), pick("SAME", "VALID")))
+        channels, kernel, stride, padding = (
+            pick(1, 3, 4, 17, 32, 33),
+            pick(1, 2, 3, 5),
+            pick(1, 2, 3),
+            pick("SAME", "VALID"),
+        )
+        specs.append(Conv(channels, kernel, stride, padding, normalised=normalised))
         if data.draw(st.booleans()):
             specs.append(MaxPool(pick(1, 2, 3), pick(None, 1, 2), pick("VALID", "SAME")))
-    specs += [Flatten(), *(Dense(units) for units in data.draw(st.lists(st.integers(1, 140), max_size=2)))]
+    units = data.draw(st.lists(st.integers(1, 140), max_size=2))
+    specs += [Flatten(), *(Dense(n, normalised=normalised) for n in units)]
     widths = "-".join(str(data.draw(st.one_of(st.just(k), st.integers(2, 16)))) for k in (2, 8, 8, 8))
     loss = pick("sse", "one-sided", "softmax")
     try:
@@ -72,6 +96,8 @@ def test_any_small_network(data, assert_agree):
     except NetworkError:  # a kernel larger than what is left of the image
         return
     batch, pipelined = pick(1, 2, 3, 24), data.draw(st.booleans())
+    if any(layer.normalised for layer in network.layers):
+        batch, pipelined = pick(2, 3, 24), False
     single = batch == 1 or pipelined
     rules = Rules(
         batch=batch,
@@ -205,6 +231,8 @@ def test_threads_change_no_bit(threads, assert_agree):
         for mode in ("paper", "one sample at a time", "direct feedback"):
             network = Network.parse("32C5-MP2-64C5-MP2-512FC", (28, 28, 1), 10, signed_input=mode == "paper")
             assert_agree(CompiledEngine, network, MODES[mode], n=16)
+        network = Network.parse("40C3N-64C5N-MP2-64FCN", (28, 28, 1), 10)
+        assert_agree(CompiledEngine, network, MODES["sharp softmax, momentum"], n=16)
     finally:
         set_threads(before)
 

@@ -32,6 +32,7 @@ KINDS = {
     Kind.CONV: Network.parse("3C3-F-3FC", (5, 4, 1)),
     Kind.MAX_POOL: Network.parse("3C3-MP2-F-3FC", (5, 4, 1)),
     Kind.AVERAGE_POOL: Network.parse("3C3-AP2-F-3FC", (5, 4, 1)),
+    Kind.NORMALISED: Network.parse("3C3N-MP2-F-5FCN-3FC", (5, 4, 1)),
     Kind.PADDED_POOL: Network.parse("3C3-MP2P-F-3FC", (5, 4, 1)),
 }
 """A network with each."""
@@ -153,8 +154,8 @@ def test_what_is_not_taken_is_refused_in_one_line(column, need_kernels):
 # --- formats -----------------------------------------------------------------------------------------
 
 
-REFUSED = {form: {Kind.UNQUANTIZED, Kind.AVERAGE_POOL} for form in ROUND}
-REFUSED["packed"] = {Kind.UNQUANTIZED}
+REFUSED = {form: {Kind.UNQUANTIZED, Kind.AVERAGE_POOL, Kind.NORMALISED} for form in ROUND}
+REFUSED["packed"] = {Kind.UNQUANTIZED, Kind.NORMALISED}
 for _form in ("netx", "nir-if"):
     REFUSED[_form] |= {Kind.MAX_POOL, Kind.PADDED_POOL}
 for _form in ("nir", "program"):
@@ -229,7 +230,7 @@ def test_a_format_that_learns_knows_every_rule_or_refuses(form, name, tmp_path):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_c_takes_a_kind_or_refuses(kind, tmp_path):
     saved = learned(kind, "softmax" if kind is Kind.UNQUANTIZED else "batch")
-    refused = kind in (Kind.UNQUANTIZED, Kind.AVERAGE_POOL)
+    refused = kind in (Kind.UNQUANTIZED, Kind.AVERAGE_POOL, Kind.NORMALISED)
     try:
         FORMATS.find("c").write(tmp_path / "net.c", saved)
     except WageError:

@@ -262,7 +262,7 @@ def test_other_format(saved, version):
         ),
         (
             {"other": np.zeros(3, np.int8)},
-            "an array 'other': want weights, importance and momentum of each layer alone",
+            "an array 'other': want weights, importance, momentum and norm of each layer alone",
         ),
     ],
 )

@@ -138,7 +138,10 @@ def test_a_state_of_rules_without_momentum_starts_at_rest():
         ({"momentum0": np.zeros((5, 4), np.int32)}, "momentum of layer 0: want int16"),
         ({"momentum0": np.full((5, 4), -(2**15), np.int16)}, "momentum of layer 0: want int16"),
         ({"momentum1": None}, "momentum0 alone: want momentum of 2 layers"),
-        ({"momentum2": np.zeros((4, 3), np.int16)}, "an array 'momentum2': want weights, importance and"),
+        (
+            {"momentum2": np.zeros((4, 3), np.int16)},
+            "an array 'momentum2': want weights, importance",
+        ),
         (
             {"importance0": np.zeros((2, 5, 4), np.uint16)},
             "importance of synapses, where the rules",

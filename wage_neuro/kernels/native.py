@@ -87,6 +87,8 @@ class _Api(ctypes.Structure):
         ("path", ctypes.CFUNCTYPE(ctypes.c_char_p, _pointer, _i64)),
         ("set_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, *[_pointer] * 4)),
         ("get_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, *[_pointer] * 4)),
+        ("set_norm", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
+        ("get_norm", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
         ("set_feedback", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
         ("set_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
         ("get_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
@@ -343,7 +345,9 @@ def _neighbour(own: np.ndarray, in_shape: tuple[int, ...], out_shape: tuple[int,
     (in_h, in_w, in_c), (out_h, out_w, n_out) = ((1, 1, *shape)[-3:] for shape in (in_shape, out_shape))
     shapes = {"in_h": in_h, "in_w": in_w, "in_c": in_c, "out_h": out_h, "out_w": out_w, "n_out": n_out}
     plain = dict.fromkeys(("kernel", "stride", "z_h", "z_w", "foreign"), 1)
-    none = dict.fromkeys(("conv", "is_last", "top", "left", "pool_size", "pool_step", "signed_in"), 0)
+    none = dict.fromkeys(
+        ("conv", "is_last", "top", "left", "pool_size", "pool_step", "signed_in", "normalised"), 0
+    )
     return _changed(own, **shapes, **plain, **none)
 
 
@@ -404,6 +408,7 @@ def _spec(site: Site, above: Layer | None, foreign: bool, team: Team = ALONE) ->
             "g_bound": layer.g_bound(own),
             "error_exponent": NONE if layer.quantized else layer.error_exponent,
             "gradient_exponent": NONE if layer.quantized else layer.gradient_exponent(samples),
+            "normalised": layer.normalised and not foreign,
             "foreign": foreign,
         },
     )
@@ -782,6 +787,9 @@ def _put_weights(api: _Api, net: Any, i: int, learned: LayerState) -> None:
     arrays = [np.asarray(learned.S, np.int16), *_two(learned.importance), learned.momentum]
     copies = [None if array is None else array.copy() for array in arrays]
     api.set_weights(net, i, *map(_data, copies))
+    if learned.norm is not None:
+        norm = np.ascontiguousarray(learned.norm, np.int64)
+        api.set_norm(net, i, norm.ctypes.data)
 
 
 def _get_learned(api: _Api, net: Any, i: int, layer: Layer, rules: Rules) -> LayerState:
@@ -791,7 +799,10 @@ def _get_learned(api: _Api, net: Any, i: int, layer: Layer, rules: Rules) -> Lay
     api.get_weights(net, i, *map(_data, (S, *_two(held), M)))
     api.get_held(net, i, four.ctypes.data)
     error, gradient = _held(four[:2]), _held(four[2:])
-    return LayerState(S=S, error_held=error, gradient_held=gradient, importance=held, momentum=M)
+    norm = np.empty((3, layer.weight_shape[-1]), np.int64) if layer.normalised else None
+    if norm is not None:
+        api.get_norm(net, i, norm.ctypes.data)
+    return LayerState(S=S, error_held=error, gradient_held=gradient, importance=held, momentum=M, norm=norm)
 
 
 def _two(importance: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -337,7 +337,7 @@ function showOutputs(look) {
   if ($("answer").dataset.text === text) return;
   $("answer").dataset.text = text;
   const tag = right ? [" ", make("span", { className: `tag ${right === "right" ? "right" : ""}` }, right === "right" ? "✓ right" : `✗ ${right}`)] : [];
-  const quiet = make("span", { className: "note" }, look.no_error ? `no error: ${look.no_error}` : "\u00a0");
+  const quiet = make("span", { className: "note" }, look.no_error ? `no error: ${look.no_error.replace("the right output", "it")}` : "\u00a0");
   $("answer").replaceChildren("answer ", make("b", {}, frame.names[look.answer]), ...tag, quiet);
   if (look.source !== "stream") speak(`The answer is ${frame.names[look.answer]}${right ? `, ${right}` : ""}`);
   if (look.source !== "stream" || (frame.pace && frame.pace <= 5 && !frame.lesson)) sweep(Boolean(errors));

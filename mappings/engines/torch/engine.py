@@ -395,7 +395,7 @@ class TorchEngine(Engine):
     name = "torch"
     supports = Support(
         who="engine 'torch'",
-        kinds=frozenset(Kind),
+        kinds=frozenset(Kind) - {Kind.NORMALISED},
         rules={**VALUES, "pipelined": (False,), "metaplasticity": (0,), "consolidation": (0,)},
         abilities=frozenset({"counts activity"}),
         options={"device": "cpu, cuda or cuda:N"},

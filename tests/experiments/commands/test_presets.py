@@ -36,9 +36,9 @@ def test_every_preset_is_a_run_of_the_papers():
         for config in settings.values():
             if "imagenet" in config.data:
                 continue
-            shape = (28, 28, 1) if config.data == "mnist" else (32, 32, 3)
+            shape = (28, 28, 1) if "mnist" in config.data else (32, 32, 3)
             bits = Pattern.parse(config.bits).bits
-            network = Network.parse(config.network, shape, 10, bits, config.data != "mnist")
+            network = Network.parse(config.network, shape, 10, bits, "mnist" not in config.data)
             assert config.rules.batch == 128
             assert all(step[0] < config.epochs for step in EtaSchedule.parse(config.eta).steps)
             assert network.classes == 10
@@ -47,6 +47,12 @@ def test_every_preset_is_a_run_of_the_papers():
     assert EXPERIMENTS["gradient-bits"]["k_G=12"].eta == "128, 16@200, 2@250"
     assert [Bits.parse(c.bits).k_E for c in EXPERIMENTS["errors-bits"].values()] == list(range(4, 16))
     assert [c.rules.gamma for c in EXPERIMENTS["error-window"].values()] == [1, 2, 4, 8]
+    past = EXPERIMENTS["past-the-paper"]
+    assert past["2888"] == EXPERIMENTS["cifar10-vgg"]["2888"]
+    assert past["28C8+softmax+momentum"].eta == "128, 32@200, 8@250"
+    assert Scale(width=Fraction(1, 4)).of(past["normalised"]).network == (
+        "32C3N-32C3N-MP2-64C3N-64C3N-MP2-128C3N-128C3N-MP2-256FCN"
+    )
     assert [c.bits for c in EXPERIMENTS["patterns"].values()] == list(PATTERNS)
     assert EXPERIMENTS["patterns"]["28C8"] == EXPERIMENTS["gradient-bits"]["k_G=12"]
     assert EXPERIMENTS["patterns"]["288C"] == EXPERIMENTS["errors-bits"]["k_E=12"]

@@ -69,7 +69,7 @@ def test_the_command_writes_a_data_set_and_a_stream_learns_it(wage_neuro, tmp_pa
 
 
 def test_a_base_and_tasks_of_few_shots():
-    config = Config("split-digits", base=4, tasks=4, shots=5, seed=3)
+    config = Config(stream="split-digits", base=4, tasks=4, shots=5, seed=3)
     tasks = open_tasks(config)
     assert [task.classes for task in tasks] == [(0, 1, 2, 3), (4, 5), (6, 7), (8, 9)]
     labels = tasks[0].data.train_labels
@@ -88,7 +88,7 @@ def test_fewer_shots_are_the_first_of_more_and_a_seed_draws_them():
 
 
 def test_without_a_base_every_task_has_few_shots():
-    tasks = open_tasks(Config("split-digits", shots=1))
+    tasks = open_tasks(Config(stream="split-digits", shots=1))
     assert [len(task.train) for task in tasks] == [2] * 5
 
 
@@ -104,8 +104,8 @@ def test_what_is_no_base_or_shot(tmp_path):
         ({"shots": 9999}, r"^shots=9999: want 1\.\.\d+, a class of task 0 1 has no more$"),
     ):
         with pytest.raises(SettingError, match=message):
-            open_tasks(Config("split-digits", **words))
+            open_tasks(Config(stream="split-digits", **words))
     with pytest.raises(
         SettingError, match=r"^base=2 with 'permuted-digits': want a stream that is split by class$"
     ):
-        open_tasks(Config("permuted-digits", base=2))
+        open_tasks(Config(stream="permuted-digits", base=2))

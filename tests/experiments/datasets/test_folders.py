@@ -51,7 +51,7 @@ def test_omniglot(omniglot):
 
 
 def test_a_base_of_omniglot_and_tasks_of_one_shot(omniglot):
-    config = Config("split-omniglot", base=3, tasks=3, shots=1, method="naive", memory=0)
+    config = Config(stream="split-omniglot", base=3, tasks=3, shots=1, method="naive", memory=0)
     tasks = open_tasks(config, omniglot)
     assert [(task.classes, len(task.train), len(task.test)) for task in tasks] == [
         ((0, 1, 2), 45, 15),
@@ -167,7 +167,7 @@ def test_keywords(mswc):
 
 
 def test_neurobench_task_of_keywords(mswc):
-    config = Config("split-mswc", base=2, tasks=3, shots=2, method="naive", memory=0)
+    config = Config(stream="split-mswc", base=2, tasks=3, shots=2, method="naive", memory=0)
     tasks = open_tasks(config, mswc)
     assert [(task.classes, len(task.train), len(task.test)) for task in tasks] == [
         ((0, 1), 8, 4),
@@ -220,7 +220,7 @@ def test_what_are_no_keywords(mswc):
 
 
 def test_a_stream_of_what_an_event_camera_sees():
-    (first, *_) = open_tasks(Config("split-events-digits", method="naive", memory=0))
+    (first, *_) = open_tasks(Config(stream="split-events-digits", method="naive", memory=0))
     assert first.data.train_images.shape[1:] == (8, 8, 2)
     assert (first.data.name, first.classes) == ("events-digits", (0, 1))
     plain = datasets.load("digits")
@@ -266,7 +266,7 @@ def test_a_hundred_classes_of_an_npz(tmp_path):
         test_labels=labels[:100],
     )
     stream = f"split-{tmp_path / 'cifar-100.npz'}:50-99"
-    tasks = open_tasks(Config(stream, tasks=10, method="naive", memory=0))
+    tasks = open_tasks(Config(stream=stream, tasks=10, method="naive", memory=0))
     assert [task.classes for task in tasks] == [tuple(range(i, i + 5)) for i in range(0, 50, 5)]
     assert tasks[0].data.signed
     samples, outputs = tasks[9].training_samples(np.arange(15))

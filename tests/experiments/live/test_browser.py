@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
+pytest.importorskip("playwright", reason="no playwright here: make test-browser")
 pytest.importorskip("aiohttp", reason="aiohttp is an optional extra")
 
+from experiments.live import picture
 from experiments.live.server import Server, listening
 from experiments.live.session import Config, Session, View, fresh
 from experiments.live.watched import Watched
@@ -107,6 +110,7 @@ def test_a_visitor_trains_draws_and_teaches(opened, session, assert_accessible):
         page.wait_for_function(f"() => document.querySelectorAll('#kept button').length == {kept + 1}")
     assert text(page, "#teach") == "Teach star, 5 × 20"
     assert_accessible(page)
+    before = text(page, "#connection")
     page.click("#teach")
     wait_for(page, "#connection", "lesson")
     wait_for(page, "#verdict", "After the lesson on star")
@@ -117,7 +121,8 @@ def test_a_visitor_trains_draws_and_teaches(opened, session, assert_accessible):
     wait_for(page, "#answer", "answer star")
     assert session.samples > 100
     page.click("#back")
-    wait_for(page, "#answer", "it is star")  # it does not know it any more
+    wait_for(page, "#connection", before)
+    assert text(page, "#verdict") == ""
     assert not page.is_enabled("#back")
 
 
@@ -253,3 +258,11 @@ def test_a_watched_run(opened, helpers, tmp_path, assert_accessible):
     draw_star(page)
     wait_for(page, "#shown", "Your drawing, as the network sees it")
     assert_accessible(page)
+
+
+def test_the_picture_of_the_readme(browser, tmp_path, need_kernels):
+    need_kernels()
+    picture.draw(browser, tmp_path / "live.png")
+    with Image.open(tmp_path / "live.png") as made, Image.open(picture.PICTURE) as kept:
+        assert made.size == kept.size == (1440, 900)
+        assert len(made.convert("RGB").getcolors(1 << 20)) > 100

@@ -107,10 +107,10 @@ def test_a_lesson_is_learned_and_can_be_undone(open_session, star, assert_same_s
     session.advance()
     before = session.states
     held = session.pair[1].memory.images.copy()
-    taught(session, star, passes=8)
+    taught(session, star, passes=12)
     verdict = session.frame()["verdict"]
     assert [each["right"] for each in verdict["learners"]] == [5, 5]
-    assert (verdict["label"], verdict["drawings"], session.samples) == (10, 5, 600 + 40)
+    assert (verdict["label"], verdict["drawings"], session.samples) == (10, 5, 600 + 60)
     for each, accuracy in zip(verdict["learners"], session.accuracy, strict=True):
         assert each["after"] == pytest.approx(np.mean(accuracy[:10]))
         assert each["lost"] == sorted(each["lost"], key=lambda row: row[2] - row[1])
@@ -156,8 +156,8 @@ def test_the_demonstration(star, need_kernels):
     taught(session, star, passes=20)
     naive, recalling = session.frame()["verdict"]["learners"]
     assert naive["right"] == recalling["right"] == 5
-    assert naive["after"] < known[0] - 0.05
-    assert recalling["after"] > known[1] - 0.05
+    assert naive["after"] < known[0] - 0.3
+    assert recalling["after"] > known[1] - 0.1
     assert session.samples == 12_100
     session.close()
 
@@ -276,7 +276,7 @@ def test_the_curve_stays_short(open_session):
     session.do(told.Pace(20))
     for _ in range(600):
         session.learn(*session._next(1))
-        session._count(at_once=True)
+        session.count(at_once=True)
     places = [row[0] for row in session.curve]
     assert 100 < len(places) <= 240
     assert (places[0], places[-1], places) == (0, 600, sorted(set(places)))

@@ -74,7 +74,7 @@ def test_the_window_holds_the_cores_in_use_and_little_more(learning):
 
 
 def test_an_arc_leans_to_the_left_and_stays_in_its_row():
-    there, back = arcs(np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([[9.0, 0.0], [0.0, 0.0]]))
+    there, back = arcs(np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([[9.0, 0.0], [0.0, 0.0]]), 0.46)
     assert np.allclose(there[[0, -1]], [[0, 0], [9, 0]])
     assert np.allclose(back[[0, -1]], [[9, 0], [0, 0]])
     assert (there[1:-1, 1] < 0).all()

@@ -71,6 +71,16 @@ def test_of_a_seed_the_last_record_counts():
     assert found.rows[0][1:3] == (1, "40.00")
 
 
+def test_published_numbers_are_named_for_whose_they_are(tmp_path):
+    for experiment, setting in (("nitro-d", "mnist-mlp"), ("patterns", "2888")):
+        (tmp_path / f"{experiment}.json").write_text(json.dumps(record_of(experiment, setting)))
+    text = markdown(tmp_path)
+    assert (
+        "| best epoch | NITRO-D's |\n|---|---|---|---|---|\n| mnist-mlp | 1 | 25.00 | 20.00 | 2.64 |" in text
+    )
+    assert "| best epoch | the paper's, full size |\n|---|---|---|---|---|\n| 2888 |" in text
+
+
 def test_published_numbers_are_of_settings_that_there_are():
     for experiment, errors in PUBLISHED.items():
         assert set(errors) <= set(EXPERIMENTS[experiment])
@@ -116,7 +126,9 @@ def test_a_folder_that_is_not_there(tmp_path):
         read(tmp_path / "none")
 
 
-@pytest.mark.parametrize("experiment", ["gradient-bits", "errors-bits", "error-window", "patterns"])
+@pytest.mark.parametrize(
+    "experiment", ["gradient-bits", "errors-bits", "error-window", "patterns", "nitro-d"]
+)
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_pictures(experiment, seeds, tmp_path):
     settings = list(EXPERIMENTS[experiment])

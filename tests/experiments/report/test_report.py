@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from experiments import datasets
-from experiments.report import page
+from experiments.report import page, training
 from experiments.report.confusion import Confusion
 from experiments.runs import run_folder
 from experiments.runs.training import Run, predict_all
@@ -213,6 +213,29 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, message, trained, wage_
     assert message in ended.err
     assert ended.err.count("\n") == 1
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_counts_of_another_network_are_refused(trained, wage_neuro, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "weights.jsonl").write_text('{"epoch": 0, "stored": [[1]], "visible": [[1]]}\n')
+    ended = wage_neuro("report", "run", "--engine", "numpy")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "weights.jsonl: damaged counts of a run's weights" in ended.err
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"engine": [1], "command": {"a": 1}, "versions": ["<b>"]}', '{"versions": {"<b>": 1}}'],
+)
+def test_a_damaged_record_leaves_the_rest(text, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "record.json").write_text(text)
+    run = training.Subjected.read(tmp_path / "run", None, "numpy")
+    assert "2 of 2 epochs" in training._lead(run)
+    html = "".join(part for part in training._settings(run) if isinstance(part, str))
+    assert "<b>" not in html
+    assert "sha-256 of the data" in html
 
 
 def test_without_bokeh_it_says_so(trained, wage_neuro, monkeypatch, tmp_path):

@@ -38,7 +38,7 @@ def test_a_run_counts_its_weights_from_the_first_to_the_last(helpers, tmp_path, 
     run = Run.start(helpers.small(epochs=2), tmp_path)
     begin = run.saved.state
     helpers.fit(run)
-    rows = spread.read(tmp_path)
+    rows = spread.read(tmp_path, run.network, run.config.rules)
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     for state, row in ((begin, rows[0]), (run.saved.state, rows[-1])):
         for S, counts in zip(state.S, row["stored"], strict=True):
@@ -54,21 +54,32 @@ def test_a_resumed_run_goes_on_with_its_rows(helpers, tmp_path, monkeypatch):
     monkeypatch.setattr(spread, "AT_MOST", 0)
     whole = helpers.fit(Run.start(helpers.small(), tmp_path / "whole"))
     helpers.fit(Run.start(helpers.small(), tmp_path / "cut"), stop=(1, 96))
-    kept = [row["epoch"] for row in spread.read(tmp_path / "cut")]
+    known = whole.network, whole.config.rules
+    kept = [row["epoch"] for row in spread.read(tmp_path / "cut", *known)]
     assert kept == [0, 1]
     resumed = helpers.fit(Run.resume(tmp_path / "cut"))
-    assert spread.read(tmp_path / "cut") == spread.read(tmp_path / "whole")
+    assert spread.read(tmp_path / "cut", *known) == spread.read(tmp_path / "whole", *known)
     assert all(np.array_equal(a, b) for a, b in zip(whole.saved.state.S, resumed.saved.state.S, strict=True))
 
 
 def test_rows_past_the_checkpoint_and_damaged_files_are_dropped(helpers, tmp_path):
-    row = {"epoch": 3, "stored": [[1]], "visible": [[1]]}
+    run = Run.start(helpers.small(), tmp_path)
+    known = run.network, run.config.rules
+    row = spread.spread_of(*known, run.saved.state, 3)
     (tmp_path / spread.FILE).write_text(json.dumps(row) + "\n" + json.dumps({**row, "epoch": 4}) + "\n")
-    assert [row["epoch"] for row in spread.Spread.of(tmp_path, 3).rows] == [3]
-    (tmp_path / spread.FILE).write_text('{"epoch": -1}\n')
-    assert spread.Spread.of(tmp_path, 3).rows == []
-    with pytest.raises(CheckpointError, match="damaged counts of a run's weights"):
-        spread.read(tmp_path)
+    assert [row["epoch"] for row in spread.Spread.of(tmp_path, *known, 3).rows] == [3]
+    assert [row["epoch"] for row in spread.Spread.of(tmp_path, *known, 4).rows] == [3, 4]
+    for damaged in (
+        {"epoch": -1},
+        {**row, "stored": row["stored"][:-1]},
+        {**row, "visible": [[1, 2]] * 3},
+        {**row, "visible": [[0, 0, 0]] * 3},
+        {**row, "stored": [[*row["stored"][0], 1], *row["stored"][1:]]},
+    ):
+        (tmp_path / spread.FILE).write_text(json.dumps(damaged) + "\n")
+        assert spread.Spread.of(tmp_path, *known, 3).rows == []
+        with pytest.raises(CheckpointError, match="damaged counts of a run's weights"):
+            spread.read(tmp_path, *known)
 
 
 def test_what_takes_long_is_not_done_after_every_epoch(helpers, tmp_path):

@@ -272,6 +272,16 @@ def test_softmax_and_an_unquantized_layer_are_not_for_a_chip():
             function(Network.parse("9FC-3FCU", (8,)), LOIHI2, Use())
 
 
+def test_momentum_and_normalised_layers_are_not_for_a_chip():
+    rules = Rules(batch=2, shift="held", update="ternary", momentum=3)
+    (limit, *_) = broken(Network.parse("9FC-3FC", (8,)), LOIHI2, Use(True, rules))
+    assert str(limit.way_out) == "train without momentum (train --mode onchip)"
+    assert (limit.quantity, limit.value, limit.limit) == ("momentum", 16, 0)
+    for function in (broken, place):
+        with pytest.raises(NetworkError, match=r"^layer 0 9FCN: a chip has no normalised layer$"):
+            function(Network.parse("9FCN-3FC", (8,)), LOIHI2, Use())
+
+
 def test_ways_out_lead_out():
     chip = Chip.load("loihi1")
     assert broken(Network.parse("32C5S2-64C5S2-512FC", (28, 28, 1), 10, "2288"), chip, Use()) == []

@@ -16,7 +16,7 @@ struct Spec {
   i64 index, is_last, conv, in_h, in_w, in_c, kernel, stride, top, left, z_h, z_w, n_out, pool_size, pool_step, pool_top,
       pool_left, out_h,
       out_w, z_shift, k_W, k_A, k_G, k_E, signed_in, log2_target, stored_max, step_max, spread_max, z_bound, d_bound,
-      arriving_bound, g_bound, error_exponent, gradient_exponent, foreign;
+      arriving_bound, g_bound, error_exponent, gradient_exponent, normalised, foreign;
 };
 
 // `wage_neuro.rules.Rules`; a foreign layer is left to the hook. `samples` of the batch are here, from its row `first`
@@ -58,6 +58,8 @@ struct Api {
   const char *(*path)(void *, i64 layer);
   void (*set_weights)(void *, i64 layer, const i16 *S, const u16 *importance, const u16 *counted, const i16 *momentum);
   void (*get_weights)(void *, i64 layer, i16 *S, u16 *importance, u16 *counted, i16 *momentum);
+  void (*set_norm)(void *, i64 layer, const i64 *norm);  // (3, channels), as wage_neuro.normal
+  void (*get_norm)(void *, i64 layer, i64 *norm);
   void (*set_feedback)(void *, i64 layer, const i8 *B);
   void (*set_held)(void *, i64 layer, const i64 *four);
   void (*get_held)(void *, i64 layer, i64 *four);

@@ -5,7 +5,7 @@
 namespace {
 
 enum { SILENT, ACTIVE, SATURATED };  // what a neuron's gate lets back: nothing; the error; nothing, nor its peak
-constexpr int MOMENTUM_BITS = 16;
+constexpr int MOMENTUM_BITS = 16, NORM_FRACTION = 8, NORM_FOLLOW = 4;
 enum { UPDATE = 1, PRE_SPIKES = 3, POST_SPIKES = 4 };  // purposes, as wage_neuro.random_bits
 
 struct Layer;
@@ -37,6 +37,7 @@ struct Room {
   Buf<u8> E, post;    // error codes, i8 or i16
   Buf<u8> D;          // errors that arrived, i32 or i64
   Buf<i64> Z;         // (samples, classes), of the last layer
+  Buf<i16> u;         // as gate: codes before ReLU, of a normalised layer
   i64 peak = 0;       // of D, but for what saturated
   bool peak_known = false;
 };
@@ -69,6 +70,8 @@ struct Layer {
   Buf<u8> S, V;
   Buf<u16> importance, counted;
   Buf<i16> momentum;
+  Buf<i64> norm, sums_of_u;                              // of a normalised layer: statistics; sums and magnitudes of u
+  Buf<i32> centres, shifts, halves, odds, ceilings;      // what is made of them, (Np,)
   Buf<i8> feedback;  // fixed weights: random (K, N), direct (classes, pos, Np)
   Held error_held, gradient_held;
   Room *rooms = nullptr;
@@ -115,12 +118,141 @@ struct Layer {
       room.E.make(n * (e8 ? 1 : 2));
       room.D.make(n * (wide_D ? 8 : 4));
       if (s.is_last) room.Z.make(B * N);
+      if (s.normalised) room.u.make(n);
     }
     make_spikes();
   }
   void make_spikes() {
     for (i64 i = 0; rules.coincidence && i < net.slots; i++)
       if (!rooms[i].pre) rooms[i].pre.make(room_bytes(), room_fill()), rooms[i].post.make(B * pos * Np * (e8 ? 1 : 2));
+  }
+
+  // --- normalisation, see wage_neuro.normal ---
+  void set_norm(const i64 *from) {
+    if (!norm) {
+      norm.make(3 * N), sums_of_u.make(2 * N);
+      Buf<i32> *made[] = {&centres, &shifts, &halves, &odds, &ceilings};
+      for (Buf<i32> *each : made) each->make(Np);
+    }
+    memcpy(norm, from, (size_t)N * 24);
+    const i32 top = (1 << (s.k_A - 1)) - 1;
+    for (i64 o = 0; o < Np; o++) {
+      const i32 shift = o < N ? (i32)norm[2 * N + o] : 0;
+      centres[o] = o < N ? (i32)round_shift_one<i64>(norm[o], NORM_FRACTION) : 0;
+      shifts[o] = shift, halves[o] = shift ? (1 << (shift - 1)) - 1 : 0, odds[o] = shift ? 1 : 0, ceilings[o] = top << shift;
+    }
+  }
+  static i64 divide(i64 a, i64 b) {  // halves up
+    a = 2 * a + b, b = 2 * b;
+    return a / b - (a % b < 0);
+  }
+  // Error at Z from that at the activations, and its peak
+  template <class T> void project(Room &room) {
+    const i64 rows = B * pos, n = N, tasks = least<i64>(rows, 4 * net.threads);
+    Buf<i64> parts, peaks;  // of each task: sums of D, D u, u u, u and abs(u), and the peak
+    parts.make(tasks * 5 * n), peaks.make(tasks);
+    parallel(net, tasks, rows * n, [&](i64 task, i64) {
+      i64 *part = parts + task * 5 * n, top = 0;
+      for (i64 r = rows * task / tasks; r < rows * (task + 1) / tasks;)
+        r += add_rows<T>(room, r, least<i64>(ROWS, rows * (task + 1) / tasks - r), part, &top);
+      peaks[task] = top;
+    });
+    i64 top = peaks[0], *sum = parts, *dot = sum + n, *square = dot + n, shift = norm[2 * n];
+    for (i64 t = 1; t < tasks; t++) {
+      for (i64 i = 0; i < 5 * n; i++) parts[i] += parts[t * 5 * n + i];
+      top = most<i64>(top, peaks[t]);
+    }
+    memcpy(sums_of_u, square + n, (size_t)n * 16);
+    for (i64 o = 0; o < n; o++) {
+      sum[o] = divide(sum[o] * (1 << NORM_FRACTION), rows);
+      dot[o] = divide(dot[o] * (1 << NORM_FRACTION), most<i64>(square[o], 1));
+      shift = least(shift, norm[2 * n + o]);
+    }
+    for (i64 o = 0; o < n; o++) square[o] = NORM_FRACTION + norm[2 * n + o] - shift;
+    parallel(net, tasks, rows * n, [&](i64 task, i64) {
+      i64 peak = 0;
+      for (i64 r = rows * task / tasks; r < rows * (task + 1) / tasks; r++)
+        peak = most(peak, less_parts((T *)room.D.p + r * Np, room.u + r * Np, sum, dot, square, N, top));
+      peaks[task] = peak;
+    });
+    room.peak = 0;
+    for (i64 t = 0; t < tasks; t++) room.peak = most<i64>(room.peak, peaks[t]);
+  }
+  // D less its parts along 1 and u, of one row; its peak
+  template <class T>
+  static i64 less_parts(T *__restrict D, const i16 *__restrict u, const i64 *__restrict mean, const i64 *__restrict slope,
+                        const i64 *__restrict down, i64 n, i64 top) {
+    i64 peak = 0;
+    for (i64 o = 0; o < n; o++) {
+      i64 x = D[o] * ((i64)1 << NORM_FRACTION) - mean[o] - slope[o] * u[o];
+      x = (x + (((i64)1 << (down[o] - 1)) - 1) + (x >> down[o] & 1)) >> down[o];
+      x = x > top ? top : x < -top ? -top : x;
+      D[o] = (T)x;
+      const i64 m = x < 0 ? -x : x;
+      peak = m > peak ? m : peak;
+    }
+    return peak;
+  }
+  static constexpr i64 ROWS = 256;  // whose codes, squared, can be added up in 32 bits in codes of 8
+  // Mask D and add up some rows; codes of 8 bits in sums of 32, all others in 64
+  template <class T> i64 add_rows(Room &room, i64 first, i64 rows, i64 *__restrict part, i64 *top) const {
+    return s.k_A <= 8 ? add_rows_in<T, i32>(room, first, rows, part, top) : add_rows_in<T, i64>(room, first, rows, part, top);
+  }
+  template <class T> static T mask(T *__restrict D, const u8 *__restrict gate, i64 n) {  // returns the peak that is left
+    T high = 0;
+    for (i64 o = 0; o < n; o++) {
+      D[o] &= -(T)(gate[o] == ACTIVE);
+      const T m = D[o] < 0 ? -D[o] : D[o];
+      high = m > high ? m : high;
+    }
+    return high;
+  }
+  template <class C>
+  static void add_codes(const i16 *__restrict u, i64 n, C *__restrict square, C *__restrict sum, C *__restrict size) {
+    for (i64 o = 0; o < n; o++) {
+      const C c = u[o];
+      square[o] += c * c, sum[o] += c, size[o] += c < 0 ? -c : c;
+    }
+  }
+  template <class T, class C> i64 add_rows_in(Room &room, i64 first, i64 rows, i64 *__restrict part, i64 *top) const {
+    const i64 n = N;
+    T high = 0;
+    for (i64 c0 = 0; c0 < n; c0 += 64) {
+      const i64 width = least<i64>(64, n - c0);
+      i64 sum[64] = {0}, dot[64] = {0};
+      C square[64] = {0}, su[64] = {0}, size[64] = {0};
+      for (i64 r = first; r < first + rows; r++) {
+        T *__restrict D = (T *)room.D.p + r * Np + c0;
+        const i16 *__restrict u = room.u + r * Np + c0;
+        const u8 *__restrict gate = room.gate + r * Np + c0;
+        high = most(high, mask(D, gate, width));
+        for (i64 o = 0; o < width; o++) sum[o] += D[o], dot[o] += (i64)D[o] * u[o];
+        add_codes(u, width, square, su, size);
+      }
+      for (i64 o = 0; o < width; o++) {
+        i64 *to = part + c0 + o;
+        to[0] += sum[o], to[n] += dot[o], to[2 * n] += square[o], to[3 * n] += su[o], to[4 * n] += size[o];
+      }
+    }
+    *top = most<i64>(*top, high);
+    return rows;
+  }
+  void follow_norm() {
+    const i64 rows = B * pos, unit = ((i64)1 << most<i64>(0, s.k_A - 3)) << NORM_FRACTION, bound = s.z_bound << NORM_FRACTION;
+    Buf<i64> after;
+    after.make(3 * N);
+    for (i64 o = 0; o < N; o++) {
+      i64 centre = norm[o], spread = norm[N + o], shift = norm[2 * N + o];
+      const i64 mean = divide(sums_of_u[o] * (1 << NORM_FRACTION), rows), size = divide(sums_of_u[N + o] * (1 << NORM_FRACTION), rows);
+      centre += round_shift_one<i64>(mean * ((i64)1 << shift), NORM_FOLLOW);
+      spread += round_shift_one<i64>(size - spread, NORM_FOLLOW);
+      if (16 * spread > 27 * unit && shift < s.z_shift + 1)
+        spread = round_shift_one<i64>(spread, 1), shift++;
+      else if (32 * spread < 19 * unit && shift > 0)
+        spread *= 2, shift--;
+      after[o] = most(-bound, least(bound, centre)), after[N + o] = spread, after[2 * N + o] = shift;
+    }
+    set_norm(after);
   }
   bool sends() const { return below && rules.feedback != DIRECT; }
 
@@ -206,7 +338,10 @@ struct Layer {
   }
   // E of the error that has arrived; false where all of it is lost
   bool receive(Room &room) {
-    if (!room.peak_known) room.peak = peak_of(room);
+    if (s.normalised)
+      wide_D ? project<i64>(room) : project<i32>(room);
+    else if (!room.peak_known)
+      room.peak = peak_of(room);
     room.peak_known = false;
     if (rules.team) room.peak = net.hook(PEAK, s.index, 0, 0, room.peak);
     i64 exponent = s.error_exponent;
@@ -221,7 +356,7 @@ struct Layer {
     i64 tasks = least<i64>(parts, 64);
     parallel(net, tasks, B * each, [&](i64 t, i64) {
       i64 from = parts * t / tasks * each, n = parts * (t + 1) / tasks * each - from;
-      const u8 *gate = room.gate ? room.gate + from : nullptr;
+      const u8 *gate = room.gate && !s.normalised ? room.gate + from : nullptr;
       if (wide_D)
         any[t] = e8 ? codes((i64 *)room.D.p + from, gate, n, shift, (i8 *)room.E.p + from)
                     : codes((i64 *)room.D.p + from, gate, n, shift, (i16 *)room.E.p + from);
@@ -340,7 +475,9 @@ struct Layer {
     if (exponent == NONE) exponent = gradient_held.next(peak, rules.total, rules.held ? hold : 0);
     code_shift = exponent - (MOMENTUM_BITS - 1 - rules.momentum);
     *shift = (rules.momentum ? MOMENTUM_BITS - 1 : exponent) - log2_eta - 16;
-    return exponent != NONE && peak != 0;
+    const bool moves = exponent != NONE && peak != 0;
+    if (moves && s.normalised) follow_norm();
+    return moves;
   }
 };
 

@@ -21,7 +21,7 @@ namespace {
 const i64 HALF = 1 << 30;  // sums below it can be rounded in 32 bits
 
 bool sums_fit(const Spec &s, bool sends) {
-  const i64 ceiling = ((1 << (s.k_A - 1)) - 1) << s.z_shift;
+  const i64 ceiling = ((1 << (s.k_A - 1)) - 1) << (s.z_shift + s.normalised);  // its shifts may be one more
   return s.z_bound < HALF && ceiling < HALF && (!sends || s.d_bound < HALF);
 }
 template <class M> bool tiles_fit(const Spec &s, const RuleSpec &r, i64 samples) {
@@ -77,6 +77,8 @@ void set_weights(void *net, i64 i, const i16 *S, const u16 *bits, const u16 *ste
   layer_of(net, i).set_weights(S, bits, steps, M);
 }
 void get_weights(void *net, i64 i, i16 *S, u16 *bits, u16 *steps, i16 *M) { layer_of(net, i).get_weights(S, bits, steps, M); }
+void set_norm(void *net, i64 i, const i64 *norm) { layer_of(net, i).set_norm(norm); }
+void get_norm(void *net, i64 i, i64 *norm) { memcpy(norm, layer_of(net, i).norm, (size_t)layer_of(net, i).N * 24); }
 void set_feedback(void *p, i64 i, const i8 *B) {
   Layer &layer = layer_of(p, i);
   const bool direct = layer.rules.feedback == DIRECT;
@@ -381,6 +383,6 @@ void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i
 }  // namespace
 
 extern "C" const Api JOIN(wage_api_, NAME);
-extern "C" const Api JOIN(wage_api_, NAME) = {TEXT(NAME), VB,       create,   destroy, path, set_weights, get_weights, set_feedback,
+extern "C" const Api JOIN(wage_api_, NAME) = {TEXT(NAME), VB,       create,   destroy, path, set_weights, get_weights, set_norm, get_norm, set_feedback,
                                               set_held,   get_held, get,      set,     forward_alone, error_alone, update_alone, set_update, train, move, take, predict, pack, add_up, peak, rounded_log2, philox_words};
 #endif

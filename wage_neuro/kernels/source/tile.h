@@ -387,8 +387,19 @@ template <class M> struct TileLayer final : Layer {
             best = larger ? other : best, winner = larger ? all((i32)(v * size + u)) : winner;
           }
         const i64 at = (first + x) * Np + column + half * VL;
-        store_bytes(room.gate + at, -(best > 0) - (best > ceiling));
+        const vi limit = s.normalised ? load(ceilings + column + half * VL) : ceiling;
+        if (s.normalised) best -= load(centres + column + half * VL);
+        store_bytes(room.gate + at, -(best > 0) - (best > limit));
         if (SIZE != 1) store_bytes(room.win + at, winner);
+        if (s.normalised) {
+          const i64 o = column + half * VL;
+          const vi down = load(shifts + o);
+          best = vmin(vmax(best, -limit), limit);
+          best = (best + load(halves + o) + (best >> down & load(odds + o))) >> down;
+          store_words(room.u + at, best);
+          store_codes(codes + x * NB + half * VL, vmax(best, vi{}));
+          continue;
+        }
         best = round_shift(vmin(vmax(best, vi{}), ceiling), shift);
         store_codes(codes + x * NB + half * VL, best);
       }
