@@ -614,8 +614,8 @@ def test_a_latent_memory_is_a_memory_of_codes(
 # --- long streams, presets, seeds side by side -------------------------------------------------------
 
 LONG = Config(
-    stream="permuted-digits", scenario="domain", tasks=12, task_images=20, test_images=10,
-    method="naive", memory=0, network="8FC", seed=3, probes=1, measured=2,
+    stream="permuted-digits", scenario="domain", tasks=12, task_images=20, test_images=10, method="naive",
+    memory=0, network="8FC", seed=3, probes=1, measured=2,
 )  # fmt: skip
 
 
