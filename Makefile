@@ -78,7 +78,8 @@ test-torch: torch  ## run the tests of what needs PyTorch alone
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL) $(TORCH_TESTS)
 
 TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/mappings/engines/test_torch_floats.py \
-	tests/experiments/studies/test_float_run.py tests/experiments/benchmarks/test_gpu.py mappings/engines/torch/engine.py mappings/engines/torch/floats.py
+	tests/experiments/studies/test_float_run.py tests/experiments/studies/test_continual_floats.py \
+	tests/experiments/benchmarks/test_gpu.py mappings/engines/torch/engine.py mappings/engines/torch/floats.py
 
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.records.figures
@@ -86,6 +87,7 @@ readme: $(VENV)/ready  ## make the README's tables and all pictures anew from th
 docs: kernels .venv-docs/ready  ## build build/docs: READMEs, API, examples with output, the demo's report; a dead link is an error
 	PYTHONPATH=. $(PYTHON) docs/made.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -f docs/mkdocs.yml
+	$(PYTHON) docs/links.py build/docs
 
 maps: kernels  ## train the networks of the chip reports, and map them anew
 	$(PYTHON) -m experiments.studies.maps
@@ -162,5 +164,5 @@ endef
 
 .venv-docs/ready: pyproject.toml
 	@tools/venv.sh .venv-docs $(PYTHONS) || { echo "docs: no working Python $(PYTHONS) with venv found" >&2; exit 1; }
-	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocs-htmlproofer-plugin>=1.3' 'mkdocstrings[python]>=1.0'
+	@.venv-docs/bin/python $(INSTALL) 'mkdocs>=1.6' 'mkdocstrings[python]>=1.0'
 	@touch $@

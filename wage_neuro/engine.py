@@ -17,7 +17,7 @@ from wage_neuro.activity import FIELDS, Activity, Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.errors import DataError, SettingError
 from wage_neuro.kinds import Kind
-from wage_neuro.layers import UNKNOWN
+from wage_neuro.layers import SPARED
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.rules import VALUES, Rules
@@ -153,7 +153,8 @@ class Engine(ABC):
     ) -> np.ndarray:
         """Learn as `train`, and draw the logits of each sample to `former`, (n, classes) int64.
 
-        `layers.UNKNOWN` stands where a logit is not known: nothing is drawn there.
+        `layers.UNKNOWN` stands where a logit is not known: nothing is drawn there; `layers.SPARED` where an
+        output gets no error.
         """
         self._refuse("train_recalling", "recalls former logits")
 
@@ -226,7 +227,8 @@ def own_rows(rules: Rules, team: Team) -> int:
 
 
 def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> None:
-    """Raise DataError unless these are former logits of n samples, each within the bounds of Z or UNKNOWN.
+    """Raise DataError unless these are former logits of n samples, each within the bounds of Z, UNKNOWN or
+    SPARED.
 
     Raises SettingError for softmax, whose error has not the units of logits.
     """
@@ -237,7 +239,7 @@ def check_former(network: Network, rules: Rules, former: np.ndarray, n: int) -> 
             f"former logits of {former.dtype} and shape {former.shape}: want int64 {(n, network.classes)}"
         )
     bound = network.layers[-1].z_bound
-    bad = (former != UNKNOWN) & ((former > bound) | (former < -bound))
+    bad = (former > SPARED) & ((former > bound) | (former < -bound))
     if bad.any():
         raise DataError(f"former logit {former[bad][0]}: this network's stay within -{bound}..{bound}")
 

@@ -20,11 +20,12 @@ from wage_neuro.bits import code_dtype
 from wage_neuro.fixed_point import peak
 from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layer import Kept, Layer
-from wage_neuro.loss import UNKNOWN, output_error, quiet_new
+from wage_neuro.loss import SPARED, UNKNOWN, output_error, quiet_new
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, assert_never
 from wage_neuro.update import Move, at_rest, consolidate, momentum_after, no_importance, update, update_part
 
 __all__ = [
+    "SPARED",
     "UNKNOWN",
     "Kept",
     "Layer",

@@ -10,6 +10,8 @@ from wage_neuro.rules import MARGIN_UNITS, Rules
 
 UNKNOWN = np.iinfo(np.int64).min
 """A former logit that is not known: nothing is drawn to it."""
+SPARED = UNKNOWN + 1
+"""In its place: no error is sent to this output at all."""
 
 
 def log2_one(layer: Layer, rules: Rules) -> int:
@@ -32,7 +34,7 @@ def output_error(
     Z : (n, classes) int64 products of the last layer
     labels : (n,) whole numbers; the target of the right output is `layer.target`, of the others 0
     former : (n, classes) int64 logits that the samples once had, UNKNOWN where they had none; what is known
-        adds Z - former, so that an answer stays what it was
+        adds Z - former, so that an answer stays what it was; SPARED leaves an output alone
 
     Returns
     -------
@@ -58,7 +60,8 @@ def output_error(
         lead = Z[rows, labels] - others.max(axis=1) if Z.shape[1] > 1 else Z[rows, labels]
         D[lead * MARGIN_UNITS >= rules.margin * layer.target] = 0
     if former is not None:
-        np.add(D, Z - former, out=D, where=former != UNKNOWN)
+        np.add(D, Z - former, out=D, where=former > SPARED)
+        D[former == SPARED] = 0
     return D
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -289,7 +289,8 @@ class Reservoir:
         n = len(labels)
         size, numbers = len(self.images), np.arange(n * recalled) // (step * recalled) + 1
         filled = np.minimum(self.seen + step * numbers, size)
-        kept = self._slots_to_keep(labels, self.balance and self.balance.copy()).reshape(-1, step)
+        ahead = replace(self, balance=self.balance and self.balance.copy())
+        kept = ahead.slots_to_keep(labels).reshape(-1, step)
         drawn = slots_to_recall(self.seed, self.seen * recalled, n * recalled, filled)
         written: set[int] = set()
         read: set[int] = set()
@@ -301,10 +302,17 @@ class Reservoir:
             read.update(old)
         return n
 
-    def _slots_to_keep(self, labels: np.ndarray, balance: Balance | None) -> np.ndarray:
-        if balance is None:
+    def slots_to_keep(self, labels: np.ndarray) -> np.ndarray:
+        """Slot into which each of the next samples goes, -1 for none; what is known of classes changes."""
+        if self.balance is None:
             return slots_to_keep(self.seed, self.seen, len(labels), len(self.labels))
-        return balance.slots_to_keep(self.seed, self.seen, labels, self.labels.astype(np.int64))
+        return self.balance.slots_to_keep(self.seed, self.seen, labels, self.labels.astype(np.int64))
+
+    def kept_of(self, labels: np.ndarray) -> int:
+        """How many samples of a stream with these labels are kept, from its first one on."""
+        balance = self.balance and Balance(*map(np.zeros_like, (self.balance.offered, self.balance.full)))
+        begun = replace(self, labels=np.zeros_like(self.labels), seen=0, balance=balance)
+        return int(np.count_nonzero(begun.slots_to_keep(labels) >= 0))
 
     def fill(
         self, images: np.ndarray, labels: np.ndarray, step: int, first: int, recalled: int = 1
@@ -323,7 +331,7 @@ class Reservoir:
         turn, place = np.divmod(first + np.arange(len(images)), (1 + recalled) * step)
         new = place < step
         slots, gaps = np.empty(len(images), np.int64), np.flatnonzero(~new)
-        slots[new] = self._slots_to_keep(labels[new], self.balance)
+        slots[new] = self.slots_to_keep(labels[new])
         if gaps.size:
             filled = np.minimum(self.seen + np.cumsum(new)[gaps], len(self.labels))
             number = int(turn[gaps[0]]) * step * recalled + int(place[gaps[0]]) - step

@@ -238,8 +238,7 @@ class Rules:
             )
         if self.new_shift and self.samples_an_update > 1 and self.samples_an_update % (1 + self.recalled):
             raise SettingError(
-                f"batch={self.batch} with new_shift={self.new_shift}: want a multiple of {1 + self.recalled},"
-                f" {self.recalled} recalled samples for each new one"
+                f"batch={self.batch} with new_shift={self.new_shift}: want a multiple of {1 + self.recalled}"
             )
 
     def require(self, who: str, **known: tuple[object, ...]) -> None:

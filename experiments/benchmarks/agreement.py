@@ -60,7 +60,7 @@ MODES = {
     "direct feedback": Rules(batch=16, shift="held", feedback="direct"),
     "one sample at a time": Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3),
     "new and recalled in turn": Rules(batch=1, shift="held", update="ternary", new_shift=2),
-    "new beside recalled": Rules(batch=16, shift="held", hold=40, new_shift=1),
+    "new beside recalled": Rules(batch=16, shift="held", hold=40, new_shift=1, recalled=3),
     "metaplastic": Rules(batch=1, shift="held", update="ternary", metaplasticity=5),
     "consolidating": Rules(batch=4, shift="held", update="ternary", consolidation=4, metaplasticity=1),
     "coincidence": Rules(batch=1, shift="held", update="coincidence", loss="one-sided"),

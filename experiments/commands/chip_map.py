@@ -300,7 +300,7 @@ class Subject:
     @property
     def frozen(self) -> int:
         """Layers that never learn."""
-        return self.stream.method.frozen_layers() if self.stream else 0
+        return self.stream.frozen_layers if self.stream else 0
 
     @property
     def prototypes(self) -> Prototypes | None:
@@ -353,9 +353,9 @@ class Subject:
         """Cost of the memory that replays, if there is one."""
         if not self.stream or not isinstance(self.stream.method.memory, Reservoir):
             return None
-        return MemoryCost.of(
-            self.stream.method.memory, chip, self.saved.network.bits.k_A, len(self.stream.stream)
-        )
+        labels = self.stream.stream.labels(0, len(self.stream.stream))
+        memory, k_A = self.stream.method.memory, self.saved.network.bits.k_A
+        return MemoryCost.of(memory, chip, k_A, labels, self.stream.config.recalled)
 
 
 # --- the command -------------------------------------------------------------------------------------
@@ -588,20 +588,20 @@ def summary(report: Report) -> list[str]:
 
 
 def memory_lines(report: Report) -> list[str]:
-    """Where the memory is, and what a new sample costs with the one that is recalled beside it."""
+    """Where the memory is, and what a new sample costs with those that are recalled beside it."""
     memory = report.memory
     if not memory:
         return []
     lines = [
-        f"memory: {memory.samples:,} samples, {memory.bytes:,} bytes, {WHERE};"
+        f"memory: {memory.samples:,} samples of {memory.bits} bits a pixel, {memory.bytes:,} bytes, {WHERE};"
         f" {memory.read:,.0f} bytes read and {memory.written:,.0f} written a new sample",
         f"as synapses, an axon an image, it would fill {_many(memory.synapse_cores, 'core')}",
     ]
     if report.cost and report.use.training:
-        cost = report.cost.to_json()
+        cost, learned = report.cost.to_json(), 1 + memory.recalled
         lines.append(
-            f"a new sample and one recalled: {2 * cost['energy_mJ']['total']:.3g} mJ and"
-            f" {2 * cost['time_ms']:.3g} ms, estimated"
+            f"a new sample and {memory.recalled} recalled: {learned * cost['energy_mJ']['total']:.3g} mJ and"
+            f" {learned * cost['time_ms']:.3g} ms, estimated"
         )
     return lines
 

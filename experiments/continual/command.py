@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import typer
-from rich.progress import Progress, TaskID
 
 from experiments.commands.chip_map import Asked, map_command
 from experiments.commands.command_line import STOPPED, bar, busy, console
 from experiments.commands.options import Found, Resumable, Where, command_of
 from experiments.continual import demo, pictures, records
+from experiments.continual.metrics import NEWEST_ACC
+from experiments.continual.presets import PRESETS
 from experiments.continual.settings import of_method
 from experiments.continual.study import Config, Report, Run
 from experiments.runs import run_folder
+from experiments.runs.workers import side_by_side
 from mappings.chips.chip import CHIPS, Chip
+from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
-from wage_neuro.settings import OUTPUT, RULE, check_settings, setting
+from wage_neuro.settings import OUTPUT, RULE, SIMULATOR, check_settings, setting
 from wage_neuro.typed import read_json, reading
 
 STUDY = "study.json"
@@ -35,6 +39,13 @@ class Shown(Resumable):
     """What is made of the runs."""
 
     seeds: int = setting(1, "Runs, of seeds that follow each other.", RULE, least=1)
+    jobs: int = setting(1, "Seeds that run side by side.", SIMULATOR, least=1, resumes=True)
+    preset: str | None = setting(
+        None,
+        "; ".join(f"`{name}`: {each.what}" for name, each in PRESETS.items()) + ".",
+        RULE,
+        choices=(*PRESETS, None),
+    )
     cost: str | None = setting(
         None,
         "Then map the learner onto a chip, such as `loihi2`, and print what a sample costs.",
@@ -82,7 +93,7 @@ def continual(
         folder = written.run or context.with_resource(run_folder.new_folder(Path("runs") / name))
         work = Study(folder, config, numbers)
     with ExitStack() as held:
-        _run_all(work, not written.resume, machine.engine, found.data_dir, held)
+        _run_all(work, not written.resume, Means(machine.engine, found.data_dir, written.jobs), held)
     folder = work.folder
     path = folder / RECORD
     if written.output:
@@ -95,7 +106,23 @@ def continual(
         map_command(Asked(chip=written.cost), found, Where(engine="numpy"), folder)
 
 
-CONTINUAL = command_of(continual, of_method)
+def _defaults(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Defaults that follow from the preset, and from the method."""
+    preset = PRESETS[given["preset"]].settings if given["preset"] in PRESETS else {}
+    stream = {} if given["stream"] else {"stream": preset.get("stream")}
+    return {**of_method({**given, **preset}), **preset, **stream}
+
+
+CONTINUAL = command_of(continual, _defaults)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the runs are done with."""
+
+    engine: str
+    data_dir: Path | None
+    jobs: int
 
 
 @dataclass(frozen=True)
@@ -126,44 +153,91 @@ class _Study(TypedDict):
     seeds: list[Annotated[int, (0, 2**64 - 1)]]
 
 
-def _run_all(work: Study, new: bool, engine_name: str, data_dir: Path | None, held: ExitStack) -> None:
+def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
     """Run what is left; the folder stays `held` from the first engine on."""
-    rows: list[dict[str, Any]] = []
-    folder, config = work.folder, work.config
+    folder, first = work.folder, work.seeds[0]
     lock = run_folder.Lock(folder)
-    for seed in work.seeds:
-        place = folder / f"seed-{seed}"
-        with busy(f"reading {config.stream}"):
-            if (place / run_folder.CHECKPOINT).exists() and not new:
-                learner = Run.resume(place, data_dir)
-            else:
-                learner = Run.start(replace(config, seed=seed), place, data_dir)
-        with ExitStack() as built:
-            with busy(f"starting engine {engine_name}"):
-                engine = built.enter_context(learner.engine(engine_name))
-            held.enter_context(lock)
-            if new and seed == work.seeds[0] and (folder / STUDY).exists():
-                raise SettingError(
-                    f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
-                )
-            held.enter_context(learner.lock)
-            run_folder.prepare(place, new=learner.is_new)
-            if new and seed == work.seeds[0]:
-                work.write()
-            with bar(f"seed {seed}", *_FIELDS) as progress:
-                task = progress.add_task("", total=len(learner.stream), rate=0, last="")
-                learner.fit(engine, partial(_show, progress, task))
-        if not learner.finished:
-            console.print(f"stopped; go on with: wage-neuro continual --resume {shlex.quote(str(folder))}")
-            raise typer.Exit(STOPPED)
-        rows += learner.record(engine_name)
-    run_folder.write_rows(folder / RECORD, rows)
+
+    def begin() -> None:
+        held.enter_context(lock)
+        if new and (folder / STUDY).exists():
+            raise SettingError(
+                f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
+            )
+
+    rows: dict[int, list[dict[str, Any]] | None] = {}
+    if means.jobs == 1:
+        for seed in work.seeds:
+            rows[seed] = _run(work, new, means, seed, begin if seed == first else None)
+            if rows[seed] is None:
+                break
+    else:
+        _open(work, new, means, first)[1].close()  # what is refused leaves nothing behind
+        begin()
+        if new:
+            work.write()
+        with suppress(KeyboardInterrupt):  # each has a checkpoint
+            rows |= side_by_side(partial(_run, work, new, means), work.seeds, means.jobs, "seed {}".format)
+    finished = [found for seed in work.seeds if (found := rows.get(seed))]
+    if len(finished) < len(work.seeds):
+        console.print(f"stopped; go on with: wage-neuro continual --resume {shlex.quote(str(folder))}")
+        raise typer.Exit(STOPPED)
+    run_folder.write_rows(folder / RECORD, [row for found in finished for row in found])
 
 
-def _show(progress: Progress, task: TaskID, report: Report) -> None:
-    probes = report.progress.probes
-    last = f"{100 * probes[-1]['accuracy']:.1f} % so far" if probes else ""
-    progress.update(task, completed=report.place, rate=report.samples_per_s, last=last)
+def _run(
+    work: Study, new: bool, means: Means, seed: int, begin: Callable[[], None] | None = None
+) -> list[dict[str, Any]] | None:
+    """Run one seed to its end; return its record, or None if it was stopped before.
+
+    begin : is called as soon as nothing can be refused any more
+    """
+    learner, started = _open(work, new, means, seed)
+    with ExitStack() as built:
+        engine = built.enter_context(started)
+        if begin:
+            begin()
+        built.enter_context(learner.lock)
+        run_folder.prepare(learner.folder, new=learner.is_new)
+        if begin and new:
+            work.write()
+        shown = built.enter_context(bar(f"seed {seed}", *_FIELDS)) if means.jobs == 1 else None
+        task = shown.add_task("", total=len(learner.stream), rate=0, last="") if shown else None
+
+        def show(report: Report) -> None:
+            _tell(learner, report)
+            if shown and task is not None:
+                probes = report.progress.probes
+                last = f"{100 * probes[-1]['accuracy']:.1f} % so far" if probes else ""
+                shown.update(task, completed=report.place, rate=report.samples_per_s, last=last)
+
+        learner.fit(engine, show)
+    return learner.record(means.engine) if learner.finished else None
+
+
+def _open(work: Study, new: bool, means: Means, seed: int) -> tuple[Run, Engine]:
+    """The run of a seed, where it stands, and its engine."""
+    place, config = work.folder / f"seed-{seed}", work.config
+    with busy(f"reading {config.stream}"):
+        if (place / run_folder.CHECKPOINT).exists() and not new:
+            learner = Run.resume(place, means.data_dir)
+        else:
+            learner = Run.start(replace(config, seed=seed), place, means.data_dir)
+    with busy(f"starting engine {means.engine}"):
+        return learner, learner.engine(means.engine)
+
+
+def _tell(learner: Run, report: Report) -> None:
+    """Say what a task that has just ended has left, in a line."""
+    ends, T = learner.stream.ends, len(learner.tasks)
+    if report.place in ends[:-1]:
+        ended = ends.index(report.place)
+        newest = [row["accuracy"] for row in report.progress.rows if row["trained"] == ended][: ended + 1]
+        known = "the tasks so far" if learner.config.measured is None else f"the newest {len(newest)}"
+        accuracy = 100 * sum(newest) / len(newest)
+        name = learner.tasks[ended].name
+        seed = learner.config.seed
+        console.print(f"seed {seed}, after task {ended + 1} of {T} ({name}): {accuracy:.2f} % over {known}")
 
 
 def _print(record: records.Record, folder: Path) -> None:
@@ -182,7 +256,14 @@ def _print(record: records.Record, folder: Path) -> None:
             console.print(f"warning: seed {run['config']['seed']}: {line}", style="yellow")
     if "prototypes" in head:
         console.print(f"prototypes {record.mean_and_spread('prototypes')}")
-    for name in ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy"):
+    for name in (
+        "ACC",
+        NEWEST_ACC,
+        "forgetting",
+        "BWT",
+        "FWT",
+        "average incremental accuracy",
+    ):
         if name in head:
             console.print(f"{name} {record.mean_and_spread(name)}")
     console.print(f"{RECORD} and continual.png are in {folder}")

@@ -7,10 +7,12 @@ from types import TracebackType
 
 import numpy as np
 
+from experiments.continual.latent import Below
 from experiments.continual.methods import Method
 from experiments.continual.settings import Learning
 from wage_neuro.control import Control, control_of
 from wage_neuro.engine import Engine
+from wage_neuro.errors import SettingError
 from wage_neuro.eta import EtaSchedule
 from wage_neuro.network import Network
 from wage_neuro.state import State, initial_state
@@ -22,6 +24,7 @@ class Learner:
 
     Attributes
     ----------
+    below : layers whose codes are learned in place of images
     seen : new samples learned
     since : those of them since a task last ended
 
@@ -36,6 +39,7 @@ class Learner:
 
     engine: Engine
     method: Method
+    below: Below | None = None
     seen: int = 0
     since: int = 0
 
@@ -50,8 +54,10 @@ class Learner:
     ) -> Learner:
         """Begin with a network that has learned nothing, in the engine of that name."""
         network = Network.parse(settings.network, image_shape, outputs, settings.bits, signed)
-        method = settings.kind(settings, network)
-        return cls(open_engine(method, engine, initial_state(network, settings.seed)), method)
+        state = initial_state(network, settings.seed)
+        below = below_of(settings, network, state)
+        method = settings.kind(settings, below.above if below else network)
+        return cls(open_engine(method, engine, below.upper(state) if below else state), method, below)
 
     def learn(self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control | None = None) -> None:
         """Learn new samples, whole steps of them.
@@ -64,6 +70,7 @@ class Learner:
         if log2_eta is None:
             log2_eta = EtaSchedule.parse(self.method.settings.eta.partition(",")[0]).log2_at(0)
         control = control_of_method(self.method, log2_eta)
+        images = self.below.see(images) if self.below else images
         if self.engine.replay:
             self.engine.train_new(images, labels, control)
         else:
@@ -93,7 +100,7 @@ class Learner:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """(n, outputs) int64 logits of (n, ...) uint8 images; nothing is learned."""
-        return self.engine.predict(images)
+        return self.engine.predict(self.below.see(images) if self.below else images)
 
     @property
     def memory_bytes(self) -> int:
@@ -112,6 +119,26 @@ class Learner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def below_of(settings: Learning, network: Network, state: State) -> Below | None:
+    """The layers whose codes are kept in place of images, if any.
+
+    Raises
+    ------
+    SettingError
+        If there are not so many, or they learn.
+    """
+    if not settings.latent:
+        return None
+    below = Below(network, settings.latent, state)
+    frozen = max(settings.frozen, settings.kind(settings, network).frozen_layers())
+    if frozen < settings.latent:
+        raise SettingError(
+            f"latent={settings.latent}: layer {frozen} {network.layers[frozen]} learns, so its codes do not"
+            f" stay what they are; want --frozen {settings.latent} or more"
+        )
+    return below
 
 
 def open_engine(method: Method, name: str, state: State) -> Engine:

@@ -15,7 +15,7 @@ from experiments.engines import holds_memory, make_engine, make_prototype_engine
 from wage_neuro.bits import code_dtype
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError
-from wage_neuro.layers import UNKNOWN
+from wage_neuro.layers import SPARED, UNKNOWN
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.prototypes import Prototypes
@@ -94,8 +94,8 @@ class Method:
         return rules
 
     def frozen_layers(self) -> int:
-        """Layers, from the first on, that never learn."""
-        return 0
+        """Layers, from the first on, that never learn; of those above the memory where it keeps codes."""
+        return max(0, self.settings.frozen - self.settings.latent)
 
     # --- samples ---
 
@@ -253,6 +253,34 @@ class ReplayingLogits(Replaying):
     keeps_logits = True
 
 
+class Asymmetric(Replaying):
+    """New samples push down none but the outputs of classes that are new as well, those of the last RECENT.
+
+    Source: ER-ACE, Caccia et al., arXiv:2104.05025, whose batch is here the samples that came last.
+    """
+
+    what = (
+        "replay whose new samples leave the outputs of classes alone that are not among the newest (ER-ACE)"
+    )
+    needs = frozenset({"memory", "recalls former logits"})
+
+    def __init__(self, settings: Learning, network: Network) -> None:
+        super().__init__(settings, network)
+        self.held["came"] = np.full(network.classes, -RECENT)  # number of each class's last new sample
+        self.held["seen"] = np.zeros(1, np.int64)
+
+    def mix(self, images: np.ndarray, labels: np.ndarray) -> Samples:
+        mixed, (came, seen) = super().mix(images, labels), self.held.values()
+        spared = np.empty((len(labels), len(came)), bool)
+        for i, label in enumerate(labels):
+            came[label], seen[0] = seen[0], seen[0] + 1
+            spared[i] = seen[0] - came > RECENT
+        former = self._by_steps(np.full((len(mixed.labels), len(came)), UNKNOWN))
+        new = former[:, : self.settings.step]
+        new[spared.reshape(new.shape)] = SPARED
+        return mixed._replace(former=former.reshape(len(mixed.labels), -1))
+
+
 class _Frozen(Method):
     """Only the last layer learns, from what the random ternary weights below make of an image."""
 
@@ -299,9 +327,11 @@ class Consolidating(Method):
 
 
 LOOK_AHEAD = 100  # steps whose logits may be kept together
+RECENT = 100  # new samples whose classes are of the moment
 CALLED = {
     **dict.fromkeys(("ewc", "online-ewc", "si", "synaptic-intelligence", "mas", "lwf"), "consolidation"),
     **dict.fromkeys(("er", "experience-replay", "rehearsal", "gem", "agem"), "replay"),
+    **dict.fromkeys(("er-ace", "er_ace", "ace"), "asymmetric"),
     **dict.fromkeys(("der", "der++", "dark-experience-replay"), "replay-logits"),
     **dict.fromkeys(("finetune", "fine-tuning", "sgd", "none"), "naive"),
     **dict.fromkeys(("icarl", "ncm", "nearest-mean"), "prototypes"),
@@ -317,6 +347,7 @@ METHODS: Registry[type[Method]] = Registry(
         "joint": Joint,
         "replay": Replaying,
         "replay-logits": ReplayingLogits,
+        "asymmetric": Asymmetric,
         "features": Features,
         "features-replay": FeaturesReplaying,
         "prototypes": NearestPrototypes,

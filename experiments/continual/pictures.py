@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from experiments.continual.records import Record
 from experiments.records.figure import picture, whole_numbers
 from experiments.records.style import EDGE, INK, ink_on, value_colours
+from wage_neuro.bits import Bits
 
 JOINT: dict[str, Any] = {"color": INK, "linestyle": (0, (8, 3)), "marker": "", "linewidth": 1.2}
 """How joint training is drawn, a level that the others are held against."""
@@ -24,10 +26,74 @@ def draw(path: Path, record: Record, others: Sequence[Record] = ()) -> None:
     with picture(path, 1 + 4.4 * panels, 4.4) as figure:
         figure.suptitle(f"{record.title}: {record.runs[0]['network']}, all integers, {_seeds(record)}")
         matrix, tasks, *anytime = figure.subplots(1, panels, width_ratios=(1, 1.15, 1.15)[:panels])
-        _draw_matrix(matrix, record)
+        (_draw_matrix if record.all_measured else _draw_ages)(matrix, record)
         _draw_tasks(tasks, [record, *others])
         if anytime:
             _draw_anytime(anytime[0], probed, _ends(record))
+
+
+def draw_bytes(path: Path, records: Sequence[Record], floats: Sequence[Point]) -> None:
+    """Draw accuracy against bytes of memory, of records of one stream in groups, floats beside them."""
+    groups: dict[str, list[Point]] = {}
+    for record in records:
+        head = record.runs[0]
+        point = Point(head["memory_bytes"], [run["ACC"] for run in record.runs], _form(head["config"]))
+        groups.setdefault(point.what, []).append(point)
+    for point in floats:
+        groups.setdefault(point.what, []).append(point)
+    config = records[0].runs[0]["config"]
+    with picture(path, 7.4, 4.8) as figure:
+        axes = figure.subplots()
+        for what, points in sorted(groups.items()):
+            points.sort(key=lambda each: each.bytes)
+            x, y = ([getattr(point, name) for point in points] for name in ("kib", "mean"))
+            axes.errorbar(x, y, [point.spread for point in points], capsize=3, label=what)
+        axes.set_xscale("log")
+        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            axis(lambda value, _: f"{value:,g}")
+        axes.set(
+            xlabel="memory (KiB)",
+            ylabel="accuracy over all tasks at the end (%)",
+            title=f"{config['stream']}, {config['scenario']}-incremental, {config['method']}",
+        )
+        axes.legend(loc="lower right")
+
+
+@dataclass(frozen=True)
+class Point:
+    """Accuracies of some seeds, %, with so many bytes of memory."""
+
+    bytes: int
+    accuracies: Sequence[float]
+    what: str
+
+    @property
+    def kib(self) -> float:
+        """Size of the memory."""
+        return self.bytes / 1024
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds, 0 of one."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
+
+
+def in_bits(config: Mapping[str, Any]) -> str:
+    """Bits that a memory keeps of a pixel, in words."""
+    bits = config.get("memory_bits", 8)
+    return f"{bits} bit" if bits == 1 else f"{bits} bits"
+
+
+def _form(config: Mapping[str, Any]) -> str:
+    """What is one line of the picture: all but the size of the memory."""
+    updates, bits = config["update"], Bits.parse(config["bits"]).k_G
+    images = f"{in_bits(config)} a pixel, 1 + {config.get('recalled', 1)}"
+    return f"{config['network']}, {updates} updates of {bits} bits; {images}"
 
 
 def _seeds(record: Record) -> str:
@@ -55,21 +121,32 @@ def _draw_matrix(axes: Any, record: Record) -> None:
     )
 
 
+def _draw_ages(axes: Any, record: Record) -> None:
+    """Accuracy at the end against how many tasks ago each was learned."""
+    final = 100 * record.R[:, -1, ::-1]
+    ages = np.arange(final.shape[1])
+    axes.plot(ages, final.mean(axis=0), linewidth=1.5)
+    axes.fill_between(ages, final.min(axis=0), final.max(axis=0), alpha=0.2)
+    axes.set_xscale("symlog", linthresh=5)
+    axes.set(xlabel="tasks learned since", ylabel="accuracy at the end (%)", title="accuracy against age")
+    axes.set_ylim(0, 101)
+    axes.grid(True, alpha=0.25)
+
+
 def _draw_tasks(axes: Any, records: Sequence[Record]) -> None:
     T = len(records[0].tasks)
     for record in records:
         values = 100 * record.so_far
         label = f"{record.method}: {values[:, -1].mean():.2f}"
+        values = values if record.all_measured else values[:, :-1]
         if values.shape[1] == 1:
             axes.axhline(values.mean(), **JOINT, label=label)
             continue
-        (line,) = axes.plot(range(1, T + 1), values.mean(axis=0), markevery=max(1, T // 20), label=label)
-        axes.fill_between(
-            range(1, T + 1), values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2
-        )
-    axes.set(
-        xlabel="tasks learned", ylabel="accuracy over the tasks so far (%)", title="accuracy against task"
-    )
+        learned = np.arange(1, values.shape[1] + 1)
+        (line,) = axes.plot(learned, values.mean(axis=0), markevery=max(1, T // 20), label=label)
+        axes.fill_between(learned, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.2)
+    over = "the tasks so far" if records[0].all_measured else "the newest tasks"
+    axes.set(xlabel="tasks learned", ylabel=f"accuracy over {over} (%)", title="accuracy against task")
     axes.set_ylim(None, 101)
     _finish(axes)
     if T <= DIGITS_UP_TO:

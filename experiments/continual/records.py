@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -30,7 +31,7 @@ class Record:
     Attributes
     ----------
     runs : the rows of kind 'run', a seed each
-    R : (seeds, T, T) accuracy on task j after task i; of joint training (seeds, 1, T)
+    R : (seeds, T, T) accuracy on task j after task i, NaN where not measured; of joint training (seeds, 1, T)
     samples, anytime : (probes,), (seeds, probes) accuracy over the tasks so far against samples
     """
 
@@ -87,7 +88,12 @@ class Record:
         T = self.R.shape[1]
         if T == 1:
             return self.R.mean(axis=2)
-        return np.stack([self.R[:, i, : i + 1].mean(axis=1) for i in range(T)], axis=1)
+        return np.stack([np.nanmean(self.R[:, i, : i + 1], axis=1) for i in range(T)], axis=1)
+
+    @property
+    def all_measured(self) -> bool:
+        """Whether every task was measured after every one."""
+        return not np.isnan(self.R).any()
 
     @property
     def frame(self) -> Any:
@@ -136,11 +142,13 @@ def record_of(rows: Sequence[Row]) -> Record:
     if not runs or not runs[0]["tasks"]:
         raise ValueError("no run in it, or one without tasks")
     T, seeds = len(runs[0]["tasks"]), len(runs)
-    R = [r["accuracy"] for r in rows if r["kind"] == "accuracy" and r["trained"] is not None]
+    heads = [i for i, row in enumerate(rows) if row["kind"] == "run"]
+    parts = [rows[a:b] for a, b in pairwise((*heads, len(rows)))]
+    R = [metrics.matrix([row for row in part if row["kind"] == "accuracy"], T) for part in parts]
     probes = [row for row in rows if row["kind"] == "probe"]
     anytime = np.array([row["accuracy"] for row in probes]).reshape(seeds, -1)
     samples = np.array([row["samples"] for row in probes[: anytime.shape[1]]], int)
-    record = Record(runs, np.array(R).reshape(seeds, -1, T), samples, anytime)
+    record = Record(runs, np.stack(R), samples, anytime)
     for run, matrix in zip(runs, record.R, strict=True):
         if abs(run["ACC"] - 100 * metrics.final_accuracy(matrix)) > 0.001:
             raise ValueError(f"ACC {run['ACC']} is not that of its rows")

@@ -58,6 +58,13 @@ class Learning(OneByOne):
         RULE,
         choices=KEEPS,
     )
+    frozen: int = setting(0, "First layers that never learn.", RULE, least=0)
+    latent: int = setting(
+        0,
+        "The memory keeps the codes of so many first layers, which are frozen, in place of images.",
+        RULE,
+        least=0,
+    )
     network: str = setting("400FC-400FC", "Hidden layers, as in `train`.", NETWORK)
     bits: str = like(Training, "bits")
     step: int = setting(1, "New samples learned together, with those recalled; 1: one at a time.", RULE)
@@ -77,13 +84,15 @@ class Learning(OneByOne):
         eta_of(self.eta, 100)
         if Augment.parse(self.augment).window:
             raise SettingError(f"augment={self.augment!r}: a stream's tasks show whole images")
+        if self.latent and self.augment != "none":
+            raise SettingError(f"augment={self.augment!r} with latent={self.latent}: a code is no image")
         method = METHODS.find(self.method)
         if "memory" in method.needs and self.memory < 1:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: want room for 1 or more")
         if "memory" not in method.needs and self.memory:
             raise SettingError(f"memory={self.memory} with method {self.method!r}: it keeps no samples")
         check_settings(self)
-        recalls = {"recalled": 1, "memory_bits": 8, "keep": "reservoir", "new_shift": 0}
+        recalls = {"recalled": 1, "memory_bits": 8, "keep": "reservoir", "new_shift": 0, "latent": 0}
         for name, none in recalls.items():
             if getattr(self, name) != none and not method.recalls:
                 value = getattr(self, name)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +24,6 @@ from experiments import datasets
 from experiments.datasets import Dataset
 from wage_neuro.errors import SettingError
 from wage_neuro.random_bits import STREAM, check_seed, words
-from wage_neuro.room import check_room
 
 SCENARIOS = ("task", "domain", "class")
 PERMUTED_TASKS = ROTATED_TASKS = 10
@@ -60,8 +62,15 @@ class Task:
 
     def training_samples(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (n, height, width, channels) uint8 images and (n,) outputs of places in `train`."""
-        index = self.train[places]
-        return self._see(self.data.train_images[index]), self._output_of[self.data.train_labels[index]]
+        return self.training_images(places), self.training_labels(places)
+
+    def training_images(self, places: np.ndarray) -> np.ndarray:
+        """The images alone."""
+        return self._see(self.data.train_images[self.train[places]])
+
+    def training_labels(self, places: np.ndarray) -> np.ndarray:
+        """The outputs alone."""
+        return self._output_of[self.data.train_labels[self.train[places]]]
 
     def test_samples(self, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the images and outputs that the task is tested on, or the first `most` of them."""
@@ -106,9 +115,9 @@ class Task:
     def _see(self, images: np.ndarray) -> np.ndarray:
         if self.pixels is None:
             return images
-        flat = images.reshape(len(images), -1)
-        seen = np.where(self.pixels >= 0, flat[:, self.pixels], 0)
-        return seen.astype(np.uint8).reshape(images.shape)
+        seen = np.take(images.reshape(len(images), -1), self.pixels, axis=1)  # of -1 the last pixel
+        seen[:, self.pixels < 0] = 0
+        return seen.reshape(images.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,13 +152,11 @@ class Stream:
         for name in ("passes", "step"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)}: want 1 or more")
-        samples = self.passes * sum(len(task.train) for task in self.tasks)
-        check_room(f"passes={self.passes}: the order of {samples:,} samples", 24 * samples, SettingError)
         for name, size in self._parts:
             if self.step > size:
                 raise SettingError(f"step={self.step}: want 1..{size}, {name} has no more images")
 
-    @property
+    @cached_property
     def _parts(self) -> list[tuple[str, int]]:
         """Name and training images of what is shuffled together: each task, or all."""
         sizes = [(f"task {task.name}", len(task.train)) for task in self.tasks]
@@ -163,38 +170,67 @@ class Stream:
     @cached_property
     def ends(self) -> tuple[int, ...]:
         """Place after the last sample of each task; of a mixed stream, of the whole."""
-        return tuple(np.cumsum([self.passes * (n // self.step * self.step) for _, n in self._parts]).tolist())
+        return tuple(accumulate(self.passes * (n // self.step * self.step) for _, n in self._parts))
 
     def __len__(self) -> int:
         return self.ends[-1]
 
-    @cached_property
-    def _order(self) -> tuple[np.ndarray, np.ndarray]:
-        """Task, and place within the task, of every sample of the stream."""
-        task = np.concatenate([np.full(len(t.train), i, np.int32) for i, t in enumerate(self.tasks)])
-        place = np.concatenate([np.arange(len(t.train), dtype=np.int32) for t in self.tasks])
-        pools = [np.arange(len(task))] if self.mixed else np.split(np.arange(len(task)), self._starts[1:])
-        order = []
-        for i, pool in enumerate(pools):
-            for a_pass in range(self.passes):
-                bits = words((self.seed, STREAM, len(self.tasks) if self.mixed else i, a_pass), 0, len(pool))
-                order.append(pool[np.argsort(bits, kind="stable")][: len(pool) // self.step * self.step])
-        whole = np.concatenate(order)
-        return task[whole], place[whole]
+    def _places(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Task, and place within the task, of the samples from place `first` of the stream on."""
+        none = np.empty(0, np.int64)
+        tasks, places, last = [none], [none], min(first + count, len(self))
+        while first < last:
+            part = bisect_right(self.ends, first)
+            whole = self._parts[part][1] // self.step * self.step
+            a_pass, begin = divmod(first - (0, *self.ends)[part], whole)
+            chosen = self._order(part, a_pass)[begin : min(whole, begin + last - first)]
+            task = (
+                np.searchsorted(self._starts, chosen, "right") - 1
+                if self.mixed
+                else np.full(len(chosen), part)
+            )
+            tasks.append(task)
+            places.append(chosen - self._starts[task] if self.mixed else chosen)
+            first += len(chosen)
+        return np.concatenate(tasks), np.concatenate(places)
 
-    @property
+    def _order(self, part: int, a_pass: int) -> np.ndarray:
+        """Order in which a pass goes through a task, or through all tasks of a mixed stream."""
+        if self._held.get("pass") != (part, a_pass):
+            size, name = self._parts[part][1], len(self.tasks) if self.mixed else part
+            order = np.argsort(words((self.seed, STREAM, name, a_pass), 0, size), kind="stable")
+            self._held.update({"pass": (part, a_pass), "order": order})
+        found: np.ndarray = self._held["order"]
+        return found
+
+    @cached_property
+    def _held(self) -> dict[str, Any]:
+        """The last order that was asked for."""
+        return {}
+
+    @cached_property
     def _starts(self) -> np.ndarray:
         return np.cumsum([0, *(len(task.train) for task in self.tasks)])[:-1]
 
     def samples(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (count, ...) uint8 images and (count,) outputs from place `first` of the stream on."""
-        task, place = (part[first : first + count] for part in self._order)
+        task, place = self._places(first, count)
         images = np.empty((len(task), *self.tasks[0].data.train_images.shape[1:]), np.uint8)
+        for i in np.unique(task):
+            mine = task == i
+            images[mine] = self.tasks[i].training_images(place[mine])
+        return images, self._labels(task, place)
+
+    def labels(self, first: int, count: int) -> np.ndarray:
+        """Return the (count,) outputs alone."""
+        return self._labels(*self._places(first, count))
+
+    def _labels(self, task: np.ndarray, place: np.ndarray) -> np.ndarray:
         labels = np.empty(len(task), np.int64)
         for i in np.unique(task):
             mine = task == i
-            images[mine], labels[mine] = self.tasks[i].training_samples(place[mine])
-        return images, labels
+            labels[mine] = self.tasks[i].training_labels(place[mine])
+        return labels
 
     def answers(self, task: Task, logits: np.ndarray) -> np.ndarray:
         """Return the (n,) outputs that logits stand for: of the task's own if the scenario tells the task."""
@@ -251,10 +287,15 @@ def tasks_of(
         return _split(data[0], scenario, tasks, base)
     if kind == "to":
         return _one_after_another(data, scenario, tasks)
-    views = _permutations if kind == "permuted" else _rotations
+    views = (_permutations if kind == "permuted" else _rotations)(data[0], tasks, seed)
+    first = _task("", data[0], range(data[0].classes), 0, scenario)
+    outputs = (
+        np.array(first.outputs)
+        + (0 if scenario == "domain" else len(first.outputs)) * np.arange(len(views))[:, None]
+    )
     return tuple(
-        _task(f"{kind} {label}", data[0], range(data[0].classes), i, scenario, pixels)
-        for i, (label, pixels) in enumerate(views(data[0], tasks, seed))
+        replace(first, name=f"{kind} {label}", outputs=tuple(mine), pixels=pixels)
+        for (label, pixels), mine in zip(views, outputs.tolist(), strict=True)
     )
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 
 from experiments.continual import metrics
-from experiments.continual.learner import Learner, control_of_method, open_engine
+from experiments.continual.learner import Learner, below_of, control_of_method, open_engine
 from experiments.continual.settings import Learning, eta_of
 from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
 from experiments.runs import run_folder
@@ -85,6 +85,14 @@ class Config(Learning):
         None, "Training images of each task, evenly spaced, for long streams.", DATA, shown="all"
     )
     test_images: int | None = setting(None, "Test images of each task.", DATA, shown="all")
+
+    measured: int | None = setting(
+        None,
+        "Tasks that are measured when one ends, the newest; at the end all.",
+        DATA,
+        shown="all",
+        least=1,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,7 +173,8 @@ class Run:
         self.folder, self.config, self.tasks, self.saved = folder, config, tasks, saved
         self.stream = stream_of(config, tasks)
         self.network = saved.network
-        self.method = config.kind(config, self.network)
+        self.below = below_of(config, self.network, saved.state)
+        self.method = config.kind(config, self.below.above if self.below else self.network)
         self.eta = eta_of(config.eta, len(self.stream))
         self.progress = Progress()
         self.is_new, self.stop_wanted = True, False
@@ -219,7 +228,14 @@ class Run:
         if place > len(self.stream):
             raise CheckpointError(f"progress.place={place}: its stream has {len(self.stream)} samples")
         wanted = {
-            "rows": (len(self.tasks) * (1 + sum(end <= place for end in ends)), bool(place)),
+            "rows": (
+                sum(
+                    len(self._measured_at(i))
+                    for i in (None, *range(len(ends)))
+                    if i is None or ends[i] <= place
+                ),
+                bool(place),
+            ),
             "probes": (sum(at <= place for at in self._probe_places), True),
             "counts": (len(self.network.layers), bool(progress.counts)),
         }
@@ -233,7 +249,8 @@ class Run:
 
     def engine(self, name: str) -> Engine:
         """Build an engine that stands where this run stands; the Lava graph holds the memory as well."""
-        return open_engine(self.method, name, self.saved.state)
+        state = self.saved.state
+        return open_engine(self.method, name, self.below.upper(state) if self.below else state)
 
     @property
     def finished(self) -> bool:
@@ -242,7 +259,16 @@ class Run:
 
     def control_at(self, place: int) -> Control:
         """Step size of each layer at a place of the stream."""
-        return control_of_method(self.method, self.eta.log2_at(place))
+        above = control_of_method(self.method, self.eta.log2_at(place)).of_layers(
+            len(self.method.network.layers), self.config.rules
+        )
+        log2_eta = (*(None,) * self.config.latent, *(layer.log2_eta for layer in above))
+        return Control(log2_eta=log2_eta, hold=self.config.hold)
+
+    @property
+    def frozen_layers(self) -> int:
+        """Layers, from the first on, that never learn."""
+        return self.config.latent + self.method.frozen_layers()
 
     # --- the loop ---
 
@@ -277,7 +303,7 @@ class Run:
         """Learn the samples up to a place of the stream, a multiple of the step."""
         progress, first = self.progress, self.progress.place
         begun = max((end for end in self.stream.ends if end <= first), default=0)
-        learner = Learner(engine, self.method, first, first - begun)
+        learner = Learner(engine, self.method, self.below, first, first - begun)
         images, labels = self.stream.samples(first, place - first)
         began = time.monotonic()
         for end in (*(at for at in self._eta_places if first < at < place), place):
@@ -317,10 +343,11 @@ class Run:
         place, ends = self.progress.place, self.stream.ends
         if place in self._probe_places:
             so_far = len(self.tasks) if self.config.mixed else 1 + sum(end < place for end in ends)
-            few = [self.accuracy(engine, task, PROBE_IMAGES) for task in self.tasks[:so_far]]
+            newest = self.tasks[max(0, so_far - (self.config.measured or so_far)) : so_far]
+            few = [self.accuracy(engine, task, PROBE_IMAGES) for task in newest]
             self.progress.probes.append({"samples": place, "accuracy": float(np.mean(few))})
         if place in ends:
-            self._measure(engine, len(self.tasks) - 1 if self.config.mixed else ends.index(place))
+            self._measure(engine, ends.index(place))
         self._watch(engine)
 
     def _watch(self, engine: Engine) -> None:
@@ -344,20 +371,30 @@ class Run:
         begin = initial_state(self.network, self.config.seed)
         return unchanged(self.network, self.config.rules, begin, self.saved.state, self.control_at(0))
 
-    def _measure(self, engine: Engine, trained: int | None) -> None:
-        for tested, task in enumerate(self.tasks):
-            accuracy = self.accuracy(engine, task)
+    def _measured_at(self, ended: int | None) -> range:
+        """Tasks that are measured where a part of the stream ends, None before its first sample."""
+        T, newest = len(self.tasks), self.config.measured
+        if newest is None or (ended is not None and ended == len(self.stream.ends) - 1):
+            return range(T)
+        return range(0) if ended is None else range(max(0, ended + 1 - newest), ended + 1)
+
+    def _measure(self, engine: Engine, ended: int | None) -> None:
+        trained = len(self.tasks) - 1 if self.config.mixed and ended is not None else ended
+        for tested in self._measured_at(ended):
+            accuracy = self.accuracy(engine, self.tasks[tested])
             self.progress.rows.append({"trained": trained, "tested": tested, "accuracy": accuracy})
 
     def accuracy(self, engine: Engine, task: Task, most: int | None = None) -> float:
         """Share of a task's test images, or the first `most` of them, that get the right answer."""
         images, labels = task.test_samples(most)
+        images = self.below.see(images) if self.below else images
         return float((self.stream.answers(task, engine.predict(images)) == labels).mean())
 
     def _count(self, engine: Engine) -> None:
         progress, activity = self.progress, engine.activity()
-        before = progress.counts or np.zeros_like(activity.counts)
-        progress.counts = (np.array(before) + activity.counts).tolist()
+        counts = np.pad(activity.counts, ((len(self.network.layers) - len(activity.counts), 0), (0, 0)))
+        before = progress.counts or np.zeros_like(counts)
+        progress.counts = (np.array(before) + counts).tolist()
         progress.counted += activity.samples
 
     # --- what stays ---
@@ -374,7 +411,9 @@ class Run:
             "progress": asdict(self.progress),
             "data_sha256": self._checksums,
         }
-        self.saved = Checkpoint(self.network, self.config.rules, engine.state, extra)
+        state = engine.state
+        state = self.below.whole(state, self.config.rules) if self.below else state
+        self.saved = Checkpoint(self.network, self.config.rules, state, extra)
         self.method.take_back(engine)
         with self.lock:
             if self.method.arrays:
@@ -435,12 +474,12 @@ class Run:
 
     def summary(self) -> dict[str, float]:
         """The measures of `metrics`; of joint training the final accuracy alone."""
-        rows, T = self.progress.rows, len(self.tasks)
-        untrained = np.array([row["accuracy"] for row in rows[:T]])
-        R = np.array([row["accuracy"] for row in rows[T:]]).reshape(-1, T)
+        rows = self.progress.rows
+        untrained = np.array([row["accuracy"] for row in rows if row["trained"] is None])
+        R = metrics.matrix(rows, len(self.tasks))
         if self.config.mixed:
             return {"ACC": round(100 * metrics.final_accuracy(R), 3)}
-        return metrics.summary(R, None if self.config.scenario == "class" else untrained)
+        return metrics.summary(R, untrained if self.config.scenario != "class" and untrained.size else None)
 
 
 def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]:

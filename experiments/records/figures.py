@@ -14,6 +14,7 @@ import numpy as np
 from experiments.commands import raster
 from experiments.commands.chip_map import Report
 from experiments.continual import hardware, pictures, records
+from experiments.continual.table import floats
 from experiments.records import curves, findings
 from experiments.records.figure import SHOWN, shown_in
 from experiments.records.readme import RESULTS, pages, with_tables
@@ -52,6 +53,8 @@ def figures(folder: Path = RESULTS) -> dict[str, Draw]:
         paths = [folder / "continual" / f"{each}.jsonl" for each in (name, *beside)]
         if paths[0].exists():
             found[f"continual/{name}.png"] = partial(_draw_continual, paths)
+    if sizes := sorted((folder / "continual").glob("split-mnist-*.jsonl")):
+        found["continual/split-mnist-bytes.png"] = partial(_draw_bytes, folder, sizes)
     if (folder / "continual" / f"{next(iter(CONTINUAL))}.jsonl").exists():
         found["continual/learning-cost.png"] = lambda path: hardware.draw(path, hardware.of_stream(folder))
     for path in sorted(folder.glob("transfer/*.jsonl")):
@@ -79,6 +82,16 @@ def _draw_lenet(record: Path, path: Path) -> None:
 def _draw_continual(paths: list[Path], path: Path) -> None:
     of, *beside = map(records.read, paths)
     pictures.draw(path, of, beside)
+
+
+def _draw_bytes(folder: Path, paths: list[Path], path: Path) -> None:
+    """SplitMNIST, class-incremental, each record that replays on test images."""
+    found = [records.read(each) for each in paths]
+    replay = [each for each in found if each.runs[0]["config"]["method"] == "replay"]
+    if replay:
+        pictures.draw_bytes(
+            path, [each for each in replay if each.runs[0]["measured_on"] == "test"], floats(folder)
+        )
 
 
 def _draw_transfer(record: Path, path: Path) -> None:

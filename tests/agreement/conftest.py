@@ -12,7 +12,7 @@ import pytest
 from experiments.benchmarks.agreement import other_control
 from wage_neuro import Dense, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.activity import Activity
-from wage_neuro.layers import UNKNOWN
+from wage_neuro.layers import SPARED, UNKNOWN
 from wage_neuro.state import State
 
 
@@ -47,7 +47,7 @@ def work(sparse_images) -> Callable[..., Iterator[Learned]]:
         # the error of softmax has not the units of logits
         if rules.loss != "softmax" and "recalls former logits" in engine.supports.abilities:
             logits = logits.copy()
-            logits[::3], logits[1::3, 0] = UNKNOWN, UNKNOWN
+            logits[::3], logits[1::3, 0], logits[::5, 1] = UNKNOWN, UNKNOWN, SPARED
             logits = engine.train_recalling(images[part], labels[part], logits, log2_etas[0])
             yield Learned(engine.state.step, logits, engine.state, answered, activity, None)
 

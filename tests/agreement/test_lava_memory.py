@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,21 +29,21 @@ def shifted(images: np.ndarray, first: int) -> np.ndarray:
     return np.stack([np.roll(image, (first + i) % 3, axis=0) for i, image in enumerate(images)])
 
 
-def reservoir(size: int) -> Reservoir:
-    return Reservoir.empty(size, SHAPE, CLASSES, SEED)
+def reservoir(size: int, **form: Any) -> Reservoir:
+    return Reservoir.empty(size, SHAPE, CLASSES, SEED, **form)
 
 
-def both(size, step, rules, samples, cuts, control=2, **options):
+def both(size, step, rules, samples, cuts, control=2, recalled=1, form=MappingProxyType({}), **options):
     """Learn the samples, cut in parts, in numpy and in Lava; return the engines' ends."""
-    memory, oracle = reservoir(size), NumpyEngine(NETWORK, rules, SEED)
+    memory, oracle = reservoir(size, **form), NumpyEngine(NETWORK, rules, SEED)
     parts = [tuple(a[first:last] for a in samples) for first, last in pairwise(cuts)]
     expected, found = [], []
     oracle.watch(2)
     for x, y in parts:
-        first = 2 * memory.seen
-        mixed = memory.interleave(x, y, step)
+        first = (1 + recalled) * memory.seen
+        mixed = memory.interleave(x, y, step, recalled)
         expected.append(oracle.train(shifted(mixed.images, first), mixed.labels, control))
-    replay = Replay(reservoir(size), step, shifted)
+    replay = Replay(reservoir(size, **form), step, shifted, recalled)
     with LavaEngine(NETWORK, rules, SEED, replay=replay, **options) as engine:
         engine.watch(2)
         for x, y in parts:
@@ -62,6 +64,15 @@ def both(size, step, rules, samples, cuts, control=2, **options):
         (9, 4, Rules(batch=8, shift="held"), {}),
         (9, 4, Rules(batch=8, shift="held"), {"lanes": 2}),
         (9, 4, Rules(batch=8, shift="held"), {"lanes": 1}),
+        (9, 1, Rules(batch=1, shift="held", update="ternary", new_shift=1, recalled=3), {"recalled": 3}),
+        (
+            9,
+            2,
+            Rules(batch=8, shift="held", new_shift=1, recalled=3),
+            {"recalled": 3, "lanes": 2, "form": {"bits": 2}},
+        ),
+        (9, 1, ONE, {"recalled": 2, "form": {"bits": 1, "keep": "balanced"}}),
+        (9, 2, Rules(batch=4, shift="held"), {"lanes": 1, "form": {"bits": 4, "keep": "balanced"}}),
         (6, 3, Rules(batch=6), {}),
         (7, 2, Rules(batch=8, shift="held", update="ternary", pipelined=True), {}),
     ],
@@ -138,32 +149,33 @@ def test_what_a_memory_in_the_graph_refuses(sparse_images):
 
 
 @pytest.mark.parametrize(
-    ("step", "rules", "options"),
+    ("step", "rules", "recalled", "form", "options"),
     [
-        (1, ONE, {}),
-        (1, ONE, {"model": "structural", "strict": True}),
-        (4, Rules(batch=8, shift="held"), {}),
-        (4, Rules(batch=8, shift="held"), {"lanes": 2}),
+        (1, ONE, 1, {}, {}),
+        (1, ONE, 1, {}, {"model": "structural", "strict": True}),
+        (4, Rules(batch=8, shift="held"), 1, {}, {}),
+        (4, Rules(batch=8, shift="held"), 1, {}, {"lanes": 2}),
+        (2, Rules(batch=8, shift="held"), 3, {"bits": 2, "keep": "balanced"}, {"lanes": 2}),
     ],
     ids=str,
 )
 def test_a_memory_keeps_logits_too(
-    step, rules, options, sparse_images, assert_same_state, assert_same_arrays
+    step, rules, recalled, form, options, sparse_images, assert_same_state, assert_same_arrays
 ):
     images, labels = sparse_images(40, SHAPE, CLASSES)
-    memory, replayed = (Reservoir.empty(6, SHAPE, CLASSES, SEED, with_logits=True) for _ in range(2))
+    memory, replayed = (reservoir(6, with_logits=True, **form) for _ in range(2))
     oracle = NumpyEngine(NETWORK, rules, SEED)
     for first in range(0, 40, step):
         part = slice(first, first + step)
-        mixed = memory.interleave(images[part], labels[part], step)
-        former = np.full((2 * step, CLASSES), UNKNOWN)
+        mixed = memory.interleave(images[part], labels[part], step, recalled)
+        former = np.full(((1 + recalled) * step, CLASSES), UNKNOWN)
         former[step:] = memory.former_logits(mixed.recalled)
-        seen = shifted(mixed.images, 2 * first)
+        seen = shifted(mixed.images, (1 + recalled) * first)
         logits = oracle.train_recalling(seen, mixed.labels, former, 2)
         memory.keep_logits(mixed.kept, logits[:step])
     state = None
     for part in (slice(0, 16), slice(16, 40)):
-        replay = Replay(replayed, step, shifted)
+        replay = Replay(replayed, step, shifted, recalled)
         with LavaEngine(NETWORK, rules, SEED, state=state, replay=replay, **options) as engine:
             engine.train_new(images[part][:8], labels[part][:8], 2)
             engine.predict(images[:9])  # leaves no logits behind

@@ -393,19 +393,35 @@ def test_output_error(loss, margin, classes, plain):
         assert np.array_equal(Z, before)
 
 
-@pytest.mark.parametrize(("batch", "first"), [(1, 0), (1, 7), (6, 0), (6, 18)])
-def test_errors_of_new_samples_are_shifted(batch, first):
+@pytest.mark.parametrize(
+    ("batch", "first", "recalled"),
+    [(1, 0, 1), (1, 7, 1), (6, 0, 1), (6, 18, 1), (1, 3, 3), (1, 5, 3), (8, 8, 3), (6, 6, 2), (16, 0, 7)],
+)
+def test_errors_of_new_samples_are_shifted(batch, first, recalled):
     layer = last_layer(4, 2)
     Z = np.random.default_rng(0).integers(-4000, 4000, (12, 2))
     labels = np.zeros(12, int)
     D, calm = (
         layers.quiet_new(layers.output_error(layer, Z, labels, rules), first, rules)
-        for rules in (Rules(batch=batch), Rules(batch=batch, new_shift=2))
+        for rules in (Rules(batch=batch), Rules(batch=batch, new_shift=2, recalled=recalled))
     )
-    half = 1 if batch == 1 else 3
+    fresh = 1 if batch == 1 else batch // (1 + recalled)
     for i, (whole, shifted) in enumerate(zip(D.tolist(), calm.tolist(), strict=True)):
-        new = (first + i) // half % 2 == 0
+        new = (first + i) // fresh % (1 + recalled) == 0
         assert shifted == [int(d / 4) if new else d for d in whole]  # towards 0
+
+
+def test_an_output_that_is_spared_gets_no_error():
+    layer, Z = last_layer(4, 3), np.array([[900, -200, 400]] * 3)
+    former = np.array([[layers.UNKNOWN, 100, layers.SPARED], [layers.SPARED] * 3, [layers.UNKNOWN] * 3])
+    for rules in (Rules(), Rules(loss="one-sided"), Rules(new_shift=1)):
+        plain = layers.output_error(layer, Z, np.zeros(3, int), rules)
+        D = layers.output_error(layer, Z, np.zeros(3, int), rules, former)
+        assert D[0, 0] == plain[0, 0]
+        assert D[0, 1] != plain[0, 1]
+        assert D[0, 2] == 0 != plain[0, 2]
+        assert not D[1].any()
+        assert np.array_equal(D[2], plain[2])
 
 
 def test_a_margin_of_several_lines_is_refused_in_one():
@@ -424,9 +440,12 @@ def test_without_a_word_the_rules_are_the_papers():
         ({"new_shift": 8}, "new_shift=8: want bits, 0..7"),
         ({"new_shift": True}, "new_shift=True: want bits, 0..7"),
         ({"consolidation": 16}, "consolidation=16: want bits, 0..15"),
+        ({"recalled": 0}, "recalled=0: want 1..7"),
+        ({"recalled": 8}, "recalled=8: want 1..7"),
+        ({"new_shift": 1, "batch": 5}, "batch=5 with new_shift=1: want a multiple of 2"),
         (
-            {"new_shift": 1, "batch": 5},
-            "batch=5 with new_shift=1: want a multiple of 2, 1 recalled samples for each new one",
+            {"new_shift": 1, "batch": 6, "recalled": 3},
+            "batch=6 with new_shift=1: want a multiple of 4",
         ),
     ],
 )

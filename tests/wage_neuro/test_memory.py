@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from wage_neuro import layers
-from wage_neuro.memory import Reservoir, slots_to_keep, slots_to_recall, with_gaps
+from wage_neuro.errors import SettingError
+from wage_neuro.memory import Reservoir, pack, slots_to_keep, slots_to_recall, unpack, with_gaps
 
 
 def _kept(seed: int, n: int, size: int) -> list[int]:
@@ -46,14 +49,16 @@ def test_what_is_recalled_in_plain_numbers():
     assert set(expected) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("recalled", [1, 2, 7])
 @pytest.mark.parametrize("step", [1, 3])
-def test_a_memory_in_plain_numbers(step):
+def test_a_memory_in_plain_numbers(step, recalled):
     """Step by step with lists: the new ones are kept first, and only what is filled is recalled."""
     size, n = 4, 36
     memory = Reservoir.empty(size, (3,), 40, seed=5)
-    mixed = memory.interleave(*_samples(n), step)
+    mixed = memory.interleave(*_samples(n), step, recalled)
     keep, recall = (
-        np.random.Philox(key=np.array([5, purpose], np.uint64)).random_raw(n).tolist() for purpose in (8, 9)
+        np.random.Philox(key=np.array([5, purpose], np.uint64)).random_raw(recalled * n).tolist()
+        for purpose in (8, 9)
     )
     held: list[int] = []
     expected: list[int] = []
@@ -65,7 +70,7 @@ def test_a_memory_in_plain_numbers(step):
             elif slot < size:
                 held[slot] = i
         expected += range(first, first + step)
-        expected += [held[recall[i] % len(held)] for i in range(first, first + step)]
+        expected += [held[recall[i] % len(held)] for i in range(first * recalled, (first + step) * recalled)]
     assert mixed.images[:, 0].tolist() == expected
     assert memory.images[:, 0].tolist() == held
     assert memory.seen == n
@@ -125,6 +130,10 @@ def test_memory_counts_its_bytes():
     assert Reservoir.empty(200, (28, 28, 1), 10, 0).bytes == 200 * 785
     assert Reservoir.empty(200, (28, 28, 1), 1000, 0).bytes == 200 * 786
     assert Reservoir.empty(200, (28, 28, 1), 10, 0, with_logits=True).bytes == 200 * (785 + 40)
+    for bits, a_image in ((1, 98), (2, 196), (4, 392)):
+        assert Reservoir.empty(200, (28, 28, 1), 10, 0, bits=bits).bytes == 200 * (a_image + 1)
+    assert Reservoir.empty(200, (3, 3, 1), 10, 0, bits=2).bytes == 200 * (3 + 1)  # 9 pixels take 3 bytes
+    assert Reservoir.empty(200, (28, 28, 1), 10, 0, keep="balanced").bytes == 200 * 785 + 10 * 9
 
 
 def test_memory_forgets_the_logits_of_an_image_that_is_replaced():
@@ -140,44 +149,143 @@ def test_memory_forgets_the_logits_of_an_image_that_is_replaced():
     assert memory.former_logits(both)[:, 0].tolist() == [10 * int(n) for n in memory.images[:, 0]]
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3, 6])
-def test_fill_does_not_depend_on_the_lanes(lanes, assert_same_arrays):
+@pytest.mark.parametrize(("bits", "keep"), [(8, "reservoir"), (2, "balanced")])
+@pytest.mark.parametrize("recalled", [1, 3])
+@pytest.mark.parametrize("lanes", [1, 2, 3, 5, 6])
+def test_fill_does_not_depend_on_the_lanes(lanes, recalled, bits, keep, assert_same_arrays):
     step, (images, labels) = 3, _samples(60)
-    expected, memory = (Reservoir.empty(7, (3,), 10, seed=2) for _ in range(2))
-    mixed = expected.interleave(images, labels, step)
-    order, numbers = with_gaps(images, labels, step)
+    expected, memory = (Reservoir.empty(7, (3,), 10, seed=2, bits=bits, keep=keep) for _ in range(2))
+    mixed = expected.interleave(images, labels, step, recalled)
+    order, numbers = with_gaps(images, labels, step, recalled)
     for first in range(0, len(order), lanes):
         part = slice(first, first + lanes)
-        memory.fill(order[part], numbers[part], step, first)
+        memory.fill(order[part], numbers[part], step, first, recalled)
     assert_same_arrays(mixed.images, order, "images")
     assert_same_arrays(mixed.labels, numbers, "labels")
     for name, array in expected.arrays.items():
         assert_same_arrays(array, memory.arrays[name], name)
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_logits_of_steps_that_are_learned_at_once(step, assert_same_arrays):
+@pytest.mark.parametrize("keep", ["reservoir", "balanced"])
+@pytest.mark.parametrize(("step", "recalled"), [(1, 1), (3, 1), (1, 3)])
+def test_logits_of_steps_that_are_learned_at_once(step, recalled, keep, assert_same_arrays):
     """As one step after another: with an oracle whose logits are the image's number."""
 
     def learned(memory: Reservoir, at_once) -> np.ndarray:
         images, labels = _samples(240)
         found, counts, first = [], [], 0
         while first < 240:
-            n = at_once(memory, 240 - first)
-            mixed = memory.interleave(images[first : first + n], labels[first : first + n], step)
+            n = at_once(memory, labels[first:])
+            mixed = memory.interleave(images[first : first + n], labels[first : first + n], step, recalled)
             found.append(memory.former_logits(mixed.recalled))
-            memory.keep_logits(mixed.kept, np.repeat(images[first : first + n, :1], 4, axis=1))
+            memory.keep_logits(mixed.kept, np.repeat(images[first : first + n, :1], 10, axis=1))
             counts.append(n)
             first += n
         assert max(counts) <= 60
         return np.concatenate(found), counts
 
-    one, many = (Reservoir.empty(20, (3,), 4, seed=3, with_logits=True) for _ in range(2))
-    expected, _ = learned(one, lambda memory, n: step)
-    found, counts = learned(many, lambda memory, n: memory.steps_apart(_samples(240)[1][: min(n, 60)], step))
+    one, many = (Reservoir.empty(20, (3,), 10, 3, True, keep=keep) for _ in range(2))
+    expected, _ = learned(one, lambda memory, labels: step)
+    found, counts = learned(many, lambda memory, labels: memory.steps_apart(labels[:60], step, recalled))
     assert_same_arrays(expected, found, "former logits")
     assert_same_arrays(one.logits, many.logits, "kept logits")
-    assert max(counts) > 2 * step
+    assert max(counts) > (2 * step if recalled == 1 else step)
     assert all(n % step == 0 for n in counts)
     assert (found == layers.UNKNOWN).any()
     assert (found >= 0).any()
+
+
+# --- bits a pixel ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_every_grey_level_is_kept_as_the_nearest(bits):
+    grey = np.arange(256, dtype=np.uint8)[:, None]
+    found = unpack(pack(grey, bits), bits, (1,))[:, 0].tolist()
+    levels = [255 * level // (2**bits - 1) for level in range(2**bits)]
+    assert found == [min(levels, key=lambda level: abs(level - x)) for x in range(256)]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("shape", [(1,), (3, 3, 1), (5,), (8,), (2, 2, 3)])
+def test_packed_images_come_back(bits, shape, assert_same_arrays):
+    top = 2**bits - 1
+    images = (np.random.default_rng(0).integers(0, top + 1, (20, *shape)) * (255 // top)).astype(np.uint8)
+    packed, pixels = pack(images, bits), math.prod(shape)
+    assert packed.shape == (20, math.ceil(pixels * bits / 8))
+    assert_same_arrays(images, unpack(packed, bits, shape), "images")
+    for row, image in zip(packed.tolist(), images.reshape(20, -1).tolist(), strict=True):
+        levels = "".join(f"{x // (255 // top):0{bits}b}" for x in image)
+        assert "".join(f"{byte:08b}" for byte in row) == levels.ljust(8 * len(row), "0")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_what_is_recalled_was_kept_in_so_many_bits(bits, assert_same_arrays):
+    images, labels = np.random.default_rng(0).integers(0, 256, (90, 5), np.uint8), np.arange(90) % 10
+    whole, packed = (Reservoir.empty(7, (5,), 10, 4, bits=b) for b in (8, bits))
+    full, few = (memory.interleave(images, labels, 1, 3) for memory in (whole, packed))
+    expected = full.images.reshape(90, 4, 5).copy()
+    expected[:, 1:] = unpack(pack(expected[:, 1:].reshape(-1, 5), bits), bits, (5,)).reshape(90, 3, 5)
+    assert_same_arrays(expected, few.images.reshape(90, 4, 5), "learned")
+    assert_same_arrays(pack(whole.images, bits), packed.images, "held")
+    assert_same_arrays(packed.recall(np.arange(7)), unpack(packed.images, bits, (5,)), "as it is recalled")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": 3}, "memory_bits=3: want 1, 2, 4 or 8"),
+        ({"bits": 16}, "memory_bits=16: want 1, 2, 4 or 8"),
+        ({"keep": "best"}, "keep='best': want reservoir or balanced"),
+    ],
+)
+def test_memories_that_are_refused(options, message):
+    with pytest.raises(SettingError, match=f"^{message}$"):
+        Reservoir.empty(5, (3,), 10, 0, **options)
+
+
+# --- the same room for every class -------------------------------------------------------------------
+
+
+def _balanced_by_hand(labels: list[int], size: int, seed: int) -> list[int]:
+    """Numbers held at the end, by the algorithm of Chrysakis and Moens as they write it."""
+    drawn = np.random.Philox(key=np.array([seed, 8], np.uint64)).random_raw(len(labels)).tolist()
+    held: list[int] = []
+    offered, full = {}, set()
+    for i, label in enumerate(labels):
+        offered[label] = offered.get(label, 0) + 1
+        if len(held) < size:
+            held.append(i)
+            continue
+        mine = {c: [s for s, j in enumerate(held) if labels[j] == c] for c in {labels[j] for j in held}}
+        largest = max(map(len, mine.values()))
+        full |= {c for c, slots in mine.items() if len(slots) == largest}
+        if label not in full:
+            places = sorted(s for slots in mine.values() if len(slots) == largest for s in slots)
+            held[places[drawn[i] % len(places)]] = i
+        else:
+            place = drawn[i] % offered[label]
+            if place < len(mine.get(label, [])):
+                held[mine[label][place]] = i
+    return held
+
+
+@pytest.mark.parametrize(("size", "step"), [(1, 1), (5, 1), (12, 2), (30, 7)])
+def test_a_balanced_memory_by_hand(size, step):
+    labels = np.random.default_rng(size).choice(4, 210, p=[0.7, 0.2, 0.07, 0.03])
+    images = np.arange(210, dtype=np.uint8)[:, None]
+    memory = Reservoir.empty(size, (1,), 4, seed=6, keep="balanced")
+    memory.interleave(images, labels, step)
+    assert memory.images[:, 0].tolist() == _balanced_by_hand(labels.tolist(), size, 6)
+    assert memory.labels.tolist() == labels[memory.images[:, 0]].tolist()
+
+
+def test_a_balanced_memory_gives_rare_classes_their_room():
+    labels = np.random.default_rng(1).choice(5, 5000, p=[0.8, 0.1, 0.05, 0.04, 0.01])
+    room = []
+    for keep in ("reservoir", "balanced"):
+        memory = Reservoir.empty(100, (1,), 5, seed=0, keep=keep)
+        memory.interleave(np.zeros((5000, 1), np.uint8), labels, 1)
+        room.append(np.bincount(memory.labels, minlength=5).tolist())
+    assert room[0][0] > 70
+    assert room[1] == [20] * 5

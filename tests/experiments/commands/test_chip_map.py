@@ -144,10 +144,10 @@ def test_a_continual_learner_is_mapped_with_its_memory(wage_neuro, tmp_path):
     assert (memory["samples"], memory["bytes"], memory["bytes_read_a_new_sample"]) == (30, 30 * 65, 65)
     assert 30 * 65 / 1437 < memory["bytes_written_a_new_sample"] < 65
     assert memory["where"].startswith("off the neurocores")
-    assert "memory: 30 samples, 1,950 bytes, off the neurocores" in ended.out
+    assert "memory: 30 samples of 8 bits a pixel, 1,950 bytes, off the neurocores" in ended.out
     assert any("not published, not counted" in note for note in report["notes"])
     twice = 2 * report["cost"]["energy_mJ"]["total"]
-    assert f"a new sample and one recalled: {twice:.3g} mJ" in ended.out
+    assert f"a new sample and 1 recalled: {twice:.3g} mJ" in ended.out
     # the command alone says the same
     again = wage_neuro("map", "r", "--output", "again")
     assert report_of(tmp_path / "again" / "map-loihi2-training.json") == report

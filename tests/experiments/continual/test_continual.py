@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -10,17 +11,23 @@ import numpy as np
 import pytest
 
 from experiments.continual import metrics, pictures, records
+from experiments.continual.latent import Below
 from experiments.continual.learner import Learner
 from experiments.continual.methods import METHODS, Method
+from experiments.continual.presets import PRESETS, Preset, config_of
+from experiments.continual.settings import Learning
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from experiments.examples.your_own_method import HardReplay
 from experiments.runs import run_folder
-from wage_neuro import checkpoint
+from wage_neuro import NumpyEngine, Rules, checkpoint, layers
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.kinds import Kind
+from wage_neuro.layers import SPARED, UNKNOWN
+from wage_neuro.memory import Reservoir
+from wage_neuro.network import Network
 from wage_neuro.support import Support
-from wage_neuro.train import initial_state
+from wage_neuro.train import initial_state, visible_weights
 
 SMALL = Config(stream="split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
 QUICK = ("--engine", "numpy", "--network", "16FC")
@@ -86,6 +93,8 @@ def _without_time(rows):
         replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
         replace(SMALL, method="replay-logits", network="8FC"),
         replace(SMALL, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
+        replace(SMALL, method="asymmetric", recalled=2, step=4, network="8FC"),
+        replace(SMALL, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
         replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
         replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
         replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
@@ -95,6 +104,8 @@ def _without_time(rows):
         "features by tens",
         "replay with logits",
         "packed and balanced",
+        "asymmetric",
+        "latent",
         "balanced with logits",
         "prototypes",
         "consolidation",
@@ -123,7 +134,9 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
     [
         ("compiled", "wage_neuro", "features-replay", 1),
         ("compiled", "wage_neuro", "replay-logits", 1),
+        ("compiled", "wage_neuro", "asymmetric", 7),
         ("lava", "lava", "replay", 20),
+        ("lava", "lava", "replay, packed", 5),
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
         ("lava", "lava", "prototypes", 1),
@@ -135,7 +148,11 @@ def test_engines_agree(tmp_path, assert_same_state, need_kernels, engine, needs,
     if engine == "compiled":
         need_kernels()
     memory = 0 if method == "naive" else SMALL.memory
+    method, _, packed = method.partition(", ")
     config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
+    if packed:
+        config = replace(config, recalled=3, memory_bits=2, keep="balanced", new_shift=1, bits="28C8")
+        config = replace(config, update="wide", stored_range="paper")
     whole, parts = ("numpy", ()), (engine, (700,))
     runs = [_run(tmp_path / name, config, stops, name) for name, stops in (whole, parts)]
     assert_same_state(runs[0][1], runs[1][1])
@@ -153,8 +170,9 @@ def test_few_images_of_each_task(tmp_path):
     head, *rows = run.record("numpy")
     (tmp_path / "continual").mkdir()
     run_folder.write_rows(tmp_path / "continual" / "x.jsonl", [head, *rows])
-    assert f"| permuted-digits, domain, 12 tasks of 30 | replay 40 | {config.network} |" in continual_table(
-        tmp_path
+    assert (
+        f"| permuted-digits, domain, 12 tasks of 30 | replay 40 | {config.network} | ternary, 8 bits |"
+        in continual_table(tmp_path)
     )
 
 
@@ -241,7 +259,7 @@ def test_record_has_a_row_a_pair_and_what_the_run_needed(tmp_path):
     (tmp_path / "continual").mkdir()
     run_folder.write_rows(tmp_path / "continual" / "x.jsonl", [head, *rows])
     (row,) = continual_table(tmp_path).splitlines()[2:]
-    assert row.startswith("| split-digits, domain | replay 40 | 24FC | 1 | **")
+    assert row.startswith("| split-digits, domain | replay 40 | 24FC | ternary, 8 bits | 1 | **")
     assert f"**{head['ACC']:.2f}**" in row
     head["ACC"] += 0.1
     run_folder.write_rows(path, [head, *rows])
@@ -358,6 +376,31 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
             "boundaries with method 'joint': its tasks come",
         ),
         (("split-digits", "--tasks", 0), "--tasks 0: want 1 or more"),
+        (
+            ("split-digits", "--latent", 1),
+            "--latent 1: layer 0 16FC learns, so its codes do not stay what they",
+        ),
+        (("split-digits", "--latent", 2, "--frozen", 2), "--latent 2: want 1..1, F-16FC-10FC has no other"),
+        (
+            ("split-digits", "--latent", 1, "--method", "naive"),
+            "--latent 1 with method 'naive': it recalls no samples",
+        ),
+        (
+            ("split-digits", "--latent", 1, "--frozen", 1, "--bits", "2-9-8-8"),
+            "--latent 1 with bits 2988: a code of 9 bits is no grey level, want 8 or fewer",
+        ),
+        (("split-digits", "--memory-bits", 3), "--memory-bits 3: want 1, 2, 4 or 8"),
+        (("split-digits", "--recalled", 8), "--recalled 8: want 1..7"),
+        (("split-digits", "--keep", "best"), "--keep 'best': want reservoir or balanced"),
+        (("split-digits", "--stored-range", "mine"), "--stored-range 'mine': want authors or paper"),
+        (
+            ("split-digits", "--method", "naive", "--recalled", 3),
+            "--recalled 3 with method 'naive': it recalls no samples",
+        ),
+        (
+            ("split-digits", "--method", "prototypes", "--memory-bits", 1),
+            "--memory-bits 1 with method 'prototypes': it recalls no samples",
+        ),
         (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
         (("split-digits", "--augment", "window7"), "--augment 'window7': a stream's tasks show whole images"),
@@ -511,3 +554,150 @@ def test_a_method_says_what_it_needs():
 
         class Wishful(Method):
             needs = frozenset({"magic", "memory"})
+
+
+def test_new_samples_spare_the_classes_that_are_not_of_the_moment(monkeypatch):
+    monkeypatch.setattr("experiments.continual.methods.RECENT", 3)
+    settings = Learning(method="asymmetric", memory=9, recalled=2)
+    method = settings.kind(settings, Network.parse("4FC", (2,), 4))
+    labels = np.array([0, 1, 1, 2, 1, 1, 3])
+    found = [method.mix(np.zeros((n, 2), np.uint8), part) for n, part in ((3, labels[:3]), (4, labels[3:]))]
+    former = np.concatenate([samples.former for samples in found]).reshape(7, 3, 4)
+    spared = [set(np.flatnonzero(row == SPARED)) for row in former[:, 0]]
+    assert spared == [{1, 2, 3}, {2, 3}, {2, 3}, {0, 3}, {0, 3}, {0, 3}, {0, 2}]
+    assert (former[:, 1:] == UNKNOWN).all()
+
+
+@pytest.mark.parametrize("bits", ["2888", "28C8", "2688"])
+@pytest.mark.parametrize("network", ["6FC-5FC", "3C3-MP2-5FC"])
+def test_latent_codes_are_those_of_the_layers_below(network, bits, assert_same_arrays):
+    net = Network.parse(network, (8, 8, 1), 4, bits)
+    state = initial_state(net, 5)
+    below = Below(net, 1, state)
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
+    codes, _ = layers.forward(
+        net.layers[0], visible_weights(net, state)[0], net.encode(images).reshape(30, *net.layers[0].in_shape)
+    )
+    assert_same_arrays(codes.reshape(30, -1), below.above.encode(below.see(images)).reshape(30, -1), "codes")
+    assert len(np.unique(codes)) > 20
+    with NumpyEngine(net, state=state) as whole, NumpyEngine(below.above, state=below.upper(state)) as above:
+        assert_same_arrays(whole.predict(images), above.predict(below.see(images)), "logits")
+    assert below.whole(below.upper(state), Rules()) == state
+
+
+@pytest.mark.parametrize("engine", ["numpy", "compiled", "lava"])
+def test_a_latent_memory_is_a_memory_of_codes(
+    engine, tmp_path, need_kernels, assert_same_state, assert_same_arrays
+):
+    """Above the layer below, a run is that of a network whose images are the codes."""
+    pytest.importorskip(engine) if engine == "lava" else need_kernels()
+    config = replace(SMALL, network="20FC-8FC", frozen=1, latent=1, memory_bits=2, recalled=3, probes=0)
+    config = replace(config, task_images=30, memory=20)
+    run, _ = _run(tmp_path / "run", config, stops=(60,), engine=engine)
+    net, begin = run.network, initial_state(run.network, config.seed)
+    below = Below(net, 1, begin)
+    oracle = NumpyEngine(below.above, config.rules, state=below.upper(begin))
+    memory = Reservoir.empty(20, (20,), 10, config.seed, bits=2)
+    for place in range(len(run.stream)):
+        image, label = run.stream.samples(place, 1)
+        mixed = memory.interleave(below.see(image), label, 1, 3)
+        oracle.train(mixed.images, mixed.labels, run.eta.log2_at(place))
+    assert_same_arrays(memory.images, run.method.memory.images, "memory")
+    assert memory.bytes == run.method.bytes == 20 * (5 + 1)
+    assert_same_state(oracle.state, below.upper(run.saved.state))
+    assert np.array_equal(run.saved.state.S[0], begin.S[0])
+    assert run.unchanged == []
+    changed = run.record(engine)[0]["activity"]["updates"]
+    assert changed[0] == 0 < changed[1]
+
+
+# --- long streams, presets, seeds side by side -------------------------------------------------------
+
+LONG = Config(
+    stream="permuted-digits", scenario="domain", tasks=12, task_images=20, test_images=10, method="naive",
+    memory=0, network="8FC", seed=3, probes=1, measured=2,
+)  # fmt: skip
+
+
+def test_a_long_stream_measures_the_newest_tasks(tmp_path, assert_same_state):
+    whole, state = _run(tmp_path / "whole", replace(LONG, measured=None))
+    few, same = _run(tmp_path / "few", LONG, stops=(50, 130))
+    assert_same_state(state, same)
+    (head, *rows), (known, *all_rows) = few.record("x"), whole.record("x")
+    R = metrics.matrix([row for row in all_rows if row["kind"] == "accuracy"], 12)
+    pairs = {(row["trained"], row["tested"]): row["accuracy"] for row in rows if row["kind"] == "accuracy"}
+    newest = {(i, j) for i in range(11) for j in (i - 1, i) if j >= 0}
+    assert pairs.keys() == newest | {(11, j) for j in range(12)}
+    assert all(accuracy == R[pair] for pair, accuracy in pairs.items())
+    assert head["ACC"] == known["ACC"]
+    assert head["BWT"] == known["BWT"]
+    assert head["ACC of the newest 5"] == pytest.approx(100 * R[-1, 7:].mean(), abs=0.001)
+    assert {"FWT", "average incremental accuracy"} & head.keys() == set()
+    path = tmp_path / "few.jsonl"
+    run_folder.write_rows(path, [head, *rows])
+    record = records.read(path)
+    assert not record.all_measured
+    assert record.anytime.shape == (1, 12)
+    pictures.draw(tmp_path / "few.png", record, [records.record_of([known, *all_rows])])
+    assert (tmp_path / "few.png").read_bytes().startswith(b"\x89PNG")
+    run_folder.write_rows(path, [head, *rows[:-13], *rows[-12:]])  # without the last accuracy
+    with pytest.raises(DataError, match="damaged record"):
+        records.read(path)
+
+
+def test_the_best_of_what_was_measured_is_what_is_forgotten():
+    nan = np.nan
+    few = np.array([[0.5, nan, nan], [0.9, 0.8, nan], [0.7, 0.9, 0.6]])
+    assert metrics.forgetting(few) == pytest.approx(((0.9 - 0.7) + (0.8 - 0.9)) / 2)
+    assert metrics.summary(few).keys() == {"ACC", "forgetting", "BWT", "average incremental accuracy"}
+    few[1, 0] = nan
+    assert metrics.summary(few).keys() == {"ACC", "forgetting", "BWT"}
+
+
+def test_every_preset_is_a_run():
+    for name, preset in PRESETS.items():
+        config = config_of(name)
+        assert preset.settings.items() <= asdict(config).items()
+    assert config_of("long").rules.stored_range == "paper"
+
+
+def test_a_preset_gives_what_is_not_given(wage_neuro, tmp_path, monkeypatch):
+    small = Preset("small", {"stream": "split-digits", "memory": 30, "memory_bits": 1, "recalled": 2})
+    monkeypatch.setitem(PRESETS, "long", small)
+    ended = wage_neuro("continual", "--preset", "long", "--memory", 40, *QUICK, "--probes", 0, "--run", "r")
+    assert (ended.code, ended.err) == (0, "")
+    config = json.loads((tmp_path / "r" / "study.json").read_text())["config"]
+    assert (config["stream"], config["memory"], config["memory_bits"]) == ("split-digits", 40, 1)
+    assert (config["recalled"], config["network"]) == (2, "16FC")
+    ended = wage_neuro("continual", "--preset", "magic")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "--preset 'magic': want split-mnist-153k, " in ended.err
+
+
+def test_seeds_side_by_side_are_those_in_turn(wage_neuro, tmp_path):
+    words = (
+        "continual",
+        "split-digits",
+        "--memory",
+        30,
+        "--seeds",
+        2,
+        *QUICK,
+        "--probes",
+        1,
+        "--task-images",
+        40,
+    )
+    turns = wage_neuro(*words, "--run", "turns")
+    assert (turns.code, turns.err) == (0, "")
+    assert re.search(
+        r"^seed 1, after task 2 of 5 \(2 3\): [\d.]+ % over the tasks so far$", turns.out, re.MULTILINE
+    )
+    together = wage_neuro(*words, "--run", "together", "--jobs", 2)
+    assert (together.code, together.err) == (0, "")
+    texts = [(tmp_path / name / "record.jsonl").read_text() for name in ("turns", "together")]
+    in_turn, side_by_side = (_without_time(map(json.loads, text.splitlines())) for text in texts)
+    assert in_turn == side_by_side
+    again = wage_neuro(*words, "--run", "together", "--jobs", 2)
+    assert again.code == 1
+    assert "holds a run already" in again.err

@@ -191,7 +191,7 @@ bool output_error(const Net &net, const Spec &s, const i64 *Z, i64 right, const 
     if ((n > 1 ? Z[right] - second : Z[right]) * 8 >= r.margin * target) memset(D, 0, (size_t)n * 8);
   }
   for (i64 j = 0; former && j < n; j++)
-    if (former[j] != INT64_MIN) D[j] += Z[j] - former[j];
+    if (former[j] != INT64_MIN) D[j] = former[j] == INT64_MIN + 1 ? 0 : D[j] + Z[j] - former[j];
   const u64 fresh = (u64)most<i64>(1, r.total / (1 + r.recalled));
   const int bits = number % (fresh * (u64)(1 + r.recalled)) < fresh ? (int)r.new_shift : 0;
   i64 any = 0;
