@@ -12,12 +12,28 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def module_of(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_to_nowhere_are_found(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "index.html").write_text('<h1 id="top">a</h1><a href="../">up</a><img src="none.png">')
+    (tmp_path / "index.html").write_text(
+        '<a href="a/#top">1</a> <a href="a/#gone">2</a> <a href="b/">3</a> <a href="#here">4</a>'
+        ' <p id="here"></p> <a href="https://example.org/x">5</a> <a href="/a/">6</a>'
+    )
+    found = ["a/index.html: none.png", "index.html: a/#gone", "index.html: b/"]
+    assert sorted(module_of("links").dead(tmp_path)) == found
+
+
 @pytest.fixture
 def made(tmp_path, monkeypatch) -> ModuleType:
     """docs/made.py in a repository of its own, with one example."""
-    spec = importlib.util.spec_from_file_location("made", ROOT / "docs" / "made.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = module_of("made")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "MADE", tmp_path / "build" / "made")
     monkeypatch.setattr(module, "EXAMPLES", tmp_path / "experiments" / "examples")
@@ -64,8 +80,6 @@ def test_an_example_whose_package_is_not_here_says_so(made):
 
 
 def test_all_examples_of_ours_are_shown():
-    spec = importlib.util.spec_from_file_location("made", ROOT / "docs" / "made.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = module_of("made")
     scripts = module.examples()
     assert len({module.output_of(script) for script in scripts}) == len(scripts) >= 12

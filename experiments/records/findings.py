@@ -37,7 +37,7 @@ PUBLISHED: dict[str, dict[str, float]] = {
     },
 }
 """Test errors in % of arXiv:1802.04680, of its own nets and epochs; of nitro-d of arXiv:2407.11698."""
-THEIRS = {"nitro-d": "NITRO-D's"}
+PAPERS, THEIRS = "the paper's", {"nitro-d": "NITRO-D's"}
 """Whose they are, where they are not the paper's."""
 
 
@@ -76,9 +76,10 @@ class Found:
     @property
     def title(self) -> str:
         """What was run."""
-        first = next(iter(self.settings.values()))[0]
-        size = self.scale or "the paper's size"
-        return f"{self.experiment}, {first['config']['data']}, {first['measured_on']} error, {size}"
+        found = [records[0] for records in self.settings.values()]
+        data = ", ".join(dict.fromkeys(record["config"]["data"] for record in found))
+        size = self.scale or f"{THEIRS.get(self.experiment, PAPERS)} size"
+        return f"{self.experiment}, {data}, {found[0]['measured_on']} error, {size}"
 
     @property
     def file_name(self) -> str:
@@ -125,7 +126,7 @@ def _place(names: Sequence[str], name: str) -> tuple[int, str]:
 
 def theirs(experiment: str) -> str:
     """Head of the column of published numbers."""
-    return THEIRS.get(experiment, "the paper's, full size")
+    return f"{THEIRS.get(experiment, PAPERS)}, full size"
 
 
 def markdown(folder: Path) -> str:
@@ -135,9 +136,9 @@ def markdown(folder: Path) -> str:
         raise DataError(warnings[0])
     parts = []
     for found in arranged(records):
-        network = next(iter(found.settings.values()))[0]["network"]
+        networks = dict.fromkeys(records[0]["network"] for records in found.settings.values())
         lines = [
-            f"**{found.title}**, {network}",
+            f"**{found.title}**, {'; '.join(networks)}",
             "",
             f"| setting | seeds | error %, last epoch | best epoch | {theirs(found.experiment)} |",
             "|---|---|---|---|---|",

@@ -303,6 +303,6 @@ def draw_activity(path: Path, title: str, rows: Sequence[dict[str, Any]], layers
                 logarithmic(axes.yaxis, drawn)
             else:
                 axes.set_yscale("symlog", linthresh=1)
-                axes.set_ylim(0, None)
+                axes.set_ylim(0, 1.3 * max(drawn) or 1)
                 axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
             axes.legend(fontsize=8, title="layer: last", title_fontsize=8)

@@ -362,7 +362,6 @@ def test_a_setting_that_cannot_be(words, refused):
         ("train --network", "--network: want a value after it (wage-neuro train --help)"),
         ("train --pipelined=3", "--pipelined=3: takes no value (wage-neuro train --help)"),
         ("curves x --mark y", "--mark 'y': want a number (wage-neuro curves --help)"),
-        ("experiment mnist-lenet --seeds 0", "--seeds '0': want 1 or more (wage-neuro experiment --help)"),
     ],
 )
 def test_what_is_typed_wrongly_is_told_in_one_line(words, message, wage_neuro, tmp_path):

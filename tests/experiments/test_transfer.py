@@ -27,7 +27,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     for network in ("16FC", "4C3-MP2-12FC"):
         rules = Rules(batch=32, stored_range="paper")
-        run = Run.start(Training("digits:0-4", network, epochs=4, rules=rules), folder / network)
+        run = Run.start(Training(data="digits:0-4", network=network, epochs=4, rules=rules), folder / network)
         (folder / network).mkdir()
         with run.engine("numpy") as engine:
             run.fit(engine)
