@@ -34,6 +34,8 @@ def draw(path: Path, record: Record, others: Sequence[Record] = ()) -> None:
 
 def draw_bytes(path: Path, records: Sequence[Record], floats: Sequence[Point]) -> None:
     """Draw accuracy against bytes of memory, of records of one stream in groups, floats beside them."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     groups: dict[str, list[Point]] = {}
     for record in records:
         head = record.runs[0]
@@ -42,21 +44,22 @@ def draw_bytes(path: Path, records: Sequence[Record], floats: Sequence[Point]) -
     for point in floats:
         groups.setdefault(point.what, []).append(point)
     config = records[0].runs[0]["config"]
-    with picture(path, 7.4, 4.8) as figure:
+    with picture(path, 7.4, 6) as figure:
         axes = figure.subplots()
         for what, points in sorted(groups.items()):
             points.sort(key=lambda each: each.bytes)
             x, y = ([getattr(point, name) for point in points] for name in ("kib", "mean"))
             axes.errorbar(x, y, [point.spread for point in points], capsize=3, label=what)
         axes.set_xscale("log")
-        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            axis(lambda value, _: f"{value:,g}")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(
             xlabel="memory (KiB)",
             ylabel="accuracy over all tasks at the end (%)",
             title=f"{config['stream']}, {config['scenario']}-incremental, {config['method']}",
         )
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=1)
 
 
 @dataclass(frozen=True)
