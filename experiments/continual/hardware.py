@@ -189,11 +189,11 @@ def draw(path: Path, points: Sequence[Learned]) -> None:
 def _draw(axes: Any, points: Sequence[Learned]) -> None:
     for i, point in enumerate(points):
         style, config = series(i), point.record.runs[0]["config"]
-        face = style.colour if i < len(SERIES) else "none"
+        look = ("full", "none", "left")[i // len(SERIES) % 3]
         label = f"{point.record.method}, {config['network']}: {point.accuracy:.1f} %, {point.ms:.2f} ms"
         axes.plot(
             [point.mJ], [100 - point.accuracy], marker=style.marker, linestyle="",
-            color=style.colour, markerfacecolor=face, markersize=8, label=label,
+            color=style.colour, fillstyle=look, markersize=8, label=label,
         )  # fmt: skip
     front = pareto(points)
     steps = [point.mJ for point in front], [100 - point.accuracy for point in front]
