@@ -104,9 +104,13 @@ def as_typed(message: str, words: Sequence[str]) -> str:
     return message
 
 
+SETTING_RULES = ("train", "continual")
+"""Commands that have the rules' settings as options; others read them from a run."""
+
+
 def _default_last(message: str, words: Sequence[str]) -> str:
     found = re.match(r"(\w+)=('[\w-]*'|\d+): (.+ has .+ only)$", message)
-    if not found:
+    if not found or words[0] not in SETTING_RULES:
         return message
     name, value, why = found.groups()
     option = f"--{name.replace('_', '-')}"
