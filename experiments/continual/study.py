@@ -326,9 +326,10 @@ class Run:
         if self.config.mixed:
             number *= len(self.tasks)
         return frozenset(
-            begin + (end - begin) * i // (number * step) * step
+            begin + (end - begin) * i // (parts * step) * step
             for begin, end in pairwise(edges)
-            for i in range(1, number + 1)
+            for parts in [min(number, (end - begin) // step)]
+            for i in range(1, parts + 1)
         )
 
     @cached_property

@@ -302,7 +302,7 @@ def headline_table(folder: Path = RESULTS) -> str:
     vgg = [_record(experiments / "cifar10-vgg/paper/2888-s0.json")]
     onchip = [_record(path) for path in sorted((folder / "onchip").glob("mnist-2x512-shift-s*.json"))]
     split = continual_records.read(folder / "continual/split-mnist-1.5m.jsonl")
-    floats = FLOAT["split-mnist", "class", "replay", 2000]
+    memory, floats = split.runs[0]["config"]["memory"], FLOAT["split-mnist", "class", "replay", 2000]
     gpu = _record(folder / "gpu.json")["speed"][-1]
     rows = [
         (
@@ -322,7 +322,7 @@ def headline_table(folder: Path = RESULTS) -> str:
         last, best = (in_percent(runs, key) for key in ("accuracy_last", "accuracy_best"))
         lines.append(f"| {what} | **{last}** | {best} | {len(runs)} | {published} |")
     lines += [
-        f"| SplitMNIST, class by class, one pass, {split.runs[0]['config']['memory']:,} images of 2 bits a pixel |"
+        f"| SplitMNIST, class by class, one pass, {memory:,} images of 2 bits a pixel |"
         f" **{split.mean_and_spread('ACC')} %** | | {len(split.runs)} | {floats} |"
         " float replay, the same bytes, fewer recalled |",
         f"| training the paper's VGG on a GPU | **{gpu['images_per_s']:,} images/s** | | | | |",

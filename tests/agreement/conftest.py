@@ -47,7 +47,7 @@ def work(sparse_images) -> Callable[..., Iterator[Learned]]:
         # the error of softmax has not the units of logits
         if rules.loss != "softmax" and "recalls former logits" in engine.supports.abilities:
             logits = logits.copy()
-            logits[::3], logits[1::3, 0], logits[::5, 1] = UNKNOWN, UNKNOWN, SPARED
+            logits[::3], logits[1::3, 0], logits[::5, 1:2] = UNKNOWN, UNKNOWN, SPARED
             logits = engine.train_recalling(images[part], labels[part], logits, log2_etas[0])
             yield Learned(engine.state.step, logits, engine.state, answered, activity, None)
 

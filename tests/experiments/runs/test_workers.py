@@ -118,7 +118,8 @@ def test_signals(number, do):
         os.kill(os.getpid(), number)
         return item
 
-    if before in (signal.SIG_IGN, signal.SIG_DFL) and number == signal.SIGINT:
+    at_first = getattr(before, "previous_handler", before)  # before brian2 was imported
+    if at_first in (signal.SIG_IGN, signal.SIG_DFL) and number == signal.SIGINT:
         pytest.skip("Ctrl-C is ignored here")
     with pytest.raises(KeyboardInterrupt):
         list(side_by_side(do, ["wait"], 1, send))
