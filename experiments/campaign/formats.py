@@ -224,7 +224,7 @@ def formats() -> dict[str, Format]:
         Format("CIFAR-10 archive", _cifar, lambda path: cifar.read(path, md5={})),
         Format("SVHN file", _svhn, lambda path: svhn.read([path, path])),
         Format("chip", _chips, Chip.load, suffix=".toml"),
-        Format("run's record", lambda folder: [(RESULTS / "mnist-lenet.json").read_bytes()], read_record),
+        Format("run's record", lambda folder: [(RESULTS / "mnist-lenet-s0.json").read_bytes()], read_record),
         Format("continual record", _continual, continual_records.read),
     ]
     return {one.name: one for one in found}

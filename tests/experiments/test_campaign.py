@@ -261,7 +261,7 @@ def test_the_disk_of_workers_fails_too(tmp_path, monkeypatch):
 
 
 def test_errors_of_a_disk_are_injected_into_a_real_command(tmp_path):
-    words = f"curves {commands.ROOT / RESULTS / 'mnist-lenet.json'} --output drawn.png"
+    words = f"curves {commands.ROOT / RESULTS / 'mnist-lenet-s0.json'} --output drawn.png"
     subject = Subject("curves", words, lambda folder: {"picture": (folder / "drawn.png").read_bytes()})
     found = disk.fail(subject, 1, 0, tmp_path / "a", SILENT)
     assert (found.tried, found.wrong, found.faults) == (1, 0, ())
