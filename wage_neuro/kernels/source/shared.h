@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -62,7 +63,9 @@ class Pool {
     {
       std::lock_guard<std::mutex> hold(lock);
       for (; count < threads - 1; count++) std::thread(&Pool::work, this, count + 1).detach();
-      function = f, argument = context, total = tasks, next = 0, wanted = threads - 1, left = threads - 1, turn++;
+      if ((i64)parts.size() < threads) parts = std::vector<Part>((size_t)threads);
+      for (i64 t = 0; t < threads; t++) parts[t].next = tasks * t / threads, parts[t].end = tasks * (t + 1) / threads;
+      function = f, argument = context, wanted = threads - 1, left = threads - 1, turn++;
     }
     wake.notify_all();
     drain(0);
@@ -73,14 +76,22 @@ class Pool {
  private:
   std::mutex lock;
   std::condition_variable wake, done;
-  std::atomic<i64> next{0};
-  i64 total = 0, count = 0, wanted = 0, left = 0;
+  struct alignas(128) Part {  // of the tasks, a thread's own
+    std::atomic<i64> next{0};
+    i64 end = 0;
+  };
+  std::vector<Part> parts;
+  i64 count = 0, wanted = 0, left = 0;
   u64 turn = 0;
   void (*function)(void *, i64, i64) = nullptr;
   void *argument = nullptr;
 
+  // A thread begins with its own part, so that images stay in its cache from layer to layer, and then helps the others.
   void drain(i64 thread) {
-    for (i64 task; (task = next++) < total;) function(argument, task, thread);
+    for (i64 t = 0, threads = wanted + 1; t < threads; t++) {
+      Part &part = parts[(thread + t) % threads];
+      for (i64 task; (task = part.next++) < part.end;) function(argument, task, thread);
+    }
   }
   void work(i64 thread) {
     u64 seen = 0;
