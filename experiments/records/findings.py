@@ -172,6 +172,11 @@ def _draw_curves(axes: Any, found: Found) -> None:
         if len(records) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
             axes.fill_between(at, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    published = PUBLISHED.get(found.experiment, {}).get(setting)
+    if len(found.settings) == 1 and published:
+        mark = f"{theirs(found.experiment)}: {published:.2f} %"
+        axes.axhline(published, color=OTHERS, linestyle=(0, (6, 3)), marker="", linewidth=1.4, label=mark)
+        drawn.append(published)
     axes.set(ylabel="error (%)")
     epochs_axis(axes, at)
     if min(drawn) > 0:
