@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from wage_neuro import random_bits
+from wage_neuro import Network, Rules, initial_state, random_bits
 from wage_neuro.bits import code_dtype
+from wage_neuro.checkpoint import Checkpoint, load, save
 from wage_neuro.kernels import numpy_kernels as kernels
-from wage_neuro.train import Held, State
+from wage_neuro.train import Batch, Held, State, train_step
 
 settings.register_profile("wage", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("wage")
@@ -126,3 +127,23 @@ def set_threads() -> Iterator[Callable[[int], None]]:
     """Set the number of threads for one test."""
     yield kernels.set_threads
     kernels.set_threads(os.cpu_count() or 1)
+
+
+@pytest.fixture
+def stopped_and_whole(tmp_path, assert_same_state) -> Callable:
+    """Train over batches; the state at their half, saved and loaded again, goes on to the same bits."""
+
+    def check(network: Network, rules: Rules, batches: Sequence[Batch]) -> tuple[State, State]:
+        half, middle = initial_state(network), len(batches) // 2
+        for batch in batches[:middle]:
+            half, _ = train_step(network, half, batch, 3, rules)
+        save(tmp_path / "a.npz", Checkpoint(network, rules, half))
+        whole, again = half, load(tmp_path / "a.npz").state
+        assert_same_state(again, half)
+        for batch in batches[middle:]:
+            whole, _ = train_step(network, whole, batch, 3, rules)
+            again, _ = train_step(network, again, batch, 3, rules)
+        assert_same_state(again, whole)
+        return half, whole
+
+    return check

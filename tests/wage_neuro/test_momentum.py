@@ -99,19 +99,8 @@ def test_without_a_gradient_nothing_moves(shift):
     assert not np.array_equal(frozen.momentum[1], state.momentum[1])
 
 
-def test_a_state_in_motion_goes_on_to_the_same_bits(tmp_path, assert_same_state):
-    state, half = initial_state(NET), None
-    for k, batch in enumerate(batches(8)):
-        if k == 4:
-            half = state
-        state, _ = train_step(NET, state, batch, 3, MOVING)
-    assert half is not None
-    save(tmp_path / "a.npz", Checkpoint(NET, MOVING, half))
-    again = load(tmp_path / "a.npz").state
-    assert_same_state(again, half)
-    for batch in batches(8)[4:]:
-        again, _ = train_step(NET, again, batch, 3, MOVING)
-    assert_same_state(again, state)
+def test_a_state_in_motion_goes_on_to_the_same_bits(stopped_and_whole):
+    half, state = stopped_and_whole(NET, MOVING, batches(8))
     still = half.having(momentum=[np.zeros_like(M) for M in half.momentum])
     assert still.layers[0] != half.layers[0]
     for batch in batches(8)[4:]:

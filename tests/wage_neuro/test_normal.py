@@ -123,18 +123,8 @@ def test_statistics_follow_a_channel_and_its_codes_fill_a_quarter():
     assert seen[-100:] == [seen[-1]] * 100
 
 
-def test_a_state_goes_on_to_the_same_bits_and_answers_by_its_statistics(tmp_path, assert_same_state):
-    state, half = initial_state(NET), None
-    for k, batch in enumerate(batches(8)):
-        half = state if k == 4 else half
-        state, _ = train_step(NET, state, batch, 3, RULES)
-    assert half is not None
-    save(tmp_path / "a.npz", Checkpoint(NET, RULES, half))
-    again = load(tmp_path / "a.npz").state
-    assert_same_state(again, half)
-    for batch in batches(8)[4:]:
-        again, _ = train_step(NET, again, batch, 3, RULES)
-    assert_same_state(again, state)
+def test_a_state_goes_on_to_the_same_bits_and_answers_by_its_statistics(stopped_and_whole):
+    _, state = stopped_and_whole(NET, RULES, batches(8))
     x = batches(1)[0].x
     other = state.having(
         norm=[
