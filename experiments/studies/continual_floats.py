@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import typer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,6 +24,7 @@ from experiments.continual.presets import PRESETS, config_of
 from experiments.continual.streams import Stream, Task
 from experiments.continual.study import Config, open_tasks, stream_of
 from experiments.runs.run_folder import check_writable, versions, write_json
+from experiments.studies import alone
 from wage_neuro.errors import SettingError
 from wage_neuro.memory import Reservoir
 from wage_neuro.network import Network
@@ -154,4 +154,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    alone(main)

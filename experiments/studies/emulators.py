@@ -23,6 +23,7 @@ import typer
 from experiments.records.names import short_name
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
+from experiments.studies import alone
 from mappings.chips.chip import Chip
 from mappings.chips.cost import Cost, count_activity
 from mappings.chips.placement import Use, place
@@ -30,7 +31,7 @@ from mappings.formats import sana_fe
 from mappings.formats.inference import Inference
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.engine import NumpyEngine
-from wage_neuro.errors import EngineError, NetworkError, WageError
+from wage_neuro.errors import EngineError, NetworkError
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
@@ -228,7 +229,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except WageError as error:
-        raise SystemExit(f"emulators: {error}") from None
+    alone(main)

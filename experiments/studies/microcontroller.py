@@ -20,6 +20,7 @@ import typer
 
 from experiments import datasets
 from experiments.runs import run_folder
+from experiments.studies import alone
 from mappings.formats import c as c_source
 from wage_neuro import Network, initial_state
 from wage_neuro.checkpoint import Checkpoint
@@ -188,4 +189,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    alone(main)

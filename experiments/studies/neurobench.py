@@ -18,6 +18,7 @@ import typer
 from experiments.records.names import short_name
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
+from experiments.studies import alone
 from mappings.chips.cost import count_activity
 from mappings.formats.inference import Inference
 from wage_neuro.checkpoint import Checkpoint
@@ -142,4 +143,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    alone(main)

@@ -23,10 +23,11 @@ import typer
 from experiments.records.names import mean_and_spread
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
+from experiments.studies import alone
 from experiments.studies.emulators import flat, layer_codes, run_script
 from mappings.formats.inference import Inference
 from wage_neuro.engine import NumpyEngine
-from wage_neuro.errors import NetworkError, WageError
+from wage_neuro.errors import NetworkError
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules
@@ -217,7 +218,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except WageError as error:
-        raise SystemExit(f"pes: {error}") from None
+    alone(main)

@@ -21,6 +21,7 @@ import typer
 from experiments.records.names import short_name
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
+from experiments.studies import alone
 from mappings.formats.registry import FORMATS
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import EngineError, SettingError
@@ -277,4 +278,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    alone(main)
