@@ -1,6 +1,7 @@
 """Doctests of every floor, whatever brian2 does to pytest; one width of the terminal in every process."""
 
 import ast
+import gc
 import os
 import sys
 from pathlib import Path
@@ -28,3 +29,5 @@ def pytest_collection_finish() -> None:
             defined = (part.name for part in body if isinstance(part, ast.FunctionDef | ast.ClassDef))
             if not all(hasattr(module, part) for part in defined):
                 del sys.modules[name]
+    gc.collect()
+    gc.freeze()  # or each collection of garbage goes over half a million objects of tests
