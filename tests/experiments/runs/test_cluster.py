@@ -12,6 +12,7 @@ import pytest
 from experiments.commands.presets import Job, Means, Scale, do_all
 from experiments.runs import cluster, run_folder
 from experiments.runs.cluster import on_cluster, workers_of
+from experiments.runs.jobs import Jobs
 from experiments.runs.training import Config
 from wage_neuro import Rules
 from wage_neuro.errors import DataError, EngineError, SettingError
@@ -82,7 +83,9 @@ def test_an_experiment(tmp_path):
         ]
 
     ended: list[str] = []
-    assert do_all(work("there"), Means(cluster="local:2"), lambda job, done: ended.append(str(job)))
+    assert do_all(
+        work("there"), Means(jobs=Jobs(cluster="local:2")), lambda job, done: ended.append(str(job))
+    )
     assert sorted(ended) == ["a seed 0", "a seed 1"]
     assert do_all(work("here"), Means(), lambda job, done: None)
     for one, other in zip(work("there"), work("here"), strict=True):
