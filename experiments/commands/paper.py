@@ -73,7 +73,7 @@ def experiment(
     if sweep.output:
         sweep.output.mkdir(parents=True, exist_ok=True)
         run_folder.check_writable(sweep.output / "record")
-    means = presets.Means(machine.engine, machine.device, found.data_dir, command, sweep.output, how)
+    means = presets.Means(machine.engine, machine.device, found.anywhere, command, sweep.output, how)
     finished = presets.do_all(work, means, report, console.print)
     records = [done for job in work if (done := job.record())]
     for each in arranged(records):
