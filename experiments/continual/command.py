@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from experiments.commands.chip_map import Asked, map_command
+from experiments.commands.chip_map import Asked, map_command, refuse_unmapped
 from experiments.commands.command_line import STOPPED, bar, busy, console
 from experiments.commands.options import Found, Resumable, Where, command_of
 from experiments.continual import demo, pictures, records
@@ -92,6 +92,8 @@ def continual(
         name = f"{Path(stream).stem}-{config.scenario}-{config.method}"
         folder = written.run or context.with_resource(run_folder.new_folder(Path("runs") / name))
         work = Study(folder, config, numbers)
+    if written.cost:
+        refuse_unmapped(work.config)
     with ExitStack() as held:
         _run_all(work, not written.resume, Means(machine.engine, found.data_dir, written.jobs), held)
     folder = work.folder

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.continual import metrics
 from experiments.continual.learner import Learner, below_of, control_of_method, open_engine
+from experiments.continual.methods import ReadOut
 from experiments.continual.settings import Learning, eta_of
 from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
 from experiments.runs import run_folder
@@ -367,7 +368,7 @@ class Run:
     @property
     def unchanged(self) -> list[str]:
         """A line for each layer that was to learn and did not."""
-        if isinstance(self.method.memory, Prototypes):
+        if isinstance(self.method, ReadOut):
             return []
         begin = initial_state(self.network, self.config.seed)
         return unchanged(self.network, self.config.rules, begin, self.saved.state, self.control_at(0))

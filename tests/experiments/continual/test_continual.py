@@ -97,6 +97,7 @@ def _without_time(rows):
         replace(SMALL, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
         replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
         replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
+        replace(SMALL, memory=0, method="discriminant", network="2C3-8FC"),
         replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
     ],
     ids=[
@@ -108,6 +109,7 @@ def _without_time(rows):
         "latent",
         "balanced with logits",
         "prototypes",
+        "discriminant",
         "consolidation",
     ],
 )
@@ -135,6 +137,7 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
         ("compiled", "wage_neuro", "features-replay", 1),
         ("compiled", "wage_neuro", "replay-logits", 1),
         ("compiled", "wage_neuro", "asymmetric", 7),
+        ("compiled", "wage_neuro", "discriminant", 20),
         ("lava", "lava", "replay", 20),
         ("lava", "lava", "replay, packed", 5),
         ("lava", "lava", "features-replay", 20),
@@ -147,7 +150,7 @@ def test_engines_agree(tmp_path, assert_same_state, need_kernels, engine, needs,
     pytest.importorskip(needs)
     if engine == "compiled":
         need_kernels()
-    memory = 0 if method == "naive" else SMALL.memory
+    memory = 0 if method in ("naive", "discriminant") else SMALL.memory
     method, _, packed = method.partition(", ")
     config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
     if packed:
@@ -231,6 +234,19 @@ def test_prototypes_need_no_replay(tmp_path):
     assert head["memory_bytes"] == 150 * (64 + 2 + 4 + 8)
     with pytest.raises(EngineError, match="engine with prototypes 'torch': want numpy, compiled or lava"):
         run.engine("torch")
+
+
+def test_a_discriminant_keeps_no_sample_and_forgets_little(tmp_path):
+    config = replace(SMALL, method="discriminant", memory=0, network="100FC")
+    run, _ = _run(tmp_path / "run", config)
+    (head, *_) = run.record("numpy")
+    assert head["ACC"] > 92
+    assert head["forgetting"] < 8
+    assert head["memory_bytes"] == 4 * (100 * 101 // 2 + 100 * 10 + 10)
+    assert head["unchanged"] == []
+    assert "weight_updates" not in head
+    with pytest.raises(EngineError, match="engine with a discriminant 'lava': want numpy or compiled"):
+        run.engine("lava")
 
 
 def test_frozen_features_stay_as_they_were_drawn(tmp_path):
@@ -401,6 +417,21 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
             ("split-digits", "--method", "prototypes", "--memory-bits", 1),
             "--memory-bits 1 with method 'prototypes': it recalls no samples",
         ),
+        (("split-digits", "--shrinkage", 4), "--shrinkage 4 with method 'replay': it holds no covariance"),
+        (("split-digits", "--method", "discriminant", "--shrinkage", 21), "--shrinkage 21: want 0..20"),
+        (
+            ("split-digits", "--method", "discriminant", "--memory", 9),
+            "--memory 9 with method 'discriminant': it keeps no samples",
+        ),
+        (
+            ("split-digits", "--method", "discriminant", "--bits", "2-9-8-8"),
+            "k_A=9: a discriminant takes features of 8 bits or fewer",
+        ),
+        (
+            ("split-digits", "--method", "discriminant", "--cost", "loihi2"),
+            "map of method 'discriminant': nothing on a chip stands for what it holds",
+        ),
+        (("split-digits", "--method", "slda"), "method 'slda': want naive"),
         (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
         (("split-digits", "--augment", "window7"), "--augment 'window7': a stream's tasks show whole images"),
