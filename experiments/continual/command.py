@@ -21,7 +21,7 @@ from experiments.continual.metrics import NEWEST_ACC
 from experiments.continual.presets import PRESETS
 from experiments.continual.settings import of_method
 from experiments.continual.study import Config, Report, Run
-from experiments.runs import run_folder
+from experiments.runs import calibration, run_folder
 from experiments.runs.workers import side_by_side
 from mappings.chips.chip import CHIPS, Chip
 from wage_neuro.engine import Engine
@@ -265,6 +265,7 @@ def _print(record: records.Record, folder: Path) -> None:
         "BWT",
         "FWT",
         "average incremental accuracy",
+        *calibration.SHARES,
     ):
         if name in head:
             console.print(f"{name} {record.mean_and_spread(name)}")
