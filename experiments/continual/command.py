@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from experiments.commands.chip_map import Asked, map_command
+from experiments.commands.chip_map import Asked, map_command, refuse_unmapped
 from experiments.commands.command_line import STOPPED, bar, busy, console
 from experiments.commands.options import Found, Resumable, Where, as_begun, command_of
 from experiments.continual import demo, pictures, records
@@ -21,7 +21,7 @@ from experiments.continual.metrics import NEWEST_ACC
 from experiments.continual.presets import PRESETS
 from experiments.continual.settings import of_method
 from experiments.continual.study import Config, Report, Run
-from experiments.runs import run_folder
+from experiments.runs import calibration, run_folder
 from experiments.runs.jobs import Jobs
 from mappings.chips.chip import CHIPS, Chip
 from wage_neuro.engine import Engine
@@ -93,6 +93,8 @@ def continual(
         name = f"{Path(stream).stem}-{config.scenario}-{config.method}"
         folder = written.run or context.with_resource(run_folder.new_folder(Path("runs") / name))
         work = Study(folder, config, numbers, machine.engine)
+    if written.cost:
+        refuse_unmapped(work.config)
     with ExitStack() as held:
         _run_all(work, not written.resume, Means(machine.engine, found.anywhere, how), held)
     folder = work.folder
@@ -273,6 +275,7 @@ def _print(record: records.Record, folder: Path) -> None:
         "BWT",
         "FWT",
         "average incremental accuracy",
+        *calibration.SHARES,
     ):
         if name in head:
             console.print(f"{name} {record.mean_and_spread(name)}")
