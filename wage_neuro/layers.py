@@ -239,7 +239,9 @@ def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -
     return E
 
 
-def pre_spikes(layer: Layer, a_in: np.ndarray, seed: int, step: int, *, generator: str) -> np.ndarray:
+def pre_spikes(
+    layer: Layer, a_in: np.ndarray, seed: int, step: int, *, generator: str = "philox4x64"
+) -> np.ndarray:
     """Draw the spikes of the inputs: sgn(A) with probability abs(A) / 2**(k_A-1), else 0.
 
     Where such a spike meets one of `post_spikes`, a weight changes: one draw a neuron, none a synapse. A
@@ -251,7 +253,7 @@ def pre_spikes(layer: Layer, a_in: np.ndarray, seed: int, step: int, *, generato
 
 
 def post_spikes(
-    layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int, *, generator: str
+    layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int, *, generator: str = "philox4x64"
 ) -> np.ndarray:
     """Draw the error spikes: sgn(E) with probability min(1, 2**log2_eta * abs(E) / 2**(k_E-1)), else 0.
 

@@ -3,10 +3,10 @@
 Philox (Salmon et al., SC 2011): nothing is carried from one call to the next, so any cut of the work and any
 resumed run draws the same bits. A generator of the rules draws what learning needs at each step:
 
-- philox4x64, Philox4x64-10 with key (seed, purpose) and counter (block + 1, step, layer, 0): 16 numbers a block.
-  What is drawn once, such as initial weights and orders, is always of this one.
-- philox4x32, Philox4x32-10 with key (seed, seed >> 32) and counter (block, step, step >> 32, purpose << 16 | layer):
-  8 numbers a block, by a quarter of the multipliers.
+- philox4x64 is Philox4x64-10 with key (seed, purpose) and counter (block + 1, step, layer, 0): 16 numbers a
+  block. What is drawn once, such as initial weights and orders, is always of this one.
+- philox4x32 is Philox4x32-10 with key (seed, seed >> 32) and counter (block, step, step >> 32, purpose << 16
+  | layer): 8 numbers a block, of products a quarter as large.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def philox4x32(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     >>> [hex(word) for word in philox4x32(np.zeros((1, 4), np.uint32), (0, 0))[0].tolist()]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    x0, y0, x1, y1 = counters.T.astype(np.uint64, order="C")  # words in the lower halves, and anything above those of y
+    x0, y0, x1, y1 = counters.T.astype(
+        np.uint64, order="C"
+    )  # words in the lower halves, and anything above those of y
     for i in range(_ROUNDS):
         k0, k1 = (np.uint64(k + i * w & _LOW) for k, w in zip(key, _W32, strict=True))
         x0 *= _M32[0]

@@ -113,7 +113,9 @@ class RandomBits:
             blocks = max(2, -(-count // words.block))  # compiled code would be made anew for 1
             self._blocks[count] = words.first + torch.arange(blocks, device=self.device)
         start, low, high = words.counter
-        counter = start + low * (step & 0xFFFFFFFF)  # worked on the device: numbers sent there would be waited for
+        counter = start + low * (
+            step & 0xFFFFFFFF
+        )  # worked on the device: numbers sent there would be waited for
         if step >> 32:
             counter = counter + high * (step >> 32)
         return self._draw(words.constants, counter, self._blocks[count])[:count]
