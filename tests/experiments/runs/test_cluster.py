@@ -129,10 +129,11 @@ def _without_time(path):
 def test_continual(tmp_path, address, wage_neuro):
     words = ("continual", *CONTINUAL, "--probes", 1, "--task-images", 40, "--run")
     turns, there = wage_neuro(*words, "turns"), wage_neuro(*words, "there", "--cluster", address)
-    assert (there.code, there.err) == (turns.code, turns.err) == (0, "")
+    threads = wage_neuro(*words, "threads", "--jobs", 2, "--together")
+    assert [(each.code, each.err) for each in (turns, there, threads)] == [(0, "")] * 3
     assert there.out.startswith("dashboard http://")
-    one, other = (_without_time(tmp_path / name / "record.jsonl") for name in ("turns", "there"))
-    assert one == other
+    one, *others = (_without_time(tmp_path / name / "record.jsonl") for name in ("turns", "there", "threads"))
+    assert others == [one] * 2
     assert len({row["seed"] for row in one if row["kind"] == "accuracy"}) == 2
 
 
