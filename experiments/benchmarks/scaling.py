@@ -8,7 +8,7 @@ sends in an update. `local`: the work of one rank of so many, in processor time,
 `ranks`: one and two ranks here, wall time (a quiet machine with as many cores is needed). `seeds`: four
 networks in turn, with one thread and with two, and two at a time in threads of one process. `draw`: the model
 and its picture. `links`: two ranks in network namespaces whose link is slowed by tc (root is needed), against
-what the model says. `chips`: axons between the chips of a network, or the cores of a board, as they follow each
+what the model says. `chips`: axons between the chips of a network, or its FPGAs, as they follow each
 other and as METIS cuts them.
 
 The model: an update takes a rank's own work, measured, and its messages (`mappings.cluster.cost`).
