@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -145,16 +145,41 @@ def bytes_rows() -> Iterator[dict[str, Any]]:
             yield {"network": name, "weights": network.n_weights, "ranks": size, **found, "float32": floats}
 
 
+LEARNS = Use(training=True)
+LEARNS_DIRECTLY = Use(training=True, rules=replace(LEARNS.rules, feedback="direct"))
+SEVERAL = (
+    ("loihi2", "vgg", (32, 32, 3), Use()),
+    ("loihi2", "2048FC-2048FC-2048FC", (28, 28, 1), LEARNS),
+    ("fpga", "512FC-512FC", (28, 28, 1), LEARNS_DIRECTLY),
+    ("fpga", "1024FC-1024FC-1024FC", (28, 28, 1), LEARNS_DIRECTLY),
+)
+"""Networks that take several chips."""
+
+
+def fpga() -> Chip:
+    """Four cores of an LFE5U-85F, each with a quarter of its block RAM, as the placer sees them."""
+    more: dict[str, Any] = {
+        "list_header": 0,
+        "list_synapses": 1 << 16,
+        "axons_in": 1 << 16,
+        "axons_out": 1 << 16,
+    }
+    memory = {"core_memory": 208 // 4 * 18_432, "word": 144, "weight_bits": 9, "tag_bits": 0}
+    mesh = {"cores": 4, "mesh_columns": 2, "mesh_rows": 2}
+    return replace(Chip.load("loihi2"), name="LFE5U-85F, four cores", **{**more, **memory, **mesh})
+
+
 def chips_rows() -> Iterator[dict[str, Any]]:
     """Axons that cross from one chip to another, of networks that take several."""
-    chip = Chip.load("loihi2")
-    for name, training in (("vgg", False), ("2048FC-2048FC-2048FC", True)):
-        shape = SHAPES["vgg" if name == "vgg" else "mlp"]
-        before = place(Network.parse(name, shape, 10), chip, Use(training=training))
+    for name, network, shape, use in SEVERAL:
+        chip = fpga() if name == "fpga" else Chip.load(name)
+        before = place(Network.parse(network, shape, 10), chip, use)
         after = cut_between_chips(before)
         yield {
-            "network": name,
-            "training": training,
+            "chip": chip.name,
+            "network": network,
+            "training": use.training,
+            "feedback": use.rules.feedback if use.training else None,
             "chips": before.chips,
             "cores": before.cores,
             "axons in order": axons_between_chips(before),
@@ -393,7 +418,7 @@ def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
     record["links assumed"] = {name: asdict(link) for name, link in LINKS.items()}
     record.setdefault("versions", {})
-    rows = {
+    rows: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         "bytes": bytes_rows,
         "chips": chips_rows,
         "local": partial(local_rows, repeats),

@@ -108,6 +108,15 @@ def test_seeds_side_by_side(monkeypatch):
     assert row["processor time of side by side"] > 0
 
 
+def test_cuts_between_chips_take_fewer_messages():
+    pytest.importorskip("pymetis")
+    rows = list(scaling.chips_rows())
+    assert {row["chip"] for row in rows} == {"Loihi 2", "LFE5U-85F, four cores"}
+    for row in rows:
+        assert row["chips"] > 1
+        assert row["axons as cut"] < row["axons in order"]
+
+
 def test_no_such_part(tmp_path):
     with pytest.raises(
         SettingError, match=r"^part 'bites': want bytes, chips, local, ranks, seeds, draw, links$"
