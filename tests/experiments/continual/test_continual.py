@@ -142,6 +142,7 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
         ("lava", "lava", "replay, packed", 5),
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
+        ("lava", "lava", "asymmetric, packed", 5),
         ("lava", "lava", "prototypes", 1),
         ("lava", "lava", "naive", 20),
     ],
@@ -636,8 +637,33 @@ def test_a_method_says_what_it_needs():
             needs = frozenset({"magic", "memory"})
 
 
+def test_an_engine_takes_no_memory_whose_turn_is_another(monkeypatch):
+    """What a memory in an engine does in its stead is what `Replaying` does, and nothing of one's own."""
+    given = []
+
+    class Abacus:
+        supports = Support(
+            who="an abacus", kinds=frozenset(Kind), abilities=frozenset({"recalls former logits"})
+        )
+
+    def make(*words, replay=None):
+        given.append(replay)
+        return Abacus()
+
+    class Watching(METHODS["replay"]):
+        def observe(self, images, labels):
+            self.met = labels
+
+    monkeypatch.setattr("experiments.continual.methods.make_engine", make)
+    monkeypatch.setattr("experiments.continual.methods.holds_memory", lambda name: True)
+    net = Network.parse("4FC", (2,), 4)
+    for kind in (METHODS["replay"], METHODS["asymmetric"], METHODS["replay-logits"], Watching):
+        kind(Learning(memory=9), net).engine("abacus", initial_state(net, 0), None)
+    assert [replay is not None for replay in given] == [True, True, True, False]
+
+
 def test_new_samples_spare_the_classes_that_are_not_of_the_moment(monkeypatch):
-    monkeypatch.setattr("experiments.continual.methods.RECENT", 3)
+    monkeypatch.setattr("wage_neuro.memory.RECENT", 3)
     settings = Learning(method="asymmetric", memory=9, recalled=2)
     method = settings.kind(settings, Network.parse("4FC", (2,), 4))
     labels = np.array([0, 1, 1, 2, 1, 1, 3])
