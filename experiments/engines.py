@@ -54,10 +54,20 @@ DISCRIMINANTS: Registry[type[Engine]] = Registry(
 NAMES = tuple(ENGINES)
 
 
-def fastest() -> str:
-    """The fastest engine of use here: compiled kernels may be missing, or older than their source."""
-    try:
+def check_here(name: str) -> None:
+    """Raise SettingError or EngineError unless what an engine needs is here.
+
+    Compiled kernels may be missing, or older than their source.
+    """
+    ENGINES.find(name)
+    if name == "compiled":
         native.load(build.LIBRARY)
+
+
+def fastest() -> str:
+    """The fastest engine of use here."""
+    try:
+        check_here("compiled")
     except EngineError:
         return "numpy"
     return "compiled"

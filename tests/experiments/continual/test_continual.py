@@ -388,8 +388,9 @@ def test_command_runs_seeds_and_resumes(wage_neuro, tmp_path):
     record = records.read(tmp_path / "copy.jsonl")
     assert record.R.shape == (2, 5, 5)
     assert (tmp_path / "r" / "continual.png").read_bytes().startswith(b"\x89PNG")
-    again = wage_neuro("continual", "--resume", "r", "--engine", "numpy", "--beside", "copy.jsonl")
+    again = wage_neuro("continual", "--resume", "r", "--beside", "copy.jsonl")
     assert again.code == 0
+    assert records.read(tmp_path / "r").runs[1]["engine"] == "numpy"  # as it was begun
     assert np.array_equal(records.read(tmp_path / "r").R, record.R)
 
 
