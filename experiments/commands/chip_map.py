@@ -19,7 +19,7 @@ from experiments.commands.options import Found, Where, command_of
 from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.datasets.base import middle
-from experiments.engines import make_engine, make_prototype_engine
+from experiments.engines import PROTOTYPES, make_engine, make_read_out
 from experiments.records.chip_picture import draw
 from experiments.records.names import learning, short_name
 from experiments.runs import run_folder
@@ -243,7 +243,7 @@ def map_checkpoint(
     limits += broken_by_parts(placement)
     rules = _counting_rules(use, saved, len(images))
     if prototypes:
-        built = make_prototype_engine(engine, network, rules, saved.state, prototypes)
+        built = make_read_out(PROTOTYPES, engine, network, rules, saved.state, prototypes)
     else:
         built = make_engine(engine, network, rules, saved.state)
     with built as machine:
@@ -256,6 +256,12 @@ def _counting_rules(use: Use, saved: Checkpoint, images: int) -> Rules:
     if not saved.state.step:
         rules = replace(rules, shift="batch", pipelined=False)
     return replace(rules, batch=images) if rules.pipelined or not use.training else rules
+
+
+def refuse_unmapped(config: study.Config) -> None:
+    """Raise SettingError if a learner holds what no population of neurons stands for."""
+    if not config.kind.mapped:
+        raise SettingError(f"map of method {config.method!r}: nothing on a chip stands for what it holds")
 
 
 # --- what a run is, for the map ----------------------------------------------------------------------
@@ -290,6 +296,7 @@ class Subject:
         if data or place.is_file():
             raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
         stream = study.Run.resume(place, data_dir)
+        refuse_unmapped(stream.config)
         return cls(saved, stream.control_at(max(0, stream.progress.place - 1)), stream=stream)
 
     @classmethod

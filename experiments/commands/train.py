@@ -14,7 +14,7 @@ import typer
 from rich.progress import Progress
 
 from experiments.commands.command_line import STOPPED, bar, busy, console
-from experiments.commands.options import Found, Resumable, Simulator, command_of, is_given
+from experiments.commands.options import Found, Resumable, Simulator, as_begun, command_of, is_given
 from experiments.records.names import learning
 from experiments.runs import ranks, run_folder
 from experiments.runs.training import Config, Report, Run
@@ -85,6 +85,7 @@ def train(
         epochs = config.epochs if is_given(context, "epochs") else None
         with busy(f"reading the run {written.resume} and its data"):
             training = Run.resume(written.resume, epochs, found.data_dir, team)
+        machine = as_begun(context, machine, training.simulator)
     else:
         folder = written.run or _default_folder(config)
         if team.rank == 0 and not written.run:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from experiments.engines import holds_memory, make_engine, make_prototype_engine
+from experiments.engines import DISCRIMINANTS, PROTOTYPES, holds_memory, make_engine, make_read_out
 from wage_neuro.bits import code_dtype
+from wage_neuro.discriminant import Discriminant
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import SPARED, UNKNOWN
@@ -66,6 +67,7 @@ class Method:
     needs : of NEEDS
     recalls : it recalls `settings.recalled` samples for each new one
     defaults : settings where none are given, such as {"metaplasticity": 2}
+    mapped : a chip's map has populations of neurons for what it holds
     memory : what it keeps; a Reservoir may be held by an engine, such as Lava's graph, in its stead
     held : arrays that it keeps beside, by name, of shapes that stay
     """
@@ -73,8 +75,9 @@ class Method:
     what: ClassVar[str] = "what comes is learned"
     needs: ClassVar[frozenset[str]] = frozenset()
     recalls: ClassVar[bool] = False
+    mapped: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {}
-    memory: Reservoir | Prototypes | None = None
+    memory: Reservoir | Prototypes | Discriminant | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -296,23 +299,45 @@ class FeaturesReplaying(_Frozen, Replaying):
     what = "the same with a memory"
 
 
-class NearestPrototypes(_Frozen):
-    """Prototypes in the place of the last layer; the memory is the room for them."""
+class ReadOut(_Frozen):
+    """What it holds answers in the place of the last layer; no weight of the network ever changes."""
+
+    engines: ClassVar[Registry[type[Engine]]]
+    memory: Prototypes | Discriminant
+
+    def engine(self, name: str, state: State, augmented: Augmented) -> Engine:
+        return make_read_out(self.engines, name, self.network, self.settings.rules, state, self.memory)
+
+
+class NearestPrototypes(ReadOut):
+    """Prototypes; the memory is the room for them."""
 
     what = "on such features, the nearest prototype answers; an error or a narrow lead allots a new one"
     needs = frozenset({"memory"})
-    memory: Prototypes
+    engines = PROTOTYPES
 
     def __init__(self, settings: Learning, network: Network) -> None:
         super().__init__(settings, network)
         features, dtype = network.layers[-1].in_shape[0], code_dtype(network.bits.k_A)
         self.memory = Prototypes.empty(settings.memory, features, dtype, settings.seed, settings.margin)
 
-    def engine(self, name: str, state: State, augmented: Augmented) -> Engine:
-        return make_prototype_engine(name, self.network, self.settings.rules, state, self.memory)
-
     def take_back(self, engine: Engine) -> None:
         self.memory = engine.prototypes  # type: ignore[attr-defined]
+
+
+class Discriminating(ReadOut):
+    """Class means and one covariance of such features, solved for a linear read-out where it answers."""
+
+    what = (
+        "on such features, sums of them and of their products, solved for a linear read-out (streaming LDA)"
+    )
+    mapped = False
+    engines = DISCRIMINANTS
+
+    def __init__(self, settings: Learning, network: Network) -> None:
+        super().__init__(settings, network)
+        features = network.layers[-1].in_shape[0]
+        self.memory = Discriminant.empty(features, network.classes, network.bits, settings.shrinkage)
 
 
 class Metaplastic(Method):
@@ -335,6 +360,7 @@ CALLED = {
     **dict.fromkeys(("der", "der++", "dark-experience-replay"), "replay-logits"),
     **dict.fromkeys(("finetune", "fine-tuning", "sgd", "none"), "naive"),
     **dict.fromkeys(("icarl", "ncm", "nearest-mean"), "prototypes"),
+    **dict.fromkeys(("slda", "streaming-lda", "lda", "rls", "ridge"), "discriminant"),
     **dict.fromkeys(("offline", "multitask", "iid"), "joint"),
 }
 """What the literature calls them, or what is nearest to it here."""
@@ -351,6 +377,7 @@ METHODS: Registry[type[Method]] = Registry(
         "features": Features,
         "features-replay": FeaturesReplaying,
         "prototypes": NearestPrototypes,
+        "discriminant": Discriminating,
         "metaplastic": Metaplastic,
         "consolidation": Consolidating,
     },

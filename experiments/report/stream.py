@@ -18,14 +18,14 @@ from experiments.records.style import INK, PAPER, ink_on, value_colours
 from experiments.report import chip as of_chip
 from experiments.report.charts import Line, lines
 from experiments.report.page import Page, Part, Section, facts, note, script, table, words
-from experiments.runs import run_folder
+from experiments.runs import calibration, run_folder
 from mappings.chips.chip import Chip
 from wage_neuro.errors import WageError
 
 __all__ = ["RECORD", "STUDY", "page"]
 MOST_TASKS = 25
 """A matrix of more has no table of its numbers."""
-MEASURES = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy")
+MEASURES = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy", *calibration.SHARES)
 NOT_SETTINGS = ("kind", "config", "tasks", "versions", "activity", "unchanged", *MEASURES)
 
 

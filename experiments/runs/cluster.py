@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import platform
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from experiments.runs.workers import TOLD
+from experiments.runs.stopping import sigterm_as_ctrl_c, stop
+from experiments.runs.workers import TOLD, cpus, for_group
+from wage_neuro import __version__
 from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.kernels import numpy_kernels as kernels
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -64,6 +70,7 @@ def joined(cluster: str, say: Callable[[str], None] = lambda line: None) -> Iter
         raise EngineError(f'cluster {cluster}: {error}; it needs pip install "wage-neuro[dask]"') from None
     quiet = {
         "distributed.scheduler.allowed-failures": DEATHS - 1,
+        "distributed.worker.daemon": False,  # Lava's engine has children
         "logging.distributed": "error",
     }
     with contextlib.ExitStack() as held:
@@ -84,6 +91,8 @@ def joined(cluster: str, say: Callable[[str], None] = lambda line: None) -> Iter
             ) from None
         held.enter_context(client)
         say(f"dashboard {client.dashboard_link}")
+        if not client.nthreads():
+            say(f"cluster {cluster}: no worker yet; the runs begin when one joins")
         yield client
 
 
@@ -93,8 +102,10 @@ def on_cluster(
     cluster: str,
     name: Callable[[Item], str] = str,
     say: Callable[[str], None] = lambda line: None,
-) -> Iterator[tuple[Item, Answer]]:
+) -> Generator[tuple[Item, Answer], None, None]:
     """Do each item on some worker; yield it with its answer when it is done, once.
+
+    When this ends early, the runs that have begun stop with a checkpoint, and are waited for.
 
     Parameters
     ----------
@@ -103,11 +114,12 @@ def on_cluster(
     Raises
     ------
     EngineError
-        If an item has lost DEATHS workers, or the cluster is gone.
+        If an item has lost DEATHS workers, the cluster is gone, or a worker has another wage-neuro.
     """
-    with joined(cluster, say) as client:
+    with sigterm_as_ctrl_c(), joined(cluster, say) as client:
         _, distributed = _dask()
-        futures = {client.submit(_told, do, item, pure=False): item for item in items}
+        there = _There(__version__, client.id, _most_at_once(client))
+        futures = {client.submit(_told, there, do, item, pure=False): item for item in items}
         try:
             for future in distributed.as_completed(futures):
                 item = futures[future]
@@ -117,19 +129,56 @@ def on_cluster(
                     raise EngineError(f"{name(item)}: {DEATHS} workers died of it") from None
                 except distributed.CancelledError:
                     raise EngineError(f"{name(item)}: the cluster {cluster} is gone") from None
+                except ImportError as problem:
+                    raise EngineError(f"{name(item)}: {problem}, on a worker of {cluster}") from None
                 if error:
                     raise error
                 yield item, answer
         finally:
-            client.cancel(list(futures))
+            _end(client, list(futures))
 
 
-def _told(do: Callable[[Any], Any], item: Any) -> tuple[Any, BaseException | None]:
+@dataclass(frozen=True)
+class _There:
+    """What a worker is told beside the work: our version, whom it works for, how many share its machine."""
+
+    version: str
+    group: str
+    at_once: int
+
+
+def _told(there: _There, do: Callable[[Any], Any], item: Any) -> tuple[Any, BaseException | None]:
     """Its answer, or its error as it is: Dask would log its traceback."""
+    if there.version != __version__:
+        where = platform.node()
+        return None, EngineError(
+            f"worker on {where}: wage-neuro {__version__}: want {there.version}, as here"
+        )
+    kernels.set_threads(max(1, cpus() // there.at_once))
     try:
-        return do(item), None
+        answer = for_group(there.group, do, item)
     except TOLD as refusal:
         return None, refusal
+    return answer and answer[0], None
+
+
+def _most_at_once(client: Any) -> int:
+    """Items that are done at the same time on the machine that has most workers."""
+    shares = Counter[str]()
+    for worker, threads in client.nthreads().items():
+        shares[worker.rpartition(":")[0]] += threads
+    return max(shares.values(), default=1)
+
+
+def _end(client: Any, futures: list[Any]) -> None:
+    """Stop what has begun, and forget the rest."""
+    _, distributed = _dask()
+    left = [future for future in futures if not future.done()]
+    if left:
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError, distributed.CancelledError):
+            client.run(stop, client.id, on_error="ignore")
+            distributed.wait(left, timeout=PATIENCE)
+    client.cancel(futures)
 
 
 def _dask() -> tuple[Any, Any]:

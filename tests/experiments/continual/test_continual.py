@@ -19,7 +19,7 @@ from experiments.continual.settings import Learning
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
 from experiments.examples.your_own_method import HardReplay
-from experiments.runs import run_folder
+from experiments.runs import calibration, run_folder
 from wage_neuro import NumpyEngine, Rules, checkpoint, layers
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.kinds import Kind
@@ -93,10 +93,11 @@ def _without_time(rows):
         replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
         replace(SMALL, method="replay-logits", network="8FC"),
         replace(SMALL, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
-        replace(SMALL, method="asymmetric", recalled=2, step=4, network="8FC"),
+        replace(SMALL, method="asymmetric", recalled=2, step=4, network="8FC", unlike="digits"),
         replace(SMALL, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
         replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
         replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
+        replace(SMALL, memory=0, method="discriminant", network="2C3-8FC"),
         replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
     ],
     ids=[
@@ -108,6 +109,7 @@ def _without_time(rows):
         "latent",
         "balanced with logits",
         "prototypes",
+        "discriminant",
         "consolidation",
     ],
 )
@@ -135,6 +137,7 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
         ("compiled", "wage_neuro", "features-replay", 1),
         ("compiled", "wage_neuro", "replay-logits", 1),
         ("compiled", "wage_neuro", "asymmetric", 7),
+        ("compiled", "wage_neuro", "discriminant", 20),
         ("lava", "lava", "replay", 20),
         ("lava", "lava", "replay, packed", 5),
         ("lava", "lava", "features-replay", 20),
@@ -147,7 +150,7 @@ def test_engines_agree(tmp_path, assert_same_state, need_kernels, engine, needs,
     pytest.importorskip(needs)
     if engine == "compiled":
         need_kernels()
-    memory = 0 if method == "naive" else SMALL.memory
+    memory = 0 if method in ("naive", "discriminant") else SMALL.memory
     method, _, packed = method.partition(", ")
     config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
     if packed:
@@ -233,6 +236,19 @@ def test_prototypes_need_no_replay(tmp_path):
         run.engine("torch")
 
 
+def test_a_discriminant_keeps_no_sample_and_forgets_little(tmp_path):
+    config = replace(SMALL, method="discriminant", memory=0, network="100FC")
+    run, _ = _run(tmp_path / "run", config)
+    (head, *_) = run.record("numpy")
+    assert head["ACC"] > 92
+    assert head["forgetting"] < 8
+    assert head["memory_bytes"] == 4 * (100 * 101 // 2 + 100 * 10 + 10)
+    assert head["unchanged"] == []
+    assert "weight_updates" not in head
+    with pytest.raises(EngineError, match="engine with a discriminant 'lava': want numpy or compiled"):
+        run.engine("lava")
+
+
 def test_frozen_features_stay_as_they_were_drawn(tmp_path):
     config = replace(SMALL, method="features", memory=0)
     run, state = _run(tmp_path / "run", config)
@@ -265,6 +281,54 @@ def test_record_has_a_row_a_pair_and_what_the_run_needed(tmp_path):
     run_folder.write_rows(path, [head, *rows])
     with pytest.raises(DataError, match="is not that of its rows"):
         records.read(path)
+
+
+def test_record_says_how_far_logits_can_be_trusted(tmp_path, monkeypatch):
+    """Of all test images of all tasks, or as many of each; the temperature is chosen on training images."""
+    run, _ = _run(tmp_path / "run", replace(SMALL, unlike="digits"))
+    engine = run.engine("numpy")
+    parts = {}
+    for part in ("training", "test"):
+        found = [
+            task.test_samples() if part == "test" else task.training_samples(np.arange(len(task.train)))
+            for task in run.tasks
+        ]
+        images, parts[part] = (np.concatenate(column) for column in zip(*found, strict=True))
+        parts[part] = engine.predict(images), parts[part]
+    log2_t = calibration.best_temperature(*parts["training"])
+    head = run.record("numpy")[0]
+    assert head["log2 temperature"] == log2_t
+    assert head["ECE"] == pytest.approx(
+        100 * calibration.calibration_error(*parts["test"], log2_t), abs=0.001
+    )
+    assert 0 < head["ECE"] < 60
+    assert head["AUROC of the energy"] == pytest.approx(50, abs=0.001)  # they are no others
+    monkeypatch.setattr("experiments.continual.study.TRUSTED", 23)
+    measured = []
+    monkeypatch.setattr(calibration, "trust", lambda logits, *_: measured.append(logits) or {})
+    run._trust(engine)
+    assert measured[0].shape == (25, 10)  # five of each task
+
+
+def test_what_it_never_meets_has_the_form_of_its_images(wage_neuro, tmp_path):
+    images, labels = np.full((4, 5, 5, 1), 255, np.uint8), np.arange(4)
+    parts = {"train_images": images, "test_images": images, "train_labels": labels, "test_labels": labels}
+    np.savez(tmp_path / "other.npz", **parts)
+    ended = wage_neuro("continual", "split-digits", "--unlike", "other.npz", *QUICK, "--run", "r")
+    assert (ended.code, ended.err.splitlines()[-1]) == (
+        1,
+        "wage-neuro: images of shape (5, 5, 1): this network takes (8, 8, 1)",
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_where_the_task_is_known_confidence_is_of_its_outputs(tmp_path):
+    run, _ = _run(tmp_path / "run", replace(SMALL, scenario="task", network="8FC"))
+    logits, labels = run._answered(run.engine("numpy"), run.tasks[2], run.tasks[2].test_samples())
+    assert set(logits.argmax(axis=1)) <= {4, 5}
+    shares = np.exp(calibration.log_shares(logits, 0))
+    assert (shares[:, [0, 1, 2, 3, 6, 7, 8, 9]] == 0).all()
+    assert np.mean(logits.argmax(axis=1) == labels) == run.progress.rows[-3]["accuracy"]
 
 
 @pytest.mark.parametrize(("images", "every"), [(20, 1), (None, 1), (None, 57), (None, 101)])
@@ -323,8 +387,9 @@ def test_command_runs_seeds_and_resumes(wage_neuro, tmp_path):
     record = records.read(tmp_path / "copy.jsonl")
     assert record.R.shape == (2, 5, 5)
     assert (tmp_path / "r" / "continual.png").read_bytes().startswith(b"\x89PNG")
-    again = wage_neuro("continual", "--resume", "r", "--engine", "numpy", "--beside", "copy.jsonl")
+    again = wage_neuro("continual", "--resume", "r", "--beside", "copy.jsonl")
     assert again.code == 0
+    assert records.read(tmp_path / "r").runs[1]["engine"] == "numpy"  # as it was begun
     assert np.array_equal(records.read(tmp_path / "r").R, record.R)
 
 
@@ -401,6 +466,22 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
             ("split-digits", "--method", "prototypes", "--memory-bits", 1),
             "--memory-bits 1 with method 'prototypes': it recalls no samples",
         ),
+        (("split-digits", "--shrinkage", 4), "--shrinkage 4 with method 'replay': it holds no covariance"),
+        (("split-digits", "--method", "discriminant", "--shrinkage", 21), "--shrinkage 21: want 0..20"),
+        (
+            ("split-digits", "--method", "discriminant", "--memory", 9),
+            "--memory 9 with method 'discriminant': it keeps no samples",
+        ),
+        (
+            ("split-digits", "--method", "discriminant", "--bits", "2-9-8-8"),
+            "k_A=9: a discriminant takes features of 8 bits or fewer",
+        ),
+        (
+            ("split-digits", "--method", "discriminant", "--cost", "loihi2"),
+            "map of method 'discriminant': nothing on a chip stands for what it holds",
+        ),
+        (("split-digits", "--unlike", "nothing"), "data 'nothing': want digits"),
+        (("split-digits", "--method", "slda"), "method 'slda': want naive"),
         (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
         (("split-digits", "--augment", "window7"), "--augment 'window7': a stream's tasks show whole images"),
