@@ -140,8 +140,9 @@ class LayerLearner:
         layer, rules, log2_eta = self.layer, self.rules, control.log2_eta
         factors = None if log2_eta is None else (kept.a_in, E)
         if log2_eta is not None and rules.update == "coincidence":
-            pre = layers.pre_spikes(layer, kept.a_in, self.seed, step)
-            factors = pre, layers.post_spikes(layer, E, log2_eta, self.seed, step)
+            drawn_by = {"generator": rules.generator}
+            pre = layers.pre_spikes(layer, kept.a_in, self.seed, step, **drawn_by)
+            factors = pre, layers.post_spikes(layer, E, log2_eta, self.seed, step, **drawn_by)
         W_back = backward_weights(layer, self.visible(), self.classes, rules, self.seed)
         G, D = layers.backward(layer, W_back, kept, E, factors)
         if counts is not None:

@@ -49,6 +49,11 @@ class Found:
         None, "Folder with data sets, before $WAGE_NEURO_DATA and ../shared/data.", DATA, resumes=True
     )
 
+    @property
+    def anywhere(self) -> Path | None:
+        """The same for processes that may be in another folder."""
+        return self.data_dir and self.data_dir.absolute()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Where:

@@ -49,8 +49,8 @@ def test_version_and_help(wage_neuro):
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
         " validation train-images data-dir run resume loss margin mode pipelined model device feedback"
-        " augment watch gamma signed output config save-config momentum sharpness",
-        "evaluate": "data engine lanes model device data-dir",
+        " augment watch gamma signed output config save-config momentum sharpness generator",
+        "evaluate": "data calibration unlike engine lanes model device data-dir",
         "demo": "epochs engine lanes model device seed config save-config",
         "data": "data-dir",
     }.items():

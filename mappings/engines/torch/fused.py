@@ -44,6 +44,8 @@ def misfit(network: Network, rules: Rules) -> str | None:
         return f"update={rules.update!r}, feedback={rules.feedback!r}"
     if rules.momentum:
         return f"momentum={rules.momentum}"
+    if rules.generator != "philox4x64":
+        return f"generator={rules.generator!r}"
     for layer in network.layers:
         bits, n_out = layer.bits, layer.weight_shape[-1]
         if max(bits.weight_max, bits.activation_max, layer.spread_error_max) > BYTE_MAX:
