@@ -191,7 +191,7 @@ class Chip:
         """Build what `to_json` returned."""
         evidence = {name: Evidence(numbers[name]["grade"], numbers[name]["source"]) for name in _FIELDS}
         given = {name: numbers[name]["value"] for name in _FIELDS}
-        values = {name: math.nan if value == UNKNOWN else value for name, value in given.items()}
+        values: dict[str, Any] = {n: math.nan if v == UNKNOWN else v for n, v in given.items()}
         return cls(numbers["name"], numbers["note"], evidence, **values)
 
     def to_json(self) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def test_memory_of_the_three_feedbacks():
 
 
 def test_one_memory_serves_both_ways():
-    """Of a core that reads transposed: no copy, and no second learning; random weights are kept as elsewhere."""
+    """A core that reads transposed has no copy, and learns once; random weights are kept as elsewhere."""
     network, fpga = Network((Dense(512), Dense(10)), (784,)), Chip.load("ecp5-85k")
     placement = place(network, fpga, Use(True, ONCHIP))
     assert (placement.chips, placement.cores) == (1, 1)
