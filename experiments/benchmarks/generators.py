@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +22,16 @@ from wage_neuro import Network, Rules
 from wage_neuro.kernels import native
 from wage_neuro.random_bits import GENERATORS, UPDATE, bits16
 
-STRICT = {"batch": 1, "shift": "held", "update": "ternary", "loss": "one-sided", "margin": 3}
+STRICT = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
 CASES = {
-    "LeNet, batch 128": ("32C5-MP2-64C5-MP2-512FC", {"batch": 128}, 256),
+    "LeNet, batch 128": ("32C5-MP2-64C5-MP2-512FC", Rules(batch=128), 256),
     "784-512-10, one sample at a time": ("512FC", STRICT, 600),
 }
 """Network, rules, samples that are timed."""
 NUMBERS = 401_408  # weights of 784-512
 
 
-def in_turn(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def in_turn(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Return seconds of processor time of each work."""
     took: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
@@ -48,25 +50,19 @@ def measure(images: np.ndarray, labels: np.ndarray, numbers: int, rounds: int) -
     stream, groups = (1, UPDATE, 1, 1), -(-numbers // 128)
     found = {
         "numbers drawn by numpy": in_turn(
-            {name: lambda name=name: bits16(stream, 0, numbers, name) for name in GENERATORS}, rounds
+            {name: partial(bits16, stream, 0, numbers, name) for name in GENERATORS}, rounds
         ),
         "numbers drawn by the compiled kernels": in_turn(
-            {name: lambda name=name: native.philox(stream, 0, groups, name) for name in GENERATORS}, rounds
+            {name: partial(native.philox, stream, 0, groups, name) for name in GENERATORS}, rounds
         ),
     }
     for case, (text, rules, samples) in CASES.items():
-        network = Network.parse(text, images.shape[1:], 10)
-        engines = {name: CompiledEngine(network, Rules(**rules, generator=name)) for name in GENERATORS}
-        part = slice(0, samples)
-        for engine in engines.values():
+        network, works = Network.parse(text, images.shape[1:], 10), {}
+        for name in GENERATORS:
+            engine = CompiledEngine(network, replace(rules, generator=name))
             engine.train(images, labels, 3)
-        found[case] = in_turn(
-            {
-                name: lambda engine=engine: engine.train(images[part], labels[part], 3)
-                for name, engine in engines.items()
-            },
-            rounds,
-        )
+            works[name] = partial(engine.train, images[:samples], labels[:samples], 3)
+        found[case] = in_turn(works, rounds)
     return found
 
 

@@ -91,7 +91,9 @@ class Core:
         shown=ONCHIP.generator,
     )
     lanes: int = setting(LANES[0], "At most so many synapses in a word of the memory.", SIMULATOR)
-    multipliers: int = setting(1, "64 x 64 multipliers of the random bits, or pairs of 32 x 32: 1, 2, 4, 5 or 10.", SIMULATOR)
+    multipliers: int = setting(
+        1, "64 x 64 multipliers of the random bits, or pairs of 32 x 32: 1, 2, 4, 5 or 10.", SIMULATOR
+    )
     simulate: int = setting(
         0, "Learn the run's next N samples in simulated hardware, beside the numpy engine.", SIMULATOR
     )

@@ -18,6 +18,7 @@ from experiments.continual.presets import PRESETS, Preset, config_of
 from experiments.continual.settings import Learning
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
+from experiments.engines import FASTEST
 from experiments.examples.your_own_method import HardReplay
 from experiments.runs import calibration, run_folder
 from experiments.runs.training import Config as Training
@@ -32,7 +33,9 @@ from wage_neuro.support import Support
 from wage_neuro.train import initial_state, visible_weights
 
 SMALL = Config(stream="split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
+FEW = replace(SMALL, task_images=80)
 QUICK = ("--engine", "numpy", "--network", "16FC")
+SHORT = (*QUICK, "--task-images", 60)
 
 
 # --- measures ----------------------------------------------------------------------------------------
@@ -91,16 +94,16 @@ def _without_time(rows):
 @pytest.mark.parametrize(
     "config",
     [
-        SMALL,
-        replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
-        replace(SMALL, method="replay-logits", network="8FC"),
-        replace(SMALL, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
-        replace(SMALL, method="asymmetric", recalled=2, step=4, network="8FC", unlike="digits"),
-        replace(SMALL, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
-        replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
-        replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
-        replace(SMALL, memory=0, method="discriminant", network="2C3-8FC"),
-        replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
+        FEW,
+        replace(FEW, method="features", memory=0, step=10, augment="crop1"),
+        replace(FEW, method="replay-logits", network="8FC"),
+        replace(FEW, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
+        replace(FEW, method="asymmetric", recalled=2, step=4, network="8FC", unlike="digits"),
+        replace(FEW, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
+        replace(FEW, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
+        replace(FEW, method="prototypes", network="8FC", augment="crop1"),
+        replace(FEW, memory=0, method="discriminant", network="2C3-8FC"),
+        replace(FEW, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
     ],
     ids=[
         "replay one at a time",
@@ -116,9 +119,9 @@ def _without_time(rows):
     ],
 )
 def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_same_state, assert_same_arrays):
-    monkeypatch.setattr("experiments.continual.study.PART", 60)
+    monkeypatch.setattr("experiments.continual.study.PART", 30)
     whole, state = _run(tmp_path / "whole", config)
-    parts, resumed = _run(tmp_path / "parts", config, stops=(100, 290, 1000))
+    parts, resumed = _run(tmp_path / "parts", config, stops=(50, 165, 330))
     assert_same_state(state, resumed)
     assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
     if whole.method.arrays:
@@ -129,7 +132,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
 
 @pytest.mark.parametrize("step", [1, 7])
 def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, step):
-    few, often = (replace(SMALL, step=step, network="8FC", probes=probes) for probes in (0, 13))
+    few, often = (replace(FEW, step=step, network="8FC", probes=probes) for probes in (0, 13))
     assert_same_state(_run(tmp_path / "few", few)[1], _run(tmp_path / "often", often)[1])
 
 
@@ -155,11 +158,11 @@ def test_engines_agree(tmp_path, assert_same_state, need_kernels, engine, needs,
         need_kernels()
     memory = 0 if method in ("naive", "discriminant") else SMALL.memory
     method, _, packed = method.partition(", ")
-    config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
+    config = replace(FEW, method=method, memory=memory, probes=0, network="16FC", step=step)
     if packed:
         config = replace(config, recalled=3, memory_bits=2, keep="balanced", new_shift=1, bits="28C8")
         config = replace(config, update="wide", stored_range="paper")
-    whole, parts = ("numpy", ()), (engine, (700,))
+    whole, parts = ("numpy", ()), (engine, (200,))
     runs = [_run(tmp_path / name, config, stops, name) for name, stops in (whole, parts)]
     assert_same_state(runs[0][1], runs[1][1])
     assert _without_time(runs[0][0].record("x")) == _without_time(runs[1][0].record("x"))
@@ -220,7 +223,7 @@ def test_replay_forgets_less_than_naive_and_joint_least(tmp_path):
     found = {}
     for method in ("naive", "replay", "joint"):
         memory = config.memory if method == "replay" else 0
-        run, _ = _run(tmp_path / method, replace(config, method=method, memory=memory))
+        run, _ = _run(tmp_path / method, replace(config, method=method, memory=memory), engine=FASTEST)
         found[method] = run.summary()["ACC"]
     assert found["naive"] < 25
     assert found["naive"] + 40 < found["replay"] < found["joint"] + 5
@@ -383,7 +386,7 @@ def test_a_layer_that_learned_nothing_is_named(tasks, words, cause, wage_neuro, 
 
 
 def test_command_runs_seeds_and_resumes(wage_neuro, tmp_path):
-    words = ("continual", "split-digits", "--memory", 30, "--seeds", 2, *QUICK, "--run", "r", "--probes", 1)
+    words = ("continual", "split-digits", "--memory", 30, "--seeds", 2, *SHORT, "--run", "r", "--probes", 1)
     ended = wage_neuro(*words, "--record", "copy.jsonl")
     assert (ended.code, ended.err) == (0, "")
     assert all(f"\n{name} " in ended.out for name in ("ACC", "forgetting", "BWT"))
@@ -398,7 +401,7 @@ def test_command_runs_seeds_and_resumes(wage_neuro, tmp_path):
 
 def test_demo_shows_both_learners(wage_neuro, monkeypatch):
     monkeypatch.setattr("experiments.continual.demo.FRAMES_A_TASK", 1)
-    ended = wage_neuro("continual", "demo", "--engine", "numpy")
+    ended = wage_neuro("continual", "demo", "--engine", FASTEST)
     assert ended.code == 0
     (found,) = re.findall(r"^naive (\S+) %  replay (\S+) % of all classes$", ended.out, re.MULTILINE)
     naive, replay = map(float, found)
@@ -502,7 +505,7 @@ def test_bad_words_end_with_one_line(wage_neuro, tmp_path, words, message):
 
 
 def test_a_resumed_run_keeps_its_settings(wage_neuro, tmp_path):
-    assert wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r").code == 0
+    assert wage_neuro("continual", "split-digits", *SHORT, "--method", "naive", "--run", "r").code == 0
     ended = wage_neuro("continual", "--resume", "r", "--eta", "2")
     assert (ended.code, ended.err) == (
         1,
@@ -607,22 +610,22 @@ def test_two_runs_of_one_folder_leave_a_whole_one(tmp_path, monkeypatch):
 def hard_replay(monkeypatch):
     monkeypatch.setattr(METHODS, "own", dict(METHODS.own))
     METHODS.add("hard-replay", HardReplay)
-    return replace(SMALL, method="hard-replay", recalled=2, network="8FC")
+    return replace(FEW, method="hard-replay", recalled=2, network="8FC")
 
 
 def test_a_method_of_ones_own_stops_and_goes_on(tmp_path, hard_replay, assert_same_state, assert_same_arrays):
     whole, state = _run(tmp_path / "whole", hard_replay)
-    parts, resumed = _run(tmp_path / "parts", hard_replay, stops=(100, 1000))
+    parts, resumed = _run(tmp_path / "parts", hard_replay, stops=(50, 330))
     assert_same_state(state, resumed)
     assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
     assert whole.record("numpy")[0]["memory_bytes"] == 40 * (64 + 8) + 8
-    assert whole.record("numpy")[0]["samples_learned"] == 3 * 1437
+    assert whole.record("numpy")[0]["samples_learned"] == 3 * 5 * 80
 
 
 def test_a_learner_needs_no_stream(tmp_path, assert_same_state):
     """New samples given by hand, cut anywhere, with the end of each task told: the bits of a run."""
     config = replace(
-        SMALL, method="replay", recalled=3, memory_bits=1, consolidation=4, boundaries=True, probes=0
+        FEW, method="replay", recalled=3, memory_bits=1, consolidation=4, boundaries=True, probes=0
     )
     run, state = _run(tmp_path / "run", config)
     with Learner.start(config, (8, 8, 1), 10, "numpy") as learner:
@@ -860,7 +863,7 @@ def test_every_preset_is_a_run():
 def test_a_preset_gives_what_is_not_given(wage_neuro, tmp_path, monkeypatch):
     small = Preset("small", {"stream": "split-digits", "memory": 30, "memory_bits": 1, "recalled": 2})
     monkeypatch.setitem(PRESETS, "long", small)
-    ended = wage_neuro("continual", "--preset", "long", "--memory", 40, *QUICK, "--probes", 0, "--run", "r")
+    ended = wage_neuro("continual", "--preset", "long", "--memory", 40, *SHORT, "--probes", 0, "--run", "r")
     assert (ended.code, ended.err) == (0, "")
     config = json.loads((tmp_path / "r" / "study.json").read_text())["config"]
     assert (config["stream"], config["memory"], config["memory_bits"]) == ("split-digits", 40, 1)
@@ -878,11 +881,9 @@ def test_seeds_side_by_side_are_those_in_turn(wage_neuro, tmp_path):
         30,
         "--seeds",
         2,
-        *QUICK,
+        *SHORT,
         "--probes",
         1,
-        "--task-images",
-        40,
     )
     turns = wage_neuro(*words, "--run", "turns")
     assert (turns.code, turns.err) == (0, "")
