@@ -158,7 +158,8 @@ class LayerLearner:
         layer, rules, do, log2_eta = self.layer, self.rules, self.passes, control.log2_eta
         factors = None if log2_eta is None else (kept.a_in, E)
         if log2_eta is not None and rules.update == "coincidence":
-            factors = do.spikes(layer, kept, E, log2_eta, (self.seed, step))
+            draw = self.seed, step, rules.generator
+            factors = do.spikes(layer, kept, E, log2_eta, draw)
         W_back = backward_weights(self.visible(), self.B, rules)
         G, D = do.backward(layer, W_back, kept, E, factors)
         if counts is not None:

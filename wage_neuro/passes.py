@@ -80,11 +80,13 @@ class Passes:
     # --- what any library has ---
 
     def spikes(
-        self, layer: Layer, kept: Kept, E: Array, log2_eta: int, draw: tuple[int, int]
+        self, layer: Layer, kept: Kept, E: Array, log2_eta: int, draw: tuple[int, int, str]
     ) -> tuple[Array, Array]:
-        """Spikes before and after the synapses: `layers.pre_spikes`, `post_spikes`; draw: seed, step."""
-        pre = layers.pre_spikes(layer, self.host(kept.a_in), *draw)
-        return self.own(pre), self.own(layers.post_spikes(layer, self.host(E), log2_eta, *draw))
+        """Spikes of `layers.pre_spikes` and `post_spikes`; draw : seed, step and generator."""
+        *place, generator = draw
+        pre = layers.pre_spikes(layer, self.host(kept.a_in), *place, generator=generator)
+        post = layers.post_spikes(layer, self.host(E), log2_eta, *place, generator=generator)
+        return self.own(pre), self.own(post)
 
     def project(self, norm: np.ndarray, kept: Kept, D: Array) -> Array:
         """Error of a normalised layer at Z."""

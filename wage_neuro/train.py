@@ -27,7 +27,6 @@ from wage_neuro.state import (
     State,
     as_ruled,
     consolidated,
-    importance_of,
     initial_state,
 )
 from wage_neuro.team import ALONE, Team
@@ -40,7 +39,6 @@ __all__ = [
     "State",
     "consolidated",
     "exponent_of",
-    "importance_of",
     "initial_state",
     "next_held",
     "predict",

@@ -12,8 +12,9 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.engines import ENGINES, make_engine
 from experiments.runs import run_folder
 from experiments.runs.compare import Batch, first_difference
+from experiments.runs.jobs import Jobs
 from processes.widths import Widths
 from wage_neuro import AvgPool, Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.engine import Engine
-from wage_neuro.errors import EngineError, WageError
+from wage_neuro.errors import EngineError, SettingError, WageError
 from wage_neuro.support import Support
 
 RESULT = Path("experiments/results/agreement.json")
@@ -71,6 +73,10 @@ MODES = {
     ),
     "pipelined, direct feedback": Rules(
         batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
+    ),
+    "narrow random bits": Rules(batch=1, shift="held", update="ternary", generator="philox4x32"),
+    "coincidence, narrow random bits": Rules(
+        batch=1, shift="held", update="coincidence", loss="one-sided", generator="philox4x32"
     ),
 }
 """The tests of every engine go over these tables too (tests/agreement)."""
@@ -208,28 +214,55 @@ def build_column(column: str) -> Build:
     )
 
 
-def work(output: Path, columns: list[str], seeds: int, show: Callable[[str, int, int], None]) -> list[Cell]:
+def work(
+    output: Path,
+    columns: list[str],
+    seeds: int,
+    show: Callable[[str, int, int], None],
+    jobs: Jobs | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Cell]:
     """Fill in what the record lacks; it is written after every cell.
 
-    show : called with what is compared next, how many cells are done, and how many there are
+    show : called with what is compared next, or was last, how many cells are done, and how many there are
     """
+    jobs = jobs or Jobs()
     record: dict[str, Any] = {"versions": {}, "cells": []}
     if output.exists():
         record = json.loads(output.read_text())
     cells = {place(c): c for c in (Cell(**found) for found in record["cells"])}
     every = [(network, mode, column) for column in columns for network in RECORDED for mode in MODES]
-    for number, (network, mode, column) in enumerate(every):
-        known = cells.get((network, mode, column))
-        if known and known.seeds == seeds:
-            continue
-        show(f"{column}, {network}, {mode}", number, len(every))
-        cells[network, mode, column] = cell(network, mode, column, build_column(column), seeds)
-        record["versions"][column] = run_folder.versions()
-        rows = ",\n".join(json.dumps(asdict(c)) for c in cells.values())
-        versions = json.dumps(record["versions"], indent=1)
-        run_folder.write_text(output, f'{{"versions": {versions},\n"cells": [\n{rows}\n]}}\n')
+    left = [where for where in every if where not in cells or cells[where].seeds != seeds]
+    done = len(every) - len(left)
+
+    def compare(where: tuple[str, str, str]) -> Cell:
+        show(named(where), done, len(every))
+        return compared(seeds, where)
+
+    with closing(jobs.each(compare if jobs.in_turn else partial(compared, seeds), left, named, say)) as found:
+        for where, made in found:
+            cells[where], done = made, done + 1
+            record["versions"][made.engine] = run_folder.versions()
+            order = [(network, mode, column) for column in COLUMNS for network in RECORDED for mode in MODES]
+            rows = ",\n".join(json.dumps(asdict(cells[each])) for each in order if each in cells)
+            versions = json.dumps(record["versions"], indent=1)
+            run_folder.write_text(output, f'{{"versions": {versions},\n"cells": [\n{rows}\n]}}\n')
+            if not jobs.in_turn:
+                show(named(where), done, len(every))
     show("", len(every), len(every))
     return list(cells.values())
+
+
+def compared(seeds: int, where: tuple[str, str, str]) -> Cell:
+    """The cell of a network, a mode and a column."""
+    network, mode, column = where
+    return cell(network, mode, column, build_column(column), seeds)
+
+
+def named(where: tuple[str, str, str]) -> str:
+    """A cell in words."""
+    network, mode, column = where
+    return f"{column}, {network}, {mode}"
 
 
 def place(c: Cell) -> tuple[str, str, str]:
@@ -295,7 +328,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each cell (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULT, help="JSON record (default: %(default)s)")
     parser.add_argument("--anew", action="store_true", help="compare again what the record holds already")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at the same time, each in its own process")
+    parser.add_argument("--cluster", help="compare on Dask: local:N workers, or a scheduler's address")
     options = parser.parse_args()
+    try:
+        jobs = Jobs(jobs=options.jobs, cluster=options.cluster)
+    except SettingError as error:
+        parser.error(str(error))
     console, columns = Console(highlight=False, soft_wrap=True, markup=False), []
     for column in options.engines.split(","):
         if column not in COLUMNS:
@@ -324,7 +363,7 @@ def main() -> int:
             if what and not console.is_terminal:
                 print(f"{done + 1} of {of}: {what}", flush=True)
 
-        cells = work(options.output, columns, options.seeds, show)
+        cells = work(options.output, columns, options.seeds, show, jobs, console.print)
     wrong = [c for c in cells if c.difference]
     for c in wrong:
         console.print(f"{c.engine}, {c.network}, {c.mode}: {c.difference}", style="red")
@@ -337,4 +376,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except WageError as error:
+        sys.exit(f"agreement: {error}")

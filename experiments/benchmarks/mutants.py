@@ -288,7 +288,7 @@ def main() -> int:
                 found[file] = score(file, copies, jobs, options.seed, options.at_most)
                 for mutant in found[file].survived:
                     console.print(f"{file}:{mutant}")
-    write_json(options.output, record_of(found, options.seed))
+                write_json(options.output, record_of(found, options.seed))
     console.print(summary(found))
     return 0
 

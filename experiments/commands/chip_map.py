@@ -19,7 +19,7 @@ from experiments.commands.options import Found, Where, command_of
 from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.datasets.base import middle
-from experiments.engines import make_engine, make_prototype_engine
+from experiments.engines import PROTOTYPES, make_engine, make_read_out
 from experiments.records.chip_picture import draw
 from experiments.records.names import learning, short_name
 from experiments.runs import run_folder
@@ -28,6 +28,7 @@ from mappings.chips.chip import CHIPS, GRADES, Chip, ChipError
 from mappings.chips.cost import Activity, Cost, count_activity, published_of
 from mappings.chips.limits import Limit, broken, broken_by_parts, no_room
 from mappings.chips.memory_cost import NOTES, WHERE, MemoryCost
+from mappings.chips.parts import axons_between_chips, cut_between_chips
 from mappings.chips.placement import RESOURCES, DoesNotFit, Placement, Use, place
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -151,9 +152,17 @@ class Report:
         use = Use(training, rules, report["frozen_layers"], report["prototypes"])
         limits, placement, cost = [Limit(**limit) for limit in report["limits"]], None, None
         if report["cost"]:
-            placement = place(network, chip, use)
+            cores = [row[1] for row in report["placement"]["pieces"]["rows"]]
+            placement = replace(place(network, chip, use), core=np.array(cores))
             cost = Cost(placement, [Activity(**layer) for layer in report["cost"]["activity"]])
         return cls(network, chip, use, limits, placement, cost, report["activity_counted_on"])
+
+    def cut(self) -> Report:
+        """The same with its cores on other chips, where that takes fewer messages between them."""
+        if self.placement is None or self.cost is None:
+            return self
+        placement = cut_between_chips(self.placement)
+        return replace(self, placement=placement, cost=Cost(placement, self.cost.activity))
 
     def draw(self, path: Path) -> None:
         """Draw the picture of a network that was placed, and the same as SVG beside it."""
@@ -243,7 +252,7 @@ def map_checkpoint(
     limits += broken_by_parts(placement)
     rules = _counting_rules(use, saved, len(images))
     if prototypes:
-        built = make_prototype_engine(engine, network, rules, saved.state, prototypes)
+        built = make_read_out(PROTOTYPES, engine, network, rules, saved.state, prototypes)
     else:
         built = make_engine(engine, network, rules, saved.state)
     with built as machine:
@@ -256,6 +265,12 @@ def _counting_rules(use: Use, saved: Checkpoint, images: int) -> Rules:
     if not saved.state.step:
         rules = replace(rules, shift="batch", pipelined=False)
     return replace(rules, batch=images) if rules.pipelined or not use.training else rules
+
+
+def refuse_unmapped(config: study.Config) -> None:
+    """Raise SettingError if a learner holds what no population of neurons stands for."""
+    if not config.kind.mapped:
+        raise SettingError(f"map of method {config.method!r}: nothing on a chip stands for what it holds")
 
 
 # --- what a run is, for the map ----------------------------------------------------------------------
@@ -290,6 +305,7 @@ class Subject:
         if data or place.is_file():
             raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
         stream = study.Run.resume(place, data_dir)
+        refuse_unmapped(stream.config)
         return cls(saved, stream.control_at(max(0, stream.progress.place - 1)), stream=stream)
 
     @classmethod
@@ -375,6 +391,13 @@ class Asked:
         shown="inference; of a continual run training",
         complete=MODES,
     )
+    cut: str = setting(
+        "order",
+        "Which cores share a chip, where it takes several: as they follow each other, `order`, or with fewest"
+        " messages between chips, `metis`.",
+        CHIP,
+        choices=("order", "metis"),
+    )
     numbers: bool = setting(False, "Print the chip's numbers with their sources.", CHIP, flag="--numbers")
     feedback: str | None = setting(
         None,
@@ -444,7 +467,10 @@ def map_command(
     name_of_it = short_name(str(saved.network), use.prototypes)
     console.print(f"placing {name_of_it}, counting on {subject.counted(use, asked.images)[2]}")
     report = subject.mapped(described, use, asked.images, machine.engine)
+    in_order, report = report.placement, report.cut() if asked.cut == "metis" else report
     _print(report)
+    if in_order and report.placement and in_order.chips > 1:
+        console.print(_between_chips(in_order, report.placement))
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:
         written += [folder / f"{name}.png", folder / f"{name}.svg"]
@@ -508,6 +534,14 @@ def _print(report: Report) -> None:
         console.print(line)
     for note in report.notes:
         console.print(f"note: {note}")
+
+
+def _between_chips(in_order: Placement, placement: Placement) -> str:
+    axons = axons_between_chips(placement)
+    cut = f"{axons:,} axons go from chip to chip"
+    if placement is in_order:
+        return f"{cut}; --cut metis looks for fewer"
+    return f"{cut}, {axons_between_chips(in_order):,} if the cores follow each other"
 
 
 def _placement_table(placement: Placement) -> Table:

@@ -17,8 +17,8 @@ from experiments.records.findings import Found as Finding
 from experiments.records.findings import arranged, draw, read, theirs
 from experiments.records.readme import RESULTS
 from experiments.runs import run_folder
-from experiments.runs.cluster import workers_of
-from wage_neuro.settings import DATA, OUTPUT, SIMULATOR, check_settings, like, setting
+from experiments.runs.jobs import Jobs
+from wage_neuro.settings import DATA, OUTPUT, check_settings, like, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,25 +30,13 @@ class Machine(Where):
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Which runs of an experiment, how many at once, and where they go."""
+    """Which runs of an experiment, and where they go."""
 
     scale: str = setting(
         "", "Smaller than the paper's: `epochs=30,width=1/4,images=10000`, or some of these.", DATA
     )
     seeds: int = setting(1, "Runs of each setting, with seeds 0, 1, ...", DATA, least=1)
     only: str = setting("", "Some of its settings, in this order: `k_G=8,k_G=2`.", DATA, shown="all")
-    jobs: int = setting(1, "Runs at the same time, each in its own process.", SIMULATOR, least=1)
-    together: bool = setting(
-        False,
-        "Those at the same time in threads of one process: engine `compiled`.",
-        SIMULATOR,
-        flag="--together",
-    )
-    cluster: str | None = setting(
-        None,
-        "Do the runs on Dask: `local:N` workers, or a scheduler's address such as `tcp://HOST:8786`.",
-        SIMULATOR,
-    )
     run: Path | None = setting(None, "Folder of the runs.", OUTPUT, shown="runs/NAME")
     output: Path | None = setting(
         None, "Also keep each finished run's record in this folder, under NAME/SCALE/.", OUTPUT
@@ -64,6 +52,7 @@ def experiment(
     found: Found,
     machine: Machine,
     sweep: Sweep,
+    how: Jobs,
 ) -> None:
     """Run one of the paper's experiments; what was stopped goes on, what is finished is not run again."""
     work = presets.jobs(
@@ -73,29 +62,18 @@ def experiment(
         sweep.run or Path("runs") / name,
         [label.strip() for label in sweep.only.split(",") if label.strip()],
     )
-    if sweep.cluster:
-        workers_of(sweep.cluster)
     console.print(f"{name}: {len(work)} runs, engine {machine.engine}")
 
     def report(job: presets.Job, ended: bool) -> None:
         console.print(f"{job}: {'done' if ended else 'stopped'}, {job.folder}")
 
-    asked = {each: getattr(sweep, each) for each in ("scale", "seeds", "only", "jobs")}
-    asked |= {"engine": machine.engine, "device": machine.device}
+    asked = {each: getattr(sweep, each) for each in ("scale", "seeds", "only")}
+    asked |= {"jobs": how.jobs, "engine": machine.engine, "device": machine.device}
     command = shlex.join(["wage-neuro", "experiment", name, *_words(context, asked)])
     if sweep.output:
         sweep.output.mkdir(parents=True, exist_ok=True)
         run_folder.check_writable(sweep.output / "record")
-    means = presets.Means(
-        machine.engine,
-        machine.device,
-        sweep.jobs,
-        found.data_dir,
-        command,
-        sweep.output,
-        sweep.cluster,
-        sweep.together,
-    )
+    means = presets.Means(machine.engine, machine.device, found.anywhere, command, sweep.output, how)
     finished = presets.do_all(work, means, report, console.print)
     records = [done for job in work if (done := job.record())]
     for each in arranged(records):

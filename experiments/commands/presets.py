@@ -9,27 +9,23 @@ Source: arXiv:1802.04680, section 4.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from experiments.runs import run_folder
-from experiments.runs.cluster import on_cluster, workers_of
 from experiments.runs.forms import TrainingRecord
+from experiments.runs.jobs import Jobs
 from experiments.runs.training import Config, Report, Run
-from experiments.runs.workers import cpus, side_by_side
 from experiments.studies.float_run import FloatRun, float_torch
 from mappings.pattern import Pattern
 from wage_neuro.bits import Bits
 from wage_neuro.errors import SettingError, did_you_mean
 from wage_neuro.eta import short_fraction
-from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.network import PRESETS as NETWORKS
 from wage_neuro.rules import Rules
 from wage_neuro.typed import read_json
@@ -284,20 +280,14 @@ class Means:
 
     command : what their records name
     records : folder that keeps a copy of each record
-    at_once : how many are done side by side, each in a process of its own
-    together : side by side in threads of this process in place of that; of use where an engine lets others
-        work while it does, as the compiled one
-    cluster : where they are done in place of that, see `cluster.on_cluster`
     """
 
     engine: str = "numpy"
     device: str | None = None
-    at_once: int = 1
     data_dir: Path | None = None
     command: str = ""
     records: Path | None = None
-    cluster: str | None = None
-    together: bool = False
+    jobs: Jobs = field(default_factory=Jobs)
 
 
 def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run, seen: None) -> bool:
@@ -310,9 +300,6 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
     SettingError
         If its folder holds another run.
     """
-    at_once = (workers_of(means.cluster) or 1) if means.cluster else means.at_once
-    if at_once > 1:
-        kernels.set_threads(max(1, cpus() // at_once))
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
         if run.config != job.config:
@@ -341,9 +328,11 @@ def do_all(
     for job in work:
         if job.kind is FloatRun and job.record() is None:
             float_torch(job.config.bits)  # before hours are spent on the integers
+    elsewhere = {replace(job, folder=job.folder.resolve()): job for job in work}
     try:
-        with closing(_done(work, means, say)) as done:
-            for job, finished in done:
+        with closing(means.jobs.each(partial(do, means=means), list(elsewhere), str, say)) as done:
+            for there, finished in done:
+                job = elsewhere[there]
                 record = job.record()
                 if means.records and finished and record:
                     path = job.record_path(means.records)
@@ -355,39 +344,3 @@ def do_all(
     except KeyboardInterrupt:  # a run that was begun has a checkpoint
         return False
     return True
-
-
-def _done(
-    work: list[Job], means: Means, say: Callable[[str], None]
-) -> Generator[tuple[Job, bool], None, None]:
-    """Do the runs; yield each as it ends, with whether it was finished."""
-    if means.cluster:
-        elsewhere = [replace(job, folder=job.folder.resolve()) for job in work]
-        here = dict(zip(elsewhere, work, strict=True))
-        for job, finished in on_cluster(partial(do, means=means), elsewhere, means.cluster, str, say):
-            yield here[job], finished
-    elif means.together:
-        yield from _together(work, means)
-    elif means.at_once == 1:
-        for job in work:
-            yield job, do(job, means)
-    else:
-        yield from side_by_side(partial(do, means=means), work, means.at_once, str)
-
-
-def _together(work: list[Job], means: Means) -> Generator[tuple[Job, bool], None, None]:
-    """Do the runs in threads; when this ends early, all that have begun stop with a checkpoint."""
-    stop = Event()
-
-    def look(run: Run, seen: Report) -> None:
-        run.stop_wanted |= stop.is_set()
-
-    with ThreadPoolExecutor(means.at_once, "run") as pool:
-        futures = {pool.submit(do, job, means, look): job for job in work}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            stop.set()
-            for future in futures:
-                future.cancel()

@@ -13,20 +13,20 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from experiments.commands.chip_map import Asked, map_command
+from experiments.commands.chip_map import Asked, map_command, refuse_unmapped
 from experiments.commands.command_line import STOPPED, bar, busy, console
-from experiments.commands.options import Found, Resumable, Where, command_of
+from experiments.commands.options import Found, Resumable, Where, as_begun, command_of
 from experiments.continual import demo, pictures, records
 from experiments.continual.metrics import NEWEST_ACC
 from experiments.continual.presets import PRESETS
 from experiments.continual.settings import of_method
 from experiments.continual.study import Config, Report, Run
-from experiments.runs import run_folder
-from experiments.runs.workers import side_by_side
+from experiments.runs import calibration, run_folder
+from experiments.runs.jobs import Jobs
 from mappings.chips.chip import CHIPS, Chip
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
-from wage_neuro.settings import OUTPUT, RULE, SIMULATOR, check_settings, setting
+from wage_neuro.settings import OUTPUT, RULE, check_settings, setting
 from wage_neuro.typed import read_json, reading
 
 STUDY = "study.json"
@@ -39,7 +39,6 @@ class Shown(Resumable):
     """What is made of the runs."""
 
     seeds: int = setting(1, "Runs, of seeds that follow each other.", RULE, least=1)
-    jobs: int = setting(1, "Seeds that run side by side.", SIMULATOR, least=1, resumes=True)
     preset: str | None = setting(
         None,
         "; ".join(f"`{name}`: {each.what}" for name, each in PRESETS.items()) + ".",
@@ -67,6 +66,7 @@ def continual(
     found: Found,
     machine: Where,
     written: Shown,
+    how: Jobs,
     stream: Annotated[
         str | None,
         typer.Argument(
@@ -85,15 +85,18 @@ def continual(
         Chip.load(written.cost)
     if written.resume:
         work = Study.read(written.resume)
+        machine = as_begun(context, machine, {"engine": work.engine} if work.engine else {})
     elif stream is None:
         raise SettingError("no stream: want one, such as split-mnist, or --resume FOLDER")
     else:
         numbers = list(range(config.seed, config.seed + written.seeds))
         name = f"{Path(stream).stem}-{config.scenario}-{config.method}"
         folder = written.run or context.with_resource(run_folder.new_folder(Path("runs") / name))
-        work = Study(folder, config, numbers)
+        work = Study(folder, config, numbers, machine.engine)
+    if written.cost:
+        refuse_unmapped(work.config)
     with ExitStack() as held:
-        _run_all(work, not written.resume, Means(machine.engine, found.data_dir, written.jobs), held)
+        _run_all(work, not written.resume, Means(machine.engine, found.anywhere, how), held)
     folder = work.folder
     path = folder / RECORD
     if written.output:
@@ -122,7 +125,7 @@ class Means:
 
     engine: str
     data_dir: Path | None
-    jobs: int
+    jobs: Jobs
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,12 @@ class Study:
     folder: Path
     config: Config
     seeds: list[int]
+    engine: str | None = None
+    """What it was begun with; studies of before do not say it."""
 
     def write(self) -> None:
         """Write what a resumed study goes on with."""
-        study = {"config": asdict(self.config), "seeds": self.seeds}
+        study = {"config": asdict(self.config), "seeds": self.seeds, "engine": self.engine}
         run_folder.write_text(self.folder / STUDY, json.dumps(study) + "\n")
 
     @classmethod
@@ -145,12 +150,16 @@ class Study:
             raise CheckpointError(f"{folder}: a file; want the folder that it is in, {folder.parent}")
         study = read_json(folder / STUDY, _Study, "study of continual runs")
         with reading(folder / STUDY, "study of continual runs"):
-            return cls(folder, Config.from_json(study["config"]), study["seeds"])
+            return cls(folder, Config.from_json(study["config"]), study["seeds"], study.get("engine"))
 
 
-class _Study(TypedDict):
+class _Whole(TypedDict):
     config: dict[str, Any]
     seeds: list[Annotated[int, (0, 2**64 - 1)]]
+
+
+class _Study(_Whole, total=False):
+    engine: str | None
 
 
 def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
@@ -166,7 +175,7 @@ def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
             )
 
     rows: dict[int, list[dict[str, Any]] | None] = {}
-    if means.jobs == 1:
+    if means.jobs.in_turn:
         for seed in work.seeds:
             rows[seed] = _run(work, new, means, seed, begin if seed == first else None)
             if rows[seed] is None:
@@ -176,8 +185,11 @@ def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
         begin()
         if new:
             work.write()
+        there = replace(work, folder=folder.resolve())
         with suppress(KeyboardInterrupt):  # each has a checkpoint
-            rows |= side_by_side(partial(_run, work, new, means), work.seeds, means.jobs, "seed {}".format)
+            rows |= means.jobs.each(
+                partial(_run, there, False, means), work.seeds, "seed {}".format, console.print
+            )
     finished = [found for seed in work.seeds if (found := rows.get(seed))]
     if len(finished) < len(work.seeds):
         console.print(f"stopped; go on with: wage-neuro continual --resume {shlex.quote(str(folder))}")
@@ -201,7 +213,7 @@ def _run(
         run_folder.prepare(learner.folder, new=learner.is_new)
         if begin and new:
             work.write()
-        shown = built.enter_context(bar(f"seed {seed}", *_FIELDS)) if means.jobs == 1 else None
+        shown = built.enter_context(bar(f"seed {seed}", *_FIELDS)) if means.jobs.in_turn else None
         task = shown.add_task("", total=len(learner.stream), rate=0, last="") if shown else None
 
         def show(report: Report) -> None:
@@ -263,6 +275,7 @@ def _print(record: records.Record, folder: Path) -> None:
         "BWT",
         "FWT",
         "average incremental accuracy",
+        *calibration.SHARES,
     ):
         if name in head:
             console.print(f"{name} {record.mean_and_spread(name)}")

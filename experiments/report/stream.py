@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,24 @@ import numpy as np
 from experiments.commands.chip_map import Subject
 from experiments.continual import records
 from experiments.continual.command import RECORD, STUDY
+from experiments.continual.study import Config
 from experiments.records.names import learning, short_name
 from experiments.records.style import INK, PAPER, ink_on, value_colours
 from experiments.report import chip as of_chip
 from experiments.report.charts import Line, lines
 from experiments.report.page import Page, Part, Section, facts, note, script, table, words
-from experiments.runs import run_folder
+from experiments.runs import calibration, run_folder
 from mappings.chips.chip import Chip
 from wage_neuro.errors import WageError
 
 __all__ = ["RECORD", "STUDY", "page"]
+FLAGS = {
+    each.name: each.metadata["flag"].partition("/")[0] for each in fields(Config) if "flag" in each.metadata
+}
+"""Options that are not called as their settings are."""
 MOST_TASKS = 25
 """A matrix of more has no table of its numbers."""
-MEASURES = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy")
+MEASURES = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy", *calibration.SHARES)
 NOT_SETTINGS = ("kind", "config", "tasks", "versions", "activity", "unchanged", *MEASURES)
 
 
@@ -161,5 +167,5 @@ def _command(config: dict[str, Any]) -> str:
         if name == "stream" or value is None or value is False:
             continue
         text = f"{value}/8" if name == "margin" else str(value)
-        options += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+        options += [FLAGS.get(name, f"--{name.replace('_', '-')}"), *([] if value is True else [text])]
     return shlex.join(["wage-neuro", "continual", config["stream"], *options])

@@ -9,12 +9,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
-from experiments.runs.workers import TOLD
+from experiments.runs.stopping import sigterm_as_ctrl_c, stop
+from experiments.runs.workers import TOLD, cpus, for_group
+from wage_neuro import __version__
 from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.kernels import numpy_kernels as kernels
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -55,19 +60,21 @@ def joined(cluster: str, say: Callable[[str], None] = lambda line: None) -> Iter
     Raises
     ------
     EngineError
-        If Dask is not installed, or nobody answers.
+        If Dask is not installed, nobody answers, or wage-neuro is not the same there.
     """
     n = workers_of(cluster)
     try:
         dask, distributed = _dask()
     except ImportError as error:
         raise EngineError(f'cluster {cluster}: {error}; it needs pip install "wage-neuro[dask]"') from None
-    quiet = {
+    settings = {
         "distributed.scheduler.allowed-failures": DEATHS - 1,
-        "logging.distributed": "error",
+        "distributed.worker.daemon": False,  # Lava's engine has children
     }
+    for noisy in ("distributed", "distributed.client"):  # what matters is told in a line
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as held:
-        held.enter_context(dask.config.set(quiet))
+        held.enter_context(dask.config.set(settings))
         where: Any = cluster
         if n is not None:
             where = held.enter_context(
@@ -84,6 +91,9 @@ def joined(cluster: str, say: Callable[[str], None] = lambda line: None) -> Iter
             ) from None
         held.enter_context(client)
         say(f"dashboard {client.dashboard_link}")
+        _check_versions(client, cluster)
+        if not client.nthreads():
+            say(f"cluster {cluster}: no worker yet; the runs begin when one joins")
         yield client
 
 
@@ -93,8 +103,10 @@ def on_cluster(
     cluster: str,
     name: Callable[[Item], str] = str,
     say: Callable[[str], None] = lambda line: None,
-) -> Iterator[tuple[Item, Answer]]:
+) -> Generator[tuple[Item, Answer], None, None]:
     """Do each item on some worker; yield it with its answer when it is done, once.
+
+    When this ends early, the runs that have begun stop with a checkpoint, and are waited for.
 
     Parameters
     ----------
@@ -103,11 +115,12 @@ def on_cluster(
     Raises
     ------
     EngineError
-        If an item has lost DEATHS workers, or the cluster is gone.
+        If an item has lost DEATHS workers, the cluster is gone, or has another version of wage-neuro.
     """
-    with joined(cluster, say) as client:
+    with sigterm_as_ctrl_c(), joined(cluster, say) as client:
         _, distributed = _dask()
-        futures = {client.submit(_told, do, item, pure=False): item for item in items}
+        told = partial(_told, client.id, _most_at_once(client), do)
+        futures = {client.submit(told, item, pure=False): item for item in items}
         try:
             for future in distributed.as_completed(futures):
                 item = futures[future]
@@ -121,15 +134,49 @@ def on_cluster(
                     raise error
                 yield item, answer
         finally:
-            client.cancel(list(futures))
+            _end(client, list(futures))
 
 
-def _told(do: Callable[[Any], Any], item: Any) -> tuple[Any, BaseException | None]:
-    """Its answer, or its error as it is: Dask would log its traceback."""
+def _told(group: str, at_once: int, do: Callable[[Any], Any], item: Any) -> tuple[Any, BaseException | None]:
+    """Its answer, or its error as it is: Dask would log its traceback.
+
+    at_once : items that share the worker's machine
+    """
+    kernels.set_threads(max(1, cpus() // at_once))
     try:
-        return do(item), None
+        answer = for_group(group, do, item)
     except TOLD as refusal:
         return None, refusal
+    return answer and answer[0], None
+
+
+def _check_versions(client: Any, cluster: str) -> None:
+    """Raise EngineError unless all of the cluster has our version of wage-neuro; Dask would wait for ever."""
+    found = client.get_versions(packages=["wage_neuro"])
+    for where, there in {"scheduler": found["scheduler"], **found["workers"]}.items():
+        version = there["packages"].get("wage_neuro")
+        if version != __version__:
+            has = f"wage-neuro {version}" if version else "no wage-neuro"
+            raise EngineError(f"cluster {cluster}: {has} on {where}: want {__version__}, as here")
+
+
+def _most_at_once(client: Any) -> int:
+    """Items that are done at the same time on the machine that has most workers."""
+    shares = Counter[str]()
+    for worker, threads in client.nthreads().items():
+        shares[worker.rpartition(":")[0]] += threads
+    return max(shares.values(), default=1)
+
+
+def _end(client: Any, futures: list[Any]) -> None:
+    """Stop what has begun, and forget the rest."""
+    _, distributed = _dask()
+    left = [future for future in futures if not future.done()]
+    if left:
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError, distributed.CancelledError):
+            client.run(stop, client.id, on_error="ignore")
+            distributed.wait(left, timeout=PATIENCE)
+    client.cancel(futures)
 
 
 def _dask() -> tuple[Any, Any]:

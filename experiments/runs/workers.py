@@ -1,7 +1,7 @@
-"""Runs side by side, each in a process of its own, which ends with this one, however that happens.
+"""Runs side by side on this machine: each in a process of its own, or in threads of this one.
 
-A process a run, and not a pool: none waits idle, none can be left behind, nothing is shared that has a name,
-and what the system kills is known by its run.
+A process ends with this one, however that happens. A process a run, and not a pool: none waits idle, none can
+be left behind, nothing is shared that has a name, and what the system kills is known by its run.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
+from experiments.runs.stopping import is_stopped, sigterm_as_ctrl_c, stop, works_for
 from mappings.engines.lava.exit_codes import how_it_ended
 from wage_neuro.errors import EngineError, WageError
 
@@ -30,7 +33,7 @@ TOLD = (WageError, OSError, MemoryError)
 
 def side_by_side(
     do: Callable[[Item], Answer], items: Sequence[Item], at_once: int, name: Callable[[Item], str] = str
-) -> Iterator[tuple[Item, Answer]]:
+) -> Generator[tuple[Item, Answer], None, None]:
     """Do each item in a process of its own, so many at a time; yield it with its answer when it is done.
 
     When this ends early, by an error, by Ctrl-C or since nobody asks for more, the others get SIGTERM and are
@@ -48,7 +51,7 @@ def side_by_side(
         On SIGTERM, too.
     """
     waiting, running = list(items), dict[Connection, _Worker[Item, Answer]]()
-    with _sigterm_as_ctrl_c():
+    with sigterm_as_ctrl_c():
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -62,6 +65,33 @@ def side_by_side(
                 worker.process.terminate()
             for worker in running.values():
                 worker.process.join()
+
+
+def in_threads(
+    do: Callable[[Item], Answer], items: Sequence[Item], at_once: int
+) -> Generator[tuple[Item, Answer], None, None]:
+    """The same in threads of this process; of use where an engine lets others work while it does.
+
+    When this ends early, the runs that have begun stop with a checkpoint, and are waited for.
+    """
+    group = uuid4().hex
+    with sigterm_as_ctrl_c(), ThreadPoolExecutor(at_once, "run") as pool:
+        futures = {pool.submit(for_group, group, do, item): item for item in items}
+        try:
+            for future in as_completed(futures):
+                answer = future.result()
+                assert answer is not None  # nobody has stopped the group
+                yield futures[future], answer[0]
+        finally:
+            stop(group)
+
+
+def for_group(group: str, do: Callable[[Item], Answer], item: Item) -> tuple[Answer] | None:
+    """Do an item in this thread, so that it stops with its group; None if that was stopped before."""
+    if is_stopped(group):
+        return None
+    with works_for(group):
+        return (do(item),)
 
 
 class _Worker(Generic[Item, Answer]):
@@ -115,19 +145,3 @@ def _end_with_parent() -> None:
     assert parent
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

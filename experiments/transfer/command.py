@@ -10,9 +10,10 @@ import typer
 from rich.table import Table
 
 from experiments.commands.command_line import STOPPED, bar, busy, console, show_table
-from experiments.commands.options import Found, Resumable, Where, command_of
+from experiments.commands.options import Found, Resumable, Where, as_begun, command_of
 from experiments.records.names import mean_and_spread
 from experiments.runs import run_folder
+from experiments.runs.jobs import Jobs
 from experiments.transfer import pictures
 from experiments.transfer.study import LEARNERS, RECORD, Cell, Config, Study, accuracies
 from wage_neuro.errors import SettingError
@@ -26,6 +27,7 @@ def transfer(
     found: Found,
     machine: Where,
     written: Resumable,
+    how: Jobs,
     trained: Annotated[
         Path | None,
         typer.Argument(metavar="RUN", help="Folder of a run, or a checkpoint file.", show_default=False),
@@ -37,7 +39,8 @@ def transfer(
     """
     if written.resume:
         with busy(f"reading the study {written.resume} and its data"):
-            study = Study.resume(written.resume, found.data_dir)
+            study = Study.resume(written.resume, found.anywhere)
+        machine = as_begun(context, machine, study.rows[0])
     else:
         if trained is None or not config.data:
             missing = "data: want --data NAME" if trained else "trained network: want the folder of a run"
@@ -45,8 +48,8 @@ def transfer(
         name = f"transfer-{trained.stem}-{Path(config.data).stem.replace(':', '-')}"
         folder = written.run or context.with_resource(run_folder.new_folder(Path("runs") / name))
         with busy(f"reading {config.data}"):
-            study = Study.start(trained, config, folder, machine.engine, found.data_dir)
-    if not _run(study, machine.engine):
+            study = Study.start(trained, config, folder, machine.engine, found.anywhere)
+    if not _run(study, machine.engine, how):
         console.print(f"stopped; go on with: wage-neuro transfer --resume {shlex.quote(str(study.folder))}")
         raise typer.Exit(STOPPED)
     if written.output:
@@ -64,7 +67,7 @@ def transfer(
 TRANSFER = command_of(transfer)
 
 
-def _run(study: Study, engine: str) -> bool:
+def _run(study: Study, engine: str, jobs: Jobs) -> bool:
     left = study.left
     fields = "{task.completed:,.0f} of {task.total:,.0f} samples"
     with bar("{task.fields[what]}", fields) as progress:
@@ -73,10 +76,9 @@ def _run(study: Study, engine: str) -> bool:
 
         def show(cell: Cell, seen: int) -> None:
             seen_of[cell] = seen
-            what = f"seed {cell.seed}, {cell.shot} of each class, {cell.learner}"
-            progress.update(task, completed=sum(seen_of.values()), what=what)
+            progress.update(task, completed=sum(seen_of.values()), what=str(cell))
 
-        return study.run(engine, show)
+        return study.run(engine, show, jobs, console.print)
 
 
 def _table(study: Study) -> Table:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.runs import run_folder
 from experiments.runs.forms import TransferHead, TransferRow
+from experiments.runs.jobs import Jobs
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.training import predict_all
 from experiments.runs.unchanged import unchanged
@@ -174,13 +176,23 @@ class Cell:
     learner: str
     seed: int
 
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {self.shot} of each class, {self.learner}"
+
 
 class Study:
     """Every cell of a study, in a folder that holds what is finished."""
 
     def __init__(
-        self, folder: Path, config: Config, source: Source, data: Dataset, rows: list[dict[str, Any]]
+        self,
+        folder: Path,
+        config: Config,
+        source: Source,
+        data: Dataset,
+        rows: list[dict[str, Any]],
+        data_dir: Path | None = None,
     ) -> None:
+        self.data_dir = data_dir
         self.folder, self.config, self.source, self.data, self.rows = folder, config, source, data, rows
         self.network = source.fitted_to(data)
         self.stop_wanted = False
@@ -194,7 +206,7 @@ class Study:
     ) -> Study:
         """Begin a study of the network in `run`, which is copied to the folder for when it goes on."""
         saved = run_folder.load(run)
-        study = cls(folder, config, Source.of(saved), _load(config, data_dir), [])
+        study = cls(folder, config, Source.of(saved), _load(config, data_dir), [], data_dir)
         study.rows.append(study.head(engine))
         with study.lock:
             if (folder / RECORD).exists():
@@ -220,7 +232,7 @@ class Study:
         data = _load(config, data_dir)
         if data.checksum != rows[0]["data_sha256"]:
             raise CheckpointError(f"{folder}: the data of {config.data!r} has changed since this study began")
-        return cls(folder, config, Source.read(folder), data, rows)
+        return cls(folder, config, Source.read(folder), data, rows, data_dir)
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, seed after seed."""
@@ -232,7 +244,7 @@ class Study:
     @property
     def left(self) -> list[Cell]:
         """Cells that are not finished."""
-        done = {(row["examples"], row["learner"], row["seed"]) for row in self.rows[1:]}
+        done = set(map(_place, self.rows[1:]))
         return [cell for cell in self.cells() if (cell.shot, cell.learner, cell.seed) not in done]
 
     def samples_of(self, cell: Cell) -> int:
@@ -240,21 +252,33 @@ class Study:
         n = len(draw_examples(self.data.train_labels, cell.shot, cell.seed))
         return n * max(1, min(self.config.passes, self.config.samples // n))
 
-    def run(self, engine: str, report: Callable[[Cell, int], None] = lambda cell, seen: None) -> bool:
+    def run(
+        self,
+        engine: str,
+        report: Callable[[Cell, int], None] = lambda cell, seen: None,
+        jobs: Jobs | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> bool:
         """Do what is left; return whether all of it is done. `report` gets a cell and its samples so far.
 
-        Ctrl-C and SIGTERM end it; the cell in hand is begun anew when it goes on.
+        Ctrl-C and SIGTERM end it; the cells in hand are begun anew when it goes on.
         """
-        with self.lock, stops_on_signals(self):
-            for cell in self.left:
-                row = self._learn(cell, engine, report)
+        jobs = jobs or Jobs()
+        learn: Callable[[Cell], dict[str, Any] | None] = partial(self.learn, engine, report)
+        if not jobs.in_turn:
+            learn = partial(_learn_there, self.folder.resolve(), self.data_dir, engine)
+        stops = stops_on_signals(self) if jobs.in_turn else suppress(KeyboardInterrupt)
+        with self.lock, stops, closing(jobs.each(learn, self.left, str, say)) as done:
+            for cell, row in done:
                 if row is None:
-                    return False
+                    break
                 self.rows.append(row)
                 self.write()
-        return True
+                report(cell, row["samples"])
+        return not self.left
 
-    def _learn(self, cell: Cell, engine: str, report: Callable[[Cell, int], None]) -> dict[str, Any] | None:
+    def learn(self, engine: str, report: Callable[[Cell, int], None], cell: Cell) -> dict[str, Any] | None:
+        """Learn a cell; return its row of the record, or None if a stop was wanted before its end."""
         config, data, L = self.config, self.data, len(self.network.layers)
         chosen = draw_examples(data.train_labels, cell.shot, cell.seed)
         total = self.samples_of(cell)
@@ -303,8 +327,22 @@ class Study:
         }
 
     def write(self) -> None:
-        """Write the record as far as it is."""
+        """Write the record as far as it is, its cells in their order, whoever was done first."""
+        order = {(cell.shot, cell.learner, cell.seed): i for i, cell in enumerate(self.cells())}
+        self.rows[1:] = sorted(self.rows[1:], key=lambda row: order[_place(row)])
         run_folder.write_rows(self.folder / RECORD, self.rows)
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, int]:
+    """Which cell a row of the record is of."""
+    return row["examples"], row["learner"], row["seed"]
+
+
+def _learn_there(folder: Path, data_dir: Path | None, engine: str, cell: Cell) -> dict[str, Any] | None:
+    """Learn a cell of the study in a folder whose lock another process or thread holds."""
+    study = Study.resume(folder, data_dir)
+    with stops_on_signals(study):
+        return study.learn(engine, lambda cell, seen: None, cell)
 
 
 def _load(config: Config, data_dir: Path | None) -> Dataset:

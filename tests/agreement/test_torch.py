@@ -30,7 +30,7 @@ from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.kernels.numpy_kernels import max_pool
 from wage_neuro.layers import output_error, quiet_new
-from wage_neuro.random_bits import FEEDBACK, INIT, POST, UPDATE, bits16
+from wage_neuro.random_bits import FEEDBACK, GENERATORS, INIT, POST, UPDATE, bits16
 from wage_neuro.rules import LOSSES
 
 CPU = torch.device("cpu")
@@ -199,10 +199,11 @@ def test_pooling_is_numpys_up_to_the_largest_sum(bits, sums, size, step):
     st.integers(0, 2**40),
     st.integers(1, 100),
     st.sampled_from([INIT, UPDATE, POST, FEEDBACK]),
+    st.sampled_from(sorted(GENERATORS)),
 )
-def test_philox_is_numpys(seed, layer, step, count, purpose):
-    drawn = RandomBits(seed, CPU).on_device(purpose, layer, step, count)
-    assert np.array_equal(drawn.numpy(), bits16((seed, purpose, layer, step), 0, count))
+def test_philox_is_numpys(seed, layer, step, count, purpose, generator):
+    drawn = RandomBits(seed, CPU, generator).on_device(purpose, layer, step, count)
+    assert np.array_equal(drawn.numpy(), bits16((seed, purpose, layer, step), 0, count, generator))
 
 
 def test_philox_of_a_large_layer():
@@ -233,13 +234,15 @@ def test_compiled_bits_that_fail_or_differ_are_not_used(compiled, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("generator", sorted(GENERATORS))
 @torch.inference_mode()  # as the engine draws; elsewhere it would be compiled once more
-def test_the_generator_compiles_to_the_same_bits():
-    bits = RandomBits(2**64 - 5, CPU)
+def test_the_generator_compiles_to_the_same_bits(generator):
+    bits = RandomBits(2**64 - 5, CPU, generator)
+    plain = bits._draw
     bits.choose()
-    assert bits._draw is not kernels.philox16
+    assert bits._draw is not plain
     for count in (3, 1000, 784 * 512):
-        wanted = bits16((2**64 - 5, POST, 2, 2**33), 0, count)
+        wanted = bits16((2**64 - 5, POST, 2, 2**33), 0, count, generator)
         assert np.array_equal(bits.on_device(POST, 2, 2**33, count).numpy(), wanted)
 
 

@@ -38,6 +38,7 @@ FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN, PEAK, SUMS, TO
 CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
 NONE, FROZEN = -1, -1000000
 FEEDBACKS = ("transposed", "random", "direct")
+GENERATORS = ("philox4x64", "philox4x32")
 SUMS_OF_64_BITS = "events, sums of 64 bits"
 _UNLIMITED = 2**62
 
@@ -109,7 +110,7 @@ class _Api(ctypes.Structure):
         ("add_up", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
         ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
         ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
-        ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _u64, _i64, _pointer)),
+        ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _i64, _u64, _i64, _pointer)),
     )
 
 
@@ -212,12 +213,12 @@ def log2_round(x: int) -> int:
     return int(_sets()[instruction_set()][0].log2_round(x))
 
 
-def philox(stream: random_bits.Stream, first_block: int, groups: int) -> np.ndarray:
-    """(32 * groups,) words of the blocks from `first_block` on, 8 blocks a group; as `random_bits.words`."""
+def philox(stream: random_bits.Stream, first_block: int, groups: int, generator: str) -> np.ndarray:
+    """(128 * groups,) uint16 from number 16 * `first_block` on; as `random_bits.bits16`."""
     words = np.empty(32 * groups, np.uint64)
     api = _sets()[instruction_set()][0]
-    api.philox(*stream, first_block, groups, words.ctypes.data)
-    return words
+    api.philox(*stream, GENERATORS.index(generator), first_block, groups, words.ctypes.data)
+    return words.view(np.uint16)
 
 
 # --- one layer ---------------------------------------------------------------------------------------
@@ -441,6 +442,7 @@ def _rules(rules: Rules, team: Team = ALONE, slots: int = 0) -> np.ndarray:
             "log2_gamma": rules.log2_gamma,
             "sharpness": rules.sharpness,
             "momentum": rules.momentum,
+            "generator": GENERATORS.index(rules.generator),
             "slots": slots,
         },
     )

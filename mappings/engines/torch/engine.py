@@ -109,7 +109,7 @@ class TorchEngine(NumpyEngine):
 
     @cached_property
     def passes(self) -> TorchPasses:
-        return TorchPasses(self.network, self._seed, self.device)
+        return TorchPasses(self.network, self.rules, self._seed, self.device)
 
     def watch(self, every: int) -> None:
         """See `Engine.watch`; the fused kernels count nothing."""

@@ -272,9 +272,8 @@ class FloatEngine:
         k_G = self.pattern.k_G
         if not k_G:
             return FLOAT_STEP * g
-        r = random_bits.bits16(
-            (self._seed, random_bits.UPDATE, layer.index, self._step), 0, layer.n_weights
-        ).reshape(layer.weight_shape)
+        stream = self._seed, random_bits.UPDATE, layer.index, self._step
+        r = random_bits.bits16(stream, 0, layer.n_weights, self.rules.generator).reshape(layer.weight_shape)
         noise = torch.tensor(r.astype(np.float64), device=self.device)
         steps = torch.floor((torch.floor(g.double().abs() * 2.0**16) + noise) * 2.0**-16)
         return sigma(k_G) * torch.sign(g) * steps

@@ -10,7 +10,7 @@ other numbers than these; so a convolution is a product of patches, and cuDNN is
 On a processor, factors of 8 bits are multiplied as int8 into int32: exact below 2**31, and several times as
 fast as float32.
 
-Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
+Source: arXiv:1802.04680, equations 2 to 12; Philox of Salmon et al., SC 2011.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ TF32_EXACT = 2**11
 
 _M = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _W = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_M32 = (0xD2511F53, 0xCD9E8D57)
+_W32 = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _LOW = 0xFFFFFFFF
-BLOCK = 16
-"""Random 16-bit numbers a Philox block."""
 
 
 # --- products ----------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def _high_word(x: Tensor, m: Tensor) -> Tensor:
 
 
 def philox16(constants: Tensor, counter: Tensor, first: Tensor) -> Tensor:
-    """Draw 16-bit numbers by Philox4x64-10.
+    """Draw 16-bit numbers by Philox4x64-10, 16 a block.
 
     Parameters
     ----------
@@ -285,12 +285,58 @@ def philox16(constants: Tensor, counter: Tensor, first: Tensor) -> Tensor:
     for key in keys:
         high, low = _high_word(x, multipliers), x * multipliers
         x, y = high.flip(0) ^ y ^ key, low.flip(0)
+    return _sixteens(x, y, 64)
+
+
+def philox16_4x32(constants: Tensor, counter: Tensor, first: Tensor) -> Tensor:
+    """Draw 16-bit numbers by Philox4x32-10, 8 a block; as `philox16`, with words of 32 bits."""
+    multipliers, *keys = constants
+    x = torch.stack((first, counter[1].expand_as(first)))
+    y = counter[0::2, None].expand_as(x)
+    for key in keys:
+        products = x * multipliers
+        x, y = _logical_shift(products, 32).flip(0) ^ y ^ key, (products & _LOW).flip(0)
+    return _sixteens(x, y, 32)
+
+
+def _sixteens(x: Tensor, y: Tensor, bits: int) -> Tensor:
+    """(n,) float32 16-bit numbers of the words of blocks, words 0 and 2, 1 and 3."""
     words = torch.stack((x[0], y[0], x[1], y[1]), 1)
-    shifts = torch.arange(0, 64, 16, device=first.device)
+    shifts = torch.arange(0, bits, 16, device=x.device)
     return ((words[..., None] >> shifts) & 0xFFFF).float().reshape(-1)
 
 
-def philox_constants(seed: int, purpose: int, device: torch.device) -> Tensor:
-    """The multipliers, then the key of each round: (seed, purpose), raised by a constant each time."""
-    rows = [_M, *((seed + i * _W[0], purpose + i * _W[1]) for i in range(_ROUNDS))]
-    return torch.tensor([[[_signed(word)] for word in row] for row in rows], device=device)
+class PhiloxWords(NamedTuple):
+    """How a generator names a stream, as int64 tensors.
+
+    Attributes
+    ----------
+    constants : (1 + rounds, 2, 1) multipliers, then the key of each round
+    counter : (3, 3): the upper words of the counter at step 0, and what a step of 1 and of 2**32 adds to them
+    block, first : 16-bit numbers a block; the lowest word of the first block's counter
+    """
+
+    constants: Tensor
+    counter: Tensor
+    block: int
+    first: int
+
+
+def philox_words(generator: str, place: tuple[int, int, int], device: torch.device) -> PhiloxWords:
+    """Return the words of a seed, purpose and layer, as `wage_neuro.random_bits` has them."""
+    seed, purpose, layer = place
+    if generator == "philox4x64":  # numpy's generator counts up before it draws
+        rows, counter = [_M, *_keys((seed, purpose), _W)], [[0, layer, 0], [1, 0, 0], [1 << 32, 0, 0]]
+        constants, block, first = [[_signed(word) for word in row] for row in rows], 16, 1
+    else:
+        counter = [[0, 0, purpose << 16 | layer], [1, 0, 0], [0, 1, 0]]
+        rows = [_M32, *_keys((seed, seed >> 32), _W32)]
+        constants, block, first = [[word & _LOW for word in row] for row in rows], 8, 0
+    return PhiloxWords(
+        torch.tensor(constants, device=device)[..., None], torch.tensor(counter, device=device), block, first
+    )
+
+
+def _keys(key: tuple[int, int], step: tuple[int, int]) -> list[tuple[int, int]]:
+    """The key of each round, raised by a constant each time."""
+    return [(key[0] + i * step[0], key[1] + i * step[1]) for i in range(_ROUNDS)]

@@ -41,14 +41,16 @@ class RandomBits:
     bits: where integers overflow, compilers have been wrong.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self.seed, self.device = seed, device
-        self._constants: dict[int, Tensor] = {}  # by purpose
-        self._layers: dict[int, Tensor] = {}  # by layer
-        self._first: dict[int, Tensor] = {}  # by count
-        self._draw: Callable[[Tensor, Tensor, Tensor], Tensor] = kernels.philox16
+    def __init__(self, seed: int, device: torch.device, generator: str = "philox4x64") -> None:
+        self.seed, self.device, self.generator = seed, device, generator
+        self._words: dict[tuple[int, int], kernels.PhiloxWords] = {}  # by purpose and layer
+        self._blocks: dict[int, Tensor] = {}  # by count
+        self._draw: Callable[[Tensor, Tensor, Tensor], Tensor] = self._plain()
         if device.type != "cpu":
             self.choose()
+
+    def _plain(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        return kernels.philox16 if self.generator == "philox4x64" else kernels.philox16_4x32
 
     def __call__(self, purpose: int, layer: int, step: int, count: int) -> Tensor:
         if self.device.type != "cpu":
@@ -57,20 +59,23 @@ class RandomBits:
 
     def _wanted(self, *place: int) -> np.ndarray:
         purpose, layer, step, count = place
-        return random_bits.bits16((self.seed, purpose, layer, step), 0, count)
+        return random_bits.bits16((self.seed, purpose, layer, step), 0, count, self.generator)
 
     def on_device(self, purpose: int, layer: int, step: int, count: int) -> Tensor:
-        """Draw by `kernels.philox16`."""
-        if purpose not in self._constants:
-            self._constants[purpose] = kernels.philox_constants(self.seed, purpose, self.device)
-        if layer not in self._layers:
-            self._layers[layer] = torch.tensor([[0, layer, 0], [1, 0, 0]], device=self.device)
-        if count not in self._first:  # numpy's generator counts up before it draws
-            blocks = max(2, -(-count // kernels.BLOCK))  # compiled code would be made anew for 1
-            self._first[count] = 1 + torch.arange(blocks, device=self.device)
-        start, unit = self._layers[layer]
-        counter = start + unit * step  # worked on the device: a number sent there would be waited for
-        return self._draw(self._constants[purpose], counter, self._first[count])[:count]
+        """Draw by tensor operations."""
+        if (purpose, layer) not in self._words:
+            place = self.seed, purpose, layer
+            self._words[purpose, layer] = kernels.philox_words(self.generator, place, self.device)
+        words = self._words[purpose, layer]
+        if count not in self._blocks:
+            blocks = max(2, -(-count // words.block))  # compiled code would be made anew for 1
+            self._blocks[count] = words.first + torch.arange(blocks, device=self.device)
+        start, low, high = words.counter
+        # worked on the device: numbers sent there would be waited for
+        counter = start + low * (step & 0xFFFFFFFF)
+        if step >> 32:
+            counter = counter + high * (step >> 32)
+        return self._draw(words.constants, counter, self._blocks[count])[:count]
 
     @torch.inference_mode()
     def choose(self) -> None:
@@ -90,7 +95,7 @@ class RandomBits:
             )
             for make in makers:
                 with contextlib.suppress(RuntimeError):  # no compiler here
-                    self._draw = make(kernels.philox16)
+                    self._draw = make(self._plain())
                     if all(np.array_equal(self.on_device(*at).cpu(), self._wanted(*at)) for at in places):
                         return
         raise EngineError(f"device {str(self.device)!r}: its random bits are not numpy's")
@@ -105,11 +110,11 @@ class TorchPasses(Passes):
         If its products of small integers, or its random bits, are not exact.
     """
 
-    def __init__(self, network: Network, seed: int, device: torch.device) -> None:
+    def __init__(self, network: Network, rules: Rules, seed: int, device: torch.device) -> None:
         self.device, self.largest = device, max(map(_largest_factor, network.layers))
         kernels.prove_products(device, self.largest)
         self.in_bytes = kernels.int8_is_exact(device)
-        self.random = RandomBits(seed, device)
+        self.random = RandomBits(seed, device, rules.generator)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:

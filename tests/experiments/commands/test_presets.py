@@ -16,6 +16,7 @@ from experiments.datasets import files
 from experiments.engines import FASTEST, NAMES, make_engine
 from experiments.records.findings import arranged
 from experiments.runs import run_folder
+from experiments.runs.jobs import Jobs
 from experiments.runs.training import Run
 from mappings.pattern import Pattern
 from wage_neuro import Bits, Network, Rules, initial_state
@@ -182,7 +183,7 @@ def test_processes_give_the_same_bits(engine, small_sweep, tmp_path):
     except EngineError as error:
         pytest.skip(str(error))
     one, two = (jobs(small_sweep, Scale(epochs=1), [0], tmp_path / name) for name in ("one", "two"))
-    for work, means in ((one, Means()), (two, Means(engine, at_once=2))):
+    for work, means in ((one, Means()), (two, Means(engine, jobs=Jobs(jobs=2)))):
         assert do_all(work, means, lambda job, ended: None)
     for a, b in zip(one, two, strict=True):
         for what in ("error", "train_loss"):
@@ -191,7 +192,7 @@ def test_processes_give_the_same_bits(engine, small_sweep, tmp_path):
 
 def test_threads_of_one_process_give_the_same_bits(small_sweep, tmp_path):
     one, two = (jobs(small_sweep, Scale(epochs=2), range(2), tmp_path / name) for name in ("one", "two"))
-    for work, means in ((one, Means()), (two, Means(FASTEST, at_once=3, together=True))):
+    for work, means in ((one, Means()), (two, Means(FASTEST, jobs=Jobs(jobs=3, together=True)))):
         assert do_all(work, means, lambda job, ended: None)
     for a, b in zip(one, two, strict=True):
         states = [run_folder.load(job.folder).state for job in (a, b)]
@@ -204,7 +205,7 @@ def test_threads_end_with_the_first_that_is_refused(small_sweep, tmp_path):
     work = jobs(small_sweep, Scale(epochs=5000), [0, 1], tmp_path)
     bad = replace(work[0], config=replace(work[0].config, data="none"))
     with pytest.raises(DataError, match="'none'"):
-        do_all([work[1], bad, work[2]], Means(at_once=3, together=True), lambda job, ended: None)
+        do_all([work[1], bad, work[2]], Means(jobs=Jobs(jobs=3, together=True)), lambda job, ended: None)
     assert run_folder.load(work[1].folder).extra["progress"]["epoch"] < 5000
 
 
@@ -214,7 +215,7 @@ def test_a_sweep_ends_with_the_first_that_is_refused(small_sweep, tmp_path, monk
     bad = replace(work[0], config=replace(work[0].config, data="none"))
     reported = []
     with pytest.raises(DataError, match="'none'"):
-        do_all([work[1], bad, work[2]], Means(at_once=3), lambda job, ended: reported.append(job))
+        do_all([work[1], bad, work[2]], Means(jobs=Jobs(jobs=3)), lambda job, ended: reported.append(job))
     assert reported == []
 
 
