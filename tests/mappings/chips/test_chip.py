@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from mappings.chips.chip import GRADES, NAMES, Chip, ChipError
+from mappings.chips.chip import CHIPS, GRADES, Chip, ChipError
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHIPS)
 def test_every_number_names_its_grade_and_source(name):
     table = Chip.load(name).to_json()
     numbers = {key: entry for key, entry in table.items() if isinstance(entry, dict)}
@@ -87,7 +87,7 @@ def test_a_whole_chip_of_your_own(tmp_path):
         ('cores = { value = 4, unit = "cores", from = "x" }', "unknown key 'from'"),
         ('cores = { value = 400, unit = "cores" }', "cores=400, but its mesh has 128 places"),
         ("name = 3", "name=3: want a text"),
-        ('base = "loihi3"', "base='loihi3': want loihi1 or loihi2"),
+        ('base = "loihi3"', "base='loihi3': want loihi1, loihi2"),
         ("cores = {", "no TOML file"),
     ],
 )
@@ -101,7 +101,11 @@ def test_a_bad_description_is_refused(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("loihi3", "chip 'loihi3': want loihi1 or loihi2"), ("nowhere.toml", "No such file"), ("", "chip ''")],
+    [
+        ("loihi3", "chip 'loihi3': want loihi1, loihi2 or the path of a .toml file"),
+        ("nowhere.toml", "No such file"),
+        ("", "chip ''"),
+    ],
 )
 def test_a_chip_that_is_not_there(name, message):
     with pytest.raises(ChipError, match=re.escape(message)):
