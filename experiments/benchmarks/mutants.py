@@ -45,7 +45,7 @@ EQUIVALENT = {
         ' - getattr(os, "O_BINARY", 0), 0o666)': "the flag is 0 where a file of text is one of bytes",
     },
     "wage_neuro/state.py": {
-        "for layer, norm in zip(network.layers, state.norm, strict=False)": "`having` takes as many as there are",
+        "for layer, norm in zip(network.layers, state.norm, strict=False)": "`having` counts them too",
     },
 }
 """Mutants of a file, by what they make of a line, that change nothing which could be seen, and why."""
