@@ -3,13 +3,17 @@
     python -m experiments.benchmarks.scaling                        # what its record lacks
     python -m experiments.benchmarks.scaling --parts ranks,seeds    # these, anew
 
-writes its record after every row and prints each; a part that was stopped is begun anew. `bytes`: what a rank
-sends in an update. `local`: the work of one rank of so many, in processor time, with nobody at the other end.
-`ranks`: one and two ranks here, wall time (a quiet machine with as many cores is needed). `seeds`: four
-networks in turn, with one thread and with two, and two at a time in threads of one process. `draw`: the model
-and its picture. `links`: two ranks in network namespaces whose link is slowed by tc (root is needed), against
-what the model says. `chips`: axons between the chips of a network, or its FPGAs, as they follow each
-other and as METIS cuts them.
+writes its record after every row and prints each; a part that was stopped is begun anew.
+
+bytes: what a rank sends in an update.
+chips: axons between the chips of a network, or its FPGAs, as they follow each other and as METIS cuts them.
+local: the work of one rank of so many, in processor time, with nobody at the other end.
+data: an epoch of MNIST, and of 100 times as many images in a file (4.7 GB under $TMPDIR), on one and two
+    ranks: memory, and what each reads.
+ranks: one and two ranks here, wall time (a quiet machine with as many cores is needed).
+seeds: four networks in turn, with one thread and with two, and two at a time in threads of one process.
+draw: the model and its picture.
+links: two ranks in network namespaces whose link is slowed by tc (root is needed), against the model.
 
 The model: an update takes a rank's own work, measured, and its messages (`mappings.cluster.cost`).
 """
@@ -34,12 +38,14 @@ from typing import Any
 
 import numpy as np
 
+from experiments import datasets
 from experiments.benchmarks.bench_worker import samples
 from experiments.engines import FASTEST, make_engine
 from experiments.records.figure import logarithmic, picture
 from experiments.records.style import OTHERS, series
 from experiments.runs import run_folder
 from experiments.runs.ranks import join
+from experiments.runs.training import Config, Run
 from mappings.chips.chip import Chip
 from mappings.chips.parts import axons_between_chips, cut_between_chips
 from mappings.chips.placement import Use, place
@@ -64,7 +70,7 @@ SEEDS = {
     "lenet": (Rules(batch=128), 1280),
 }
 """Rules and samples of the networks that learn side by side."""
-PARTS = ("bytes", "chips", "local", "ranks", "seeds", "draw", "links")
+PARTS = ("bytes", "chips", "local", "data", "ranks", "seeds", "draw", "links")
 
 
 def network_of(name: str) -> Network:
@@ -200,6 +206,63 @@ def local_rows(repeats: int) -> Iterator[dict[str, Any]]:
                 yield {"network": name, "scaling": scaling, "ranks": size, "batch": batch, "seconds": seconds}
 
 
+def data_rows(times: Sequence[int] = (1, 100)) -> Iterator[dict[str, Any]]:
+    """Peak memory and bytes read of ranks that learn an epoch of MNIST, or of a file of it many times."""
+    mnist = datasets.load("mnist")
+    for many in times:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "data"
+            repeated(mnist, many, path)
+            for ranks in (1, 2):
+                run = Path(folder) / f"run-{ranks}"
+                run.mkdir()
+                words = ["--data-worker", str(path), str(run)]
+                found = _said([_mpiexec(), "-n", str(ranks)], words)
+                yield {
+                    "times MNIST": many,
+                    "images": many * len(mnist.train_labels),
+                    "bytes of images": many * mnist.train_images.size,
+                    "ranks": ranks,
+                    **found,
+                }
+
+
+def repeated(data: datasets.Dataset, times: int, path: Path) -> None:
+    """Write a data set whose training images stand in it so many times, as a folder of arrays."""
+    path.mkdir()
+    shape = (times * len(data.train_images), *data.train_images.shape[1:])
+    file = np.lib.format.open_memmap(path / "train_images.npy", "w+", np.uint8, shape)
+    for i in range(times):
+        file[i * len(data.train_images) : (i + 1) * len(data.train_images)] = data.train_images
+        file.flush()
+    labels = np.tile(data.train_labels, times)
+    rest = {"train_labels": labels, "test_images": data.test_images, "test_labels": data.test_labels}
+    for name, array in rest.items():
+        np.save(path / f"{name}.npy", array)
+
+
+def data_worker(data: str, folder: Path) -> None:
+    """Learn an epoch on the ranks that are here; the first says what each took, as JSON."""
+    team = join()
+    config = Config(data=data, network="256FC", epochs=1, rules=Rules(batch=1024, update="ternary"))
+    run = Run.start(config, folder, team=team)
+    with run.engine(FASTEST) as engine:
+        run.check_ranks()
+        run.data_sum  # noqa: B018 - read here and not in the epoch
+        before = _read_so_far()
+        run.fit(engine)
+    status = Path("/proc/self/status").read_text()
+    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])  # ru_maxrss would have the launcher's
+    found = team.objects({"peak bytes": peak, "bytes read in the epoch": _read_so_far() - before})
+    if team.rank == 0:
+        print(json.dumps({name: [each[name] for each in found] for name in found[0]}))
+
+
+def _read_so_far() -> int:
+    """Bytes that this process has read, from files or their cache."""
+    return int(Path("/proc/self/io").read_text().partition("rchar:")[2].split()[0])
+
+
 def ranks_rows(repeats: int) -> Iterator[dict[str, Any]]:
     """Wall time of an update on one and two ranks of this machine, in turn."""
     for name in SHAPES:
@@ -282,11 +345,14 @@ def _mpiexec() -> str:
 
 def _measured(prefix: Sequence[str], name: str, update: str, repeats: int) -> dict[str, Any]:
     """What `worker` says on several ranks."""
-    command = [*prefix, sys.executable, "-m", "experiments.benchmarks.scaling", "--worker", name, update]
+    return _said(prefix, ["--worker", name, update, "--repeats", str(repeats)])
+
+
+def _said(prefix: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+    """What this module says as JSON where it is run by `prefix`."""
+    command = [*prefix, sys.executable, "-m", "experiments.benchmarks.scaling", *words]
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--repeats", str(repeats)], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EngineError(f"{' '.join(command[:4])} ...: {' '.join(done.stderr.split()[-30:])}")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -422,6 +488,7 @@ def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
         "bytes": bytes_rows,
         "chips": chips_rows,
         "local": partial(local_rows, repeats),
+        "data": data_rows,
         "ranks": partial(ranks_rows, repeats),
         "seeds": partial(seeds_rows, repeats),
         "links": lambda: links_rows(repeats, _own_work(record)),
@@ -472,7 +539,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--worker", nargs=2, metavar=("NETWORK", "UPDATE"), help=argparse.SUPPRESS)
+    parser.add_argument("--data-worker", nargs=2, metavar=("DATA", "RUN"), help=argparse.SUPPRESS)
     given = parser.parse_args(words)
+    if given.data_worker:
+        data_worker(given.data_worker[0], Path(given.data_worker[1]))
+        return
     if given.worker:
         worker(given.worker[0], given.worker[1], given.repeats)
         return

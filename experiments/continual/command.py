@@ -70,8 +70,8 @@ def continual(
     stream: Annotated[
         str | None,
         typer.Argument(
-            help="split-DATA, permuted-DATA, rotated-DATA or DATA-to-DATA, such as split-mnist,"
-            " permuted-mnist, mnist-to-fashion-mnist, split-FILE.npz; or `demo`.",
+            help="split-DATA, permuted-DATA, rotated-DATA, DATA-to-DATA or sessions-FOLDER, such as"
+            " split-mnist, permuted-mnist, mnist-to-fashion-mnist, split-FILE.npz; or `demo`.",
             show_default=False,
         ),
     ] = None,

@@ -31,6 +31,8 @@ FLAGS = {
 """Options that are not called as their settings are."""
 MOST_TASKS = 25
 """A matrix of more has no table of its numbers."""
+MOST_DRAWN = 100
+"""A matrix of more is not drawn: it would be most of the page."""
 MEASURES = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy", *calibration.SHARES)
 NOT_SETTINGS = ("kind", "config", "tasks", "versions", "activity", "unchanged", *MEASURES)
 
@@ -46,8 +48,11 @@ def page(folder: Path, data_dir: Path | None, engine: str, chip: Chip, told: Cal
     record = records.read(folder)
     head = record.runs[0]
     found = Page(record.title, _lead(record))
-    found.sections.append(Section("What stays", _matrix(record)))
-    found.scripts.append(_script(record))
+    if len(record.tasks) <= MOST_DRAWN:
+        found.sections.append(Section("What stays", _matrix(record)))
+        found.scripts.append(_script(record))
+    else:
+        found.sections.append(Section("What stays", [_last_row(record)]))
     found.sections.append(Section("Accuracy so far", _curves(record)))
     found.sections.append(Section("Measures", [_measures(record)]))
     try:
@@ -90,8 +95,7 @@ def _matrix(record: records.Record) -> list[Part]:
         f"task {name} {value:.1f} %" for name, value in zip(tasks[:MOST_TASKS], R[-1], strict=False)
     )
     rows = [
-        [f"after {tasks[i] if len(tasks) == T else 'all'}", *(f"{value:.1f}" for value in row)]
-        for i, row in enumerate(R)
+        [f"after {tasks[i] if len(tasks) == T else 'all'}", *map(_measured, row)] for i, row in enumerate(R)
     ]
     numbers = (
         table(["learned", *tasks], rows, "Accuracy (%), mean of all seeds")
@@ -106,10 +110,26 @@ def _matrix(record: records.Record) -> list[Part]:
     ]  # fmt: skip
 
 
+def _measured(accuracy: float) -> str:
+    """An accuracy of a table, which has none where none was measured."""
+    return "" if np.isnan(accuracy) else f"{accuracy:.1f}"
+
+
+def _last_row(record: records.Record) -> Part:
+    """Accuracy on each task at the end, the newest last."""
+    last, T = 100 * record.R[:, -1], len(record.tasks)
+    alt = f"Accuracy on each of {T} tasks at the end; on the last one {last[:, -1].mean():.1f} %."
+    found = {
+        f"seed {run['config']['seed']}": (range(1, T + 1), row)
+        for run, row in zip(record.runs, last, strict=True)
+    }
+    return lines(found, "task", "accuracy (%)", alt)
+
+
 def _script(record: records.Record) -> str:
     R = 100 * np.concatenate([record.R.mean(axis=0, keepdims=True), record.R])
     known = {
-        "R": np.round(R, 1).tolist(),
+        "R": [[[None if np.isnan(a) else round(float(a), 1) for a in row] for row in each] for each in R],
         "tasks": record.tasks,
         "colours": value_colours(101),
         "inks": [ink_on(colour) for colour in value_colours(101)],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments import datasets
 from experiments.benchmarks import scaling
 from experiments.benchmarks.scaling import HollowWire, bytes_rows, measure, modelled, rules_of
 from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
@@ -96,6 +99,24 @@ def test_what_a_record_lacks_is_done_and_the_rest_stays(tmp_path, monkeypatch):
     assert asked[4:] == ["bytes"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ranks_read_their_part_and_keep_little(monkeypatch):
+    """The digits 800 times in a file, each rank reading its half of them in the epoch."""
+    pytest.importorskip("mpi4py")
+    monkeypatch.setattr(scaling.datasets, "load", lambda name, load=datasets.load: load("digits"))
+    monkeypatch.setattr(scaling, "_mpiexec", lambda: str(Path(sys.executable).with_name("mpiexec")))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    alone, two = scaling.data_rows((800,))
+    assert (alone["images"], alone["bytes of images"]) == (800 * 1437, 800 * 1437 * 64)
+    whole = 800 * 1437 // 1024 * 1024 * 64
+    (read,) = alone["bytes read in the epoch"]
+    assert whole <= read < 1.4 * whole
+    for read in two["bytes read in the epoch"]:
+        assert whole / 2 <= read < 0.9 * whole
+    assert len(two["peak bytes"]) == 2
+
+
 def test_seeds_side_by_side(monkeypatch):
     monkeypatch.setattr(scaling, "SEEDS", {"mlp": (Rules(batch=1, shift="held", update="ternary"), 20)})
     try:
@@ -119,7 +140,7 @@ def test_cuts_between_chips_take_fewer_messages():
 
 def test_no_such_part(tmp_path):
     with pytest.raises(
-        SettingError, match=r"^part 'bites': want bytes, chips, local, ranks, seeds, draw, links$"
+        SettingError, match=r"^part 'bites': want bytes, chips, local, data, ranks, seeds, draw, links$"
     ):
         scaling.main(["--parts", "bites", "--output", str(tmp_path / "x.json")])
     assert rules_of("ternary", 8).update == "ternary"

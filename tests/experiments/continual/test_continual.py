@@ -490,7 +490,7 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
         (("split-digits", "--frozen", 2), "--frozen 2: want 0..1, or F-16FC-10FC has no layer that learns"),
         (("split-digits", "--unlike", "nothing"), "data 'nothing': want digits"),
         (("split-digits", "--method", "slda"), "method 'slda': want naive"),
-        (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets has 2"),
+        (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets or sessions has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
         (("split-digits", "--augment", "window7"), "--augment 'window7': a stream's tasks show whole images"),
         (("--resume", "nowhere"), "nowhere/study.json: no study of continual runs to read"),
