@@ -151,7 +151,7 @@ def test_transfer(how, tmp_path, address, wage_neuro, helpers):
 
 def test_agreement(tmp_path, address, monkeypatch):
     """The cells on a cluster are those of one process, in the same order."""
-    monkeypatch.setattr(agreement, "RECORDED", ("dense",))
+    monkeypatch.setattr(agreement, "ROWS", ("dense",))
     monkeypatch.setattr(agreement, "MODES", {name: agreement.MODES[name] for name in ("paper", "pipelined")})
     shown: list[int] = []
     for name, jobs in (("turns", None), ("there", Jobs(cluster=address))):
