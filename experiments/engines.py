@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wage_neuro.discriminant import Discriminant, DiscriminantEngine
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kernels import build, native
@@ -42,13 +43,31 @@ PROTOTYPES: Registry[type[Engine]] = Registry(
     problem=EngineError,
 )
 """What holds prototypes in the place of the last layer."""
+DISCRIMINANTS: Registry[type[Engine]] = Registry(
+    "engine with a discriminant",
+    "wage_neuro.discriminant_engines",
+    Engine,
+    dict.fromkeys(("numpy", "compiled"), DiscriminantEngine),
+    problem=EngineError,
+)
+"""What holds a discriminant there."""
 NAMES = tuple(ENGINES)
 
 
-def fastest() -> str:
-    """The fastest engine of use here: compiled kernels may be missing, or older than their source."""
-    try:
+def check_here(name: str) -> None:
+    """Raise SettingError or EngineError unless what an engine needs is here.
+
+    Compiled kernels may be missing, or older than their source.
+    """
+    ENGINES.find(name)
+    if name == "compiled":
         native.load(build.LIBRARY)
+
+
+def fastest() -> str:
+    """The fastest engine of use here."""
+    try:
+        check_here("compiled")
     except EngineError:
         return "numpy"
     return "compiled"
@@ -90,10 +109,15 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, **optio
     return made
 
 
-def make_prototype_engine(
-    name: str, network: Network, rules: Rules, state: State, prototypes: Prototypes
+def make_read_out(
+    engines: Registry[type[Engine]],
+    name: str,
+    network: Network,
+    rules: Rules,
+    state: State,
+    held: Prototypes | Discriminant,
 ) -> Engine:
-    """Build what holds prototypes in the place of the last layer, in numpy or, called 'lava', in Lava."""
-    build: Any = PROTOTYPES.find(name)
-    made: Engine = build(network, rules, state, prototypes)
+    """Build the one of `PROTOTYPES` or `DISCRIMINANTS` that holds this in the place of the last layer."""
+    build: Any = engines.find(name)
+    made: Engine = build(network, rules, state, held)
     return made

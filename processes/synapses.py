@@ -100,7 +100,7 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
         """Let the kept pre factor meet the post factor; return both."""
         pre, post, step = self.in_flight.popleft(), self.y_in.recv(), int(self.update_step[0])
         if self.rules.update == "coincidence":
-            pre = layers.pre_spikes(self.layer, pre, self.seed, step)
+            pre = layers.pre_spikes(self.layer, pre, self.seed, step, generator=self.rules.generator)
         else:
             m = int(self.m_in.recv()[0])
             self.exponent = None if m == neurocore.UNKNOWN else m

@@ -239,7 +239,9 @@ def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -
     return E
 
 
-def pre_spikes(layer: Layer, a_in: np.ndarray, seed: int, step: int) -> np.ndarray:
+def pre_spikes(
+    layer: Layer, a_in: np.ndarray, seed: int, step: int, *, generator: str = "philox4x64"
+) -> np.ndarray:
     """Draw the spikes of the inputs: sgn(A) with probability abs(A) / 2**(k_A-1), else 0.
 
     Where such a spike meets one of `post_spikes`, a weight changes: one draw a neuron, none a synapse. A
@@ -247,19 +249,24 @@ def pre_spikes(layer: Layer, a_in: np.ndarray, seed: int, step: int) -> np.ndarr
 
     a_in : (1, *in_shape) codes of one sample
     """
-    return _spikes(a_in, 1 - layer.bits.k_A, (seed, random_bits.PRE, layer.index, step))
+    return _spikes(a_in, 1 - layer.bits.k_A, (seed, random_bits.PRE, layer.index, step), generator)
 
 
-def post_spikes(layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int) -> np.ndarray:
+def post_spikes(
+    layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int, *, generator: str = "philox4x64"
+) -> np.ndarray:
     """Draw the error spikes: sgn(E) with probability min(1, 2**log2_eta * abs(E) / 2**(k_E-1)), else 0.
 
     E : (1, *out_shape) error codes of one sample
     """
-    return _spikes(E, log2_eta + 1 - layer.bits.k_E, (seed, random_bits.POST, layer.index, step))
+    stream = seed, random_bits.POST, layer.index, step
+    return _spikes(E, log2_eta + 1 - layer.bits.k_E, stream, generator)
 
 
-def _spikes(codes: np.ndarray, log2_probability: int, stream: random_bits.Stream) -> np.ndarray:
-    r = random_bits.bits16(stream, 0, codes.size).reshape(codes.shape)
+def _spikes(
+    codes: np.ndarray, log2_probability: int, stream: random_bits.Stream, generator: str
+) -> np.ndarray:
+    r = random_bits.bits16(stream, 0, codes.size, generator).reshape(codes.shape)
     spikes = r < np.abs(codes.astype(np.float64)) * 2.0 ** (16 + log2_probability)  # exact
     drawn: np.ndarray = np.sign(codes) * spikes
     return drawn

@@ -14,18 +14,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wage_neuro import layers
-from wage_neuro.activity import FIELDS, Activity, Watch, count_dense_inputs, count_forward
+from wage_neuro.activity import FIELDS, Activity, Watch, count_dense_inputs
 from wage_neuro.control import Control
-from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import carrier
 from wage_neuro.kinds import Kind
 from wage_neuro.network import Network
 from wage_neuro.random_bits import UPDATE, bits16
+from wage_neuro.read_out import ReadOutEngine
 from wage_neuro.rules import MARGIN_UNITS, Rules
 from wage_neuro.support import Support
-from wage_neuro.train import PREDICT_PART, State, visible_weights
+from wage_neuro.train import State
 
 _LAYER = 2**16  # no layer of a network has this number: names the random bits of the prototypes
 _ERRORS, _LEARNING, _UPDATES = (
@@ -193,35 +192,25 @@ def answer_and_learn(
     return logits
 
 
-class PrototypeEngine(Engine):
+class PrototypeEngine(ReadOutEngine):
     """Prototypes on what the fixed layers below the last make of an image; see `wage_neuro.engine.Engine`.
 
-    The last layer's weights are not used; in its place it is counted what the prototypes do: a feature other
-    than 0 meets a code of a prototype (synapse reached; synaptic operation where it is not 0), or one that
-    learns (learning operation); a code changes (update); an answer was wrong (error).
+    In the last layer's place it is counted what the prototypes do: a feature other than 0 meets a code of a
+    prototype (synapse reached; synaptic operation where it is not 0), or one that learns (learning
+    operation); a code changes (update); an answer was wrong (error).
     """
 
-    name = "numpy"
     supports = Support(
         who="prototypes", kinds=frozenset(Kind) - {Kind.NORMALISED}, abilities=frozenset({"counts activity"})
     )
 
     def __init__(self, network: Network, rules: Rules, state: State, prototypes: Prototypes) -> None:
-        # no rule of a layer that learns says anything here
-        self.network, self.rules, self.prototypes = network, rules, prototypes
-        self._state, self._V = state, visible_weights(network, state)
-        self.watch(0)
+        super().__init__(network, rules, state)
+        self.prototypes = prototypes
 
     @property
-    def state(self) -> State:
-        """The layers below, which never change, and the number of samples learned."""
-        return replace(self._state, step=self.prototypes.seen)
-
-    def train(
-        self, images: np.ndarray, labels: np.ndarray, log2_eta: int | Control, *, last: str = "refuse"
-    ) -> np.ndarray:
-        """Learn samples one after another, which fill no batches; see `learn`."""
-        return self.learn(images, labels, log2_eta)
+    def seen(self) -> int:
+        return self.prototypes.seen
 
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn samples one after another; `control` says nothing, as a prototype has a step size of its own.
@@ -245,20 +234,6 @@ class PrototypeEngine(Engine):
     @property
     def _counts(self) -> np.ndarray | None:
         return self._watch.counts[-1] if self._watch.every else None
-
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """(n, features) codes of (n, ...) uint8 images."""
-        n, parts = len(images), []
-        for i in range(0, n, PREDICT_PART):
-            a = self.network.encode(images[i : i + PREDICT_PART])
-            for layer in self.network.layers[:-1]:
-                a_in = a.reshape(len(a), *layer.in_shape)
-                a, _ = layers.forward(layer, self._V[layer.index], a_in)
-                if self._watch.every:
-                    count_forward(self._watch.counts[layer.index], layer, self._V[layer.index], a_in, a)
-            parts.append(a.reshape(len(a), -1))
-        self._watch.samples += n if self._watch.every else 0
-        return np.concatenate(parts)
 
     def watch(self, every: int) -> None:
         """Count everything, or nothing if 0: there are no batches of which some could be counted."""

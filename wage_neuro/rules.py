@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from wage_neuro.errors import SettingError
 from wage_neuro.eta import short_fraction
+from wage_neuro.random_bits import GENERATORS
 from wage_neuro.settings import RULE, check_settings, setting
 
 MARGIN_UNITS = 8  # a margin counts eighths of the target
@@ -108,6 +109,9 @@ class Rules:
         `wage_neuro.update.momentum_after`; weights then move by M. 0 keeps none. Batches only: it is 16 bits
         more a synapse, and every synapse is visited at every update.
         Source: integer momentum, WAGEUBN, arXiv:1909.02384.
+    generator : 'philox4x64' or 'philox4x32'
+        Of the random bits of updates and of learning spikes, see `wage_neuro.random_bits`. Records and
+        checkpoints that do not name theirs are of the first.
     """
 
     batch: int = setting(128, "Samples that share one update.", RULE, least=1)
@@ -215,6 +219,12 @@ class Rules:
         least=0,
         most=MOMENTUM_MAX,
         unit="bits",
+    )
+    generator: str = setting(
+        "philox4x64",
+        "Random bits of updates: `philox4x64`, or `philox4x32`, of fewer multipliers in hardware.",
+        RULE,
+        choices=tuple(GENERATORS),
     )
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ def update(layer: Layer, S: np.ndarray, G: np.ndarray, how: Move, rules: Rules) 
     -------
     New S; the given one is left as it is.
     """
-    exponent, log2_eta, seed, step, importance, first = how
+    exponent, log2_eta, _, _, importance, first = how
     bound = layer.bits.stored_max(rules.stored_range)
     damps = importance is not None or rules.metaplasticity > 0
     if rules.update == "coincidence":
@@ -82,7 +82,7 @@ def update(layer: Layer, S: np.ndarray, G: np.ndarray, how: Move, rules: Rules) 
         return S
     # inputs that are silent all over the batch change no weight
     if first is None and len(rows) < _SPARSE * len(G):
-        r = _update_bits(layer, seed, step, 0, layer.n_weights).reshape(G.shape)[rows]
+        r = _update_bits(layer, how, rules, 0, layer.n_weights).reshape(G.shape)[rows]
         new = S.copy().reshape(G.shape)
         held = None if importance is None else importance.reshape(2, *G.shape)[:, rows]
         changed = np.empty(r.shape, S.dtype)
@@ -94,7 +94,7 @@ def update(layer: Layer, S: np.ndarray, G: np.ndarray, how: Move, rules: Rules) 
     flat_S, flat_G, new = S.reshape(-1), G.reshape(-1), np.empty(S.size, S.dtype)
 
     def work(part: slice) -> None:
-        r = _update_bits(layer, seed, step, (first or 0) + part.start, part.stop - part.start)
+        r = _update_bits(layer, how, rules, (first or 0) + part.start, part.stop - part.start)
         held = None if importance is None else importance.reshape(2, -1)[:, part]
         move(new[part], flat_S[part], flat_G[part], r, held)
 
@@ -182,5 +182,6 @@ def consolidate(importance: np.ndarray, samples: int, rules: Rules) -> np.ndarra
     return new
 
 
-def _update_bits(layer: Layer, seed: int, step: int, first: int, count: int) -> np.ndarray:
-    return random_bits.bits16((seed, random_bits.UPDATE, layer.index, step), first, count)
+def _update_bits(layer: Layer, how: Move, rules: Rules, first: int, count: int) -> np.ndarray:
+    stream = how.seed, random_bits.UPDATE, layer.index, how.step
+    return random_bits.bits16(stream, first, count, rules.generator)

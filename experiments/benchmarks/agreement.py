@@ -74,6 +74,10 @@ MODES = {
     "pipelined, direct feedback": Rules(
         batch=12, shift="held", update="ternary", pipelined=True, feedback="direct"
     ),
+    "narrow random bits": Rules(batch=1, shift="held", update="ternary", generator="philox4x32"),
+    "coincidence, narrow random bits": Rules(
+        batch=1, shift="held", update="coincidence", loss="one-sided", generator="philox4x32"
+    ),
 }
 """The tests of every engine go over these tables too (tests/agreement)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 from dataclasses import asdict, dataclass, replace
@@ -19,12 +20,12 @@ from experiments.commands.options import Found, Where, command_of
 from experiments.continual import study
 from experiments.datasets import Dataset
 from experiments.datasets.base import middle
-from experiments.engines import make_engine, make_prototype_engine
+from experiments.engines import PROTOTYPES, make_engine, make_read_out
 from experiments.records.chip_picture import draw
 from experiments.records.names import learning, short_name
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
-from mappings.chips.chip import CHIPS, GRADES, Chip, ChipError
+from mappings.chips.chip import CHIPS, GRADES, UNKNOWN, Chip, ChipError
 from mappings.chips.cost import Activity, Cost, count_activity, published_of
 from mappings.chips.limits import Limit, broken, broken_by_parts, no_room
 from mappings.chips.memory_cost import NOTES, WHERE, MemoryCost
@@ -252,7 +253,7 @@ def map_checkpoint(
     limits += broken_by_parts(placement)
     rules = _counting_rules(use, saved, len(images))
     if prototypes:
-        built = make_prototype_engine(engine, network, rules, saved.state, prototypes)
+        built = make_read_out(PROTOTYPES, engine, network, rules, saved.state, prototypes)
     else:
         built = make_engine(engine, network, rules, saved.state)
     with built as machine:
@@ -265,6 +266,12 @@ def _counting_rules(use: Use, saved: Checkpoint, images: int) -> Rules:
     if not saved.state.step:
         rules = replace(rules, shift="batch", pipelined=False)
     return replace(rules, batch=images) if rules.pipelined or not use.training else rules
+
+
+def refuse_unmapped(config: study.Config) -> None:
+    """Raise SettingError if a learner holds what no population of neurons stands for."""
+    if not config.kind.mapped:
+        raise SettingError(f"map of method {config.method!r}: nothing on a chip stands for what it holds")
 
 
 # --- what a run is, for the map ----------------------------------------------------------------------
@@ -299,6 +306,7 @@ class Subject:
         if data or place.is_file():
             raise SettingError("map of a continual run: want its folder, and no --data: it has its own")
         stream = study.Run.resume(place, data_dir)
+        refuse_unmapped(stream.config)
         return cls(saved, stream.control_at(max(0, stream.progress.place - 1)), stream=stream)
 
     @classmethod
@@ -588,11 +596,21 @@ def _cost_table(report: Report) -> Table:
     for column in ("operation", "a sample", "pJ each", "µJ"):
         table.add_column(column, justify="left" if column == "operation" else "right")
     for name, key, number, kind in COST_ROWS:
-        each = f"{getattr(chip, number):g}" if number else ""
-        table.add_row(name, f"{operations[key]:,.0f}", each, f"{energy[kind] * 1e-6:,.3f}" if kind else "")
-    table.add_row("at rest meanwhile", "", "", f"{energy['static'] * 1e-6:,.3f}")
-    table.add_row("total", "", "", f"{sum(energy.values()) * 1e-6:,.3f}")
+        each = known(getattr(chip, number), "g") if number else ""
+        told = known(energy[kind] * 1e-6, ",.3f") if kind else ""
+        table.add_row(name, f"{operations[key]:,.0f}", each, told)
+    table.add_row("at rest meanwhile", "", "", known(energy["static"] * 1e-6, ",.3f"))
+    table.add_row("total", "", "", known(sum(energy.values()) * 1e-6, ",.3f"))
     return table
+
+
+def known(number: float, form: str) -> str:
+    """A number in its form, or that it is unknown.
+
+    >>> known(2.5, "g"), known(float("nan"), "g")
+    ('2.5', 'unknown')
+    """
+    return UNKNOWN if math.isnan(number) else format(number, form)
 
 
 def summary(report: Report) -> list[str]:
@@ -600,6 +618,9 @@ def summary(report: Report) -> list[str]:
     assert report.cost
     cost, published = report.cost.to_json(), report.published
     energy = cost["energy_mJ"]
+    if energy is None:
+        time = f"{cost['time_ms']:.3g} ms {_a_sample(report.mode)}"
+        return [f"estimate: {time}; no energies of {report.chip.name} are known"]
     lines = [
         f"estimate: {energy['total']:.3g} mJ and {cost['time_ms']:.3g} ms {_a_sample(report.mode)}:"
         f" {energy['dynamic']:.3g} mJ of operations, {energy['static']:.3g} mJ that"
@@ -626,10 +647,9 @@ def memory_lines(report: Report) -> list[str]:
     ]
     if report.cost and report.use.training:
         cost, learned = report.cost.to_json(), 1 + memory.recalled
-        lines.append(
-            f"a new sample and {memory.recalled} recalled: {learned * cost['energy_mJ']['total']:.3g} mJ and"
-            f" {learned * cost['time_ms']:.3g} ms, estimated"
-        )
+        energy = f"{learned * cost['energy_mJ']['total']:.3g} mJ and " if cost["energy_mJ"] else ""
+        told = f"{energy}{learned * cost['time_ms']:.3g} ms, estimated"
+        lines.append(f"a new sample and {memory.recalled} recalled: {told}")
     return lines
 
 
@@ -644,12 +664,15 @@ def _a_sample(mode: str) -> str:
 def _picture_lines(report: Report) -> list[str]:
     assert report.cost
     cost, published = report.cost.to_json(), report.published
-    energy = cost["energy_mJ"]
-    lines = [
-        f"{_a_sample(report.mode)}, estimated".capitalize(),
-        f"   {energy['total']:.3g} mJ   {cost['time_ms']:.3g} ms",
-        f"   ({energy['dynamic']:.3g} mJ operations, {energy['static']:.3g} mJ at rest)",
-    ]
+    energy, time = cost["energy_mJ"], f"{cost['time_ms']:.3g} ms"
+    lines = [f"{_a_sample(report.mode)}, estimated".capitalize()]
+    if energy is None:
+        lines += [f"   {time}", "   (energies are unknown)"]
+    else:
+        lines += [
+            f"   {energy['total']:.3g} mJ   {time}",
+            f"   ({energy['dynamic']:.3g} mJ operations, {energy['static']:.3g} mJ at rest)",
+        ]
     if published:
         measured = published[report.mode]
         lines += [

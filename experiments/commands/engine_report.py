@@ -62,26 +62,30 @@ def version_of(engine: str) -> str:
 
 def speed(engine: str, seconds: float) -> float:
     """Samples a second that an engine learns of one small net, once it is set up; in batches where it can."""
-    rng = np.random.default_rng(0)
-    images = (rng.integers(0, 256, (BATCH, 8, 8, 1)) * (rng.random((BATCH, 8, 8, 1)) < 0.5)).astype(np.uint8)
-    labels = rng.integers(0, 10, BATCH)
     rules = ONE_BY_ONE if ENGINES.find(engine).supports.one_by_one else Rules(batch=BATCH)
+    n, rng = rules.batch, np.random.default_rng(0)
+    images = (rng.integers(0, 256, (n, 8, 8, 1)) * (rng.random((n, 8, 8, 1)) < 0.5)).astype(np.uint8)
+    labels = rng.integers(0, 10, n)
     with make_engine(engine, NETWORK, rules, initial_state(NETWORK)) as built:
         built.train(images, labels, 0)
         calls, began = 0, time.perf_counter()
         while (passed := time.perf_counter() - began) < seconds:
             built.train(images, labels, 0)
             calls += 1
-    return calls * BATCH / passed
+    return calls * n / passed
 
 
-def report(seconds: float = SECONDS) -> tuple[list[str], Table]:
-    """Lines about this installation, and a table of its engines with their speed."""
-    lines = [
+def installation() -> list[str]:
+    """Lines about what is in use here."""
+    return [
         f"compiled kernels  {compiled_kernels()}",
         f"BLAS of numpy     {blas_kernel()}",
         f"threads           {thread_count()} (WAGE_NEURO_THREADS sets them; no bit depends on it)",
     ]
+
+
+def speeds(seconds: float = SECONDS) -> Table:
+    """A table of the engines with their speed, or what they need."""
     table = Table("engine", "stands on", f"{NETWORK}, batches of {BATCH}", "has not")
     for name in NAMES:
         has_not = ""
@@ -91,4 +95,4 @@ def report(seconds: float = SECONDS) -> tuple[list[str], Table]:
         except WageError as error:
             found = f"needs {ENGINES.needs(name)}" if version_of(name) == "not here" else str(error)
         table.add_row(name, version_of(name), found, has_not)
-    return lines, table
+    return table

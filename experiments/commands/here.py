@@ -24,12 +24,11 @@ def data_sets(where: Found) -> None:
 
 def engines() -> None:
     """Say which engines are here, what they run on, and how fast each learns one small net."""
-    from experiments.commands.engine_report import report
+    from experiments.commands import engine_report
 
-    lines, table = report()
-    for line in lines:
+    for line in engine_report.installation():
         console.print(line, soft_wrap=True)
-    show_table(table)
+    show_table(engine_report.speeds())
 
 
 DATA_SETS, ENGINES = command_of(data_sets), command_of(engines)

@@ -17,16 +17,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
 from experiments.commands.command_line import doubts_in_a_line
-from experiments.engines import FASTEST, NAMES
+from experiments.engines import FASTEST, NAMES, check_here
 from experiments.runs import run_folder
 from experiments.runs.ranks import launched
-from wage_neuro.errors import SettingError, did_you_mean
+from wage_neuro.errors import EngineError, SettingError, WageError, did_you_mean
 from wage_neuro.files import written_whole
 from wage_neuro.settings import DATA, GROUPS, OUTPUT, RULE, SIMULATOR, setting
 
@@ -62,11 +62,15 @@ class Where:
     engine: str = setting(
         FASTEST,
         "`lava`, `brian2` and `rtl` simulate; `numpy`, `compiled` and `torch` give the same bits without one:"
-        " `compiled` fastest where few samples share an update, `torch` for large nets on a GPU.",
+        " `compiled` fastest where few samples share an update, `torch` for large nets on a GPU."
+        " A resumed run goes on with its own.",
         SIMULATOR,
         complete=NAMES,
         resumes=True,
     )
+
+
+W = TypeVar("W", bound=Where)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -253,6 +257,26 @@ def is_given(context: typer.Context, name: str) -> bool:
     """Whether the user gave this setting, in words or in a file of settings."""
     source = context.get_parameter_source(name)
     return source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
+
+
+def as_begun(context: typer.Context, machine: W, begun: Mapping[str, Any]) -> W:
+    """The engine that a resumed run was begun with, and what it was told, unless the user names another.
+
+    Raises
+    ------
+    EngineError
+        If it cannot be had here.
+    """
+    if is_given(context, "engine") or "engine" not in begun:
+        return machine
+    try:
+        check_here(begun["engine"])
+    except WageError as error:
+        raise EngineError(
+            f"{error}; the run was begun with it, --engine {FASTEST} goes on with it to the same bits"
+        ) from None
+    kept = {n: v for n, v in begun.items() if hasattr(machine, n) and not is_given(context, n)}
+    return dataclasses.replace(machine, **kept)
 
 
 def _refuse_others(context: typer.Context, free: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,11 +55,16 @@ class Subject:
         )
 
     @classmethod
-    def read(cls, run: Path | None, network: str | None, data_dir: Path | None) -> Subject:
+    def read(
+        cls, run: Path | None, network: str | None, data_dir: Path | None, generator: str | None = None
+    ) -> Subject:
         """Of a run's folder, or of the sizes of a network's layers, inputs first."""
         if (run is None) == (network is None):
             raise SettingError("want the folder of a run, or --network")
+        rules = replace(ONCHIP, generator=generator or ONCHIP.generator)
         if run is not None:
+            if generator is not None:
+                raise SettingError(f"generator={generator!r}: a run keeps its own, want --network")
             trained = Run.resume(run, data_dir=data_dir)
             return cls(trained.network, trained.config.rules, trained.saved.state, trained)
         assert network is not None
@@ -69,7 +74,7 @@ class Subject:
                 f"network {network!r}: want inputs and the outputs of each layer, such as 784-512-10"
             )
         made = Network(tuple(Dense(int(size)) for size in sizes[1:]), (int(sizes[0]),))
-        return cls(made, ONCHIP, initial_state(made), None)
+        return cls(made, rules, initial_state(made), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +84,16 @@ class Core:
     network: str | None = setting(
         None, "Instead of a run: inputs and outputs of each layer, `784-512-10`.", NETWORK
     )
+    generator: str | None = setting(
+        None,
+        "With --network: random bits of `philox4x64` or `philox4x32`.",
+        NETWORK,
+        shown=ONCHIP.generator,
+    )
     lanes: int = setting(LANES[0], "At most so many synapses in a word of the memory.", SIMULATOR)
-    multipliers: int = setting(1, "64 x 64 multipliers of the random bits: 1, 2, 4, 5 or 10.", SIMULATOR)
+    multipliers: int = setting(
+        1, "64 x 64 multipliers of the random bits, or pairs of 32 x 32: 1, 2, 4, 5 or 10.", SIMULATOR
+    )
     simulate: int = setting(
         0, "Learn the run's next N samples in simulated hardware, beside the numpy engine.", SIMULATOR
     )
@@ -105,7 +118,7 @@ def rtl(
     run: Annotated[Path | None, typer.Argument(help="Folder of a run.", show_default=False)] = None,
 ) -> None:
     """Make a learning neurocore of a network: Verilog and a testbench, simulated, placed and routed."""
-    subject = Subject.read(run, core.network, found.data_dir)
+    subject = Subject.read(run, core.network, found.data_dir, core.generator)
     if core.simulate and subject.run is None:
         raise SettingError(f"simulate={core.simulate}: want a run, whose next samples are learned")
     made = shapes(subject.network, subject.rules, core.lanes)

@@ -17,8 +17,8 @@ from experiments.commands.command_line import busy, console, counter, show_table
 from experiments.commands.options import Found, Simulator, Where, Written, command_of, place
 from experiments.datasets import Dataset
 from experiments.engines import NAMES, make_engine
+from experiments.runs import calibration, run_folder
 from experiments.runs import compare as comparison
-from experiments.runs import run_folder
 from experiments.runs.training import Run, load_for, predict_all
 from experiments.studies import binary, communication
 from wage_neuro.errors import SettingError
@@ -41,12 +41,35 @@ def evaluate(
             rich_help_panel=DATA,
         ),
     ] = None,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibration",
+            help="Also the expected calibration error, at the power of two as temperature that is best on"
+            " images that were held out, or else on training images.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
+    unlike: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set of what it has never seen: how well its logits tell that from its own (AUROC).",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
 ) -> None:
     """Measure a trained network on test images, class by class."""
     saved = run_folder.load(run)
-    name = data or saved.extra.get("config", {}).get("data", "digits")
+    config = saved.extra.get("config", {})
+    name = data or config.get("data", "digits")
     with busy(f"reading {name}"):
         images = load_for(saved, name, found.data_dir)
+    others, said = None, []
+    if unlike:
+        with busy(f"reading {unlike}"):
+            others = load_for(saved, unlike, found.data_dir).test_images
+        saved.network.check_images(np.asarray(others[:1]))
     with ExitStack() as held:
         with busy(f"starting engine {machine.engine}"):
             engine = held.enter_context(
@@ -54,16 +77,26 @@ def evaluate(
             )
         report = held.enter_context(counter("image", len(images.test_labels)))
         logits = predict_all(engine, images.test_images, report)
-    saved.network.check_labels(images.test_labels, len(logits))
+        saved.network.check_labels(images.test_labels, len(logits))
+        if calibrated or others is not None:
+            held_out = 0 if data else config.get("validation", 0)
+            known, right, what = calibration.chosen_on(images, held_out)
+            chosen = calibration.best_temperature(predict_all(engine, known), right)
+            unknown = None if others is None else predict_all(engine, others)
+            trust = calibration.trust(logits, images.test_labels, chosen, unknown)
+            said = [f"{name} {value:.2f} %" for name, value in trust.items() if name in calibration.SHARES]
+            said[0] += f" at temperature 2^{chosen}, chosen on {what}"
     answers = logits.argmax(axis=1)
-    table = Table(
-        "class",
-        "images",
-        "right",
-        "accuracy",
-        "most often taken for",
-        title=f"{saved.network} on {name}, test images of {images.source}",
-    )
+    show_table(_by_class(images, answers, f"{saved.network} on {name}, test images of {images.source}"))
+    if images.classes <= MOST_CLASSES:
+        show_table(_confusion(images, answers))
+    for line in said:
+        console.print(line)
+    console.print(f"test accuracy {100 * float((answers == images.test_labels).mean()):.2f} %")
+
+
+def _by_class(images: Dataset, answers: np.ndarray, title: str) -> Table:
+    table = Table("class", "images", "right", "accuracy", "most often taken for", title=title)
     for label in range(images.classes):
         mine = answers[images.test_labels == label]
         if len(mine):
@@ -72,10 +105,7 @@ def evaluate(
             mistaken = f"{images.called(int(others.argmax()))} ({others.max()} x)" if others.any() else ""
             share = f"{100 * right / len(mine):.2f} %"
             table.add_row(images.called(label), str(len(mine)), str(right), share, mistaken)
-    show_table(table)
-    if images.classes <= MOST_CLASSES:
-        show_table(_confusion(images, answers))
-    console.print(f"test accuracy {100 * float((answers == images.test_labels).mean()):.2f} %")
+    return table
 
 
 def _confusion(images: Dataset, answers: np.ndarray) -> Table:

@@ -13,15 +13,15 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from experiments.commands.chip_map import Asked, map_command
+from experiments.commands.chip_map import Asked, map_command, refuse_unmapped
 from experiments.commands.command_line import STOPPED, bar, busy, console
-from experiments.commands.options import Found, Resumable, Where, command_of
+from experiments.commands.options import Found, Resumable, Where, as_begun, command_of
 from experiments.continual import demo, pictures, records
 from experiments.continual.metrics import NEWEST_ACC
 from experiments.continual.presets import PRESETS
 from experiments.continual.settings import of_method
 from experiments.continual.study import Config, Report, Run
-from experiments.runs import run_folder
+from experiments.runs import calibration, run_folder
 from experiments.runs.jobs import Jobs
 from mappings.chips.chip import CHIPS, Chip
 from wage_neuro.engine import Engine
@@ -70,8 +70,8 @@ def continual(
     stream: Annotated[
         str | None,
         typer.Argument(
-            help="split-DATA, permuted-DATA, rotated-DATA or DATA-to-DATA, such as split-mnist,"
-            " permuted-mnist, mnist-to-fashion-mnist, split-FILE.npz; or `demo`.",
+            help="split-DATA, permuted-DATA, rotated-DATA, DATA-to-DATA or sessions-FOLDER, such as"
+            " split-mnist, permuted-mnist, mnist-to-fashion-mnist, split-FILE.npz; or `demo`.",
             show_default=False,
         ),
     ] = None,
@@ -85,13 +85,16 @@ def continual(
         Chip.load(written.cost)
     if written.resume:
         work = Study.read(written.resume)
+        machine = as_begun(context, machine, {"engine": work.engine} if work.engine else {})
     elif stream is None:
         raise SettingError("no stream: want one, such as split-mnist, or --resume FOLDER")
     else:
         numbers = list(range(config.seed, config.seed + written.seeds))
         name = f"{Path(stream).stem}-{config.scenario}-{config.method}"
         folder = written.run or context.with_resource(run_folder.new_folder(Path("runs") / name))
-        work = Study(folder, config, numbers)
+        work = Study(folder, config, numbers, machine.engine)
+    if written.cost:
+        refuse_unmapped(work.config)
     with ExitStack() as held:
         _run_all(work, not written.resume, Means(machine.engine, found.anywhere, how), held)
     folder = work.folder
@@ -132,10 +135,12 @@ class Study:
     folder: Path
     config: Config
     seeds: list[int]
+    engine: str | None = None
+    """What it was begun with; studies of before do not say it."""
 
     def write(self) -> None:
         """Write what a resumed study goes on with."""
-        study = {"config": asdict(self.config), "seeds": self.seeds}
+        study = {"config": asdict(self.config), "seeds": self.seeds, "engine": self.engine}
         run_folder.write_text(self.folder / STUDY, json.dumps(study) + "\n")
 
     @classmethod
@@ -145,12 +150,16 @@ class Study:
             raise CheckpointError(f"{folder}: a file; want the folder that it is in, {folder.parent}")
         study = read_json(folder / STUDY, _Study, "study of continual runs")
         with reading(folder / STUDY, "study of continual runs"):
-            return cls(folder, Config.from_json(study["config"]), study["seeds"])
+            return cls(folder, Config.from_json(study["config"]), study["seeds"], study.get("engine"))
 
 
-class _Study(TypedDict):
+class _Whole(TypedDict):
     config: dict[str, Any]
     seeds: list[Annotated[int, (0, 2**64 - 1)]]
+
+
+class _Study(_Whole, total=False):
+    engine: str | None
 
 
 def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
@@ -267,6 +276,7 @@ def _print(record: records.Record, folder: Path) -> None:
         "BWT",
         "FWT",
         "average incremental accuracy",
+        *calibration.SHARES,
     ):
         if name in head:
             console.print(f"{name} {record.mean_and_spread(name)}")

@@ -18,7 +18,7 @@ from experiments.continual.records import Record
 from experiments.continual.study import Config
 from experiments.records.figure import picture
 from experiments.records.style import MUTED, OTHERS, SERIES, series
-from mappings.chips.chip import Chip
+from mappings.chips.chip import Chip, ChipError
 from mappings.chips.cost import Activity, Cost
 from mappings.chips.limits import Limit, broken, broken_by_parts
 from mappings.chips.placement import DoesNotFit, Placement, Use, place
@@ -81,9 +81,13 @@ class Learned:
         ------
         DataError
             If it has no counts, or its images are not known here.
+        ChipError
+            If the chip's energies are unknown.
         DoesNotFit
             If not even one neuron of a layer fits a core.
         """
+        if not chip.tells_energy:
+            raise ChipError(f"chip {chip.name!r}: its energies are unknown, so none can be told of a method")
         costs = [_cost(run, chip) for run in record.runs]
         each = [run["samples_learned"] / run["samples"] for run in record.runs]
         found = [cost.to_json() for cost in costs]

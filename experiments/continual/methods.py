@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from experiments.engines import holds_memory, make_engine, make_prototype_engine
+from experiments.engines import DISCRIMINANTS, PROTOTYPES, holds_memory, make_engine, make_read_out
 from wage_neuro.bits import code_dtype
+from wage_neuro.discriminant import Discriminant
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import SPARED, UNKNOWN
@@ -66,6 +67,7 @@ class Method:
     needs : of NEEDS
     recalls : it recalls `settings.recalled` samples for each new one
     defaults : settings where none are given, such as {"metaplasticity": 2}
+    mapped : a chip's map has populations of neurons for what it holds
     memory : what it keeps; a Reservoir may be held by an engine, such as Lava's graph, in its stead
     held : arrays that it keeps beside, by name, of shapes that stay
     """
@@ -73,8 +75,9 @@ class Method:
     what: ClassVar[str] = "what comes is learned"
     needs: ClassVar[frozenset[str]] = frozenset()
     recalls: ClassVar[bool] = False
+    mapped: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {}
-    memory: Reservoir | Prototypes | None = None
+    memory: Reservoir | Prototypes | Discriminant | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -143,7 +146,8 @@ class Method:
             If the engine cannot do what the method needs.
         """
         settings, replay = self.settings, None
-        if isinstance(self.memory, Reservoir) and holds_memory(name):
+        own = any(getattr(type(self), name) is not getattr(Replaying, name) for name in TURN)
+        if isinstance(self.memory, Reservoir) and not own and holds_memory(name):
             replay = Replay(self.memory, settings.step, augmented, settings.recalled)
         engine = make_engine(name, self.network, settings.rules, state, replay=replay)
         wanted = set() if replay else set(self.needs & ABILITIES.keys())
@@ -206,6 +210,7 @@ class Replaying(Method):
     needs = frozenset({"memory"})
     recalls = True
     keeps_logits: ClassVar[bool] = False
+    asymmetric: ClassVar[bool] = False
     memory: Reservoir
 
     def __init__(self, settings: Learning, network: Network) -> None:
@@ -218,16 +223,20 @@ class Replaying(Method):
             self.keeps_logits,
             bits=settings.memory_bits,
             keep=settings.keep,
+            asymmetric=self.asymmetric,
         )
 
     def mix(self, images: np.ndarray, labels: np.ndarray) -> Samples:
         mixed = self.memory.interleave(images, labels, self.settings.step, self.settings.recalled)
         self._kept = mixed.kept
-        if not self.keeps_logits:
+        if not self.keeps_logits and mixed.spared is None:
             return Samples(mixed.images, mixed.labels)
         former = self._by_steps(np.full((len(mixed.labels), self.network.classes), UNKNOWN))
-        recalled = former[:, self.settings.step :]
-        recalled[...] = self.memory.former_logits(mixed.recalled).reshape(recalled.shape)
+        new, recalled = np.split(former, [self.settings.step], axis=1)
+        if self.keeps_logits:
+            recalled[...] = self.memory.former_logits(mixed.recalled).reshape(recalled.shape)
+        if mixed.spared is not None:
+            new[mixed.spared.reshape(new.shape)] = SPARED
         return Samples(mixed.images, mixed.labels, former.reshape(len(mixed.labels), -1))
 
     def at_once(self, labels: np.ndarray) -> int:
@@ -254,31 +263,11 @@ class ReplayingLogits(Replaying):
 
 
 class Asymmetric(Replaying):
-    """New samples push down none but the outputs of classes that are new as well, those of the last RECENT.
-
-    Source: ER-ACE, Caccia et al., arXiv:2104.05025, whose batch is here the samples that came last.
-    """
-
     what = (
         "replay whose new samples leave the outputs of classes alone that are not among the newest (ER-ACE)"
     )
     needs = frozenset({"memory", "recalls former logits"})
-
-    def __init__(self, settings: Learning, network: Network) -> None:
-        super().__init__(settings, network)
-        self.held["came"] = np.full(network.classes, -RECENT)  # number of each class's last new sample
-        self.held["seen"] = np.zeros(1, np.int64)
-
-    def mix(self, images: np.ndarray, labels: np.ndarray) -> Samples:
-        mixed, (came, seen) = super().mix(images, labels), self.held.values()
-        spared = np.empty((len(labels), len(came)), bool)
-        for i, label in enumerate(labels):
-            came[label], seen[0] = seen[0], seen[0] + 1
-            spared[i] = seen[0] - came > RECENT
-        former = self._by_steps(np.full((len(mixed.labels), len(came)), UNKNOWN))
-        new = former[:, : self.settings.step]
-        new[spared.reshape(new.shape)] = SPARED
-        return mixed._replace(former=former.reshape(len(mixed.labels), -1))
+    asymmetric = True
 
 
 class _Frozen(Method):
@@ -296,23 +285,45 @@ class FeaturesReplaying(_Frozen, Replaying):
     what = "the same with a memory"
 
 
-class NearestPrototypes(_Frozen):
-    """Prototypes in the place of the last layer; the memory is the room for them."""
+class ReadOut(_Frozen):
+    """What it holds answers in the place of the last layer; no weight of the network ever changes."""
+
+    engines: ClassVar[Registry[type[Engine]]]
+    memory: Prototypes | Discriminant
+
+    def engine(self, name: str, state: State, augmented: Augmented) -> Engine:
+        return make_read_out(self.engines, name, self.network, self.settings.rules, state, self.memory)
+
+
+class NearestPrototypes(ReadOut):
+    """Prototypes; the memory is the room for them."""
 
     what = "on such features, the nearest prototype answers; an error or a narrow lead allots a new one"
     needs = frozenset({"memory"})
-    memory: Prototypes
+    engines = PROTOTYPES
 
     def __init__(self, settings: Learning, network: Network) -> None:
         super().__init__(settings, network)
         features, dtype = network.layers[-1].in_shape[0], code_dtype(network.bits.k_A)
         self.memory = Prototypes.empty(settings.memory, features, dtype, settings.seed, settings.margin)
 
-    def engine(self, name: str, state: State, augmented: Augmented) -> Engine:
-        return make_prototype_engine(name, self.network, self.settings.rules, state, self.memory)
-
     def take_back(self, engine: Engine) -> None:
         self.memory = engine.prototypes  # type: ignore[attr-defined]
+
+
+class Discriminating(ReadOut):
+    """Class means and one covariance of such features, solved for a linear read-out where it answers."""
+
+    what = (
+        "on such features, sums of them and of their products, solved for a linear read-out (streaming LDA)"
+    )
+    mapped = False
+    engines = DISCRIMINANTS
+
+    def __init__(self, settings: Learning, network: Network) -> None:
+        super().__init__(settings, network)
+        features = network.layers[-1].in_shape[0]
+        self.memory = Discriminant.empty(features, network.classes, network.bits, settings.shrinkage)
 
 
 class Metaplastic(Method):
@@ -326,8 +337,9 @@ class Consolidating(Method):
     defaults: ClassVar = {"consolidation": 7}
 
 
+TURN = ("observe", "recall", "mix", "answered")
+"""Methods of a replay that an engine's memory does in its stead, if they are those of `Replaying`."""
 LOOK_AHEAD = 100  # steps whose logits may be kept together
-RECENT = 100  # new samples whose classes are of the moment
 CALLED = {
     **dict.fromkeys(("ewc", "online-ewc", "si", "synaptic-intelligence", "mas", "lwf"), "consolidation"),
     **dict.fromkeys(("er", "experience-replay", "rehearsal", "gem", "agem"), "replay"),
@@ -335,6 +347,7 @@ CALLED = {
     **dict.fromkeys(("der", "der++", "dark-experience-replay"), "replay-logits"),
     **dict.fromkeys(("finetune", "fine-tuning", "sgd", "none"), "naive"),
     **dict.fromkeys(("icarl", "ncm", "nearest-mean"), "prototypes"),
+    **dict.fromkeys(("slda", "streaming-lda", "lda", "rls", "ridge"), "discriminant"),
     **dict.fromkeys(("offline", "multitask", "iid"), "joint"),
 }
 """What the literature calls them, or what is nearest to it here."""
@@ -351,6 +364,7 @@ METHODS: Registry[type[Method]] = Registry(
         "features": Features,
         "features-replay": FeaturesReplaying,
         "prototypes": NearestPrototypes,
+        "discriminant": Discriminating,
         "metaplastic": Metaplastic,
         "consolidation": Consolidating,
     },

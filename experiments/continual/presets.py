@@ -28,6 +28,7 @@ PERMUTED = {
     "eta": "8, 4@50%, 2@75%, 1@90%",
 }  # fmt: skip
 KB153 = {"memory": 1600, "memory_bits": 1, "recalled": 3}
+SUMS = {"method": "discriminant", "network": "2000FC"}
 MB1_5 = {"memory": 8000, "memory_bits": 2}
 
 
@@ -60,6 +61,8 @@ PRESETS = {
     "split-fmnist-1.5m-conv": Preset(
         "convolutional", {**SPLIT, **FASHION, **WIDE, **MB1_5, "recalled": 7, "network": CONV}
     ),
+    "split-mnist-discriminant": Preset("SplitMNIST, no memory of samples", {**SPLIT, **SUMS}),
+    "split-fmnist-discriminant": Preset("SplitFMNIST, the same", {**SPLIT, **FASHION, **SUMS}),
     "permuted-mnist": Preset("PermutedMNIST, 1.5 MB", PERMUTED),
     "long": Preset("1,000 permutations, no memory, 784-100-10", {**LONG, "network": "100FC"}),
     "long-wide": Preset("the same with 784-2000-10", {**LONG, "network": "2000FC"}),

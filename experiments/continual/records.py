@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.continual import metrics
 from experiments.records.names import mean_and_spread
+from experiments.runs import calibration
 from experiments.runs.forms import STREAM_ROWS
 from wage_neuro.errors import DataError
 from wage_neuro.fitting import as_frame
@@ -101,7 +102,10 @@ class Record:
 
         The accuracies by pairs of tasks: `metrics.frame(record.R[seed], record.tasks)`.
         """
-        names = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy", "memory_bytes")
+        names = (
+            *("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy"),
+            *(*calibration.SHARES, "memory_bytes"),
+        )
         return as_frame(
             [
                 {

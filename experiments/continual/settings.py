@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.continual.methods import METHODS, Method, what_methods_do
+from experiments.continual.methods import METHODS, Discriminating, Method, what_methods_do
 from experiments.datasets.augment import Augment
 from experiments.runs.training import Config as Training
 from wage_neuro.errors import SettingError
@@ -16,6 +16,7 @@ from wage_neuro.memory import KEEPS, MEMORY_BITS
 from wage_neuro.rules import RECALLED_MAX, Rules
 from wage_neuro.settings import DATA, NETWORK, RULE, check_settings, like, setting
 
+SHRINKAGE = 8  # chosen on validation images of SplitMNIST and SplitFMNIST; 6 to 14 are as good
 MEMORY = 2000  # samples, where a method recalls and no other size is given
 
 
@@ -59,11 +60,24 @@ class Learning(OneByOne):
         choices=KEEPS,
     )
     frozen: int = setting(0, "First layers that never learn.", RULE, least=0)
+    begun_from: str | None = setting(
+        None,
+        "Trained run, or checkpoint, whose first layers are the frozen ones, in place of random weights.",
+        NETWORK,
+        flag="--from",
+    )
     latent: int = setting(
         0,
         "The memory keeps the codes of so many first layers, which are frozen, in place of images.",
         RULE,
         least=0,
+    )
+    shrinkage: int = setting(
+        SHRINKAGE,
+        "`discriminant`: 2 to the minus this of the features' mean variance is added to each one's.",
+        RULE,
+        least=0,
+        most=20,
     )
     network: str = setting("400FC-400FC", "Hidden layers, as in `train`.", NETWORK)
     bits: str = like(Training, "bits")
@@ -97,6 +111,10 @@ class Learning(OneByOne):
             if getattr(self, name) != none and not method.recalls:
                 value = getattr(self, name)
                 raise SettingError(f"{name}={value!r} with method {self.method!r}: it recalls no samples")
+        if self.shrinkage != SHRINKAGE and not issubclass(method, Discriminating):
+            raise SettingError(
+                f"shrinkage={self.shrinkage} with method {self.method!r}: it holds no covariance"
+            )
         for name, default in method.defaults.items():
             if default and not getattr(self, name):
                 raise SettingError(f"{name}=0 with method {self.method!r}: want 1 bit or more")

@@ -12,11 +12,13 @@ from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
+from experiments import datasets
 from experiments.continual import metrics
-from experiments.continual.learner import Learner, below_of, control_of_method, open_engine
+from experiments.continual.learner import Learner, begun, below_of, control_of_method, open_engine
+from experiments.continual.methods import ReadOut
 from experiments.continual.settings import Learning, eta_of
 from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
-from experiments.runs import run_folder
+from experiments.runs import calibration, run_folder
 from experiments.runs.forms import Measured, Number, Probe, config_of
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.training import doubt_of
@@ -30,7 +32,7 @@ from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
 from wage_neuro.files import written_whole
 from wage_neuro.network import Network
-from wage_neuro.prototypes import Prototypes
+from wage_neuro.prototypes import NOWHERE, Prototypes
 from wage_neuro.settings import DATA, RULE, setting
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, checked, reading
@@ -38,6 +40,7 @@ from wage_neuro.typed import Count, checked, reading
 PART = 500  # new samples that the engine is given at once
 SAVE_EVERY_S = 60.0
 PROBE_IMAGES = 100  # of each task's test images
+TRUSTED = 10_000  # images of all tasks that are asked how far logits can be trusted, at most
 WATCHED = 50  # update steps are counted at least, all of them in a shorter run
 WATCH_EVERY = 101  # update steps at most; odd, so that new and recalled samples are both counted
 
@@ -86,6 +89,11 @@ class Config(Learning):
     )
     test_images: int | None = setting(None, "Test images of each task.", DATA, shown="all")
 
+    unlike: str | None = setting(
+        None,
+        "Data set of what it never meets: how well the logits tell that from the tasks at the end (AUROC).",
+        DATA,
+    )
     measured: int | None = setting(
         None,
         "Tasks that are measured when one ends, the newest; at the end all.",
@@ -140,6 +148,7 @@ class Progress:
     probes : accuracy over the tasks so far, against samples
     counted, counts : samples and (layers, fields) of the activity counted
     seconds : of learning
+    trust : what `runs.calibration.trust` says at the end
     """
 
     place: Count = 0
@@ -148,6 +157,7 @@ class Progress:
     counted: Count = 0
     counts: list[list[Count]] = field(default_factory=list)
     seconds: Number = 0.0
+    trust: dict[str, Number] = field(default_factory=dict)
 
 
 class _Extra(TypedDict):
@@ -178,6 +188,7 @@ class Run:
         self.eta = eta_of(config.eta, len(self.stream))
         self.progress = Progress()
         self.is_new, self.stop_wanted = True, False
+        self.unlike: np.ndarray | None = None
         self.lock = run_folder.Lock(folder)
 
     @classmethod
@@ -186,9 +197,10 @@ class Run:
         tasks = open_tasks(config, data_dir)
         network = network_of(config, tasks)
         doubt_of(config.network, network.classes)
-        return cls(
-            folder, config, tasks, Checkpoint(network, config.rules, initial_state(network, config.seed))
-        )
+        saved = Checkpoint(network, config.rules, begun(config, network))
+        run = cls(folder, config, tasks, saved)
+        run.unlike = open_unlike(config, network, data_dir)
+        return run
 
     @classmethod
     def resume(cls, folder: Path, data_dir: Path | None = None) -> Run:
@@ -217,6 +229,7 @@ class Run:
         with reading(folder, "checkpoint of a continual run"):
             run.check(progress)
         run.progress, run.is_new = progress, False
+        run.unlike = open_unlike(config, run.network, data_dir)
         if run.method.arrays:
             found = _read_arrays(folder / _memory_name(progress.place), run.method.arrays)
             run.method.restore(found, progress.place)
@@ -349,6 +362,8 @@ class Run:
             self.progress.probes.append({"samples": place, "accuracy": float(np.mean(few))})
         if place in ends:
             self._measure(engine, ends.index(place))
+        if self.finished:
+            self.progress.trust = self._trust(engine)
         self._watch(engine)
 
     def _watch(self, engine: Engine) -> None:
@@ -367,7 +382,7 @@ class Run:
     @property
     def unchanged(self) -> list[str]:
         """A line for each layer that was to learn and did not."""
-        if isinstance(self.method.memory, Prototypes):
+        if isinstance(self.method, ReadOut):
             return []
         begin = initial_state(self.network, self.config.seed)
         return unchanged(self.network, self.config.rules, begin, self.saved.state, self.control_at(0))
@@ -388,8 +403,37 @@ class Run:
     def accuracy(self, engine: Engine, task: Task, most: int | None = None) -> float:
         """Share of a task's test images, or the first `most` of them, that get the right answer."""
         images, labels = task.test_samples(most)
-        images = self.below.see(images) if self.below else images
-        return float((self.stream.answers(task, engine.predict(images)) == labels).mean())
+        return float((self.stream.answers(task, self._logits(engine, images)) == labels).mean())
+
+    def _logits(self, engine: Engine, images: np.ndarray) -> np.ndarray:
+        return engine.predict(self.below.see(images) if self.below else images)
+
+    def _trust(self, engine: Engine) -> dict[str, float]:
+        """How far the logits can be trusted; the temperature is chosen on training images of every task."""
+        learned, asked = [], []
+        for task in self.tasks:
+            few = task.fewer(self._share(task.train), self._share(task.test))
+            learned.append(self._answered(engine, task, few.training_samples(np.arange(len(few.train)))))
+            asked.append(self._answered(engine, task, few.test_samples()))
+        chosen_on, (logits, labels) = (
+            [np.concatenate(column) for column in zip(*parts, strict=True)] for parts in (learned, asked)
+        )
+        unlike = None if self.unlike is None else self._logits(engine, self.unlike)
+        return calibration.trust(logits, labels, calibration.best_temperature(*chosen_on), unlike)
+
+    def _share(self, images: np.ndarray) -> int:
+        """Images of a task, of as many of each as make TRUSTED of all."""
+        return min(len(images), -(-TRUSTED // len(self.tasks)))
+
+    def _answered(
+        self, engine: Engine, task: Task, samples: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of samples of a task, those of other tasks' outputs away where the task is known; labels."""
+        images, labels = samples
+        logits = self._logits(engine, images)
+        if self.config.scenario == "task":
+            logits[:, np.isin(np.arange(logits.shape[1]), task.outputs, invert=True)] = NOWHERE
+        return logits, labels
 
     def _count(self, engine: Engine) -> None:
         progress, activity = self.progress, engine.activity()
@@ -457,6 +501,7 @@ class Run:
             "versions": run_folder.versions(),
             "tasks": [task.name for task in self.tasks],
             **self.summary(),
+            **progress.trust,
         }
         rows = [("accuracy", row) for row in progress.rows] + [("probe", row) for row in progress.probes]
         return [head, *({"kind": kind, "seed": config.seed, **row} for kind, row in rows)]
@@ -492,6 +537,15 @@ def open_tasks(config: Config, data_dir: Path | None = None) -> tuple[Task, ...]
         whole = 1 if config.base else 0
         tasks = (*tasks[:whole], *(task.few(config.shots, config.seed) for task in tasks[whole:]))
     return tuple(task.fewer(config.task_images, config.test_images) for task in tasks)
+
+
+def open_unlike(config: Config, network: Network, data_dir: Path | None = None) -> np.ndarray | None:
+    """Test images of what a run never meets, if it is asked of such."""
+    if not config.unlike:
+        return None
+    found = np.asarray(datasets.load(config.unlike, data_dir).test_images[:TRUSTED])
+    network.check_images(found)
+    return found
 
 
 def stream_of(config: Config, tasks: tuple[Task, ...]) -> Stream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from experiments.datasets import (
@@ -68,17 +67,14 @@ def _published(name: str, read: Callable[[Sequence[Path]], Dataset]) -> Known:
     return Known(source.what, source.licence, source.url, load_, find, not source.by_hand)
 
 
-def _of_scikit_learn(_: Path | None) -> Path | None:
-    spec = find_spec("sklearn")
-    return Path(spec.origin).parent if spec and spec.origin else None
-
-
 DATASETS: Registry[Known] = Registry(
     "data",
     "wage_neuro.datasets",
     Known,
     {
-        "digits": Known(digits.WHAT, digits.LICENCE, digits.URL, lambda *_: digits.read(), _of_scikit_learn),
+        "digits": Known(
+            digits.WHAT, digits.LICENCE, digits.URL, lambda *_: digits.read(), lambda _: digits.package()
+        ),
         "mnist": _published("mnist", lambda paths: idx.read("mnist", paths)),
         "fashion-mnist": _published("fashion-mnist", lambda paths: idx.read("fashion-mnist", paths)),
         "cifar-10": _published("cifar-10", lambda paths: cifar.read(paths[0])),

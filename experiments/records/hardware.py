@@ -9,6 +9,7 @@ from typing import Any
 
 COLUMNS = (
     "network",
+    "random bits",
     "lanes",
     "multipliers",
     "samples",
@@ -42,8 +43,10 @@ def _line(cells: Iterable[str]) -> str:
     return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
 
 
-def _core(record: dict[str, Any]) -> tuple[str, str, str]:
-    return record["network"], " and ".join(map(str, record["lanes"])), str(record["multipliers"])
+def _core(record: dict[str, Any]) -> tuple[str, ...]:
+    lanes = " and ".join(map(str, record["lanes"]))
+    generator = record["rules"].get("generator", "philox4x64")
+    return record["network"], generator, lanes, str(record["multipliers"])
 
 
 def _simulated(record: dict[str, Any] | None) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from experiments.commands.chip_map import COST_ROWS, MODES, Report, Subject, summary
+from experiments.commands.chip_map import COST_ROWS, MODES, Report, Subject, known, summary
 from experiments.records import chip_geometry as geometry
 from experiments.records.chip_picture import LINES, arcs
 from experiments.records.style import EDGE, FAINT, INK, series
@@ -184,20 +184,20 @@ def _cost(report: Report) -> list[Part]:
     operations = asdict(report.cost.operations())
     rows: list[list[str]] = []
     for name, key, number, kind in COST_ROWS:
-        known = chip.evidence[number] if number else None
+        seen = chip.evidence[number] if number else None
         rows.append(
             [
                 name.replace("  ", "· "),
                 f"{operations[key]:,.0f}",
-                f"{getattr(chip, number):g}" if number else "",
-                f"{energy[kind] * 1e-6:,.3f}" if kind else "",
-                f"{known.grade}: {known.source}" if known else "",
+                known(getattr(chip, number), "g") if number else "",
+                known(energy[kind] * 1e-6, ",.3f") if kind else "",
+                f"{seen.grade}: {seen.source}" if seen else "",
             ]
         )
     static = chip.evidence["static_power"]
     rest = f"{static.grade}: {static.source}"
-    rows.append(["at rest meanwhile", "", "", f"{energy['static'] * 1e-6:,.3f}", rest])
-    rows.append(["total", "", "", f"{sum(energy.values()) * 1e-6:,.3f}", ""])
+    rows.append(["at rest meanwhile", "", "", known(energy["static"] * 1e-6, ",.3f"), rest])
+    rows.append(["total", "", "", known(sum(energy.values()) * 1e-6, ",.3f"), ""])
     caption = f"{report.mode.capitalize()}: one sample, alone in the network; activity of {report.counted_on}"
     grades = "; ".join(f"{grade} {what}" for grade, what in GRADES.items())
     return [

@@ -207,6 +207,7 @@ class TransferHead(TypedDict):
     training_images: Count
     classes: Annotated[int, (1, 2**31)]
     data_sha256: str
+    engine: str
 
 
 class TransferRow(TypedDict):

@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -131,6 +131,14 @@ class Progress:
             raise CheckpointError(f"progress.epoch={self.epoch}: its curve has {len(self.curve)} rows")
 
 
+class Told(TypedDict, total=False):
+    """The engine of a run, and what it was told that goes for every machine; runs of before kept none."""
+
+    engine: str
+    lanes: int | None
+    model: str | None
+
+
 @dataclass(frozen=True)
 class Kept:
     """What the checkpoint of a training run holds beside the network."""
@@ -138,6 +146,7 @@ class Kept:
     config: Config
     progress: Progress
     data_sha256: str
+    simulator: Mapping[str, Any]
 
 
 def kept_of(run: Path, saved: Checkpoint) -> Kept:
@@ -165,13 +174,17 @@ def kept_of(run: Path, saved: Checkpoint) -> Kept:
             for what, values in row.get("activity", {}).items():
                 if not isinstance(values, list) or len(values) != len(saved.network.layers):
                     raise CheckpointError(f"progress.curve: {what} not of {len(saved.network.layers)} layers")
-        return Kept(config, progress, extra["data_sha256"])
+        return Kept(config, progress, extra["data_sha256"], extra.get("simulator", {}))
 
 
-class _Extra(TypedDict):
+class _Whole(TypedDict):
     config: dict[str, Any]
     progress: dict[str, Any]
     data_sha256: str
+
+
+class _Extra(_Whole, total=False):
+    simulator: Told
 
 
 @dataclass(frozen=True)
@@ -302,6 +315,7 @@ class Run:
         begun = progress.epoch + (progress.batch > 0)
         if config.epochs < begun:
             raise SettingError(f"epochs={config.epochs}: this run is in epoch {begun} already")
+        self.simulator: Mapping[str, Any] = {}
         self.is_new = False
         self.stop_wanted = False
         self._first_step = saved.state.step
@@ -336,7 +350,9 @@ class Run:
             raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
         if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
             raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
-        return cls(folder, config, data, saved, kept.progress, team)
+        run = cls(folder, config, data, saved, kept.progress, team)
+        run.simulator = kept.simulator
+        return run
 
     # what a run of real numbers does in its own way, see `experiments.studies.float_run`
 
@@ -373,7 +389,9 @@ class Run:
             raise SettingError(
                 f"engine {name!r} on {self.team}: want one that shares batches, such as compiled"
             )
-        return make_engine(name, self.network, self.config.rules, self.saved.state, **options, **team)
+        built = make_engine(name, self.network, self.config.rules, self.saved.state, **options, **team)
+        self.simulator = {"engine": name, **{n: options[n] for n in ("lanes", "model") if n in options}}
+        return built
 
     # --- the loop ---
 
@@ -581,6 +599,7 @@ class Run:
             "config": self.config.to_json(),
             "progress": asdict(self.progress),
             "data_sha256": self.data_sum,
+            "simulator": self.simulator,
         }
         self.saved = replace(self.saved, extra=extra)
         with self.lock:

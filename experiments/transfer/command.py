@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from experiments.commands.command_line import STOPPED, bar, busy, console, show_table
-from experiments.commands.options import Found, Resumable, Where, command_of
+from experiments.commands.options import Found, Resumable, Where, as_begun, command_of
 from experiments.records.names import mean_and_spread
 from experiments.runs import run_folder
 from experiments.runs.jobs import Jobs
@@ -41,6 +41,7 @@ def transfer(
     if written.resume:
         with busy(f"reading the study {written.resume} and its data"):
             study = Study.resume(written.resume, found.anywhere)
+        machine = as_begun(context, machine, study.rows[0])
     else:
         if trained is None or not config.data:
             missing = "data: want --data NAME" if trained else "trained network: want the folder of a run"

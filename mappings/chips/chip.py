@@ -6,6 +6,7 @@ whole or as changes to a known one (`base = "loihi2"`).
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -27,6 +28,8 @@ else:
 
 GRADES = {"S": "seen in public source or paper text", "2": "second-hand", "?": "unverified", "own": "yours"}
 """How well a number is known."""
+UNKNOWN = "unknown"
+"""In place of an energy or a power that nobody has told."""
 
 
 class ChipError(WageError):
@@ -60,12 +63,15 @@ class Chip:
         with a header, rounded up to whole words
     axons_in, axons_out : distribution lists of a core; (neuron, other core) edges that leave it
     weight_bits, tag_bits : fields of a synapse that learns
+    weight_in_tag, reads_transposed : the weight is the tag rounded, and takes no room of its own; the error
+        goes down through the memory that is read forward, and not through a copy
     gradient_bits : a second number a synapse beside the tag, in which a batch's gradient could be summed
     accumulator_bits : what a neuron takes in in one time step
     state_bits, payload_bits : of a neuron; of a spike, 0 where spikes are binary
     shared_weights, shared_learning : a core stores a convolution's kernel once; and can learn it so
     programmable_neurons, learning, third_factor : abilities; a third factor carries the error to a synapse
-    energy_* , time_* , static_power : what an operation costs; what a chip draws when nothing happens
+    energy_* , time_* , static_power : what an operation costs; what a chip draws when nothing happens; nan
+        where it is unknown
     """
 
     name: str
@@ -84,6 +90,8 @@ class Chip:
     axons_out: int = _number("axons a core", 1)
     weight_bits: int = _number("bits", 1)
     tag_bits: int = _number("bits")
+    weight_in_tag: bool = _number("ability")
+    reads_transposed: bool = _number("ability")
     gradient_bits: int = _number("bits")
     accumulator_bits: int = _number("bits", 2)
     state_bits: int = _number("bits", 2)
@@ -117,6 +125,16 @@ class Chip:
                 f"chip {self.name!r}: cores={self.cores}, but its mesh has {places} places"
                 f" ({self.mesh_columns} x {self.mesh_rows} tiles of {self.tile_cores} cores)"
             )
+
+    @property
+    def synapse_bits(self) -> int:
+        """Of a synapse that learns."""
+        return self.tag_bits + (0 if self.weight_in_tag else self.weight_bits)
+
+    @property
+    def tells_energy(self) -> bool:
+        """Whether all its energies are known."""
+        return not any(math.isnan(getattr(self, name)) for name in _FIELDS if _may_be_unknown(_FIELDS[name]))
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Chip:
@@ -172,14 +190,15 @@ class Chip:
     def from_json(cls, numbers: dict[str, Any]) -> Chip:
         """Build what `to_json` returned."""
         evidence = {name: Evidence(numbers[name]["grade"], numbers[name]["source"]) for name in _FIELDS}
-        values = {name: numbers[name]["value"] for name in _FIELDS}
+        given = {name: numbers[name]["value"] for name in _FIELDS}
+        values: dict[str, Any] = {n: math.nan if v == UNKNOWN else v for n, v in given.items()}
         return cls(numbers["name"], numbers["note"], evidence, **values)
 
     def to_json(self) -> dict[str, Any]:
         """Every number with its unit, grade and source."""
         numbers = {
             name: {
-                "value": getattr(self, name),
+                "value": UNKNOWN if math.isnan(getattr(self, name)) else getattr(self, name),
                 "unit": entry.metadata["unit"],
                 "grade": self.evidence[name].grade,
                 "source": self.evidence[name].source,
@@ -189,11 +208,12 @@ class Chip:
         return {"name": self.name, "note": self.note, **numbers}
 
 
+NAMES = ("loihi1", "loihi2", "ice40up5k", "ecp5-25k", "ecp5-85k")
 CHIPS: Registry[Traversable] = Registry(
     "chip",
     "wage_neuro.chips",
     Traversable,
-    {name: files("mappings").joinpath("chips", f"{name}.toml") for name in ("loihi1", "loihi2")},
+    {name: files("mappings").joinpath("chips", f"{name}.toml") for name in NAMES},
     problem=ChipError,
     more="the path of a .toml file",
 )
@@ -203,6 +223,10 @@ _FIELDS: dict[str, Field[Any]] = {entry.name: entry for entry in fields(Chip) if
 
 
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
+
+
+def _may_be_unknown(entry: Field[Any]) -> bool:
+    return entry.metadata["unit"] in ("pJ", "mW a chip")
 
 
 def _read_entry(where: str, entry: Field[Any], given: object) -> tuple[int | float | bool, Evidence]:
@@ -218,6 +242,8 @@ def _read_entry(where: str, entry: Field[Any], given: object) -> tuple[int | flo
     if grade not in tuple(GRADES) or not isinstance(source, str):
         raise ChipError(f"{where}: grade {grade!r}, source {source!r}: want {', '.join(GRADES)} and a text")
     value: Any = given["value"]
+    if value == UNKNOWN and _may_be_unknown(entry):
+        return math.nan, Evidence(grade, source)
     kind = _KINDS[str(entry.type)]
     if not isinstance(given["value"], kind) or isinstance(given["value"], bool) != (kind == (bool,)):
         words = {"int": "a whole number", "float": "a number", "bool": "true or false"}

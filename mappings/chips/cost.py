@@ -248,7 +248,7 @@ class Cost:
         )
 
     def energy(self) -> dict[str, float]:
-        """Energy by kind of operation, pJ; `static` is what the chips draw in a sample's time."""
+        """Energy by kind of operation, pJ, nan where it is unknown; `static` is drawn in a sample's time."""
         chip, o = self.placement.chip, self.operations()
         hops = o.hops_x * chip.energy_hop_x + o.hops_y * chip.energy_hop_y
         return {
@@ -289,12 +289,13 @@ class Cost:
         """Everything the report says of the cost."""
         energy = {name: value * 1e-9 for name, value in self.energy().items()}
         total = sum(energy.values())
+        in_mJ = {"total": total, "dynamic": total - energy["static"], **energy}
         return {
             "activity": [asdict(a) for a in self.activity],
             "operations": {
                 "counted": asdict(self.operations()),
                 "formula": asdict(self.operations(counted=False)),
             },
-            "energy_mJ": {"total": total, "dynamic": total - energy["static"], **energy},
+            "energy_mJ": in_mJ if self.placement.chip.tells_energy else None,
             "time_ms": self.time() * 1e-6,
         }

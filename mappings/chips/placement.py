@@ -137,7 +137,7 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
     populations = [Population(HOST, "input", grid(network.input_shape))]
     links: list[Link] = []
     forward, visible, error = {}, {HOST: 0}, {}
-    learning = chip.weight_bits + chip.tag_bits
+    learning = chip.synapse_bits
     if use.rules.samples_an_update > 1:
         learning += (
             max(layer.g_bound(use.rules.samples_an_update) for layer in network.layers).bit_length() + 1
@@ -182,6 +182,8 @@ def populations_and_links(network: Network, chip: Chip, use: Use) -> tuple[list[
             sender = forward[i + 1] if above.pool else error[i + 1]  # the place that won has the error
             copy = use.rules.feedback == "transposed"
             stored = learning if copy else bits.k_W
+            if copy and chip.reads_transposed:
+                copy, stored = False, 0
             links.append(_weights(above, sender, error[i], True, chip, stored, copy, value))
         if not layer.is_last:
             links.append(_one(visible[i], error[i], "mask", layer, True, bits.k_W, bits.activation_max))

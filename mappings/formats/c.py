@@ -41,6 +41,7 @@ LEARNS = Support(
     kinds=frozenset({Kind.DENSE}),
     rules={
         **VALUES,
+        "generator": ("philox4x64",),
         **NEUTRAL,
         "gamma": GAMMAS,
         "pipelined": (False,),

@@ -46,7 +46,7 @@ KIND = "wage-neuro learning program"
 TAKES = Support(
     who="a learning program",
     kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
-    rules={**VALUES, **NEUTRAL, "gamma": GAMMAS},
+    rules={**VALUES, **NEUTRAL, "gamma": GAMMAS, "generator": ("philox4x64",)},
 )
 
 

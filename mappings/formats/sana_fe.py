@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mappings.chips.chip import Chip
+from mappings.chips.chip import Chip, ChipError
 from mappings.chips.placement import HOST, Placement
 from wage_neuro.errors import NetworkError
 from wage_neuro.kinds import Kind, kinds_of
@@ -29,6 +29,8 @@ def architecture(chip: Chip, inputs: int) -> str:
     >>> architecture(Chip.load("loihi2"), 64).splitlines()[1:4]
     ['  name: Loihi 2', '  attributes:', '    topology: mesh']
     """
+    if not chip.tells_energy:
+        raise ChipError(f"chip {chip.name!r}: its energies are unknown, and SANA-FE wants them")
     neuron = {
         "energy_access_neuron": chip.energy_neuron_inactive * PJ,
         "energy_update_neuron": (chip.energy_neuron_active - chip.energy_neuron_inactive) * PJ,

@@ -69,6 +69,7 @@ class PyNeuronsModelFixed(PyLearningPartModelFixed):
             self.e_neg_out.send(self._fit("e_out", np.maximum(-E_z, 0)))
         if self.rules.update == "coincidence":
             eta, step = int(self.log2_eta[0]), int(self.update_step[0])
-            E_z = neurocore.unpool(self.layer, kept, layers.post_spikes(self.layer, E, eta, self.seed, step))
+            spikes = layers.post_spikes(self.layer, E, eta, self.seed, step, generator=self.rules.generator)
+            E_z = neurocore.unpool(self.layer, kept, spikes)
         self.y_out.send(self._fit("y_out", E_z))
         self.update_step = self.update_step + 1

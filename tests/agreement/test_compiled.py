@@ -18,7 +18,7 @@ from wage_neuro.errors import DataError, EngineError, NetworkError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.kernels import build, native
 from wage_neuro.kernels.numpy_kernels import set_threads, thread_count
-from wage_neuro.random_bits import INIT, POST, UPDATE, words
+from wage_neuro.random_bits import GENERATORS, INIT, POST, UPDATE, bits16
 from wage_neuro.train import Held
 
 if not native.is_here():
@@ -113,6 +113,7 @@ def test_any_small_network(data, assert_agree):
         gamma=pick(1, 8),
         sharpness=pick(0, 3, 7) if loss == "softmax" else 0,
         momentum=0 if single else pick(0, 0, 1, 3, 7),
+        generator=pick(*GENERATORS),
     )
     seed, log2_eta = data.draw(st.integers(0, 2**64 - 1)), pick(-16, -3, 0, 16)
     with pytest.MonkeyPatch.context() as patch:
@@ -160,11 +161,13 @@ def test_even_images(assert_same_state):
     st.integers(0, 2**40),
     st.integers(0, 2**40),
     st.integers(0, 9),
+    st.sampled_from(sorted(GENERATORS)),
 )
-def test_philox_is_numpys(seed, layer, step, first, groups):
+def test_philox_is_numpys(seed, layer, step, first, groups, generator):
     for purpose in (INIT, UPDATE, POST):
-        drawn = native.philox((seed, purpose, layer, step), first, groups)
-        assert np.array_equal(drawn, words((seed, purpose, layer, step), 4 * first, 32 * groups))
+        drawn = native.philox((seed, purpose, layer, step), first, groups, generator)
+        wanted = bits16((seed, purpose, layer, step), 16 * first, 128 * groups, generator)
+        assert np.array_equal(drawn, wanted)
 
 
 @pytest.mark.usefixtures("isa")
@@ -220,7 +223,7 @@ def test_rows_of_whole_groups(isa, mode, assert_agree):
     """256 outputs: the short way of one sample at a time."""
     network = Network((Dense(256), Dense(128), Dense(5)), (200,))
     for log2_eta in (-3, 0, 16):
-        assert_agree(CompiledEngine, network, MODES[mode], log2_etas=(log2_eta, 3))
+        assert_agree(CompiledEngine, network, MODES[mode], n=32, log2_etas=(log2_eta, 3))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -229,9 +232,9 @@ def test_threads_change_no_bit(threads, assert_agree):
     set_threads(threads)
     try:
         for mode in ("paper", "one sample at a time", "direct feedback"):
-            network = Network.parse("32C5-MP2-64C5-MP2-512FC", (28, 28, 1), 10, signed_input=mode == "paper")
+            network = Network.parse("32C5-MP2-64C5-MP2-512FC", (18, 18, 1), 10, signed_input=mode == "paper")
             assert_agree(CompiledEngine, network, MODES[mode], n=16)
-        network = Network.parse("40C3N-64C5N-MP2-64FCN", (28, 28, 1), 10)
+        network = Network.parse("40C3N-64C5N-MP2-64FCN", (18, 18, 1), 10)
         assert_agree(CompiledEngine, network, MODES["sharp softmax, momentum"], n=16)
     finally:
         set_threads(before)

@@ -19,11 +19,13 @@ import pytest
 
 from experiments import cli, datasets
 from experiments.commands import command_line
+from experiments.engines import FASTEST
 from experiments.entry import STOPPED
 from experiments.runs import run_folder
 from experiments.runs.training import Config, Run
 from wage_neuro import Rules, __version__, checkpoint
 from wage_neuro.errors import SettingError
+from wage_neuro.kernels import build
 
 try:
     import lava  # noqa: F401
@@ -47,8 +49,8 @@ def test_version_and_help(wage_neuro):
     for name, options in {
         "train": "network data engine epochs seed eta bits batch lanes shift hold update stored-range"
         " validation train-images data-dir run resume loss margin mode pipelined model device feedback"
-        " augment watch gamma signed output config save-config momentum sharpness",
-        "evaluate": "data engine lanes model device data-dir",
+        " augment watch gamma signed output config save-config momentum sharpness generator",
+        "evaluate": "data calibration unlike engine lanes model device data-dir",
         "demo": "epochs engine lanes model device seed config save-config",
         "data": "data-dir",
     }.items():
@@ -567,7 +569,7 @@ SLOW = Config(data="digits", network="32C3-MP2-64C3-256FC", epochs=3, seed=2, ru
 def slow_run(tmp_path_factory):
     """The run that nothing interrupts."""
     run = Run.start(SLOW, tmp_path_factory.mktemp("slow"))
-    with run.engine("numpy") as engine:
+    with run.engine(FASTEST) as engine:
         run.fit(engine)
     return run
 
@@ -652,7 +654,7 @@ def test_a_signal_from_outside(
 
     step = checkpoint.load(file).state.step
     assert 0 < step < slow_run.saved.state.step
-    ended = wage_neuro("train", "--resume", "out", "--engine", "numpy")
+    ended = wage_neuro("train", "--resume", "out", "--engine", FASTEST)
     assert ended.code == 0
     assert_same_state(checkpoint.load(file).state, slow_run.saved.state)
     rows = json.loads((tmp_path / "out" / "record.json").read_text())["curve"]
@@ -697,6 +699,27 @@ def test_what_is_given_in_the_place_of_a_run(refused, finished, tmp_path, sparse
     refused("digits: no such checkpoint; it is a data set", *RESUME, "digits")
     (tmp_path / "done/notes").write_text("{}")
     refused("; want the folder of a run, or its checkpoint.npz$", "evaluate", "done/notes")
+
+
+def test_a_resumed_run_goes_on_with_its_engine(wage_neuro, tmp_path, helpers, need_kernels, monkeypatch):
+    need_kernels()
+    assert wage_neuro("train", *QUICK, "--run", "out").code == 0
+    for epochs, words, engine in (
+        (2, (), "numpy"),
+        (3, ("--engine", "compiled"), "compiled"),
+        (4, (), "compiled"),
+    ):
+        ended = wage_neuro("train", "--resume", "out", "--epochs", epochs, *words)
+        assert (ended.code, ended.err) == (0, "")
+        assert f", engine {engine}\n" in ended.out
+    monkeypatch.setattr(build, "LIBRARY", tmp_path / "none.so")
+    ended = wage_neuro("train", "--resume", "out", "--epochs", 5)
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "none.so is not there" in ended.err
+    assert "; the run was begun with it, --engine " in ended.err
+    helpers.tamper(tmp_path / "out" / "checkpoint.npz", lambda h: h["extra"].update(simulator={"engine": 3}))
+    ended = wage_neuro("train", "--resume", "out", "--epochs", 5)
+    assert ended.err.endswith("simulator.engine=3: want a text\n")
 
 
 def test_a_finished_run_says_that_it_is(wage_neuro, finished, tmp_path):

@@ -123,7 +123,8 @@ def test_trained_features_are_worth_more_than_drawn_ones(trained, tmp_path):
     assert found["frozen"] > found["scratch"]
 
 
-def test_command_stops_resumes_and_makes_the_table(wage_neuro, trained, tmp_path):
+def test_command_stops_resumes_and_makes_the_table(wage_neuro, trained, tmp_path, monkeypatch):
+    used = []
     words = ("--data", "digits:5-9", "--examples", "1,all", "--seeds", 2, "--passes", 1, "--engine", "numpy")
     ended = wage_neuro("transfer", trained / "16FC", *words, "--run", "t", "--record", "transfer/one.jsonl")
     assert "cannot write there" in ended.err
@@ -136,7 +137,13 @@ def test_command_stops_resumes_and_makes_the_table(wage_neuro, trained, tmp_path
     assert (tmp_path / "transfer" / "one.jsonl").read_text() == record
     lines = record.splitlines(keepends=True)
     (tmp_path / "t" / "record.jsonl").write_text("".join(lines[:-2]))
-    again = wage_neuro("transfer", "--resume", "t", "--engine", "numpy")
+    monkeypatch.setattr(
+        Study,
+        "run",
+        lambda self, engine, *more, run=Study.run: used.append(engine) or run(self, engine, *more),
+    )
+    again = wage_neuro("transfer", "--resume", "t")
+    assert used == ["numpy"]  # as it was begun
     assert (again.code, (tmp_path / "t" / "record.jsonl").read_text()) == (0, record)
     rows = study.read(tmp_path / "t" / "record.jsonl")
     table = transfer_table(tmp_path).splitlines()

@@ -42,14 +42,16 @@ def plain_train(plain) -> Callable:
     S_forward : the weights that the samples met on their way up, if others
     """
 
-    def bits(state, layer, purpose, shape, step):
-        return random_bits.bits16((state.seed, purpose, layer.index, step), 0, int(np.prod(shape)))
+    def bits(state, layer, purpose, shape, step, *generator):
+        name = state.seed, purpose, layer.index, step
+        return random_bits.bits16(name, 0, int(np.prod(shape)), *generator)
 
     def of_updates(state, layer, rules):
         if rules.update != "coincidence":
-            return bits(state, layer, random_bits.UPDATE, layer.weight_shape, state.step)
+            shape = layer.weight_shape
+            return bits(state, layer, random_bits.UPDATE, shape, state.step, rules.generator)
         neurons = (random_bits.PRE, layer.in_shape), (random_bits.POST, layer.out_shape)
-        return [bits(state, layer, purpose, shape, state.step) for purpose, shape in neurons]
+        return [bits(state, layer, purpose, shape, state.step, rules.generator) for purpose, shape in neurons]
 
     def of_feedback(net, state, layer, rules):
         fan_in, n_out = int(np.prod(layer.weight_shape[:-1])), layer.weight_shape[-1]

@@ -34,7 +34,7 @@ def exponent(largest: int) -> int | None:
 def drawn(random):
     """Stand-in for random_bits.bits16 that hands out the case's own random bits, a list a layer."""
 
-    def bits16(stream, first, count):
+    def bits16(stream, first, count, *_):
         return np.array(random[stream[2]][first : first + count], np.uint16)
 
     return patch.object(random_bits, "bits16", bits16)

@@ -38,6 +38,7 @@ FORWARD, ARRIVES, ERROR, UPDATED, FOREIGN_FORWARD, FOREIGN_LEARN, PEAK, SUMS, TO
 CODES_IN, ERRORS, CODES_E, WINNERS, LOGITS, PRE, POST = range(7)  # What
 NONE, FROZEN = -1, -1000000
 FEEDBACKS = ("transposed", "random", "direct")
+GENERATORS = ("philox4x64", "philox4x32")
 SUMS_OF_64_BITS = "events, sums of 64 bits"
 _UNLIMITED = 2**62
 
@@ -109,7 +110,7 @@ class _Api(ctypes.Structure):
         ("add_up", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
         ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
         ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
-        ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _u64, _i64, _pointer)),
+        ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _i64, _u64, _i64, _pointer)),
     )
 
 
@@ -212,12 +213,12 @@ def log2_round(x: int) -> int:
     return int(_sets()[instruction_set()][0].log2_round(x))
 
 
-def philox(stream: random_bits.Stream, first_block: int, groups: int) -> np.ndarray:
-    """(32 * groups,) words of the blocks from `first_block` on, 8 blocks a group; as `random_bits.words`."""
+def philox(stream: random_bits.Stream, first_block: int, groups: int, generator: str) -> np.ndarray:
+    """(128 * groups,) uint16 from number 16 * `first_block` on; as `random_bits.bits16`."""
     words = np.empty(32 * groups, np.uint64)
     api = _sets()[instruction_set()][0]
-    api.philox(*stream, first_block, groups, words.ctypes.data)
-    return words
+    api.philox(*stream, GENERATORS.index(generator), first_block, groups, words.ctypes.data)
+    return words.view(np.uint16)
 
 
 # --- one layer ---------------------------------------------------------------------------------------
@@ -441,6 +442,7 @@ def _rules(rules: Rules, team: Team = ALONE, slots: int = 0) -> np.ndarray:
             "log2_gamma": rules.log2_gamma,
             "sharpness": rules.sharpness,
             "momentum": rules.momentum,
+            "generator": GENERATORS.index(rules.generator),
             "slots": slots,
         },
     )
@@ -552,12 +554,7 @@ class NativeNet:
         """Everything that training has changed so far, copied."""
         found = []
         for i, layer in enumerate(self.network.layers):
-            if i in self._foreign:
-                own = self._foreign[i].state
-                kept = None if own.importance is None else own.importance.copy()
-                found.append(replace(own, importance=kept))
-                continue
-            found.append(self._learned(layer))
+            found.append(self._foreign[i].learned() if i in self._foreign else self._learned(layer))
         return State(layers=tuple(found), seed=self.seed, step=self.step)
 
     def _learned(self, layer: Layer) -> LayerState:
@@ -689,7 +686,8 @@ class NativeNet:
         elif learns:
             factors = kept.a_in, E
         activity.count_error(counts, layer, kept, E, factors)
-        W_back = backward_weights(layer, self._visible(layer), self.network.classes, self.rules, self.seed)
+        B = feedback_weights(layer, self.network.classes, self.rules, self.seed)
+        W_back = backward_weights(self._visible(layer), B, self.rules)
         if i and W_back is not None:
             activity.count_feedback(counts, layer, W_back, kept, E)
         self._before = self._learned(layer).S

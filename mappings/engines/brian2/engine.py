@@ -252,7 +252,7 @@ class _Layer:
         i = self.layer.index
         if not self.coincidence:
             self.weights.random[:] = random_bits.bits16(
-                (seed, random_bits.UPDATE, i, step), 0, self.layer.n_weights
+                (seed, random_bits.UPDATE, i, step), 0, self.layer.n_weights, self.rules.generator
             )
             return
         for group, name, purpose, shape in (
@@ -261,7 +261,7 @@ class _Layer:
         ):
             n = math.prod(shape)
             getattr(group, name)[slot * n : (slot + 1) * n] = random_bits.bits16(
-                (seed, purpose, i, step), 0, n
+                (seed, purpose, i, step), 0, n, self.rules.generator
             )
 
 

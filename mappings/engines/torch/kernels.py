@@ -10,9 +10,7 @@ other numbers than these; so a convolution is a product of patches, and cuDNN is
 On a processor, factors of 8 bits are multiplied as int8 into int32: exact below 2**31, and several times as
 fast as float32.
 
-Nothing here waits for the device: exponents and peaks are tensors too.
-
-Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
+Source: arXiv:1802.04680, equations 2 to 12; Philox of Salmon et al., SC 2011.
 """
 
 from __future__ import annotations
@@ -26,13 +24,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wage_neuro import softmax
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import Layer
 from wage_neuro.specs import Conv, Dense, assert_never
-
-NONE = -1
-"""A held exponent that is not known yet; all others are 0 or more."""
 
 TYPES = {np.float32: torch.float32, np.float64: torch.float64}
 """Carriers of `wage_neuro.fixed_point`, as tensors have them."""
@@ -40,15 +34,12 @@ TYPES = {np.float32: torch.float32, np.float64: torch.float64}
 TF32_EXACT = 2**11
 """Integers up to here are exact in the 11 bits that TF32 keeps of a factor; its sums are float32."""
 
-_SQRT_HALF = 0.5**0.5  # the next float64 above the true root: none lies between, so < decides exactly
-_FLOAT64_BIAS, _FLOAT64_FRACTION = 1023, 52
-
 _M = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _W = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_M32 = (0xD2511F53, 0xCD9E8D57)
+_W32 = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _LOW = 0xFFFFFFFF
-BLOCK = 16
-"""Random 16-bit numbers a Philox block."""
 
 
 # --- products ----------------------------------------------------------------------------------------
@@ -94,11 +85,11 @@ def int8_is_exact(device: torch.device) -> bool:
 class Types(NamedTuple):
     """What a layer's integers are carried in.
 
-    codes : activations and errors; z, d, g : the factors of products, errors sent back and gradients;
-    rows : of one exact gradient product
+    e : errors at places of Z, where several may add up; z, d, g : the factors of products, errors sent back
+    and gradients; rows : of one exact gradient product
     """
 
-    codes: torch.dtype
+    e: torch.dtype
     z: torch.dtype
     d: torch.dtype
     g: torch.dtype
@@ -254,54 +245,6 @@ def _padded(x: Tensor, layer: Layer, value: int) -> Tensor:
     return functional.pad(x, (0, 0, left, right, top, bottom), value=value) if any(layer.pool_padding) else x
 
 
-# --- exponents ---------------------------------------------------------------------------------------
-
-
-def peak(x: Tensor) -> Tensor:
-    """Largest magnitude in x, float64."""
-    low, high = torch.aminmax(x)
-    return torch.maximum(high, -low).double()
-
-
-def log2_round(x: Tensor) -> Tensor:
-    """round(log2 x) of whole x in 1 .. 2**53, exactly; -1 for 0."""
-    fraction, exponent = torch.frexp(x)
-    return exponent.long() - (fraction < _SQRT_HALF).long()
-
-
-def power_of_two(exponent: Tensor) -> Tensor:
-    """2.0**exponent in float64 by its bits: no device promises that its pow is exact."""
-    return ((exponent + _FLOAT64_BIAS) << _FLOAT64_FRACTION).view(torch.float64)
-
-
-def held_after(
-    exponent: Tensor, below: Tensor, highest: Tensor, samples: int, hold: int
-) -> tuple[Tensor, Tensor]:
-    """`wage_neuro.train.Held.after`, in tensors."""
-    reached = log2_round(highest)
-    waited = below + samples
-    rises, falls = reached >= exponent, waited >= hold
-    after = torch.where(rises, reached, exponent - falls.long())
-    below_after = torch.where(rises | falls, torch.zeros_like(below), waited)
-    silent = highest == 0
-    return torch.where(silent, exponent, after), torch.where(silent, below, below_after)
-
-
-# --- softmax ---------------------------------------------------------------------------------------------
-
-
-def probabilities(Z: Tensor, log2_one: int, tables: tuple[Tensor, Tensor]) -> Tensor:
-    """`wage_neuro.softmax.probabilities`, in int64 tensors; `tables` are its own."""
-    distance = (Z.amax(1, keepdim=True) - Z).clamp_(max=softmax.RANGE << log2_one)
-    drop = log2_one - softmax.LOGIT_BITS
-    x = (distance + (1 << drop >> 1)) >> drop if drop > 0 else distance << -drop
-    x = x.clamp_(max=(softmax.RANGE << softmax.LOGIT_BITS) - 1)
-    coarse, fine = tables
-    e = coarse[x >> softmax.FINE_BITS] * fine[x & ((1 << softmax.FINE_BITS) - 1)] >> softmax.EXP_BITS
-    total = e.sum(1, keepdim=True)
-    return ((e << (softmax.PROBABILITY_BITS + 1)) + total) // (2 * total)
-
-
 # --- random bits -------------------------------------------------------------------------------------
 
 
@@ -323,7 +266,7 @@ def _high_word(x: Tensor, m: Tensor) -> Tensor:
 
 
 def philox16(constants: Tensor, counter: Tensor, first: Tensor) -> Tensor:
-    """Draw 16-bit numbers by Philox4x64-10.
+    """Draw 16-bit numbers by Philox4x64-10, 16 a block.
 
     Parameters
     ----------
@@ -342,12 +285,58 @@ def philox16(constants: Tensor, counter: Tensor, first: Tensor) -> Tensor:
     for key in keys:
         high, low = _high_word(x, multipliers), x * multipliers
         x, y = high.flip(0) ^ y ^ key, low.flip(0)
+    return _sixteens(x, y, 64)
+
+
+def philox16_4x32(constants: Tensor, counter: Tensor, first: Tensor) -> Tensor:
+    """Draw 16-bit numbers by Philox4x32-10, 8 a block; as `philox16`, with words of 32 bits."""
+    multipliers, *keys = constants
+    x = torch.stack((first, counter[1].expand_as(first)))
+    y = counter[0::2, None].expand_as(x)
+    for key in keys:
+        products = x * multipliers
+        x, y = _logical_shift(products, 32).flip(0) ^ y ^ key, (products & _LOW).flip(0)
+    return _sixteens(x, y, 32)
+
+
+def _sixteens(x: Tensor, y: Tensor, bits: int) -> Tensor:
+    """(n,) float32 16-bit numbers of the words of blocks, words 0 and 2, 1 and 3."""
     words = torch.stack((x[0], y[0], x[1], y[1]), 1)
-    shifts = torch.arange(0, 64, 16, device=first.device)
+    shifts = torch.arange(0, bits, 16, device=x.device)
     return ((words[..., None] >> shifts) & 0xFFFF).float().reshape(-1)
 
 
-def philox_constants(seed: int, purpose: int, device: torch.device) -> Tensor:
-    """The multipliers, then the key of each round: (seed, purpose), raised by a constant each time."""
-    rows = [_M, *((seed + i * _W[0], purpose + i * _W[1]) for i in range(_ROUNDS))]
-    return torch.tensor([[[_signed(word)] for word in row] for row in rows], device=device)
+class PhiloxWords(NamedTuple):
+    """How a generator names a stream, as int64 tensors.
+
+    Attributes
+    ----------
+    constants : (1 + rounds, 2, 1) multipliers, then the key of each round
+    counter : (3, 3): the upper words of the counter at step 0, and what a step of 1 and of 2**32 adds to them
+    block, first : 16-bit numbers a block; the lowest word of the first block's counter
+    """
+
+    constants: Tensor
+    counter: Tensor
+    block: int
+    first: int
+
+
+def philox_words(generator: str, place: tuple[int, int, int], device: torch.device) -> PhiloxWords:
+    """Return the words of a seed, purpose and layer, as `wage_neuro.random_bits` has them."""
+    seed, purpose, layer = place
+    if generator == "philox4x64":  # numpy's generator counts up before it draws
+        rows, counter = [_M, *_keys((seed, purpose), _W)], [[0, layer, 0], [1, 0, 0], [1 << 32, 0, 0]]
+        constants, block, first = [[_signed(word) for word in row] for row in rows], 16, 1
+    else:
+        counter = [[0, 0, purpose << 16 | layer], [1, 0, 0], [0, 1, 0]]
+        rows = [_M32, *_keys((seed, seed >> 32), _W32)]
+        constants, block, first = [[word & _LOW for word in row] for row in rows], 8, 0
+    return PhiloxWords(
+        torch.tensor(constants, device=device)[..., None], torch.tensor(counter, device=device), block, first
+    )
+
+
+def _keys(key: tuple[int, int], step: tuple[int, int]) -> list[tuple[int, int]]:
+    """The key of each round, raised by a constant each time."""
+    return [(key[0] + i * step[0], key[1] + i * step[1]) for i in range(_ROUNDS)]

@@ -38,7 +38,7 @@ class NeuroCore(Component):
 
     def __init__(self, shapes: tuple[LayerShape, ...], multipliers: int = 1) -> None:
         self.shapes = shapes
-        self.random_bits = RandomBits(multipliers)
+        self.random_bits = RandomBits(multipliers, shapes[0].rules.generator)
         self.layers = [LayerCore(shape, 2 * self.random_bits.depth) for shape in shapes]
         super().__init__(
             {

@@ -1,11 +1,12 @@
-"""RandomBits: Philox4x64-10 as a ring of round units; the same words as `wage_neuro.random_bits`.
+"""RandomBits: Philox as a ring of round units; the same words as `wage_neuro.random_bits`.
 
 Source: Salmon et al., SC 2011; constants as in Random123's `philox.h`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
@@ -13,25 +14,49 @@ from amaranth.lib.wiring import Component, In, Out
 
 from mappings.hardware.rtl.shape import pipes
 
-MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
-WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 ROUNDS = 10
-PRODUCT_CYCLES = 6  # even, so that a shared one is done on a beat
 
 
-def depth(multipliers: int) -> int:
-    """Blocks that may be asked for before one is taken: more than go round at once.
+class Philox(NamedTuple):
+    """A generator as the ring has it: what gives 16 numbers goes round together.
+
+    Attributes
+    ----------
+    bits : of a word
+    blocks : side by side, of four words each, with one key
+    multipliers, weyl : its constants
+    cycles : of a product; even, so that a shared one is done on a beat
+    """
+
+    bits: int
+    blocks: int
+    multipliers: tuple[int, int]
+    weyl: tuple[int, int]
+    cycles: int
+
+    def places(self, shared: bool) -> int:
+        """Places of a round unit; a block stays two cycles in one where the products share a multiplier."""
+        return self.cycles // 2 + 1 if shared else self.cycles + 1
+
+
+PHILOX = {
+    "philox4x64": Philox(
+        64, 1, (0xD2E7470EE14C6C93, 0xCA5A826395121157), (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B), 6
+    ),
+    "philox4x32": Philox(32, 2, (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 4),
+}
+
+
+def depth(multipliers: int, generator: str = "philox4x64") -> int:
+    """Blocks of 16 numbers that may be asked for before one is taken: more than go round at once.
 
     >>> [depth(multipliers) for multipliers in (1, 2, 4, 5, 10)]
     [8, 8, 16, 32, 64]
+    >>> [depth(multipliers, "philox4x32") for multipliers in (1, 2, 4, 5, 10)]
+    [8, 8, 16, 16, 32]
     """
     units, shared = pipes(multipliers)
-    return 1 << (units * _places(shared)).bit_length()
-
-
-def _places(shared: bool) -> int:
-    """Places of a round unit; a block stays two cycles in one where the products share a multiplier."""
-    return PRODUCT_CYCLES // 2 + 1 if shared else PRODUCT_CYCLES + 1
+    return max(8, 1 << (units * PHILOX[generator].places(shared)).bit_length())
 
 
 class RandomBits(Component):
@@ -45,9 +70,10 @@ class RandomBits(Component):
     take : the next answer goes to `bits` and stays there
     """
 
-    def __init__(self, multipliers: int = 1) -> None:
+    def __init__(self, multipliers: int = 1, generator: str = "philox4x64") -> None:
         self.units, self.shared = pipes(multipliers)
-        self.depth = depth(multipliers)
+        self.philox = PHILOX[generator]
+        self.depth = depth(multipliers, generator)
         super().__init__(
             {
                 "seed": In(64),
@@ -72,10 +98,10 @@ class RandomBits(Component):
             m.d.comb += beat.eq(second)
         else:
             m.d.comb += beat.eq(1)
-        entry = _Block("entry")
+        entry = _Block("entry", self.philox)
         block, units = entry, []
         for i in range(self.units):
-            unit = _RoundUnit(m, f"unit{i}", block, beat, second, self.shared)
+            unit = _RoundUnit(m, f"unit{i}", block, beat, second if self.shared else None, self.philox)
             units.append(unit)
             block = unit.out
         last = units[-1].out
@@ -98,17 +124,18 @@ class RandomBits(Component):
         with m.Elif(beat & free):
             m.d.sync += waiting.eq(0)
         with m.If(free):
-            # numpy counts before it draws
-            m.d.comb += [
-                entry.valid.eq(waiting),
-                entry.c[0].eq(wanted + 1),
-                entry.c[1].eq(self.step),
-                entry.c[2].eq(self.layer),
-                entry.k[0].eq(self.seed),
-                entry.k[1].eq(self.purpose),
-            ]
+            m.d.comb += entry.valid.eq(waiting)
+            m.d.comb += [word.eq(named) for word, named in zip(entry.words, self._named(wanted), strict=True)]
         with m.Else():
             m.d.comb += entry.eq(last)
+
+    def _named(self, wanted: Signal) -> list[Any]:
+        """Words of counter and key."""
+        if self.philox.blocks == 1:  # numpy counts before it draws
+            return [wanted + 1, self.step, self.layer, 0, self.seed, self.purpose]
+        rest = [self.step[:32], self.step[32:], Cat(self.layer, Const(0, 12), self.purpose)]
+        first = [Cat(Const(i, 1), wanted) for i in range(self.philox.blocks)]
+        return [*(word for block in first for word in (block, *rest)), self.seed[:32], self.seed[32:]]
 
     def _answer(self, m: Module, last: _Block, arrives: object) -> None:
         m.submodules.answers = answers = Memory(shape=256, depth=self.depth, init=[])
@@ -130,78 +157,121 @@ class RandomBits(Component):
 
 
 class _Block:
-    """Counter, key and round of a block on its way."""
+    """Counters, key and round of what goes round together."""
 
-    def __init__(self, name: str) -> None:
-        self.c = [Signal(64, name=f"{name}_c{i}") for i in range(4)]
-        self.k = [Signal(64, name=f"{name}_k{i}") for i in range(2)]
+    def __init__(self, name: str, philox: Philox) -> None:
+        self.c = [Signal(philox.bits, name=f"{name}_c{i}") for i in range(4 * philox.blocks)]
+        self.k = [Signal(philox.bits, name=f"{name}_k{i}") for i in range(2)]
         self.round, self.valid = Signal(4, name=f"{name}_round"), Signal(name=f"{name}_valid")
+        self.words = [*self.c, *self.k]
 
     def eq(self, other: _Block) -> list[object]:
-        mine, theirs = ((*b.c, *b.k, b.round, b.valid) for b in (self, other))
+        mine, theirs = ((*b.words, b.round, b.valid) for b in (self, other))
         return [x.eq(y) for x, y in zip(mine, theirs, strict=True)]
 
 
 class _RoundUnit:
-    """One round: places in a row, as many as a product takes, the last of which has the result."""
+    """One round: places in a row, as many as a product takes, the last of which has the result.
+
+    second : for which of the two products a multiplier works that they share
+    """
 
     def __init__(
-        self, m: Module, name: str, entry: _Block, beat: Signal, second: Signal, shared: bool
+        self, m: Module, name: str, entry: _Block, beat: Signal, second: Signal | None, philox: Philox
     ) -> None:
-        places = [_Block(f"{name}_{i}") for i in range(_places(shared))]
+        shared = second is not None
+        places = [_Block(f"{name}_{i}", philox) for i in range(philox.places(shared))]
         with m.If(beat):
             for place, before in zip(places, [entry, *places], strict=False):
                 m.d.sync += place.eq(before)
         first, last = places[0], places[-1]
-        if shared:
-            x = Mux(second, first.c[2], first.c[0])
-            now = _product(m, f"{name}_product", x, *MULTIPLIERS, second)
-            products = _later(m, now, f"{name}_before"), now
-        else:
-            products = tuple(
-                _product(m, f"{name}_product{i}", first.c[2 * i], factor, factor, None)
-                for i, factor in enumerate(MULTIPLIERS)
+        self.out = out = _Block(f"{name}_out", philox)
+        product = _product64 if philox.bits == 64 else _product32
+        for at in range(0, 4 * philox.blocks, 4):
+            x, y, bits = first.c[at : at + 4], last.c[at : at + 4], philox.bits
+            products = _products(m, f"{name}_product{at // 4}", x[0::2], philox.multipliers, second, product)
+            words = (
+                products[1][bits:] ^ y[1] ^ last.k[0],
+                products[1][:bits],
+                products[0][bits:] ^ y[3] ^ last.k[1],
+                products[0][:bits],
             )
-        self.out = out = _Block(f"{name}_out")
+            m.d.comb += [word.eq(new) for word, new in zip(out.c[at : at + 4], words, strict=True)]
         m.d.comb += [
-            out.c[0].eq(products[1][64:] ^ last.c[1] ^ last.k[0]),
-            out.c[1].eq(products[1][:64]),
-            out.c[2].eq(products[0][64:] ^ last.c[3] ^ last.k[1]),
-            out.c[3].eq(products[0][:64]),
-            *(k.eq(old + step) for k, old, step in zip(out.k, last.k, WEYL, strict=True)),
+            *(k.eq(old + step) for k, old, step in zip(out.k, last.k, philox.weyl, strict=True)),
             out.round.eq(last.round + 1),
             out.valid.eq(last.valid),
         ]
 
 
-def _product(m: Module, name: str, x: Value, factor: int, other: int, second: Value | None) -> Signal:
-    """x * factor of 64 bits each, PRODUCT_CYCLES later; while `second`, x * other.
+def _products(
+    m: Module,
+    name: str,
+    x: list[Signal],
+    factors: tuple[int, int],
+    second: Signal | None,
+    product: Callable[..., Signal],
+) -> tuple[Signal, Signal]:
+    """Both products of a round."""
+    if second is not None:
+        now = product(m, name, Mux(second, x[1], x[0]), *factors, second)
+        return _later(m, now, f"{name}_before"), now
+    one, two = (product(m, f"{name}{i}", x[i], factors[i], factors[i], None) for i in range(2))
+    return one, two
+
+
+def _product64(m: Module, name: str, x: Value, factor: int, other: int, second: Value | None) -> Signal:
+    """x * factor of 64 bits each, 6 cycles later; while `second`, x * other.
 
     Source: Karatsuba, twice: 9 products of at most 18 x 18 bits, as devices multiply, in place of 16.
     """
-    values = [Signal(width, name=f"{name}_x{i}") for i, width in enumerate(_WIDTHS)]
-    m.d.sync += [value.eq(part) for value, part in zip(values, _ninths(x), strict=True)]
-    factors = [
-        Const(one) if second is None else Mux(second, two, one)
-        for one, two in zip(_ninths(factor), _ninths(other), strict=True)
-    ]
-    if second is not None:  # the factor of a value comes with it
-        factors = [_later(m, chosen, f"{name}_y{i}") for i, chosen in enumerate(factors)]
-    products = [Signal(2 * width, name=f"{name}_p{i}") for i, width in enumerate(_WIDTHS)]
-    m.d.sync += [product.eq(a * b) for product, a, b in zip(products, values, factors, strict=True)]
+    products = _each(m, name, [_ninths(y) for y in (x, factor, other)], _WIDTHS, second)
     thirds = [_joined(m, f"{name}_third{i}", products[3 * i : 3 * i + 3], 16) for i in range(3)]
     return _joined(m, name, thirds, 32)
 
 
+def _product32(m: Module, name: str, x: Value, factor: int, other: int, second: Value | None) -> Signal:
+    """x * factor of 32 bits each, 4 cycles later; while `second`, x * other.
+
+    Source: Karatsuba: 3 products in place of 4.
+    """
+    products = _each(m, name, [_thirds(y, 16) for y in (x, factor, other)], _WIDTHS[:3], second)
+    return _joined(m, name, products, 16)
+
+
+def _each(
+    m: Module, name: str, parts: list[list[Any]], widths: tuple[int, ...], second: Value | None
+) -> list[Signal]:
+    """Products of the parts of x and of factor, 2 cycles later; while `second`, of x and of other."""
+    values = [Signal(width, name=f"{name}_x{i}") for i, width in enumerate(widths)]
+    m.d.sync += [value.eq(part) for value, part in zip(values, parts[0], strict=True)]
+    factors = [
+        Const(one) if second is None else Mux(second, two, one) for one, two in zip(*parts[1:], strict=True)
+    ]
+    if second is not None:  # the factor of a value comes with it
+        factors = [_later(m, chosen, f"{name}_y{i}") for i, chosen in enumerate(factors)]
+    products = [Signal(2 * width, name=f"{name}_p{i}") for i, width in enumerate(widths)]
+    m.d.sync += [product.eq(a * b) for product, a, b in zip(products, values, factors, strict=True)]
+    return products
+
+
+def _thirds(x: Any, half: int) -> list[Any]:
+    """A number's low half, the halves' sum and the high half.
+
+    >>> _thirds(0x0002_0001, 16)
+    [1, 3, 2]
+    """
+    low, high = x & (1 << half) - 1, x >> half
+    return [low, low + high, high]
+
+
 def _ninths(x: Any) -> list[Any]:
-    """Factors of the 9 products: of a number's low half, the halves' sum and the high half, the same again.
+    """Factors of the 9 products: thirds of thirds.
 
     >>> _ninths(0x0004_0003_0002_0001)
     [1, 3, 2, 4, 10, 6, 3, 7, 4]
     """
-    halves = x & (1 << 32) - 1, x >> 32
-    thirds = halves[0], halves[0] + halves[1], halves[1]
-    return [part for y in thirds for part in (y & 0xFFFF, (y & 0xFFFF) + (y >> 16), y >> 16)]
+    return [part for third in _thirds(x, 32) for part in _thirds(third, 16)]
 
 
 _WIDTHS = (16, 17, 16, 16, 18, 17, 16, 17, 16)

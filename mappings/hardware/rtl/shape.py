@@ -40,7 +40,7 @@ SUPPORTS = Support(
     one_by_one=True,
     options={
         "lanes": "at most so many synapses a word",
-        "multipliers": "64 x 64 multipliers of the random bits",
+        "multipliers": "64 x 64 multipliers of the random bits, or pairs of 32 x 32",
         "simulator": "compiled or python",
     },
 )

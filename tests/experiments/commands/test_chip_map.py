@@ -218,6 +218,19 @@ def test_a_network_before_it_is_trained(wage_neuro, tmp_path):
     assert (tmp_path / "map-loihi2-training-direct.png").exists()
 
 
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_what_is_unknown_of_a_device_is_said(mode, wage_neuro, tmp_path):
+    ended = wage_neuro(*NEW, "--mode", mode, "--chip", "ecp5-25k", "--images", 3)
+    assert (ended.code, ended.err) == (0, "")
+    assert re.search(r"estimate: [\d.]+ ms an? .*; no energies of LFE5U-25F are known", ended.out)
+    assert "unknown" in ended.out
+    assert "nan" not in ended.out
+    report = report_of(tmp_path / f"map-lfe5u25f-{mode}.json")
+    assert report["cost"]["energy_mJ"] is None
+    assert report["cost"]["time_ms"] > 0
+    assert report["placement"]["cores"] == 1
+
+
 def test_pieces_of_the_report_make_up_the_network(wage_neuro, tmp_path):
     ended = wage_neuro("map", "--network", "4C3-MP2-16FC", "--data", "digits", "--mode", "training")
     assert ended.code == 1  # a convolution cannot learn there
@@ -279,7 +292,10 @@ def test_a_network_that_fits_nowhere(wage_neuro, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((*NEW, "--chip", "loihi3"), "--chip 'loihi3': want loihi1, loihi2 or the path of a .toml file"),
+        (
+            (*NEW, "--chip", "loihi3"),
+            "--chip 'loihi3': want loihi1, loihi2, ice40up5k, ecp5-25k, ecp5-85k or",
+        ),
         ((*NEW, "--chip", "none.toml"), "none.toml: cannot read this chip"),
         ((*NEW, "--chip", "bad.toml"), "bad.toml: cores=-4: want 1 or more"),
         ((*NEW, "--mode", "dreaming"), "mode 'dreaming': want inference or training"),

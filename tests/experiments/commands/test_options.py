@@ -7,16 +7,18 @@ import json
 import re
 import shlex
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from experiments import cli
-from experiments.commands.options import ALIASES, settings_of
+from experiments.commands.options import ALIASES, Simulator, as_begun, settings_of
 from experiments.continual.study import Config as StreamConfig
+from experiments.engines import FASTEST
 from experiments.runs.training import Config
 from experiments.transfer.study import Config as TransferConfig
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.rules import Rules
 from wage_neuro.settings import GROUPS, RULE, check_settings, setting
 
@@ -174,3 +176,33 @@ def test_a_setting_out_of_its_bounds(given, message):
     assert Some(word="b", some=10**30, few=3) == Some(word="b", some=10**30, few=3)
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         Some(**given)
+
+
+def given(*names: str) -> SimpleNamespace:
+    """A context in which the user gave these."""
+    source = {True: SimpleNamespace(name="COMMANDLINE"), False: SimpleNamespace(name="DEFAULT")}
+    return SimpleNamespace(get_parameter_source=lambda name: source[name in names])
+
+
+@pytest.mark.parametrize(
+    ("asked", "goes_on"),
+    [
+        ({}, ("numpy", 4, "structural")),
+        ({"lanes": 2}, ("numpy", 2, "structural")),
+        ({"engine": "compiled"}, ("compiled", None, None)),
+        ({"engine": "compiled", "lanes": 2}, ("compiled", 2, None)),
+    ],
+)
+def test_a_resumed_run_keeps_its_engine_and_what_that_was_told(asked, goes_on):
+    begun = {"engine": "numpy", "lanes": 4, "model": "structural", "versions": {}}
+    found = as_begun(given(*asked), Simulator(**asked), begun)
+    assert (found.engine, found.lanes, found.model) == goes_on
+    assert as_begun(given(), Simulator(lanes=3), {}) == Simulator(lanes=3)  # a run of before says nothing
+
+
+def test_an_engine_that_is_not_here_any_more_is_one_line():
+    words = (
+        rf"^engine 'mine': want .*; the run was begun with it, --engine {FASTEST} goes on with it to the same"
+    )
+    with pytest.raises(EngineError, match=words):
+        as_begun(given(), Simulator(), {"engine": "mine"})

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.continual import hardware, records
 from experiments.continual.hardware import Learned, pareto
-from mappings.chips.chip import Chip
+from mappings.chips.chip import Chip, ChipError
 from mappings.chips.cost import Activity, Cost
 from mappings.chips.placement import Use, place
 from wage_neuro import Network, Rules
@@ -67,6 +67,12 @@ def test_what_cannot_be_costed(replay):
     without = {name: value for name, value in replay.runs[0].items() if name != "activity"}
     with pytest.raises(DataError, match="want counts of activity"):
         Learned.of(replace(replay, runs=[without]), LOIHI2)
+
+
+def test_energies_that_are_unknown_cost_nothing_that_could_be_told(replay):
+    message = r"^chip 'LFE5U-25F': its energies are unknown, so none can be told of a method$"
+    with pytest.raises(ChipError, match=message):
+        Learned.of(replay, Chip.load("ecp5-25k"))
 
 
 def test_prototypes_are_a_population_of_their_own():

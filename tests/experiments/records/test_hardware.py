@@ -8,7 +8,7 @@ import pytest
 
 from experiments.records.hardware import hardware_table
 
-CORE = {"network": "6-4-3", "lanes": [4, 1], "multipliers": 2}
+CORE = {"network": "6-4-3", "lanes": [4, 1], "multipliers": 2, "rules": {}}
 SIMULATED = {**CORE, "data": "digits", "simulated samples": 12, "simulated cycles a sample": 500.0}
 ROUTED = {
     **CORE,
@@ -27,20 +27,21 @@ def table(tmp_path, *records):
 
 
 def test_clock_and_cycles_of_one_core_meet(tmp_path):
-    """Another core, with one multiplier, was simulated alone, and a third one routed alone."""
+    """Another core was simulated alone, and a third one, of other random bits, routed alone."""
     head, rule, *rows, empty, said = table(
         tmp_path,
         SIMULATED,
         ROUTED,
         {**SIMULATED, "multipliers": 1, "difference": None},
-        {**ROUTED, "multipliers": 4},
+        {**ROUTED, "rules": {"generator": "philox4x32"}},
     )
     assert rows == [
-        "| 6-4-3 | 4 and 1 | 2 | 12 of digits | 500.0 | FPGA | 60.0 | 90 / 100 | 1 / 2 | 3 / 4 | 120,000 |",
-        "| 6-4-3 | 4 and 1 | 1 | 12 of digits | 500.0 | | | | | | |",
-        "| 6-4-3 | 4 and 1 | 4 | | | FPGA | 60.0 | 90 / 100 | 1 / 2 | 3 / 4 | |",
+        "| 6-4-3 | philox4x64 | 4 and 1 | 2 | 12 of digits | 500.0"
+        " | FPGA | 60.0 | 90 / 100 | 1 / 2 | 3 / 4 | 120,000 |",
+        "| 6-4-3 | philox4x64 | 4 and 1 | 1 | 12 of digits | 500.0 | | | | | | |",
+        "| 6-4-3 | philox4x32 | 4 and 1 | 2 | | | FPGA | 60.0 | 90 / 100 | 1 / 2 | 3 / 4 | |",
     ]
-    assert {line.count("|") for line in (head, rule, *rows)} == {12}
+    assert {line.count("|") for line in (head, rule, *rows)} == {13}
     assert (empty, said) == ("", "Routed with router 1.2; the clock is the router's own timing model's.")
 
 

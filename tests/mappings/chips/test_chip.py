@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 
 import pytest
@@ -42,6 +44,39 @@ def test_energies_of_loihi_2_are_a_proxy_and_say_so():
             assert "proxy" in entry["source"]
 
 
+FPGAS = ("ice40up5k", "ecp5-25k", "ecp5-85k")
+
+
+@pytest.mark.parametrize("name", FPGAS)
+def test_no_energy_of_an_fpga_is_known(name):
+    chip = Chip.load(name)
+    assert not chip.tells_energy
+    told = chip.to_json()
+    assert {
+        key for key, entry in told.items() if isinstance(entry, dict) and entry["value"] == "unknown"
+    } == {key for key in told if key.startswith(("energy", "static"))}
+    json.dumps(told, allow_nan=False)
+    again = Chip.from_json(told)
+    assert math.isnan(again.energy_synapse)
+    assert again.to_json() == told
+
+
+@pytest.mark.parametrize("name", FPGAS)
+def test_an_fpga_has_the_block_ram_that_the_router_fills(name):
+    """Each holds 8 of its 9 bits, or all where there is no ninth."""
+    pytest.importorskip("amaranth", reason="the extra wage-neuro[rtl]")
+    from mappings.hardware.rtl.devices import device_of
+
+    resources = device_of(name).resources
+    room = next(one.room for kind, one in resources.items() if kind.startswith("block RAM"))
+    assert Chip.load(name).core_memory == room * (4096 if name == "ice40up5k" else 16384)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("loihi1", 18), ("ecp5-85k", 8)])
+def test_a_synapse_that_learns(name, bits):
+    assert Chip.load(name).synapse_bits == bits
+
+
 def test_a_chip_of_your_own_may_change_a_known_one(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('base = "loihi2"\nname = "mine"\ncores = { value = 4, unit = "cores" }\n')
@@ -80,6 +115,8 @@ def test_a_whole_chip_of_your_own(tmp_path):
         ('learning = { value = 1, unit = "ability" }', "learning=1: want true or false"),
         ('energy_tile = { value = nan, unit = "pJ" }', "energy_tile=nan: want 0 or more"),
         ('energy_tile = { value = inf, unit = "pJ" }', "energy_tile=inf: want 0 or more"),
+        ('cores = { value = "unknown", unit = "cores" }', "cores='unknown': want a whole number"),
+        ('time_tile = { value = "unknown", unit = "ns" }', "time_tile='unknown': want a number"),
         ('energy_tile = { value = "much", unit = "pJ" }', "energy_tile='much': want a number"),
         ('cores = { value = 4, unit = "cores", source = 3 }', "source 3"),
         ('cores = { value = 4, unit = "cores", grade = "A" }', "grade 'A'"),
@@ -87,7 +124,7 @@ def test_a_whole_chip_of_your_own(tmp_path):
         ('cores = { value = 4, unit = "cores", from = "x" }', "unknown key 'from'"),
         ('cores = { value = 400, unit = "cores" }', "cores=400, but its mesh has 128 places"),
         ("name = 3", "name=3: want a text"),
-        ('base = "loihi3"', "base='loihi3': want loihi1 or loihi2"),
+        ('base = "loihi3"', "base='loihi3': want loihi1, loihi2, ice40up5k, ecp5-25k, ecp5-85k"),
         ("cores = {", "no TOML file"),
     ],
 )
@@ -101,7 +138,11 @@ def test_a_bad_description_is_refused(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("loihi3", "chip 'loihi3': want loihi1 or loihi2"), ("nowhere.toml", "No such file"), ("", "chip ''")],
+    [
+        ("loihi3", "chip 'loihi3': want loihi1, loihi2, ice40up5k, ecp5-25k, ecp5-85k"),
+        ("nowhere.toml", "No such file"),
+        ("", "chip ''"),
+    ],
 )
 def test_a_chip_that_is_not_there(name, message):
     with pytest.raises(ChipError, match=re.escape(message)):

@@ -197,6 +197,18 @@ def test_memory_of_the_three_feedbacks():
     }
 
 
+def test_one_memory_serves_both_ways():
+    """A core that reads transposed has no copy, and learns once; random weights are kept as elsewhere."""
+    network, fpga = Network((Dense(512), Dense(10)), (784,)), Chip.load("ecp5-85k")
+    placement = place(network, fpga, Use(True, ONCHIP))
+    assert (placement.chips, placement.cores) == (1, 1)
+    assert sum(piece.memory for piece in placement.pieces) < 8 * (784 * 512 + 512 * 10) + 20_000
+    feedback = [g for g in placement.geometries if g.link.role == "feedback"]
+    assert [(g.link.bits, g.link.learns, g.connections) for g in feedback] == [(0, False, 5120)]
+    random = place(network, fpga, Use(True, replace(ONCHIP, feedback="random")))
+    assert [g.link.bits for g in random.geometries if g.link.role == "feedback"] == [2]
+
+
 def test_a_batch_needs_a_gradient_a_synapse():
     network = Network((Dense(64), Dense(10)), (100,))
     one = place(network, LOIHI2, Use(True, ONCHIP))

@@ -21,6 +21,7 @@ from wage_neuro.control import Control
 from wage_neuro.errors import EngineError
 from wage_neuro.train import Held, State
 
+NARROW = {"generator": "philox4x32"}
 # sizes, bits, signed, rules, (lanes, multipliers), controls
 CASES = {
     "two layers": ("12-8-4", "2888", False, {}, (16, 1), [3, 0]),
@@ -34,8 +35,15 @@ CASES = {
         [2, Control(log2_eta=(1, None, 2), hold=(3, 9, 2))],
     ),
     "all frozen": ("6-4-3", "2888", False, {}, (16, 1), [3, Control(log2_eta=None), 3]),
-    "signed inputs, sse, a margin": ("8-6-3", "2888", True, {"loss": "sse", "margin": 2}, (16, 4), [2]),
-    "other widths": ("8-4-3", "2-6-5-10", True, {"stored_range": "paper"}, (16, 1), [4]),
+    "signed inputs, sse, a margin": (
+        "8-6-3",
+        "2888",
+        True,
+        {"loss": "sse", "margin": 2, **NARROW},
+        (16, 4),
+        [2],
+    ),
+    "other widths": ("8-4-3", "2-6-5-10", True, {"stored_range": "paper", **NARROW}, (16, 1), [4]),
     "wide codes, small steps": ("6-4-3", "2-12-11-9", False, {"loss": "sse"}, (4, 10), [-2]),
     "k_G as narrow as k_W": ("8-4-3", "2828", False, {}, (16, 1), [0]),
     "coincidence": ("12-8-4", "2888", False, {"update": "coincidence"}, (16, 1), [3, 0]),
@@ -43,7 +51,7 @@ CASES = {
         "20-6-3",
         "2-6-7-9",
         True,
-        {"update": "coincidence", "loss": "sse"},
+        {"update": "coincidence", "loss": "sse", **NARROW},
         (2, 2),
         [1],
     ),
@@ -65,6 +73,7 @@ CASES = {
         [3],
     ),
     "a row of several blocks": ("3-48-2", "2888", False, {}, (16, 1), [3]),
+    "a row of several blocks, narrow random bits": ("3-48-2", "2888", False, NARROW, (16, 1), [3]),
 }
 
 

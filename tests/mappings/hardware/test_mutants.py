@@ -15,8 +15,13 @@ RTL = Path("mappings/hardware/rtl")
 
 # file, what stands there once, what is put in its place
 MUTANTS = [
-    ("random_bits.py", "entry.c[0].eq(wanted + 1)", "entry.c[0].eq(wanted)"),
-    ("random_bits.py", "entry.c[1].eq(self.step)", "entry.c[1].eq(self.step[:32])"),
+    ("random_bits.py", "[wanted + 1, self.step, ", "[wanted, self.step, "),
+    ("random_bits.py", "[wanted + 1, self.step, ", "[wanted + 1, self.step[:32], "),
+    ("random_bits.py", "self.step[32:], Cat(", "Const(0, 32), Cat("),
+    ("random_bits.py", "Const(0, 12), self.purpose", "self.purpose, Const(0, 12)"),
+    ("random_bits.py", "self.seed[:32], self.seed[32:]]", "self.seed[:32], self.seed[:32]]"),
+    ("random_bits.py", "Cat(Const(i, 1), wanted)", "Cat(wanted, Const(i, 1))"),
+    ("random_bits.py", "0xCD9E8D57)", "0xCD9E8D56)"),
     ("random_bits.py", "0xBB67AE8584CAA73B", "0xBB67AE8584CAA73A"),
     ("random_bits.py", "ROUNDS = 10", "ROUNDS = 5"),
     ("random_bits.py", "(outstanding != self.depth)", "(outstanding != self.depth - 1)"),

@@ -18,7 +18,7 @@ from mappings.hardware.rtl import tracker
 from mappings.hardware.rtl.axons import Axons, token_layout
 from mappings.hardware.rtl.loss import OutputError
 from mappings.hardware.rtl.neurons import Activation, ErrorCode, ErrorNeurons
-from mappings.hardware.rtl.random_bits import RandomBits, depth
+from mappings.hardware.rtl.random_bits import PHILOX, RandomBits, depth
 from mappings.hardware.rtl.shape import PIPES, pipes, shapes
 from mappings.hardware.rtl.synapses import Synapses
 from processes.widths import ERROR_TRACKER, FORWARD, GRADIENT_TRACKER, NEURONS, TRANSPOSED, Limit
@@ -35,8 +35,12 @@ def shape_of(network, rules, index=0, lanes=16):
 # --- random bits ---
 
 
+every_generator = pytest.mark.parametrize("generator", PHILOX)
+
+
+@every_generator
 @pytest.mark.parametrize("multipliers", PIPES)
-def test_random_bits_are_the_oracles(multipliers, cycles):
+def test_random_bits_are_the_oracles(multipliers, generator, cycles):
     """Also across the carry of the counter, and out of order."""
     name = {"seed": 2**63 + 5, "step": 2**40 + 77, "layer": 3, "purpose": random_bits.UPDATE}
     blocks = [3, 4, 4, 2**28 - 1, 0, 1, 100, 7]
@@ -45,19 +49,22 @@ def test_random_bits_are_the_oracles(multipliers, cycles):
     wait = 12 * 10
     inputs += [name] * wait
     taking = [{**name, "grant": 1, "take": 1}] * len(blocks) + [name]
-    found = cycles(RandomBits(multipliers), inputs + taking, ["bits", "available", "ready"], after=0)
+    core = RandomBits(multipliers, generator)
+    found = cycles(core, inputs + taking, ["bits", "available", "ready"], after=0)
     assert all(found["ready"][i * gap] for i in range(len(blocks)))
     assert found["available"][len(inputs) : len(inputs) + len(blocks)] == [1] * len(blocks)
     assert found["available"][-1] == 0
     for block, bits in zip(blocks, found["bits"][len(inputs) + 1 :], strict=True):
-        expected = random_bits.bits16((2**63 + 5, random_bits.UPDATE, 3, 2**40 + 77), 16 * block, 16)
+        stream = 2**63 + 5, random_bits.UPDATE, 3, 2**40 + 77
+        expected = random_bits.bits16(stream, 16 * block, 16, generator)
         assert bits.to_bytes(32, "little") == expected.tobytes()
 
 
+@every_generator
 @pytest.mark.parametrize("multipliers", PIPES)
-def test_random_bits_hold_back_when_nobody_takes_them(multipliers, cycles):
-    found = cycles(RandomBits(multipliers), [{"request": 1, "block": 5}] * 450, ["ready"], after=0)
-    assert sum(found["ready"]) == depth(multipliers)
+def test_random_bits_hold_back_when_nobody_takes_them(multipliers, generator, cycles):
+    found = cycles(RandomBits(multipliers, generator), [{"request": 1, "block": 5}] * 450, ["ready"], after=0)
+    assert sum(found["ready"]) == depth(multipliers, generator)
     assert found["ready"][-200:] == [0] * 200
 
 

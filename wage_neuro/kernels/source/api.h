@@ -23,11 +23,12 @@ struct Spec {
 // on; an update has `total`; a team has other processes, which learn the others.
 struct RuleSpec {
   i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, recalled, metaplasticity, consolidation,
-      log2_gamma, sharpness, momentum, slots;  // slots: 0, as many as the network keeps in flight
+      log2_gamma, sharpness, momentum, generator, slots;  // slots: 0, as many as the network keeps in flight
 };
 
 enum { SSE, ONE_SIDED, SOFTMAX };          // loss
 enum { TRANSPOSED, RANDOM, DIRECT };       // feedback
+enum { PHILOX_4X64, PHILOX_4X32 };         // generator
 enum { NONE = -1, FROZEN = -1000000 };     // an exponent that is not known (or not fixed); log2_eta of a frozen layer
 
 // What the caller is told, of a step that it watches or of a foreign layer; returns whether an error goes on.
@@ -81,7 +82,7 @@ struct Api {
   void (*add_up)(const u8 *from, i64 ranks, i64 n, i64 width, i64 *to);
   i64 (*peak)(i64 rounds);
   i64 (*log2_round)(u64 x);
-  void (*philox)(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words);
+  void (*philox)(u64 seed, u64 purpose, u64 layer, u64 step, i64 generator, u64 first_block, i64 groups, u64 *words);
 };
 
 // Threads of this process: `run(context, task, thread)` for every task, on up to `threads` of them.

@@ -427,6 +427,7 @@ struct Layer {
   }
 
   // --- learning spikes, drawn in row-major order ---
+  bool narrow_bits() const { return rules.generator == PHILOX_4X32; }
   static void draw_codes(const i16 *codes, i64 n, int shift, const Stream &key, i16 *out) {
     u64 words[32 * GROUPS];
     const u16 *r = (const u16 *)words;
@@ -450,10 +451,10 @@ struct Layer {
     Buf<i16> codes, out;
     codes.make(most(inputs, outputs)), out.make(most(inputs, outputs));
     get_codes(room.a, 1, codes);
-    draw_codes(codes, inputs, (int)(17 - s.k_A), {net.seed, PRE_SPIKES, (u64)s.index, step}, out);
+    draw_codes(codes, inputs, (int)(17 - s.k_A), {net.seed, PRE_SPIKES, (u64)s.index, step, narrow_bits()}, out);
     set_codes(room.pre, 1, out);
     for (i64 i = 0; i < outputs; i++) codes[i] = (i16)at(room.E, e8, i / N * Np + i % N);
-    draw_codes(codes, outputs, (int)(17 - s.k_E + log2_eta), {net.seed, POST_SPIKES, (u64)s.index, step}, out);
+    draw_codes(codes, outputs, (int)(17 - s.k_E + log2_eta), {net.seed, POST_SPIKES, (u64)s.index, step, narrow_bits()}, out);
     for (i64 i = 0; i < outputs; i++) put_at(room.post, e8, i / N * Np + i % N, out[i]);
   }
 
@@ -513,7 +514,7 @@ struct Mover {
 
   static u32 limit_of(u32 top, i64 shift) { return shift > -32 ? top >> (shift < 0 ? -shift : 0) : 0; }
   Mover(Layer &l, u64 step, i64 shift)
-      : layer(l), key{l.net.seed, UPDATE, (u64)l.s.index, step}, q_max((u32)l.s.step_max << 16),
+      : layer(l), key{l.net.seed, UPDATE, (u64)l.s.index, step, l.narrow_bits()}, q_max((u32)l.s.step_max << 16),
         q_limit(limit_of(q_max, shift)),
         narrow(l.s.step_max == 1 && l.s8 && l.v8 && l.s.k_W == 2 && l.s.k_G > 2 && !l.importance && !l.rules.metaplasticity) {
     right = (int)least<i64>(most<i64>(shift, 0), 63), left = shift < 0 && shift > -32 ? (int)-shift : 0;

@@ -4,7 +4,7 @@
 // arithmetic is that of wage_neuro.layers, written anew in integers; nothing here is a float. Each layer makes its
 // products in the way that its shape and its proven bounds allow (tile.h, single.h, wide.h).
 //
-// Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
+// Source: arXiv:1802.04680, equations 2 to 12; Philox of Salmon et al., SC 2011.
 #include "api.h"
 
 #ifdef SHARED
@@ -365,12 +365,12 @@ i64 peak(i64 rounds) {
   return rounds * groups * TILE * NB * 4;
 }
 i64 rounded_log2(u64 x) { return log2_round(x); }
-void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, u64 first_block, i64 groups, u64 *words) {
+void philox_words(u64 seed, u64 purpose, u64 layer, u64 step, i64 generator, u64 first_block, i64 groups, u64 *words) {
   for (i64 g = 0; g < groups; g += GROUPS) {
     u64 blocks[GROUPS], out[32 * GROUPS];
     const i64 n = least<i64>(GROUPS, groups - g);
     for (i64 j = 0; j < n; j++) blocks[j] = first_block + (u64)(8 * (g + j));
-    draw({seed, purpose, layer, step}, blocks, (int)n, out);
+    draw({seed, purpose, layer, step, generator == PHILOX_4X32}, blocks, (int)n, out);
     memcpy(words + 32 * g, out, (size_t)n * 256);
   }
 }

@@ -258,14 +258,16 @@ inline bool any_bit(vw x) {
   return any != 0;
 }
 
-// --- random bits: Philox4x64-10, key (seed, purpose), counter (block + 1, step, layer, 0) ----------
+// --- random bits: Philox4x64-10 or Philox4x32-10, words as wage_neuro.random_bits names them --------
 
 struct Stream {
   u64 seed, purpose, layer, step;
+  bool narrow;  // 4x32
 };
 constexpr u64 M0 = 0xD2E7470EE14C6C93ull, M1 = 0xCA5A826395121157ull;
 constexpr u64 W0 = 0x9E3779B97F4A7C15ull, W1 = 0xBB67AE8584CAA73Bull;
-constexpr int GROUP = 128;  // 16-bit numbers that are drawn together: 8 blocks
+constexpr u64 M0_32 = 0xD2511F53ull, M1_32 = 0xCD9E8D57ull, W0_32 = 0x9E3779B9ull, W1_32 = 0xBB67AE85ull;
+constexpr int GROUP = 128;  // 16-bit numbers that are drawn together: 8 blocks of 4x64, 16 of 4x32
 
 #if LEVEL
 inline vq mul32(vq a, vq b) {  // lower halves
@@ -315,6 +317,40 @@ inline void write_blocks(vq a, vq b, vq c, vq d, u64 *out) {
   store(out + 12, _mm256_permute2x128_si256(ab1, cd1, 0x31));
 #endif
 }
+inline void write_narrow(vq x, vq y, u64 *out) {  // two words a lane
+#if LEVEL == 3
+  const __m512i lower = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), upper = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+  _mm512_storeu_si512(out, _mm512_permutex2var_epi64((__m512i)x, lower, (__m512i)y));
+  _mm512_storeu_si512(out + 8, _mm512_permutex2var_epi64((__m512i)x, upper, (__m512i)y));
+#else
+  const __m256i low = _mm256_unpacklo_epi64((__m256i)x, (__m256i)y), high = _mm256_unpackhi_epi64((__m256i)x, (__m256i)y);
+  store(out, _mm256_permute2x128_si256(low, high, 0x20));
+  store(out + 4, _mm256_permute2x128_si256(low, high, 0x31));
+#endif
+}
+// G groups of 16 blocks. Words in the lower halves; what is above them is multiplied by nothing.
+template <int G> inline void philox_narrow(const Stream &key, const u64 *first, u64 *out) {
+  constexpr int LANES = VB / 8, PART = 16 / LANES, W = G * PART;
+  const vq L = all((u64)0xffffffff);
+  vq a[W], b[W], c[W], d[W], count;
+  for (int l = 0; l < LANES; l++) count[l] = (u64)l;
+#pragma GCC unroll 8
+  for (int w = 0; w < W; w++)
+    a[w] = 2 * first[w / PART] + (u64)(w % PART * LANES) + count, b[w] = all(key.step), c[w] = all(key.step >> 32),
+    d[w] = all(key.purpose << 16 | key.layer);
+  u64 k0 = key.seed, k1 = key.seed >> 32;
+#pragma GCC unroll 10
+  for (int r = 0; r < 10; r++) {
+#pragma GCC unroll 8
+    for (int w = 0; w < W; w++) {
+      const vq p0 = mul32(a[w], all(M0_32)), p1 = mul32(c[w], all(M1_32));
+      a[w] = xor3(p1 >> 32, b[w], k0), b[w] = p1, c[w] = xor3(p0 >> 32, d[w], k1), d[w] = p0;
+    }
+    k0 += W0_32, k1 += W1_32;
+  }
+#pragma GCC unroll 8
+  for (int w = 0; w < W; w++) write_narrow((a[w] & L) | b[w] << 32, (c[w] & L) | d[w] << 32, out + 2 * LANES * w);
+}
 template <int W> inline void philox(const Stream &key, const u64 *first, u64 *out) {  // W vectors of blocks at once
   constexpr int LANES = VB / 8;
   vq a[W], b[W], c[W], d[W], count;
@@ -347,12 +383,31 @@ inline void philox_block(const Stream &key, u64 block, u64 *out) {
   }
   out[0] = a, out[1] = b, out[2] = c, out[3] = d;
 }
+template <int G> inline void philox_narrow(const Stream &key, const u64 *first, u64 *out) {
+  for (u32 i = 0; i < 16 * G; i++) {
+    u32 a = (u32)(2 * first[i / 16]) + i % 16, b = (u32)key.step, c = (u32)(key.step >> 32), d = (u32)(key.purpose << 16 | key.layer);
+    u32 k0 = (u32)key.seed, k1 = (u32)(key.seed >> 32);
+    for (int r = 0; r < 10; r++) {
+      const u64 p0 = a * M0_32, p1 = c * M1_32;
+      a = (u32)(p1 >> 32) ^ b ^ k0, b = (u32)p1, c = (u32)(p0 >> 32) ^ d ^ k1, d = (u32)p0;
+      k0 += (u32)W0_32, k1 += (u32)W1_32;
+    }
+    out[2 * i] = a | (u64)b << 32, out[2 * i + 1] = c | (u64)d << 32;
+  }
+}
 #endif
 
 constexpr int GROUPS = 4;  // groups that are drawn side by side
 
-// The numbers of `n` <= GROUPS groups, which begin at these blocks; 32 words a group.
+// The numbers of `n` <= GROUPS groups, which begin at these blocks of 16 numbers; 32 words a group.
 inline void draw(const Stream &key, const u64 *blocks, int n, u64 *out) {
+  if (key.narrow) {
+    int g = 0;
+    if (LEVEL == 3)
+      for (; g + 2 <= n; g += 2) philox_narrow<2>(key, blocks + g, out + 32 * g);
+    for (; g < n; g++) philox_narrow<1>(key, blocks + g, out + 32 * g);
+    return;
+  }
 #if LEVEL == 3
   if (n == 1) return philox<1>(key, blocks, out);
   if (n == 2) return philox<2>(key, blocks, out);
