@@ -93,7 +93,7 @@ def modes_of(column: str) -> list[str]:
 
 
 RECORDED = ("dense", "conv VALID, stride 2", "conv, pooling")
-NORMALISED = {"normalised": Network.parse("4C3N-MP2-6C3N-8FCN-5FC", (12, 12, 1))}
+NORMALISED = {"normalised": Network.parse("4C3N-MP2-6C3N-F-8FCN-5FC", (12, 12, 1))}
 """Of layers that learn from batches alone, which most engines refuse."""
 ROWS = (*RECORDED, *NORMALISED)
 """Networks of the record."""
