@@ -78,7 +78,8 @@ def train(
 ) -> None:
     """Train a network; checkpoint, metrics and learning curve go to a run folder.
 
-    `mpiexec -n 4 wage-neuro train ...` shares every batch among four processes, to the same bits.
+    `mpiexec -n 4 wage-neuro train ...` shares every batch among four processes, to the same bits; so does
+    torchrun.
     """
     team = ranks.join()
     console.quiet = team.rank > 0
