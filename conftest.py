@@ -1,10 +1,14 @@
 """Doctests of every floor, whatever brian2 does to pytest; one width of the terminal in every process."""
 
 import ast
+import gc
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
+import pytest
 from _pytest import doctest
 
 _DOCTEST_MODULE = doctest.DoctestModule
@@ -13,9 +17,17 @@ for name in ("COLUMNS", "LINES"):  # pytest-xdist sets them in its workers, and 
     os.environ.pop(name, None)
 
 
-def pytest_collect_file() -> None:
-    """Undo brian2's: imported, it puts a class of its own there, which fails on packages."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Generator[None, list[Any], list[Any]]:
+    """Undo brian2's: imported, it puts a class of its own there, which fails on packages.
+
+    Test files have no doctests: one that cannot be imported would be skipped, and its tests with it.
+    """
     doctest.DoctestModule = _DOCTEST_MODULE
+    found = yield
+    return [
+        each for each in found if not (isinstance(each, _DOCTEST_MODULE) and file_path.match("test_*.py"))
+    ]
 
 
 def pytest_collection_finish() -> None:
@@ -28,3 +40,5 @@ def pytest_collection_finish() -> None:
             defined = (part.name for part in body if isinstance(part, ast.FunctionDef | ast.ClassDef))
             if not all(hasattr(module, part) for part in defined):
                 del sys.modules[name]
+    gc.collect()
+    gc.freeze()  # or each collection of garbage goes over half a million objects of tests

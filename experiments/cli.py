@@ -120,6 +120,19 @@ def _usage_in_a_line() -> Iterator[None]:
         _fail(usage.in_a_line(error, sys.argv[1:]), usage.USAGE)
 
 
+def _command(name: str) -> Any:
+    module, _, app = COMMANDS[name][0].partition(":")
+    with stops_at_once():
+        found = typer.main.get_command(getattr(import_module(f"experiments.{module}"), app))
+    found.name = name
+    return found
+
+
+def options_of(name: str) -> set[str]:
+    """Options that a command has, such as `--eta`; none where there is no such command."""
+    return {each for param in _command(name).params for each in param.opts} if name in COMMANDS else set()
+
+
 class _Commands(TyperGroup):
     """Commands by name and first line; the one that is used is imported."""
 
@@ -141,15 +154,11 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, found, rest = super().resolve_command(ctx, args)
         if name in COMMANDS:
-            module, _, app = COMMANDS[name][0].partition(":")
             if name != "train":
                 from experiments.runs.ranks import refuse_ranks
 
                 refuse_ranks(name)
-            with stops_at_once():
-                made = getattr(import_module(f"experiments.{module}"), app)
-            found = typer.main.get_command(made)
-            found.name = name
+            found = _command(name)
         return name, found, rest
 
 

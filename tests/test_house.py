@@ -148,3 +148,14 @@ def test_help_is_quick():
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "experiments.cli" in imported
     assert not {"numpy", "wage_neuro", "matplotlib", "experiments.datasets"} & imported
+
+
+def test_a_test_file_that_cannot_be_imported_is_an_error(tmp_path):
+    """Not one that is skipped because it might be a module whose library is not installed."""
+    for name in ("conftest.py", "pyproject.toml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "test_lost.py").write_text("from wage_neuro import nothing_like_it\n\n\ndef test(): pass\n")
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_lost.py"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot import name 'nothing_like_it'" in done.stdout

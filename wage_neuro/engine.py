@@ -20,11 +20,12 @@ from wage_neuro.kinds import Kind
 from wage_neuro.layers import SPARED
 from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
+from wage_neuro.passes import NUMPY, Passes
 from wage_neuro.rules import VALUES, Rules
-from wage_neuro.state import State, as_ruled, consolidated, initial_state
+from wage_neuro.state import State, consolidated, initial_state
 from wage_neuro.support import ABILITIES, Support
 from wage_neuro.team import ALONE, Team, check_team
-from wage_neuro.train import Batch, Learner, predict, visible_weights
+from wage_neuro.train import Batch, Learner, visible_weights
 
 IN_TEAM = {"team": "processes that learn every batch together"}
 """Option of an engine that can be one of several."""
@@ -321,29 +322,32 @@ class NumpyEngine(RecallingEngine):
     )
 
     def _begin(self, state: State) -> None:
-        self._state = as_ruled(self.network, state, self.rules)
+        self._learner = Learner(self.network, state, self.rules, team=self.team, passes=self.passes)
+
+    @property
+    def passes(self) -> Passes:
+        """In whose arrays it works."""
+        return NUMPY
 
     @property
     def state(self) -> State:
-        return self._state
+        return self._learner.state
 
     def _train(
         self, images: np.ndarray, labels: np.ndarray, former: np.ndarray | None, control: int | Control
     ) -> np.ndarray:
         logits = np.empty((len(images), self.network.classes), np.int64)
-        rows = own_rows(self.rules, self.team)
+        rows, self._learner.watch = own_rows(self.rules, self.team), self._watch
         for i in range(0, len(images), rows):
             part = slice(i, i + rows)
-            learner = Learner(self.network, self._state, self.rules, self._watch, self.team)
             stay = None if former is None else former[part]
-            logits[part] = learner.learn(
-                Batch(self.network.encode(images[part]), labels[part], stay), control
-            )
-            self._state = learner.state
+            batch = Batch(self.network.encode(images[part]), labels[part], stay)
+            logits[part] = self._learner.learn(batch, control)
         return logits
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        return predict(self.network, self._state, self.network.encode(images), self._watch)
+        self._learner.watch = self._watch
+        return self._learner.predict(self.network.encode(images))
 
     def consolidate(self, updates: int) -> None:
-        self._state = consolidated(self.network, self._state, updates, self.rules)
+        self._learner.go_on_from(consolidated(self.network, self.state, updates, self.rules))

@@ -12,6 +12,7 @@ Source: Lillicrap et al., Nature Communications 7, 13276 (2016); Noekland, arXiv
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 
 TERNARY_BITS = 2
+_Array = TypeVar("_Array")  # of whatever library
 
 
 def feedback_weights(layer: Layer, classes: int, rules: Rules, seed: int) -> np.ndarray | None:
@@ -41,11 +43,11 @@ def feedback_weights(layer: Layer, classes: int, rules: Rules, seed: int) -> np.
     return None
 
 
-def backward_weights(layer: Layer, V: np.ndarray, classes: int, rules: Rules, seed: int) -> np.ndarray | None:
+def backward_weights(V: _Array, B: _Array | None, rules: Rules) -> _Array | None:
     """Return what a layer's error goes back through: its visible weights, fixed ones, or none."""
     if rules.feedback == "transposed":
         return V
-    return feedback_weights(layer, classes, rules, seed) if rules.feedback == "random" else None
+    return B if rules.feedback == "random" else None
 
 
 @lru_cache(maxsize=16)  # every step asks for them

@@ -1,23 +1,27 @@
-"""One layer in the middle of learning: the arithmetic of the oracle, and of Lava's models in numpy.
+"""One layer in the middle of learning: the arithmetic of the oracle, of Lava's models in numpy, and of torch.
 
-What arrives and leaves is the caller's affair: a step sends messages from layer to layer, a Process through
-its ports. Errors may come in several parts before the weights change.
+What is done to arrays is the matter of `Passes`, of numpy or of another library. What arrives and leaves is
+the caller's affair: a step sends messages from layer to layer, a Process through its ports. Errors may come
+in several parts before the weights change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from wage_neuro import activity, layers, normal
+from wage_neuro.bits import code_dtype
 from wage_neuro.control import LayerControl
-from wage_neuro.feedback import arriving_error, backward_weights, feedback_weights, leaving_error
+from wage_neuro.feedback import backward_weights, feedback_weights, leaving_error
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.fixed_point import peak as peak_of
 from wage_neuro.layers import Kept, Layer
+from wage_neuro.passes import NUMPY, Array, Passes
 from wage_neuro.rules import Rules
 from wage_neuro.state import Held, LayerState
 from wage_neuro.team import ALONE, Team, code_bits
@@ -60,48 +64,63 @@ class LayerLearner:
         Where to go on from; it stays as it is.
     team : processes that learn each batch together; in one, `send` and `learn_together` take the place of
         `update`
+    passes : in whose arrays it works
     """
 
-    def __init__(self, site: Site, state: LayerState | None = None, team: Team = ALONE) -> None:
-        self.team = team
+    def __init__(
+        self, site: Site, state: LayerState | None = None, team: Team = ALONE, passes: Passes = NUMPY
+    ) -> None:
+        self.team, self.passes = team, passes
         self.layer, self.classes, self.rules, self.seed = site
-        self.G: np.ndarray | None = None
+        self.G: Array | None = None
         self.peak = 0  # of the errors since the last update
-        self.E: np.ndarray | None = None  # codes of the last error
-        self.u: np.ndarray | None = None  # of a normalised layer, codes of the batch
+        self.E: Array | None = None  # codes of the last error
+        self.u: Array | None = None  # of a normalised layer, codes of the batch
         if state:
             self.go_on_from(state)
 
     def go_on_from(self, state: LayerState) -> None:
         """Learn from another state on."""
-        held = state.importance
-        self.state = replace(state, importance=None if held is None else held.copy())
-        self.V: np.ndarray | None = None
+        M, own = state.momentum, self.passes.own
+        self.state = replace(_copied(state), S=own(state.S), momentum=None if M is None else own(M))
+        self.V: Array | None = None
 
-    def visible(self) -> np.ndarray:
+    def learned(self) -> LayerState:
+        """What it has learned so far, in numpy, to keep."""
+        M, host = self.state.momentum, self.passes.host
+        return replace(_copied(self.state), S=host(self.state.S), momentum=None if M is None else host(M))
+
+    @cached_property
+    def B(self) -> Array | None:
+        """Fixed feedback weights, if there are any."""
+        B = feedback_weights(self.layer, self.classes, self.rules, self.seed)
+        return None if B is None else self.passes.own(B)
+
+    def visible(self) -> Array:
         """Visible weights, (fan_in, n_out)."""
         if self.V is None:
-            self.V = layers.visible_weights(self.layer, self.state.S)
+            self.V = self.passes.visible_weights(self.layer, self.state.S)
         return self.V
 
-    def forward(self, a_in: np.ndarray, counts: np.ndarray | None = None) -> tuple[np.ndarray, Kept]:
+    def forward(self, a_in: Array, counts: np.ndarray | None = None) -> tuple[Array, Kept]:
         """One layer forward; see `layers.forward`.
 
         counts : (fields,) to add the activity to; see `wage_neuro.activity`
         """
-        out, kept = layers.forward(self.layer, self.visible(), a_in, self.state.norm)
+        out, kept = self.passes.forward(self.layer, self.visible(), a_in, self.state.norm)
         if counts is not None:
-            activity.count_forward(counts, self.layer, self.visible(), a_in, out)
+            V, a, sent = map(self.passes.host, (self.visible(), a_in, out))
+            activity.count_forward(counts, self.layer, V, a, sent)
         return out, kept
 
     def error(
         self,
-        message: np.ndarray,
+        message: Array,
         kept: Kept,
         control: LayerControl,
         step: int,
         counts: np.ndarray | None = None,
-    ) -> np.ndarray | None:
+    ) -> Array | None:
         """Meet an error; return the message that is sent on, if any. `update` learns from it."""
         E, peak = self._receive(message, kept, counts)
         self.E, self.peak = E, max(self.peak, peak)
@@ -110,72 +129,73 @@ class LayerLearner:
             self.G = G if self.G is None else np.add(self.G, G, dtype=np.float64)
         return sent
 
-    def _receive(self, message: np.ndarray, kept: Kept, counts: np.ndarray | None) -> tuple[np.ndarray, int]:
+    def _receive(self, message: Array, kept: Kept, counts: np.ndarray | None) -> tuple[Array, int]:
         """Quantize the error that arrives: its codes E, and the peak that was left after the mask.
 
         An unquantized layer takes the error as it is, and has no use for its peak, which is then given as 0.
         """
-        layer, rules = self.layer, self.rules
-        B = feedback_weights(layer, self.classes, rules, self.seed)
-        if counts is not None and rules.feedback == "direct" and B is not None:
-            activity.count_direct_feedback(counts, B, message)
-        D = arriving_error(layer, message, B, rules)
+        layer, rules, do = self.layer, self.rules, self.passes
+        if counts is not None and rules.feedback == "direct" and self.B is not None:
+            activity.count_direct_feedback(counts, do.host(self.B), do.host(message))
+        D = do.arriving_error(layer, message, self.B, rules)
         if not layer.quantized:
-            return layers.error_codes(layer, kept, D, layer.error_exponent), 0
+            return do.error_codes(layer, kept, D, layer.error_exponent), 0
         if self.state.norm is None:
-            own = layers.mask_saturated(kept, D)
+            own = do.mask_saturated(kept, D)
         else:
-            D, self.u = normal.project(self.state.norm, kept, D), kept.u
-            own = peak_of(D)
+            D, self.u = do.project(self.state.norm, kept, D), kept.u
+            own = do.peak(D)
         peak = int(self.team.most([own])[0])
         exponent = exponent_of(self.state.error_held, peak, rules)
         if exponent is not None:
             exponent -= rules.log2_gamma
-        return layers.error_codes(layer, kept, D, exponent), peak
+        return do.error_codes(layer, kept, D, exponent), peak
 
     def _pass_on(
-        self, kept: Kept, E: np.ndarray, control: LayerControl, step: int, counts: np.ndarray | None
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        self, kept: Kept, E: Array, control: LayerControl, step: int, counts: np.ndarray | None
+    ) -> tuple[Array | None, Array | None]:
         """Gradient of the weights, None if they are frozen, and the error message that is sent on."""
-        layer, rules, log2_eta = self.layer, self.rules, control.log2_eta
+        layer, rules, do, log2_eta = self.layer, self.rules, self.passes, control.log2_eta
         factors = None if log2_eta is None else (kept.a_in, E)
         if log2_eta is not None and rules.update == "coincidence":
-            drawn_by = {"generator": rules.generator}
-            pre = layers.pre_spikes(layer, kept.a_in, self.seed, step, **drawn_by)
-            factors = pre, layers.post_spikes(layer, E, log2_eta, self.seed, step, **drawn_by)
-        W_back = backward_weights(layer, self.visible(), self.classes, rules, self.seed)
-        G, D = layers.backward(layer, W_back, kept, E, factors)
+            draw = self.seed, step, rules.generator
+            factors = do.spikes(layer, kept, E, log2_eta, draw)
+        W_back = backward_weights(self.visible(), self.B, rules)
+        G, D = do.backward(layer, W_back, kept, E, factors)
         if counts is not None:
-            activity.count_error(counts, layer, kept, E, factors)
+            seen, e = do.kept_on_host(kept), do.host(E)
+            pair = (do.host(factors[0]), do.host(factors[1])) if factors else None
+            activity.count_error(counts, layer, seen, e, pair)
             if D is not None and W_back is not None:
-                activity.count_feedback(counts, layer, W_back, kept, E)
+                activity.count_feedback(counts, layer, do.host(W_back), seen, e)
         return G, leaving_error(layer, E, D, rules)
 
     def update(
         self, samples: int, control: LayerControl, step: int, counts: np.ndarray | None = None
     ) -> None:
         """Change weights and exponents by all errors since the last update, those of `samples` samples."""
-        state, rules, G = self.state, self.rules, self.G
+        state, rules, G, do = self.state, self.rules, self.G, self.passes
         state = replace(
             state, error_held=next_held(state.error_held, self.peak, samples, rules, control.hold)
         )
         self.G, self.peak, self.state = None, 0, state
         if G is None or control.log2_eta is None:
             return
-        exponent, held = self._exponent(peak_of(G), samples, control)
-        if state.norm is not None and self.u is not None and exponent is not None and G.any():
-            state = replace(state, norm=normal.follow(self.layer, state.norm, self.u))
+        peak = do.peak(G)
+        exponent, held = self._exponent(peak, samples, control)
+        if state.norm is not None and self.u is not None and exponent is not None and peak:
+            state = replace(state, norm=normal.follow(self.layer, state.norm, do.host(self.u)))
         M = state.momentum
         if M is not None:
-            after = layers.momentum_after(self.layer, M, G, exponent, rules)
-            if after is M:  # no gradient moves nothing
+            if exponent is None or not peak:  # no gradient moves nothing
                 exponent = None
             else:  # its peak is Shift's, as of a gradient that stays the same
-                M, G, exponent = after, after.reshape(G.shape).astype(np.float32), MOMENTUM_BITS - 1
+                M, G = do.momentum_after(self.layer, M, G, exponent, rules)
+                exponent = MOMENTUM_BITS - 1
         how = layers.Move(exponent, control.log2_eta, self.seed, step, state.importance)
-        S = layers.update(self.layer, state.S, G, how, rules)
+        S = do.update(self.layer, state.S, G, how, rules)
         if counts is not None:
-            activity.count_updates(counts, state.S, S)
+            activity.count_updates(counts, do.host(state.S), do.host(S))
         if S is not state.S:
             self.V = None
         self.state = replace(state, S=S, gradient_held=held, momentum=M)
@@ -196,10 +216,11 @@ class LayerLearner:
         state, rules, G = self.state, self.rules, self.G
         held = next_held(state.error_held, self.peak, rules.batch, rules, control.hold)
         self.G, self.peak, self.state, self.control = None, 0, replace(state, error_held=held), control
-        return None if G is None else send_gradient(self.layer, G, rules, self.team)
+        return None if G is None else send_gradient(self.layer, self.passes.host(G), rules, self.team)
 
     def move(self, part: slice, G: np.ndarray, peak: int, step: int, counts: np.ndarray | None) -> np.ndarray:
-        rules, control, own = self.rules, self.control, self.state.S.reshape(-1)[part]
+        rules, control = self.rules, self.control
+        own = self.passes.host(self.state.S.reshape(-1)[part])
         assert control.log2_eta is not None
         exponent, held = self._exponent(peak, rules.batch, control)
         how = layers.Move(exponent, control.log2_eta, self.seed, step, first=part.start)
@@ -211,9 +232,14 @@ class LayerLearner:
 
     def take(self, codes: np.ndarray) -> None:
         S = self.state.S
-        codes = codes.reshape(S.shape).astype(S.dtype, copy=False)
+        codes = self.passes.own(codes.astype(code_dtype(self.layer.bits.k_G), copy=False)).reshape(S.shape)
         self.state = replace(self.state, S=S + codes if self.rules.update == "ternary" else codes)
         self.V = None
+
+
+def _copied(state: LayerState) -> LayerState:
+    """With an importance of its own, which is counted in place."""
+    return state if state.importance is None else replace(state, importance=state.importance.copy())
 
 
 class Moving(Protocol):

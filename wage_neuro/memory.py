@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wage_neuro.errors import SettingError, either
-from wage_neuro.layers import UNKNOWN
+from wage_neuro.layers import SPARED, UNKNOWN
 from wage_neuro.random_bits import KEEP, RECALL, words
 
 _WORDS_A_BLOCK = 4
 LOGIT = np.iinfo(np.int32)
-"""What a logit kept can be; the least one stands for one that is not known."""
+"""What a message of former logits can be; its two least numbers stand for UNKNOWN and for SPARED."""
+RECENT = 100
+"""New samples whose classes are of the moment."""
 MEMORY_BITS = (1, 2, 4, 8)
 KEEPS = ("reservoir", "balanced")
 """How it is decided what is kept."""
@@ -147,8 +149,10 @@ def with_gaps(
 
 
 def known(logits: np.ndarray) -> np.ndarray:
-    """Kept logits as int64, UNKNOWN where there are none."""
-    return np.where(logits == LOGIT.min, UNKNOWN, logits.astype(np.int64))
+    """Kept logits, or those of a message, as int64: UNKNOWN where none are, SPARED of a spared output."""
+    found = np.where(logits == LOGIT.min, UNKNOWN, logits.astype(np.int64))
+    found[logits == LOGIT.min + 1] = SPARED
+    return found
 
 
 @dataclass(frozen=True)
@@ -160,12 +164,14 @@ class Mixed:
     images, labels : (n (1 + recalled), ...) `step` new ones, `recalled` times as many old ones, and so on
     kept : (n,) slot that each new sample went into, -1 for none
     recalled : slot that each recalled sample came from
+    spared : (n, outputs) bool, outputs that new samples leave alone; None where they leave none alone
     """
 
     images: np.ndarray
     labels: np.ndarray
     kept: np.ndarray
     recalled: np.ndarray
+    spared: np.ndarray | None
 
 
 @dataclass
@@ -186,6 +192,8 @@ class Reservoir:
         Of each pixel.
     image_shape : of an image before it was packed
     balance : where each class has the same room
+    came : (outputs,) int64 number of the last new sample of each class; where new samples push down none but
+        outputs of classes among the last RECENT
     """
 
     images: np.ndarray
@@ -196,6 +204,7 @@ class Reservoir:
     bits: int = 8
     image_shape: tuple[int, ...] = ()
     balance: Balance | None = None
+    came: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.image_shape = self.image_shape or self.images.shape[1:]
@@ -211,6 +220,7 @@ class Reservoir:
         *,
         bits: int = 8,
         keep: str = "reservoir",
+        asymmetric: bool = False,
     ) -> Reservoir:
         """A memory of `size` samples.
 
@@ -236,6 +246,7 @@ class Reservoir:
             balance=Balance(np.zeros(outputs, np.int64), np.zeros(outputs, np.uint8))
             if keep == "balanced"
             else None,
+            came=np.full(outputs, -RECENT) if asymmetric else None,
         )
 
     @property
@@ -244,9 +255,14 @@ class Reservoir:
         return sum(array.nbytes for array in self.arrays.values())
 
     @property
+    def tells(self) -> bool:
+        """Whether it says more of a sample than its label: its former logits, or outputs that it spares."""
+        return self.logits is not None or self.came is not None
+
+    @property
     def arrays(self) -> dict[str, np.ndarray]:
         """All that it holds, by name."""
-        held = {"images": self.images, "labels": self.labels, "logits": self.logits}
+        held = {"images": self.images, "labels": self.labels, "logits": self.logits, "came": self.came}
         if self.balance:
             held |= {"offered": self.balance.offered, "full": self.balance.full}
         return {name: array for name, array in held.items() if array is not None}
@@ -263,6 +279,7 @@ class Reservoir:
             self.bits,
             self.image_shape,
             balance,
+            arrays.get("came"),
         )
 
     def recall(self, slots: np.ndarray) -> np.ndarray:
@@ -276,9 +293,22 @@ class Reservoir:
         images, labels : (n, ...), (n,) new samples, n a multiple of step
         """
         order, numbers = with_gaps(images, labels, step, recalled)
+        spared = None if self.came is None else self.spare(labels)
         slots = self.fill(order, numbers, step, (1 + recalled) * self.seen, recalled)
         slots = slots.reshape(-1, (1 + recalled) * step)
-        return Mixed(order, numbers, slots[:, :step].reshape(-1), slots[:, step:].reshape(-1))
+        return Mixed(order, numbers, slots[:, :step].reshape(-1), slots[:, step:].reshape(-1), spared)
+
+    def spare(self, labels: np.ndarray) -> np.ndarray:
+        """(n, outputs) bool: outputs that the next new samples leave alone, in whose order they come.
+
+        Source: ER-ACE, Caccia et al., arXiv:2104.05025, whose batch is here the RECENT samples.
+        """
+        assert self.came is not None
+        spared = np.empty((len(labels), len(self.came)), bool)
+        for i, label in enumerate(labels):
+            self.came[label] = self.seen + i
+            spared[i] = self.seen + i + 1 - self.came > RECENT
+        return spared
 
     def steps_apart(self, labels: np.ndarray, step: int, recalled: int = 1) -> int:
         """How many of the next n new samples can be learned at once where logits are kept.
@@ -375,7 +405,7 @@ class Reservoir:
         assert self.logits is not None
         for slot, row in zip(slots, logits, strict=True):
             if slot >= 0:
-                self.logits[slot] = np.clip(row, LOGIT.min + 1, LOGIT.max)
+                self.logits[slot] = np.clip(row, LOGIT.min + 2, LOGIT.max)
 
 
 @dataclass(frozen=True)

@@ -151,41 +151,34 @@ class State:
         return tuple(each.momentum for each in self.layers if each.momentum is not None) or None
 
 
-def importance_of(network: Network, state: State, rules: Rules) -> tuple[np.ndarray | None, ...]:
-    """Importance of each layer's synapses as the rules have it: none yet where a state has not met the rules.
+_KEPT = {
+    "importance": ("consolidation", layers.no_importance, "synapses of importance"),
+    "momentum": ("momentum", layers.at_rest, "weights in motion"),
+}
+"""What a rule keeps beside the weights: the rule, how it begins, and what a state has of it."""
+
+
+def kept_of(network: Network, state: State, rules: Rules, name: str) -> tuple[np.ndarray | None, ...]:
+    """Importance or momentum of each layer as the rules have it: new where a state has not met the rules.
 
     Raises
     ------
     SettingError
-        If the state has importance that the rules would not keep.
+        If the state has what the rules would not keep.
     """
-    if state.importance is None:
-        return tuple(layers.no_importance(layer, rules) for layer in network.layers)
-    if not rules.consolidation:
-        raise SettingError("consolidation=0: the state has synapses of importance, want 1 or more")
-    return state.importance
-
-
-def momentum_of(network: Network, state: State, rules: Rules) -> tuple[np.ndarray | None, ...]:
-    """Momentum of each layer's weights as the rules have it: at rest where a state has not met the rules.
-
-    Raises
-    ------
-    SettingError
-        If the state has momentum that the rules would not keep.
-    """
-    if state.momentum is None:
-        return tuple(layers.at_rest(layer, rules) for layer in network.layers)
-    if not rules.momentum:
-        raise SettingError("momentum=0: the state has weights in motion, want 1 or more")
-    return state.momentum
+    rule, new, what = _KEPT[name]
+    kept: tuple[np.ndarray | None, ...] | None = getattr(state, name)
+    if kept is None:
+        return tuple(new(layer, rules) for layer in network.layers)
+    if not getattr(rules, rule):
+        raise SettingError(f"{rule}=0: the state has {what}, want 1 or more")
+    return kept
 
 
 def as_ruled(network: Network, state: State, rules: Rules) -> State:
-    """Return the state with all that network and rules keep; errors as of `importance_of`, `momentum_of`."""
+    """Return the state with all that network and rules keep; errors as of `kept_of`."""
     return state.having(
-        importance=importance_of(network, state, rules),
-        momentum=momentum_of(network, state, rules),
+        **{name: kept_of(network, state, rules, name) for name in _KEPT},
         norm=[
             normal.at_start(layer) if norm is None else norm
             for layer, norm in zip(network.layers, state.norm, strict=True)
@@ -203,7 +196,7 @@ def consolidated(network: Network, state: State, samples: int, rules: Rules) -> 
     """
     if not rules.consolidation:
         raise SettingError("consolidation=0: no importance is kept, want 1 or more")
-    held = importance_of(network, state, rules)
+    held = kept_of(network, state, rules, "importance")
     return state.having(importance=[layers.consolidate(h, samples, rules) for h in held if h is not None])
 
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wage_neuro import activity, layers
+from wage_neuro import layers
 from wage_neuro.activity import Watch
 from wage_neuro.control import Control, control_of
 from wage_neuro.layers import Kept, Layer
 from wage_neuro.learner import LayerLearner, Moving, Site, exponent_of, learn_together, next_held
 from wage_neuro.network import Network
+from wage_neuro.passes import NUMPY, Array, Passes
 from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 from wage_neuro.state import (
@@ -26,7 +27,6 @@ from wage_neuro.state import (
     State,
     as_ruled,
     consolidated,
-    importance_of,
     initial_state,
 )
 from wage_neuro.team import ALONE, Team
@@ -39,7 +39,6 @@ __all__ = [
     "State",
     "consolidated",
     "exponent_of",
-    "importance_of",
     "initial_state",
     "next_held",
     "predict",
@@ -96,6 +95,7 @@ class Learner:
     state : where to go on from; it stays as it is
     watch : where to count the activity
     team : processes of which each learns its own rows of every batch
+    passes : in whose arrays it learns
     """
 
     def __init__(
@@ -105,24 +105,33 @@ class Learner:
         rules: Rules,
         watch: Watch | None = None,
         team: Team = ALONE,
+        passes: Passes = NUMPY,
     ) -> None:
-        self.team = team
-        self.network, self.rules, self.seed, self.step = network, rules, state.seed, state.step
+        self.team, self.passes = team, passes
+        self.network, self.rules = network, rules
         self.watch = watch or Watch(len(network.layers), 0)
-        held = as_ruled(network, state, rules)
+        self.go_on_from(state)
+
+    def go_on_from(self, state: State) -> None:
+        """Learn from another state on."""
+        self.seed, self.step = state.seed, state.step
         self.layers = [
-            LayerLearner(Site(layer, network.classes, rules, state.seed), each, team)
-            for layer, each in zip(network.layers, held.layers, strict=True)
+            LayerLearner(
+                Site(layer, self.network.classes, self.rules, state.seed), each, self.team, self.passes
+            )
+            for layer, each in zip(
+                self.network.layers, as_ruled(self.network, state, self.rules).layers, strict=True
+            )
         ]
 
     @property
     def state(self) -> State:
         """What has been learned so far."""
-        return State(layers=tuple(each.state for each in self.layers), seed=self.seed, step=self.step)
+        return State(layers=tuple(each.learned() for each in self.layers), seed=self.seed, step=self.step)
 
     def learn(self, batch: Batch, control: int | Control) -> np.ndarray:
         """Learn one batch, see `train_step`; return its logits."""
-        L, n, rules = len(self.layers), len(batch.x), self.rules
+        L, n, rules, own = len(self.layers), len(batch.x), self.rules, self.passes.own
         controls = control_of(control).of_layers(L, rules)
         lanes = 1 if rules.pipelined else n
         schedule = Schedule(L, n // max(1, lanes), rules.feedback == "direct")
@@ -134,8 +143,8 @@ class Learner:
         logits = np.empty((n, self.network.classes), np.int64)
         parts = [batch.part(slice(j * lanes, (j + 1) * lanes)) for j in range(schedule.micro_steps)]
         # activations and errors by step and layer of their arrival; the read-out is layer L
-        a: dict[tuple[int, int], np.ndarray] = {(t, 0): part.x for t, part in enumerate(parts)}
-        e: dict[tuple[int, int], np.ndarray] = {}
+        a: dict[tuple[int, int], Array] = {(t, 0): own(part.x) for t, part in enumerate(parts)}
+        e: dict[tuple[int, int], Array] = {}
         for t in range(schedule.steps(learning=True)):
             for i, layer in enumerate(self.layers):
                 micro = schedule.forward(i, t)
@@ -155,19 +164,31 @@ class Learner:
                         e.update({(t + 1, below): sent for below in _receivers(i, rules)})
             micro = schedule.forward(L, t)
             if micro is not None:
-                Z = logits[micro * lanes : (micro + 1) * lanes] = a.pop((t, L))
+                Z = logits[micro * lanes : (micro + 1) * lanes] = self.passes.host(a.pop((t, L)))
                 _, labels, former = parts[micro]
                 first = (self.step + micro) * samples + first_row
                 last = self.network.layers[-1]
                 D = layers.output_error(last, Z, labels, rules, former)
-                e[t + 1, L - 1] = layers.quiet_new(D, first, rules)
+                e[t + 1, L - 1] = own(layers.quiet_new(D, first, rules))
         if self.team.size > 1:
             counts = self.watch.counts if self.watch.wants(self.step) else None
             learn_together(sums, rules, self.team, self.step, counts)
         self.step += schedule.micro_steps
         return logits
 
-    def _forward(self, layer: LayerLearner, a_in: np.ndarray, step: int) -> tuple[np.ndarray, Kept]:
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(n, classes) int64 logits of (n, *input_shape) input codes; nothing is learned."""
+        logits = np.empty((len(x), self.network.classes), np.int64)
+        for i in range(0, len(x), PREDICT_PART):
+            a = self.passes.own(x[i : i + PREDICT_PART])
+            for layer in self.layers:
+                counts = self.watch.counts[layer.layer.index] if self.watch.every else None
+                a, _ = layer.forward(a.reshape(len(a), *layer.layer.in_shape), counts)
+            logits[i : i + PREDICT_PART] = self.passes.host(a)
+        self.watch.samples += len(x) if self.watch.every else 0
+        return logits
+
+    def _forward(self, layer: LayerLearner, a_in: Array, step: int) -> tuple[Array, Kept]:
         counts = self._counts(layer.layer, step)
         if counts is not None and layer.layer.index == 0:
             self.watch.samples += len(a_in)
@@ -183,21 +204,9 @@ def _receivers(layer: int, rules: Rules) -> range:
     return range(layer) if rules.feedback == "direct" else range(layer - 1, layer)
 
 
-def predict(network: Network, state: State, x: np.ndarray, watch: Watch | None = None) -> np.ndarray:
-    """(n, classes) int64 logits of (n, *input_shape) input codes; nothing is learned."""
-    V = visible_weights(network, state)
-    logits = np.empty((len(x), network.classes), np.int64)
-    for i in range(0, len(x), PREDICT_PART):
-        a = x[i : i + PREDICT_PART]
-        for layer in network.layers:
-            a_in = a.reshape(len(a), *layer.in_shape)
-            a, _ = layers.forward(layer, V[layer.index], a_in, state.norm[layer.index])
-            if watch and watch.every:
-                activity.count_forward(watch.counts[layer.index], layer, V[layer.index], a_in, a)
-        logits[i : i + PREDICT_PART] = a
-    if watch and watch.every:
-        watch.samples += len(x)
-    return logits
+def predict(network: Network, state: State, x: np.ndarray) -> np.ndarray:
+    """As `Learner.predict`, of a state."""
+    return Learner(network, State.of(state.S, seed=state.seed, norm=state.norm), Rules()).predict(x)
 
 
 def visible_weights(network: Network, state: State) -> list[np.ndarray]:

@@ -38,6 +38,17 @@ RESULT = Path("experiments/results/mutants.json")
 FLOORS = ("wage_neuro", "processes", "mappings", "experiments")
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no")
 TRIES = 3  # at a place, before it is taken for one that changes nothing, such as an annotation
+EQUIVALENT = {
+    "wage_neuro/files.py": {
+        'if os.name > "posix":': "os.name is posix here, and Windows' nt is below it",
+        "descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL"
+        ' - getattr(os, "O_BINARY", 0), 0o666)': "the flag is 0 where a file of text is one of bytes",
+    },
+    "wage_neuro/state.py": {
+        "for layer, norm in zip(network.layers, state.norm, strict=False)": "`having` counts them too",
+    },
+}
+"""Mutants of a file, by what they make of a line, that change nothing which could be seen, and why."""
 SLACK_S = 60.0  # a mutant may take three times as long as the tests without it, and this
 
 
@@ -63,6 +74,7 @@ class Score:
     places : where a mutant can be made
     tried : how many of them were
     survived : the mutants that no test killed, `line: was -> now`
+    equivalent : and those of them that none could, with the reason
     tests : files that were run against them
     """
 
@@ -70,6 +82,7 @@ class Score:
     tried: int
     survived: tuple[str, ...]
     tests: tuple[str, ...]
+    equivalent: dict[str, str] = field(default_factory=dict)
 
 
 def mutants_of(text: str, rng: random.Random, at_most: int) -> tuple[int, list[Mutant]]:
@@ -236,8 +249,11 @@ def score(
                 file.write_bytes(whole)
 
     outcomes = list(jobs.map(killed, mutants))
-    survived = [str(mutant) for mutant, dead in zip(mutants, outcomes, strict=True) if not dead]
-    return Score(places, len(mutants), tuple(survived), tuple(str(test) for test in tests[1:]))
+    alive = [mutant for mutant, dead in zip(mutants, outcomes, strict=True) if not dead]
+    known = EQUIVALENT.get(str(module), {})
+    equivalent = {str(mutant): known[mutant.now] for mutant in alive if mutant.now in known}
+    survived = tuple(str(mutant) for mutant in alive if mutant.now not in known)
+    return Score(places, len(mutants), survived, tuple(map(str, tests[1:])), equivalent)
 
 
 @contextmanager
@@ -288,16 +304,17 @@ def main() -> int:
                 found[file] = score(file, copies, jobs, options.seed, options.at_most)
                 for mutant in found[file].survived:
                     console.print(f"{file}:{mutant}")
-    write_json(options.output, record_of(found, options.seed))
+                write_json(options.output, record_of(found, options.seed))
     console.print(summary(found))
     return 0
 
 
 def record_of(found: dict[Path, Score], seed: int) -> dict[str, Any]:
     """What is kept: counts, and every mutant that survived."""
-    tried, survived = _sums(found)
+    tried, survived, equivalent = _sums(found)
     files = {str(file): asdict(one) for file, one in found.items()}
-    return {"tried": tried, "killed": tried - survived, "seed": seed, "versions": versions(), "files": files}
+    counts = {"tried": tried, "killed": tried - survived - equivalent, "equivalent": equivalent}
+    return {**counts, "seed": seed, "versions": versions(), "files": files}
 
 
 def summary(found: dict[Path, Score]) -> str:
@@ -306,13 +323,20 @@ def summary(found: dict[Path, Score]) -> str:
     >>> summary({Path("a.py"): Score(9, 4, ("3: a -> b",), ("tests/test_a.py",))})
     '3 of 4 mutants killed (75 %), in 1 files'
     """
-    tried, survived = _sums(found)
-    share = 100 * (tried - survived) / max(tried, 1)
-    return f"{tried - survived} of {tried} mutants killed ({share:.0f} %), in {len(found)} files"
+    tried, survived, equivalent = _sums(found)
+    told, killed = tried - equivalent, tried - survived - equivalent
+    share = 100 * killed / max(told, 1)
+    return f"{killed} of {told} mutants killed ({share:.0f} %), in {len(found)} files"
 
 
-def _sums(found: dict[Path, Score]) -> tuple[int, int]:
-    return sum(one.tried for one in found.values()), sum(len(one.survived) for one in found.values())
+def _sums(found: dict[Path, Score]) -> tuple[int, int, int]:
+    """Mutants that were tried, that survived, and that nothing could kill."""
+    scores = found.values()
+    return (
+        sum(one.tried for one in scores),
+        sum(len(one.survived) for one in scores),
+        sum(len(one.equivalent) for one in scores),
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
 """Training on several ranks: bytes, speed, and what larger clusters would give.
 
-    python -m experiments.benchmarks.scaling --parts bytes,chips,local,ranks,seeds,links,draw
+    python -m experiments.benchmarks.scaling                        # what its record lacks
+    python -m experiments.benchmarks.scaling --parts ranks,seeds    # these, anew
 
-writes its record after every row and prints each. `bytes`: what a rank sends in an update. `local`: the work
-of one rank of so many, in processor time, with nobody at the other end. `ranks`: one and two ranks here, wall
-time (a quiet machine with as many cores is needed); `seeds`: four networks in turn, and two at a time in
-threads of one process. `links`: two ranks in network namespaces whose link is
-slowed by tc (root is needed), against what the model says. `draw`: the picture. `chips`: axons between the
-Loihi 2 chips of a network, as cores follow each other and as METIS cuts them.
+writes its record after every row and prints each; a part that was stopped is begun anew.
+
+bytes: what a rank sends in an update.
+chips: axons between the chips of a network, or its FPGAs, as they follow each other and as METIS cuts them.
+local: the work of one rank of so many, in processor time, with nobody at the other end.
+data: an epoch of MNIST, and of 100 times as many images in a file (4.7 GB under $TMPDIR), on one and two
+    ranks: memory, and what each reads.
+ranks: one and two ranks here, wall time (a quiet machine with as many cores is needed).
+seeds: four networks in turn, with one thread and with two, and two at a time in threads of one process.
+draw: the model and its picture.
+links: two ranks in network namespaces whose link is slowed by tc (root is needed), against the model.
 
 The model: an update takes a rank's own work, measured, and its messages (`mappings.cluster.cost`).
 """
@@ -21,10 +27,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -32,12 +38,14 @@ from typing import Any
 
 import numpy as np
 
+from experiments import datasets
 from experiments.benchmarks.bench_worker import samples
 from experiments.engines import FASTEST, make_engine
 from experiments.records.figure import logarithmic, picture
 from experiments.records.style import OTHERS, series
 from experiments.runs import run_folder
 from experiments.runs.ranks import join
+from experiments.runs.training import Config, Run
 from mappings.chips.chip import Chip
 from mappings.chips.parts import axons_between_chips, cut_between_chips
 from mappings.chips.placement import Use, place
@@ -45,7 +53,7 @@ from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
 from mappings.cluster.team import Wire, WiredTeam, float_bytes
 from wage_neuro import Network, Rules, initial_state
 from wage_neuro.engine import Engine
-from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.errors import EngineError, SettingError, WageError
 from wage_neuro.kernels.numpy_kernels import set_threads
 from wage_neuro.team import ALONE, Team
 
@@ -57,7 +65,12 @@ A_RANK = 32  # samples of each rank in weak scaling
 LINKS = {"10 Gb/s": Link(30e-6, 1.25e9, 2e-6), "100 Gb/s": Link(5e-6, 12.5e9, 1e-6)}
 """Assumed, not measured: TCP on 10 Gb Ethernet; remote memory access on 100 Gb/s."""
 RATES = {"10 Mb/s": 10, "100 Mb/s": 100, "1 Gb/s": 1000}
-PARTS = ("bytes", "chips", "local", "ranks", "seeds", "links", "draw")
+SEEDS = {
+    "mlp": (Rules(batch=1, shift="held", update="ternary", loss="one-sided"), 2000),
+    "lenet": (Rules(batch=128), 1280),
+}
+"""Rules and samples of the networks that learn side by side."""
+PARTS = ("bytes", "chips", "local", "data", "ranks", "seeds", "draw", "links")
 
 
 def network_of(name: str) -> Network:
@@ -138,16 +151,41 @@ def bytes_rows() -> Iterator[dict[str, Any]]:
             yield {"network": name, "weights": network.n_weights, "ranks": size, **found, "float32": floats}
 
 
+LEARNS = Use(training=True)
+LEARNS_DIRECTLY = Use(training=True, rules=replace(LEARNS.rules, feedback="direct"))
+SEVERAL = (
+    ("loihi2", "vgg", (32, 32, 3), Use()),
+    ("loihi2", "2048FC-2048FC-2048FC", (28, 28, 1), LEARNS),
+    ("fpga", "512FC-512FC", (28, 28, 1), LEARNS_DIRECTLY),
+    ("fpga", "1024FC-1024FC-1024FC", (28, 28, 1), LEARNS_DIRECTLY),
+)
+"""Networks that take several chips."""
+
+
+def fpga() -> Chip:
+    """Four cores of an LFE5U-85F, each with a quarter of its block RAM, as the placer sees them."""
+    more: dict[str, Any] = {
+        "list_header": 0,
+        "list_synapses": 1 << 16,
+        "axons_in": 1 << 16,
+        "axons_out": 1 << 16,
+    }
+    memory = {"core_memory": 208 // 4 * 18_432, "word": 144, "weight_bits": 9, "tag_bits": 0}
+    mesh = {"cores": 4, "mesh_columns": 2, "mesh_rows": 2}
+    return replace(Chip.load("loihi2"), name="LFE5U-85F, four cores", **{**more, **memory, **mesh})
+
+
 def chips_rows() -> Iterator[dict[str, Any]]:
     """Axons that cross from one chip to another, of networks that take several."""
-    chip = Chip.load("loihi2")
-    for name, training in (("vgg", False), ("2048FC-2048FC-2048FC", True)):
-        shape = SHAPES["vgg" if name == "vgg" else "mlp"]
-        before = place(Network.parse(name, shape, 10), chip, Use(training=training))
+    for name, network, shape, use in SEVERAL:
+        chip = fpga() if name == "fpga" else Chip.load(name)
+        before = place(Network.parse(network, shape, 10), chip, use)
         after = cut_between_chips(before)
         yield {
-            "network": name,
-            "training": training,
+            "chip": chip.name,
+            "network": network,
+            "training": use.training,
+            "feedback": use.rules.feedback if use.training else None,
             "chips": before.chips,
             "cores": before.cores,
             "axons in order": axons_between_chips(before),
@@ -168,6 +206,63 @@ def local_rows(repeats: int) -> Iterator[dict[str, Any]]:
                 yield {"network": name, "scaling": scaling, "ranks": size, "batch": batch, "seconds": seconds}
 
 
+def data_rows(times: Sequence[int] = (1, 100)) -> Iterator[dict[str, Any]]:
+    """Peak memory and bytes read of ranks that learn an epoch of MNIST, or of a file of it many times."""
+    mnist = datasets.load("mnist")
+    for many in times:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "data"
+            repeated(mnist, many, path)
+            for ranks in (1, 2):
+                run = Path(folder) / f"run-{ranks}"
+                run.mkdir()
+                words = ["--data-worker", str(path), str(run)]
+                found = _said([_mpiexec(), "-n", str(ranks)], words)
+                yield {
+                    "times MNIST": many,
+                    "images": many * len(mnist.train_labels),
+                    "bytes of images": many * mnist.train_images.size,
+                    "ranks": ranks,
+                    **found,
+                }
+
+
+def repeated(data: datasets.Dataset, times: int, path: Path) -> None:
+    """Write a data set whose training images stand in it so many times, as a folder of arrays."""
+    path.mkdir()
+    shape = (times * len(data.train_images), *data.train_images.shape[1:])
+    file = np.lib.format.open_memmap(path / "train_images.npy", "w+", np.uint8, shape)
+    for i in range(times):
+        file[i * len(data.train_images) : (i + 1) * len(data.train_images)] = data.train_images
+        file.flush()
+    labels = np.tile(data.train_labels, times)
+    rest = {"train_labels": labels, "test_images": data.test_images, "test_labels": data.test_labels}
+    for name, array in rest.items():
+        np.save(path / f"{name}.npy", array)
+
+
+def data_worker(data: str, folder: Path) -> None:
+    """Learn an epoch on the ranks that are here; the first says what each took, as JSON."""
+    team = join()
+    config = Config(data=data, network="256FC", epochs=1, rules=Rules(batch=1024, update="ternary"))
+    run = Run.start(config, folder, team=team)
+    with run.engine(FASTEST) as engine:
+        run.check_ranks()
+        run.data_sum  # noqa: B018 - read here and not in the epoch
+        before = _read_so_far()
+        run.fit(engine)
+    status = Path("/proc/self/status").read_text()
+    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])  # ru_maxrss would have the launcher's
+    found = team.objects({"peak bytes": peak, "bytes read in the epoch": _read_so_far() - before})
+    if team.rank == 0:
+        print(json.dumps({name: [each[name] for each in found] for name in found[0]}))
+
+
+def _read_so_far() -> int:
+    """Bytes that this process has read, from files or their cache."""
+    return int(Path("/proc/self/io").read_text().partition("rchar:")[2].split()[0])
+
+
 def ranks_rows(repeats: int) -> Iterator[dict[str, Any]]:
     """Wall time of an update on one and two ranks of this machine, in turn."""
     for name in SHAPES:
@@ -186,26 +281,29 @@ def ranks_rows(repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def seeds_rows(repeats: int) -> Iterator[dict[str, Any]]:
-    """Wall time of four seeds of a network in turn, and side by side in two threads."""
-    set_threads(1)
-    for name, rules, count in (
-        ("mlp", Rules(batch=1, shift="held", update="ternary", loss="one-sided"), 2000),
-        ("lenet", Rules(batch=128), 1280),
-    ):
+    """Wall time of four seeds of a network in turn, on one thread or two, and side by side in two threads."""
+    for name, (rules, count) in SEEDS.items():
         network = network_of(name)
-        engines = [make_engine(FASTEST, network, rules, initial_state(network, seed)) for seed in range(4)]
         learn = partial(_learn, *samples(network, count))
+        wall, own = {}, {}
         with ThreadPoolExecutor(2) as pool:
-            turn = best_of(partial(_all, map, learn, engines), repeats, time.perf_counter, _nothing)
-            both = best_of(partial(_all, pool.map, learn, engines), repeats, time.perf_counter, _nothing)
+            for how, threads, apply in (("in turn", 1, map), ("two threads", 2, map), ("both", 1, pool.map)):
+                set_threads(threads)
+                states = [initial_state(network, seed) for seed in range(4)]
+                engines = [make_engine(FASTEST, network, rules, state) for state in states]
+                work = partial(_all, apply, learn, engines)
+                wall[how] = best_of(work, repeats, time.perf_counter, _nothing)
+                own[how] = best_of(work, repeats, time.process_time, _nothing)
         yield {
             "network": name,
             "batch": rules.batch,
             "seeds": len(engines),
             "samples": count,
-            "seconds in turn": turn,
-            "seconds side by side": both,
-            "speed-up": turn / both,
+            "seconds in turn": wall["in turn"],
+            "seconds in turn, two threads each": wall["two threads"],
+            "seconds side by side": wall["both"],
+            "speed-up": wall["in turn"] / wall["both"],
+            "processor time of side by side": own["both"] / own["in turn"],
         }
 
 
@@ -247,11 +345,14 @@ def _mpiexec() -> str:
 
 def _measured(prefix: Sequence[str], name: str, update: str, repeats: int) -> dict[str, Any]:
     """What `worker` says on several ranks."""
-    command = [*prefix, sys.executable, "-m", "experiments.benchmarks.scaling", "--worker", name, update]
+    return _said(prefix, ["--worker", name, update, "--repeats", str(repeats)])
+
+
+def _said(prefix: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+    """What this module says as JSON where it is run by `prefix`."""
+    command = [*prefix, sys.executable, "-m", "experiments.benchmarks.scaling", *words]
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--repeats", str(repeats)], env=environ, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EngineError(f"{' '.join(command[:4])} ...: {' '.join(done.stderr.split()[-30:])}")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -383,31 +484,42 @@ def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
     record["links assumed"] = {name: asdict(link) for name, link in LINKS.items()}
     record.setdefault("versions", {})
+    rows: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
+        "bytes": bytes_rows,
+        "chips": chips_rows,
+        "local": partial(local_rows, repeats),
+        "data": data_rows,
+        "ranks": partial(ranks_rows, repeats),
+        "seeds": partial(seeds_rows, repeats),
+        "links": lambda: links_rows(repeats, _own_work(record)),
+        "draw": lambda: modelled(record),
+    }
 
-    def keep(part: str, rows: Iterator[dict[str, Any]]) -> None:
+    def keep(part: str, found: Iterable[dict[str, Any]]) -> None:
         record[part] = []
-        record["versions"][part] = run_folder.versions()
-        for row in rows:
+        record["versions"].pop(part, None)
+        for row in found:
             print(f"{part}: " + ", ".join(f"{k} {_short(v)}" for k, v in row.items()), flush=True)
             record[part].append(row)
             run_folder.write_text(output, json.dumps(record, indent=1) + "\n")
+        record["versions"][part] = run_folder.versions()
+        run_folder.write_text(output, json.dumps(record, indent=1) + "\n")
 
-    if "bytes" in parts:
-        keep("bytes", bytes_rows())
-    if "chips" in parts:
-        keep("chips", chips_rows())
-    if "local" in parts:
-        keep("local", local_rows(repeats))
-    if "ranks" in parts:
-        keep("ranks", ranks_rows(repeats))
-    if "seeds" in parts:
-        keep("seeds", seeds_rows(repeats))
-    if "links" in parts:
-        keep("links", links_rows(repeats, _own_work(record)))
-    if "local" in record and {"draw", "local"} & set(parts):
-        keep("model", iter(modelled(record)))
+    for part in parts:
+        keep("model" if part == "draw" else part, rows[part]())
+    if "draw" in parts:
         draw(output.with_suffix(".png"), record)
     return record
+
+
+def lacking(output: Path) -> list[str]:
+    """Parts that a record has not whole; the picture is always drawn anew.
+
+    >>> lacking(Path("no such file")) == list(PARTS)
+    True
+    """
+    whole = json.loads(output.read_text())["versions"] if output.exists() else {}
+    return [part for part in PARTS if part not in whole]
 
 
 def _own_work(record: dict[str, Any]) -> dict[tuple[str, int], float]:
@@ -423,20 +535,28 @@ def _short(value: Any) -> str:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure as the words say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--worker", nargs=2, metavar=("NETWORK", "UPDATE"), help=argparse.SUPPRESS)
+    parser.add_argument("--data-worker", nargs=2, metavar=("DATA", "RUN"), help=argparse.SUPPRESS)
     given = parser.parse_args(words)
+    if given.data_worker:
+        data_worker(given.data_worker[0], Path(given.data_worker[1]))
+        return
     if given.worker:
         worker(given.worker[0], given.worker[1], given.repeats)
         return
-    parts = given.parts.split(",")
+    parts = given.parts.split(",") if given.parts else lacking(given.output)
     for part in parts:
         if part not in PARTS:
             raise SettingError(f"part {part!r}: want {', '.join(PARTS)}")
+    run_folder.check_writable(given.output)
     measure(given.output, parts, given.repeats)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except WageError as error:
+        sys.exit(f"scaling: {error}")

@@ -29,6 +29,7 @@ from mappings.chips.chip import CHIPS, GRADES, UNKNOWN, Chip, ChipError
 from mappings.chips.cost import Activity, Cost, count_activity, published_of
 from mappings.chips.limits import Limit, broken, broken_by_parts, no_room
 from mappings.chips.memory_cost import NOTES, WHERE, MemoryCost
+from mappings.chips.parts import axons_between_chips, cut_between_chips
 from mappings.chips.placement import RESOURCES, DoesNotFit, Placement, Use, place
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.control import Control
@@ -152,9 +153,17 @@ class Report:
         use = Use(training, rules, report["frozen_layers"], report["prototypes"])
         limits, placement, cost = [Limit(**limit) for limit in report["limits"]], None, None
         if report["cost"]:
-            placement = place(network, chip, use)
+            cores = [row[1] for row in report["placement"]["pieces"]["rows"]]
+            placement = replace(place(network, chip, use), core=np.array(cores))
             cost = Cost(placement, [Activity(**layer) for layer in report["cost"]["activity"]])
         return cls(network, chip, use, limits, placement, cost, report["activity_counted_on"])
+
+    def cut(self) -> Report:
+        """The same with its cores on other chips, where that takes fewer messages between them."""
+        if self.placement is None or self.cost is None:
+            return self
+        placement = cut_between_chips(self.placement)
+        return replace(self, placement=placement, cost=Cost(placement, self.cost.activity))
 
     def draw(self, path: Path) -> None:
         """Draw the picture of a network that was placed, and the same as SVG beside it."""
@@ -383,6 +392,13 @@ class Asked:
         shown="inference; of a continual run training",
         complete=MODES,
     )
+    cut: str = setting(
+        "order",
+        "Which cores share a chip, where it takes several: as they follow each other, `order`, or with fewest"
+        " messages between chips, `metis`.",
+        CHIP,
+        choices=("order", "metis"),
+    )
     numbers: bool = setting(False, "Print the chip's numbers with their sources.", CHIP, flag="--numbers")
     feedback: str | None = setting(
         None,
@@ -452,7 +468,10 @@ def map_command(
     name_of_it = short_name(str(saved.network), use.prototypes)
     console.print(f"placing {name_of_it}, counting on {subject.counted(use, asked.images)[2]}")
     report = subject.mapped(described, use, asked.images, machine.engine)
+    in_order, report = report.placement, report.cut() if asked.cut == "metis" else report
     _print(report)
+    if in_order and report.placement and in_order.chips > 1:
+        console.print(_between_chips(in_order, report.placement))
     written = [folder / f"{name}.json"]
     if report.placement and report.cost:
         written += [folder / f"{name}.png", folder / f"{name}.svg"]
@@ -516,6 +535,14 @@ def _print(report: Report) -> None:
         console.print(line)
     for note in report.notes:
         console.print(f"note: {note}")
+
+
+def _between_chips(in_order: Placement, placement: Placement) -> str:
+    axons = axons_between_chips(placement)
+    cut = f"{axons:,} axons go from chip to chip"
+    if placement is in_order:
+        return f"{cut}; --cut metis looks for fewer"
+    return f"{cut}, {axons_between_chips(in_order):,} if the cores follow each other"
 
 
 def _placement_table(placement: Placement) -> Table:

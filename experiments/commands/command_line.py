@@ -31,13 +31,20 @@ PATIENCE_S = 1.5
 console = Console(highlight=False, soft_wrap=True, markup=False)  # paths may look like markup
 
 
+def is_narrow() -> bool:
+    """Whether words must be spared."""
+    return console.width < NARROW
+
+
 def bar(before: str, *after: str) -> Progress:
-    """A progress bar with the text `before` it and those `after` it, in rich's fields, and the time left."""
-    narrow = console.width < NARROW
-    whole = Column(overflow="fold", no_wrap=not narrow)  # there in two lines, not cut
+    """A progress bar with the text `before` it and those `after` it, in rich's fields, and the time left.
+
+    Where there is little room it has no bar; what is too long all the same is there in two lines, not cut.
+    """
+    whole = Column(overflow="fold", no_wrap=not is_narrow())
     return Progress(
         TextColumn(before, table_column=whole),
-        BarColumn(bar_width=6 if narrow else 14),
+        *(() if is_narrow() else (BarColumn(bar_width=14),)),
         *(TextColumn(text, table_column=whole) for text in after),
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
@@ -104,18 +111,16 @@ def as_typed(message: str, words: Sequence[str]) -> str:
     return message
 
 
-SETTING_RULES = ("train", "continual")
-"""Commands that have the rules' settings as options; others read them from a run."""
-
-
 def _default_last(message: str, words: Sequence[str]) -> str:
     found = re.match(r"(\w+)=('[\w-]*'|\d+): (.+ has .+ only)$", message)
-    if not found or words[0] not in SETTING_RULES:
+    if not found:
         return message
+    from experiments.cli import options_of
+
     name, value, why = found.groups()
     option = f"--{name.replace('_', '-')}"
-    if any(word.partition("=")[0] == option for word in words):
-        return message
+    if option not in options_of(words[0]) or any(word.partition("=")[0] == option for word in words):
+        return message  # as it is of a run that was read
     pairs = pairwise([part for word in words for part in word.split("=", 1)])
     said = [f"{typed} {after}: " for typed, after in pairs if typed[:2] == "--" and after in why.split()]
     return f"{''.join(said[:1])}{why}; {option}, not given, is {value}"

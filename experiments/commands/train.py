@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from experiments.commands.command_line import STOPPED, bar, busy, console
+from experiments.commands.command_line import STOPPED, bar, busy, console, is_narrow
 from experiments.commands.options import Found, Resumable, Simulator, as_begun, command_of, is_given
 from experiments.records.names import learning
 from experiments.runs import ranks, run_folder
@@ -36,6 +36,7 @@ MODES: dict[str, dict[str, Any]] = {
 }
 """Defaults of each mode; on the chip the annealing and the loss that learn best one sample at a time."""
 DRAIN_EVERY = 250  # samples that enter a pipelined network before it drains
+FIELDS = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
 NAME_LENGTH = 100  # of a run folder that is named for its run
 
 
@@ -152,9 +153,8 @@ def _train(
             training.check_ranks(engine=engine_name, watch=watch)
             console.print(f"{_title(training, engine_name)}\nrun folder {shown}")
             began = time.monotonic()
-            fields = "{task.fields[rate]:,.0f} samples/s", "error {task.fields[error]}"
             if not was_finished:
-                with bar("epoch {task.fields[epoch]}", *fields) as progress:
+                with bar("epoch {task.fields[epoch]}", *FIELDS) as progress:
                     training.fit(engine, _display(progress, training), watch)
         if not training.finished:
             console.print(
@@ -211,7 +211,7 @@ def _display(progress: Progress, training: Run) -> Callable[[Report], None]:
 
     def show(report: Report) -> None:
         epoch = min(report.epoch + 1, epochs)
-        error = f"training {100 * report.train_error:.2f} %"
+        error = f"{'' if is_narrow() else 'training '}{100 * report.train_error:.2f} %"
         if report.last_error is not None:
             error += f", {held_out} {100 * report.last_error:.2f} %"
         progress.update(

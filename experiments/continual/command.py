@@ -70,8 +70,8 @@ def continual(
     stream: Annotated[
         str | None,
         typer.Argument(
-            help="split-DATA, permuted-DATA, rotated-DATA or DATA-to-DATA, such as split-mnist,"
-            " permuted-mnist, mnist-to-fashion-mnist, split-FILE.npz; or `demo`.",
+            help="split-DATA, permuted-DATA, rotated-DATA, DATA-to-DATA or sessions-FOLDER, such as"
+            " split-mnist, permuted-mnist, mnist-to-fashion-mnist, split-FILE.npz; or `demo`.",
             show_default=False,
         ),
     ] = None,
@@ -181,6 +181,7 @@ def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
             if rows[seed] is None:
                 break
     else:
+        means.jobs.check()
         _open(work, new, means, first)[1].close()  # what is refused leaves nothing behind
         begin()
         if new:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -10,10 +11,12 @@ import numpy as np
 from experiments.continual.latent import Below
 from experiments.continual.methods import Method
 from experiments.continual.settings import Learning
+from experiments.runs import run_folder
 from wage_neuro.control import Control, control_of
 from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.eta import EtaSchedule
+from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.state import State, initial_state
 
@@ -54,7 +57,7 @@ class Learner:
     ) -> Learner:
         """Begin with a network that has learned nothing, in the engine of that name."""
         network = Network.parse(settings.network, image_shape, outputs, settings.bits, signed)
-        state = initial_state(network, settings.seed)
+        state = begun(settings, network)
         below = below_of(settings, network, state)
         method = settings.kind(settings, below.above if below else network)
         return cls(open_engine(method, engine, below.upper(state) if below else state), method, below)
@@ -132,13 +135,65 @@ def below_of(settings: Learning, network: Network, state: State) -> Below | None
     if not settings.latent:
         return None
     below = Below(network, settings.latent, state)
-    frozen = max(settings.frozen, settings.kind(settings, network).frozen_layers())
+    frozen = frozen_of(settings, network)
     if frozen < settings.latent:
         raise SettingError(
             f"latent={settings.latent}: layer {frozen} {network.layers[frozen]} learns, so its codes do not"
             f" stay what they are; want --frozen {settings.latent} or more"
         )
     return below
+
+
+def frozen_of(settings: Learning, network: Network) -> int:
+    """Layers of the whole network, from the first on, that never learn.
+
+    Raises
+    ------
+    SettingError
+        If none is left to learn.
+    """
+    if settings.frozen >= len(network.layers):
+        most = len(network.layers) - 1
+        raise SettingError(f"frozen={settings.frozen}: want 0..{most}, or {network} has no layer that learns")
+    return max(settings.frozen, settings.kind(settings, network).frozen_layers())
+
+
+def begun(settings: Learning, network: Network) -> State:
+    """State of a network that has learned nothing; its frozen layers are those of a trained run, if any.
+
+    Raises
+    ------
+    SettingError
+        If there are no frozen layers, or the run's first ones are others.
+    CheckpointError
+        If there is no such run.
+    """
+    state, frozen = initial_state(network, settings.seed), frozen_of(settings, network)
+    if settings.begun_from is None:
+        return state
+    source = f"from={settings.begun_from!r}"
+    if not frozen:
+        raise SettingError(f"{source} with frozen=0: want --frozen N, the layers that are taken from it")
+    saved = run_folder.load(Path(settings.begun_from))
+    for layer in network.layers[:frozen]:
+        found = saved.network.layers[layer.index : layer.index + 1]
+        if found != (layer,):
+            what = _said(*found) if found else "none there"
+            raise SettingError(f"{source}: layer {layer.index}: {what}: want {_said(layer)}")
+    if saved.network.signed_input != network.signed_input:
+        signs = {True: "-1..1", False: "0..1"}
+        raise SettingError(
+            f"{source}: its grey levels are {signs[saved.network.signed_input]}: want"
+            f" {signs[network.signed_input]}"
+        )
+    layers = list(state.layers)
+    for i, theirs in enumerate(saved.state.layers[:frozen]):
+        layers[i] = replace(layers[i], S=theirs.S, norm=theirs.norm)
+    return replace(state, layers=tuple(layers))
+
+
+def _said(layer: Layer) -> str:
+    return f"{layer} of {layer.in_shape}, bits {layer.bits}"
 
 
 def open_engine(method: Method, name: str, state: State) -> Engine:

@@ -146,7 +146,8 @@ class Method:
             If the engine cannot do what the method needs.
         """
         settings, replay = self.settings, None
-        if isinstance(self.memory, Reservoir) and holds_memory(name):
+        own = any(getattr(type(self), name) is not getattr(Replaying, name) for name in TURN)
+        if isinstance(self.memory, Reservoir) and not own and holds_memory(name):
             replay = Replay(self.memory, settings.step, augmented, settings.recalled)
         engine = make_engine(name, self.network, settings.rules, state, replay=replay)
         wanted = set() if replay else set(self.needs & ABILITIES.keys())
@@ -209,6 +210,7 @@ class Replaying(Method):
     needs = frozenset({"memory"})
     recalls = True
     keeps_logits: ClassVar[bool] = False
+    asymmetric: ClassVar[bool] = False
     memory: Reservoir
 
     def __init__(self, settings: Learning, network: Network) -> None:
@@ -221,16 +223,20 @@ class Replaying(Method):
             self.keeps_logits,
             bits=settings.memory_bits,
             keep=settings.keep,
+            asymmetric=self.asymmetric,
         )
 
     def mix(self, images: np.ndarray, labels: np.ndarray) -> Samples:
         mixed = self.memory.interleave(images, labels, self.settings.step, self.settings.recalled)
         self._kept = mixed.kept
-        if not self.keeps_logits:
+        if not self.keeps_logits and mixed.spared is None:
             return Samples(mixed.images, mixed.labels)
         former = self._by_steps(np.full((len(mixed.labels), self.network.classes), UNKNOWN))
-        recalled = former[:, self.settings.step :]
-        recalled[...] = self.memory.former_logits(mixed.recalled).reshape(recalled.shape)
+        new, recalled = np.split(former, [self.settings.step], axis=1)
+        if self.keeps_logits:
+            recalled[...] = self.memory.former_logits(mixed.recalled).reshape(recalled.shape)
+        if mixed.spared is not None:
+            new[mixed.spared.reshape(new.shape)] = SPARED
         return Samples(mixed.images, mixed.labels, former.reshape(len(mixed.labels), -1))
 
     def at_once(self, labels: np.ndarray) -> int:
@@ -257,31 +263,11 @@ class ReplayingLogits(Replaying):
 
 
 class Asymmetric(Replaying):
-    """New samples push down none but the outputs of classes that are new as well, those of the last RECENT.
-
-    Source: ER-ACE, Caccia et al., arXiv:2104.05025, whose batch is here the samples that came last.
-    """
-
     what = (
         "replay whose new samples leave the outputs of classes alone that are not among the newest (ER-ACE)"
     )
     needs = frozenset({"memory", "recalls former logits"})
-
-    def __init__(self, settings: Learning, network: Network) -> None:
-        super().__init__(settings, network)
-        self.held["came"] = np.full(network.classes, -RECENT)  # number of each class's last new sample
-        self.held["seen"] = np.zeros(1, np.int64)
-
-    def mix(self, images: np.ndarray, labels: np.ndarray) -> Samples:
-        mixed, (came, seen) = super().mix(images, labels), self.held.values()
-        spared = np.empty((len(labels), len(came)), bool)
-        for i, label in enumerate(labels):
-            came[label], seen[0] = seen[0], seen[0] + 1
-            spared[i] = seen[0] - came > RECENT
-        former = self._by_steps(np.full((len(mixed.labels), len(came)), UNKNOWN))
-        new = former[:, : self.settings.step]
-        new[spared.reshape(new.shape)] = SPARED
-        return mixed._replace(former=former.reshape(len(mixed.labels), -1))
+    asymmetric = True
 
 
 class _Frozen(Method):
@@ -351,8 +337,9 @@ class Consolidating(Method):
     defaults: ClassVar = {"consolidation": 7}
 
 
+TURN = ("observe", "recall", "mix", "answered")
+"""Methods of a replay that an engine's memory does in its stead, if they are those of `Replaying`."""
 LOOK_AHEAD = 100  # steps whose logits may be kept together
-RECENT = 100  # new samples whose classes are of the moment
 CALLED = {
     **dict.fromkeys(("ewc", "online-ewc", "si", "synaptic-intelligence", "mas", "lwf"), "consolidation"),
     **dict.fromkeys(("er", "experience-replay", "rehearsal", "gem", "agem"), "replay"),

@@ -19,6 +19,10 @@ JOINT: dict[str, Any] = {"color": INK, "linestyle": (0, (8, 3)), "marker": "", "
 DIGITS_UP_TO = 12  # tasks; more leave no room for a number in each square
 
 
+BY_BYTES = ("replay", "discriminant")
+"""Methods whose accuracy is drawn against bytes."""
+
+
 def draw(path: Path, record: Record, others: Sequence[Record] = ()) -> None:
     """Draw a record, beside others such as naive and joint training: mean over seeds, band of their range."""
     probed = [each for each in (record, *others) if each.samples.size]
@@ -57,7 +61,7 @@ def draw_bytes(path: Path, records: Sequence[Record], floats: Sequence[Point]) -
         axes.set(
             xlabel="memory (KiB)",
             ylabel="accuracy over all tasks at the end (%)",
-            title=f"{config['stream']}, {config['scenario']}-incremental, {config['method']}",
+            title=f"{config['stream']}, {config['scenario']}-incremental",
         )
         figure.legend(loc="outside lower center", ncols=1)
 
@@ -94,6 +98,8 @@ def in_bits(config: Mapping[str, Any]) -> str:
 
 def _form(config: Mapping[str, Any]) -> str:
     """What is one line of the picture: all but the size of the memory."""
+    if config["method"] == "discriminant":
+        return "discriminant on fixed random features, as many as fit; sums of 32 bits, no samples"
     updates, bits = config["update"], Bits.parse(config["bits"]).k_G
     images = f"{in_bits(config)} a pixel, 1 + {config.get('recalled', 1)}"
     return f"{config['network']}, {updates} updates of {bits} bits; {images}"

@@ -60,6 +60,12 @@ class Learning(OneByOne):
         choices=KEEPS,
     )
     frozen: int = setting(0, "First layers that never learn.", RULE, least=0)
+    begun_from: str | None = setting(
+        None,
+        "Trained run, or checkpoint, whose first layers are the frozen ones, in place of random weights.",
+        NETWORK,
+        flag="--from",
+    )
     latent: int = setting(
         0,
         "The memory keeps the codes of so many first layers, which are frozen, in place of images.",

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from experiments import datasets
-from experiments.datasets import Dataset
+from experiments.datasets import Dataset, files, folders
 from wage_neuro.errors import SettingError
 from wage_neuro.random_bits import STREAM, check_seed, words
 
@@ -255,8 +255,9 @@ def tasks_of(
 
     Parameters
     ----------
-    name : 'split-DATA', 'permuted-DATA', 'rotated-DATA' or 'DATA-to-DATA'
-        DATA as `experiments.datasets.load` takes it, an .npz file too.
+    name : 'split-DATA', 'permuted-DATA', 'rotated-DATA', 'DATA-to-DATA' or 'sessions-FOLDER'
+        DATA as `experiments.datasets.load` takes it, an .npz file too; FOLDER as
+        `experiments.datasets.folders.read_sessions` takes it, or core50.
     tasks : int, optional
         split: the classes are cut into as many tasks, in pairs if not given; permuted, rotated: 10.
     seed : int
@@ -281,11 +282,16 @@ def tasks_of(
     kind, names = _read_name(name)
     if base and kind != "split":
         raise SettingError(f"base={base} with {name!r}: want a stream that is split by class")
-    data = [datasets.load(n, data_dir) for n in names]
+    if kind == "sessions":
+        data = list(folders.read_sessions(_folder(names[0], data_dir)))
+        if scenario == "class":
+            raise SettingError(f"scenario 'class' with {name!r}: each session has all classes, want domain")
+    else:
+        data = [datasets.load(n, data_dir) for n in names]
     data = [d.split(validation) for d in data] if validation else data
     if kind == "split":
         return _split(data[0], scenario, tasks, base)
-    if kind == "to":
+    if kind in ("to", "sessions"):
         return _one_after_another(data, scenario, tasks)
     views = (_permutations if kind == "permuted" else _rotations)(data[0], tasks, seed)
     first = _task("", data[0], range(data[0].classes), 0, scenario)
@@ -300,15 +306,22 @@ def tasks_of(
 
 
 def _read_name(name: str) -> tuple[str, tuple[str, ...]]:
-    single = re.fullmatch(r"(split|permuted|rotated)-(.+)", name)
+    single = re.fullmatch(r"(split|permuted|rotated|sessions)-(.+)", name)
     if single:
         return single[1], (single[2],)
     pair = re.fullmatch(r"(.+)-to-(.+)", name)
     if pair:
         return "to", (pair[1], pair[2])
     raise SettingError(
-        f"stream {name!r}: want split-DATA, permuted-DATA, rotated-DATA or DATA-to-DATA, such as split-mnist"
+        f"stream {name!r}: want split-DATA, permuted-DATA, rotated-DATA, DATA-to-DATA or sessions-FOLDER,"
+        " such as split-mnist"
     )
+
+
+def _folder(name: str, data_dir: Path | None) -> Path:
+    """The folder of sessions, or where CORe50 is."""
+    path = Path(name)
+    return path if path.is_dir() or name != "core50" else files.get(name, data_dir)[0]
 
 
 def _task(
@@ -359,7 +372,7 @@ def _called(group: list[int]) -> str:
 
 def _one_after_another(data: Sequence[Dataset], scenario: str, tasks: int | None) -> tuple[Task, ...]:
     if tasks not in (None, len(data)):
-        raise SettingError(f"tasks={tasks}: a stream of {len(data)} data sets has {len(data)}")
+        raise SettingError(f"tasks={tasks}: a stream of {len(data)} data sets or sessions has {len(data)}")
     shapes = [d.train_images.shape[1:] for d in data]
     if shapes[0] != shapes[1]:
         raise SettingError(f"{data[0].name} has images of {shapes[0]}, {data[1].name} of {shapes[1]}")

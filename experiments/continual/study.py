@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments import datasets
 from experiments.continual import metrics
-from experiments.continual.learner import Learner, below_of, control_of_method, open_engine
+from experiments.continual.learner import Learner, begun, below_of, control_of_method, open_engine
 from experiments.continual.methods import ReadOut
 from experiments.continual.settings import Learning, eta_of
 from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
@@ -197,7 +197,7 @@ class Run:
         tasks = open_tasks(config, data_dir)
         network = network_of(config, tasks)
         doubt_of(config.network, network.classes)
-        saved = Checkpoint(network, config.rules, initial_state(network, config.seed))
+        saved = Checkpoint(network, config.rules, begun(config, network))
         run = cls(folder, config, tasks, saved)
         run.unlike = open_unlike(config, network, data_dir)
         return run

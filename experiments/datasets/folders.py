@@ -1,9 +1,10 @@
-"""Data sets of continual learning that are folders of files: Omniglot and CORe50."""
+"""Data sets of continual learning that are folders of files: Omniglot, CORe50 and OpenLORIS-Object."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ DRAWERS = 15
 CORE50_SIDE, CORE50_OBJECTS = 32, 50
 CORE50_TEST = (3, 7, 10)
 """Sessions of CORe50 that test; the other eight are learned."""
+OPENLORIS_SIDE = 50
 
 
 def read_omniglot(background: Path, evaluation: Path) -> Dataset:
@@ -67,6 +69,56 @@ def _stroke(path: Path) -> np.ndarray:
         return 255 - np.asarray(small)[..., np.newaxis]
 
 
+def read_sessions(folder: Path) -> tuple[Dataset, ...]:
+    """Read what was recorded session after session, each as a data set of the same classes.
+
+    A folder as `read_core50` reads it: each session that is learned, tested on the three that test. Or one of
+    a factor of OpenLORIS-Object, train/taskT/OBJECT/*.jpg and test/taskT/OBJECT/*.jpg: each task, tested on
+    its own; frames are resized to 50 x 50.
+
+    Source: Lomonaco and Maltoni, arXiv:1705.03550; She et al., arXiv:1911.06487.
+
+    Raises
+    ------
+    DataError
+        If it has neither form, or a task has no frames to learn or to test.
+    """
+    if (folder / "train").is_dir():
+        return _openloris(folder)
+    whole = read_core50(folder)
+    frames: dict[int, list[tuple[Path, int]]] = {}
+    for path in cast(Photos, whole.train_images).paths:
+        session, thing = _session_and_object(path)
+        frames.setdefault(session, []).append((path, thing))
+    found = []
+    for session, mine in sorted(frames.items()):
+        images, labels = _photos(mine)
+        found.append(replace(whole, name=f"s{session}", train_images=images, train_labels=labels))
+    return tuple(found)
+
+
+def _openloris(folder: Path) -> tuple[Dataset, ...]:
+    with reading(folder, "folder of tasks"):
+        tasks = sorted(
+            (folder / "train").glob("task*"), key=lambda path: _number(path, r"task(\d+)", "task3")
+        )
+        objects = sorted({path.name for path in folder.glob("*/task*/*") if path.is_dir()})
+    if not tasks:
+        raise DataError(f"{folder}: no train/taskT folders in it")
+    found = []
+    for task in tasks:
+        parts = []
+        for place in (task, folder / "test" / task.name):
+            frames = [(path, objects.index(path.parent.name)) for path in sorted(place.glob("*/*.jpg"))]
+            if not frames:
+                raise DataError(f"{place}: no OBJECT/*.jpg in it")
+            parts.append(_photos(frames, OPENLORIS_SIDE))
+        (images, labels), (test_images, test_labels) = parts
+        names = tuple(objects)
+        found.append(Dataset(task.name, images, labels, test_images, test_labels, len(names), True, names))
+    return tuple(found)
+
+
 def read_core50(folder: Path) -> Dataset:
     """Read sS/oO/C_SS_OO_FRAME.png, session S and object O: 50 classes, sessions 3, 7 and 10 test.
 
@@ -89,10 +141,10 @@ def read_core50(folder: Path) -> Dataset:
     return Dataset("core50", images, labels, test_images, test_labels, CORE50_OBJECTS, signed=True)
 
 
-def _photos(pairs: Iterable[tuple[Path, int]]) -> tuple[np.ndarray, np.ndarray]:
+def _photos(pairs: Iterable[tuple[Path, int]], side: int = CORE50_SIDE) -> tuple[np.ndarray, np.ndarray]:
     paths, labels = zip(*pairs, strict=True)
     # an array to all who index it, slice it or ask for its shape
-    return cast(np.ndarray, Photos(paths, CORE50_SIDE)), np.array(labels, np.int64)
+    return cast(np.ndarray, Photos(paths, side)), np.array(labels, np.int64)
 
 
 def _session_and_object(path: Path) -> tuple[int, int]:

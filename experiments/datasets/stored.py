@@ -86,17 +86,22 @@ class StoredImages:
         return self._shape[0] if self._index is None else len(self._index)
 
     def __getitem__(self, key: int | slice | np.ndarray) -> StoredImages | np.ndarray:
-        places = np.arange(len(self)) if self._index is None else self._index
         if isinstance(key, slice):
-            return self._with(places[key])
-        wanted = places[key]
+            return self._with(self._places()[key])
+        wanted = np.asarray(key)
+        ordinary = wanted.dtype.kind == "i" and wanted.min(initial=0) >= 0
+        if self._index is not None or not ordinary or wanted.max(initial=-1) >= len(self):
+            wanted = np.asarray(self._places()[key])  # else without the index of all there are: it is large
         images = np.empty((wanted.size, *self._shape[1:]), np.uint8)
         self._read(wanted.reshape(-1), images)
         return images.reshape(*np.shape(wanted), *self._shape[1:])
 
     def take(self, key: np.ndarray) -> StoredImages:
         """Some of the images, in the order of an index or mask; none is read."""
-        return self._with((np.arange(len(self)) if self._index is None else self._index)[key])
+        return self._with(self._places()[key])
+
+    def _places(self) -> np.ndarray:
+        return np.arange(len(self)) if self._index is None else self._index
 
     def _with(self, index: np.ndarray) -> StoredImages:
         return StoredImages(self._file, self._start, self._shape, index)

@@ -85,12 +85,12 @@ def _draw_continual(paths: list[Path], path: Path) -> None:
 
 
 def _draw_bytes(folder: Path, paths: list[Path], path: Path) -> None:
-    """SplitMNIST, class-incremental, each record that replays on test images."""
-    found = [records.read(each) for each in paths]
-    replay = [each for each in found if each.runs[0]["config"]["method"] == "replay"]
-    if replay:
+    """SplitMNIST, class-incremental, each record that replays, or keeps sums, on test images."""
+    read = [records.read(each) for each in paths]
+    found = [each for each in read if each.runs[0]["config"]["method"] in pictures.BY_BYTES]
+    if found:
         pictures.draw_bytes(
-            path, [each for each in replay if each.runs[0]["measured_on"] == "test"], floats(folder)
+            path, [each for each in found if each.runs[0]["measured_on"] == "test"], floats(folder)
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from experiments.commands.chip_map import Subject
 from experiments.continual import records
 from experiments.continual.command import RECORD, STUDY
+from experiments.continual.study import Config
 from experiments.records.names import learning, short_name
 from experiments.records.style import INK, PAPER, ink_on, value_colours
 from experiments.report import chip as of_chip
@@ -23,8 +25,14 @@ from mappings.chips.chip import Chip
 from wage_neuro.errors import WageError
 
 __all__ = ["RECORD", "STUDY", "page"]
+FLAGS = {
+    each.name: each.metadata["flag"].partition("/")[0] for each in fields(Config) if "flag" in each.metadata
+}
+"""Options that are not called as their settings are."""
 MOST_TASKS = 25
 """A matrix of more has no table of its numbers."""
+MOST_DRAWN = 100
+"""A matrix of more is not drawn: it would be most of the page."""
 MEASURES = ("ACC", "forgetting", "BWT", "FWT", "average incremental accuracy", *calibration.SHARES)
 NOT_SETTINGS = ("kind", "config", "tasks", "versions", "activity", "unchanged", *MEASURES)
 
@@ -40,8 +48,11 @@ def page(folder: Path, data_dir: Path | None, engine: str, chip: Chip, told: Cal
     record = records.read(folder)
     head = record.runs[0]
     found = Page(record.title, _lead(record))
-    found.sections.append(Section("What stays", _matrix(record)))
-    found.scripts.append(_script(record))
+    if len(record.tasks) <= MOST_DRAWN:
+        found.sections.append(Section("What stays", _matrix(record)))
+        found.scripts.append(_script(record))
+    else:
+        found.sections.append(Section("What stays", [_last_row(record)]))
     found.sections.append(Section("Accuracy so far", _curves(record)))
     found.sections.append(Section("Measures", [_measures(record)]))
     try:
@@ -84,8 +95,7 @@ def _matrix(record: records.Record) -> list[Part]:
         f"task {name} {value:.1f} %" for name, value in zip(tasks[:MOST_TASKS], R[-1], strict=False)
     )
     rows = [
-        [f"after {tasks[i] if len(tasks) == T else 'all'}", *(f"{value:.1f}" for value in row)]
-        for i, row in enumerate(R)
+        [f"after {tasks[i] if len(tasks) == T else 'all'}", *map(_measured, row)] for i, row in enumerate(R)
     ]
     numbers = (
         table(["learned", *tasks], rows, "Accuracy (%), mean of all seeds")
@@ -100,10 +110,26 @@ def _matrix(record: records.Record) -> list[Part]:
     ]  # fmt: skip
 
 
+def _measured(accuracy: float) -> str:
+    """An accuracy of a table, which has none where none was measured."""
+    return "" if np.isnan(accuracy) else f"{accuracy:.1f}"
+
+
+def _last_row(record: records.Record) -> Part:
+    """Accuracy on each task at the end, the newest last."""
+    last, T = 100 * record.R[:, -1], len(record.tasks)
+    alt = f"Accuracy on each of {T} tasks at the end; on the last one {last[:, -1].mean():.1f} %."
+    found = {
+        f"seed {run['config']['seed']}": (range(1, T + 1), row)
+        for run, row in zip(record.runs, last, strict=True)
+    }
+    return lines(found, "task", "accuracy (%)", alt)
+
+
 def _script(record: records.Record) -> str:
     R = 100 * np.concatenate([record.R.mean(axis=0, keepdims=True), record.R])
     known = {
-        "R": np.round(R, 1).tolist(),
+        "R": [[[None if np.isnan(a) else round(float(a), 1) for a in row] for row in each] for each in R],
         "tasks": record.tasks,
         "colours": value_colours(101),
         "inks": [ink_on(colour) for colour in value_colours(101)],
@@ -161,5 +187,5 @@ def _command(config: dict[str, Any]) -> str:
         if name == "stream" or value is None or value is False:
             continue
         text = f"{value}/8" if name == "margin" else str(value)
-        options += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+        options += [FLAGS.get(name, f"--{name.replace('_', '-')}"), *([] if value is True else [text])]
     return shlex.join(["wage-neuro", "continual", config["stream"], *options])

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import platform
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -61,20 +60,18 @@ def joined(cluster: str, say: Callable[[str], None] = lambda line: None) -> Iter
     Raises
     ------
     EngineError
-        If Dask is not installed, or nobody answers.
+        If Dask is not installed, nobody answers, or wage-neuro is not the same there.
     """
     n = workers_of(cluster)
-    try:
-        dask, distributed = _dask()
-    except ImportError as error:
-        raise EngineError(f'cluster {cluster}: {error}; it needs pip install "wage-neuro[dask]"') from None
-    quiet = {
+    dask, distributed = _installed(cluster)
+    settings = {
         "distributed.scheduler.allowed-failures": DEATHS - 1,
         "distributed.worker.daemon": False,  # Lava's engine has children
-        "logging.distributed": "error",
     }
+    for noisy in ("distributed", "distributed.client"):  # what matters is told in a line
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as held:
-        held.enter_context(dask.config.set(quiet))
+        held.enter_context(dask.config.set(settings))
         where: Any = cluster
         if n is not None:
             where = held.enter_context(
@@ -91,6 +88,7 @@ def joined(cluster: str, say: Callable[[str], None] = lambda line: None) -> Iter
             ) from None
         held.enter_context(client)
         say(f"dashboard {client.dashboard_link}")
+        _check_versions(client, cluster)
         if not client.nthreads():
             say(f"cluster {cluster}: no worker yet; the runs begin when one joins")
         yield client
@@ -114,12 +112,12 @@ def on_cluster(
     Raises
     ------
     EngineError
-        If an item has lost DEATHS workers, the cluster is gone, or a worker has another wage-neuro.
+        If an item has lost DEATHS workers, the cluster is gone, or has another version of wage-neuro.
     """
     with sigterm_as_ctrl_c(), joined(cluster, say) as client:
         _, distributed = _dask()
-        there = _There(__version__, client.id, _most_at_once(client))
-        futures = {client.submit(_told, there, do, item, pure=False): item for item in items}
+        told = partial(_told, client.id, _most_at_once(client), do)
+        futures = {client.submit(told, item, pure=False): item for item in items}
         try:
             for future in distributed.as_completed(futures):
                 item = futures[future]
@@ -129,8 +127,6 @@ def on_cluster(
                     raise EngineError(f"{name(item)}: {DEATHS} workers died of it") from None
                 except distributed.CancelledError:
                     raise EngineError(f"{name(item)}: the cluster {cluster} is gone") from None
-                except ImportError as problem:
-                    raise EngineError(f"{name(item)}: {problem}, on a worker of {cluster}") from None
                 if error:
                     raise error
                 yield item, answer
@@ -138,28 +134,27 @@ def on_cluster(
             _end(client, list(futures))
 
 
-@dataclass(frozen=True)
-class _There:
-    """What a worker is told beside the work: our version, whom it works for, how many share its machine."""
+def _told(group: str, at_once: int, do: Callable[[Any], Any], item: Any) -> tuple[Any, BaseException | None]:
+    """Its answer, or its error as it is: Dask would log its traceback.
 
-    version: str
-    group: str
-    at_once: int
-
-
-def _told(there: _There, do: Callable[[Any], Any], item: Any) -> tuple[Any, BaseException | None]:
-    """Its answer, or its error as it is: Dask would log its traceback."""
-    if there.version != __version__:
-        where = platform.node()
-        return None, EngineError(
-            f"worker on {where}: wage-neuro {__version__}: want {there.version}, as here"
-        )
-    kernels.set_threads(max(1, cpus() // there.at_once))
+    at_once : items that share the worker's machine
+    """
+    kernels.set_threads(max(1, cpus() // at_once))
     try:
-        answer = for_group(there.group, do, item)
+        answer = for_group(group, do, item)
     except TOLD as refusal:
         return None, refusal
     return answer and answer[0], None
+
+
+def _check_versions(client: Any, cluster: str) -> None:
+    """Raise EngineError unless all of the cluster has our version of wage-neuro; Dask would wait for ever."""
+    found = client.get_versions(packages=["wage_neuro"])
+    for where, there in {"scheduler": found["scheduler"], **found["workers"]}.items():
+        version = there["packages"].get("wage_neuro")
+        if version != __version__:
+            has = f"wage-neuro {version}" if version else "no wage-neuro"
+            raise EngineError(f"cluster {cluster}: {has} on {where}: want {__version__}, as here")
 
 
 def _most_at_once(client: Any) -> int:
@@ -179,6 +174,21 @@ def _end(client: Any, futures: list[Any]) -> None:
             client.run(stop, client.id, on_error="ignore")
             distributed.wait(left, timeout=PATIENCE)
     client.cancel(futures)
+
+
+def check(cluster: str) -> None:
+    """Raise EngineError where `joined` would, before anything is written; workers here are not started."""
+    _installed(cluster)
+    if workers_of(cluster) is None:
+        with joined(cluster):
+            pass
+
+
+def _installed(cluster: str) -> tuple[Any, Any]:
+    try:
+        return _dask()
+    except ImportError as error:
+        raise EngineError(f'cluster {cluster}: {error}; it needs pip install "wage-neuro[dask]"') from None
 
 
 def _dask() -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, TypedDict
@@ -438,7 +439,7 @@ class Run:
         """Raise SettingError where a rank differs in version, settings, data or weights."""
         facts = {
             "settings": lambda: {**self.config.to_json(), **more},
-            "data": lambda: self._data_sum,
+            "data": lambda: self.data_sum,
             "place": lambda: [self.progress.epoch, self.progress.batch],
             "weights": lambda: [
                 hashlib.sha256(np.ascontiguousarray(S)).hexdigest() for S in self.saved.state.S
@@ -597,7 +598,7 @@ class Run:
         extra = {
             "config": self.config.to_json(),
             "progress": asdict(self.progress),
-            "data_sha256": self._data_sum,
+            "data_sha256": self.data_sum,
             "simulator": self.simulator,
         }
         self.saved = replace(self.saved, extra=extra)
@@ -607,11 +608,10 @@ class Run:
                 self._spread.write()
         self._kept_at = time.monotonic()
 
-    @property
-    def _data_sum(self) -> str:
-        if not hasattr(self, "_checksum"):
-            self._checksum = self.data.checksum
-        return self._checksum
+    @cached_property
+    def data_sum(self) -> str:
+        """Checksum of its data."""
+        return self.data.checksum
 
     def record(self, engine_name: str, command: str) -> dict[str, Any]:
         """What the README's tables are made from: setting, versions, data, curve, accuracy last and best."""
@@ -624,7 +624,7 @@ class Run:
             "network": str(self.network),
             "input_shape": list(self.network.input_shape),
             "weights": self.network.n_weights,
-            "data_sha256": self._data_sum,
+            "data_sha256": self.data_sum,
             "measured_on": self.config.held_out,
             "accuracy_last": accuracies[-1],
             "accuracy_best": max(accuracies),

@@ -4,33 +4,39 @@
 SGD in float32: the same layers, one pass, the same bytes of memory and bits a pixel, the same number of
 recalled samples for each new one, the same augmentation; ten new samples a step, softmax cross-entropy over
 all outputs, a constant rate. The rate is the best of RATES on the preset's validation images with another
-seed. Rows go to experiments/results/continual-floats.json, a preset at a time. It needs PyTorch.
+seed. Rows go to experiments/results/continual-floats.json, a preset at a time. Stopped and called again, it
+goes on behind the last network that was learned to its end (runs/continual-floats.jsonl). It needs PyTorch.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.continual.methods import ReadOut
 from experiments.continual.presets import PRESETS, config_of
 from experiments.continual.streams import Stream, Task
-from experiments.continual.study import Config, open_tasks, stream_of
-from experiments.runs.run_folder import check_writable, versions, write_json
+from experiments.continual.study import Config, checksums_of, open_tasks, stream_of
+from experiments.runs.forms import Number
+from experiments.runs.run_folder import check_writable, versions, write_json, write_rows
 from experiments.studies import alone
 from wage_neuro.errors import SettingError
 from wage_neuro.memory import Reservoir
 from wage_neuro.network import Network
 from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
+from wage_neuro.typed import Count, read_rows
 
 RESULT = Path("experiments/results/continual-floats.json")
+LEARNED = Path("runs/continual-floats.jsonl")
+"""A row each network learned."""
 STEP = 10  # new samples
 RATES = (0.03, 0.1, 0.3)
 CHOOSING_SEED, HELD_OUT = 10, 5000
@@ -72,6 +78,26 @@ def learn(config: Config, tasks: Sequence[Task], rate: float) -> Outcome:
                 if weights.grad is not None:
                     weights -= rate * weights.grad
     return Outcome(_accuracy(model, stream), memory.bytes if memory else 0)
+
+
+def learned(config: Config, rate: float, data_dir: Path | None) -> Outcome:
+    """What `learn` comes to, or came to before with the same settings on the same data."""
+    tasks = open_tasks(config, data_dir)
+    what = {"config": asdict(config), "rate": rate, "data_sha256": checksums_of(tasks)}
+    known = read_rows(LEARNED, _Learned, "record of float networks") if LEARNED.exists() else []
+    for row in known:
+        if row["what"] == what:
+            return Outcome(row["accuracy"], row["bytes"])
+    outcome = learn(config, tasks, rate)
+    LEARNED.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(LEARNED, [*known, {"what": what, **asdict(outcome)}])
+    return outcome
+
+
+class _Learned(TypedDict):
+    what: dict[str, Any]
+    accuracy: Number
+    bytes: Count
 
 
 def _model(specs: Sequence[Spec], shape: tuple[int, ...]) -> nn.Sequential:
@@ -119,12 +145,12 @@ def row(
     chosen = dict.fromkeys(rates, 0.0)
     if len(rates) > 1:
         held_out = replace(config, seed=CHOOSING_SEED, validation=HELD_OUT)
-        chosen = {rate: learn(held_out, open_tasks(held_out, data_dir), rate).accuracy for rate in rates}
+        chosen = {rate: learned(held_out, rate, data_dir).accuracy for rate in rates}
     rate = max(chosen, key=lambda each: chosen[each])
     found = []
     for seed in range(config.seed, config.seed + seeds):
         each = replace(config, seed=seed)
-        found.append(learn(each, open_tasks(each, data_dir), rate))
+        found.append(learned(each, rate, data_dir))
         print(f"{name}, seed {seed}, rate {rate}: {found[-1].accuracy:.2f} %", flush=True)
     return {
         "preset": name,
@@ -145,6 +171,8 @@ def main(
     for name in names:
         if name not in PRESETS:
             raise SettingError(f"preset {name!r}: want {', '.join(PRESETS)}")
+        if issubclass(config_of(name).kind, ReadOut):
+            raise SettingError(f"preset {name!r}: nothing in it learns by SGD; want one of another method")
     for name in names:
         new = row(name, seeds, [float(rate) for rate in rates.split(",")], data_dir)
         kept = json.loads(RESULT.read_text()) if RESULT.exists() else []

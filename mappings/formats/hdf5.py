@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,16 @@ def check(path: Path) -> str:
     CheckpointError
         If it is damaged, declares more than its network has, or wage-neuro did not write it.
     """
+    found = path.stat()
+    return _checked(path, found.st_size, found.st_ino, found.st_ctime_ns)
+
+
+@lru_cache(maxsize=8)
+def _checked(path: Path, size: int, *changes: int) -> str:
+    """What a file is that has not changed is asked once, though each format asks, and then its reader."""
     from wage_neuro.errors import CheckpointError
 
-    seconds = CPU_S + path.stat().st_size / (10 << 20)
+    seconds = CPU_S + size / (10 << 20)
     words = [sys.executable, __file__, str(path.resolve()), str(math.ceil(seconds))]
     try:
         child = subprocess.run(words, capture_output=True, text=True, timeout=10 * seconds, check=False)

@@ -30,6 +30,7 @@ class PyMemoryModel(PyQuickModel):
     labels: np.ndarray = LavaPyType(np.ndarray, np.int16, precision=16)
     logits: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=32)
     seen: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    came: np.ndarray = LavaPyType(np.ndarray, np.int64)
     offered: np.ndarray = LavaPyType(np.ndarray, np.int64)
     full: np.ndarray = LavaPyType(np.ndarray, np.int32)
     learning: np.ndarray = LavaPyType(np.ndarray, np.int32)
@@ -63,15 +64,17 @@ class PyMemoryModel(PyQuickModel):
             images = self._fill(images, labels, former)
         self.a_out.send(self.input_codes[images])
         self.y_out.send(labels)
-        if self.keeps_logits:
+        if self.replay.memory.tells:
             self.f_out.send(former)
 
     def _fill(self, images: np.ndarray, labels: np.ndarray, former: np.ndarray) -> np.ndarray:
         memory, replay = self._memory(), self.replay
         if self.learned is None:
             self.learned = (1 + replay.recalled) * memory.seen
-        slots = memory.fill(images, labels, replay.step, self.learned, replay.recalled)
         is_new = (self.learned + np.arange(len(labels))) % replay.period < replay.step
+        if memory.came is not None:
+            former[is_new] = np.where(memory.spare(labels[is_new]), LOGIT.min + 1, LOGIT.min)
+        slots = memory.fill(images, labels, replay.step, self.learned, replay.recalled)
         if memory.logits is not None:
             former[~is_new] = memory.logits[slots[~is_new]]
             self.slots.append(np.where(is_new, slots, -1))

@@ -24,8 +24,9 @@ class Memory(AbstractProcess):
     a_out : (lanes, *in_shape) input codes, k_A bits
     y_out : (lanes,) labels
     f_out : (lanes, classes) logits that a recalled sample had when it was new, 32 bits, the least number
-        where none are known; of a memory that keeps logits
-    z_in : (lanes, classes) logits of the samples that have passed, from the read-out; likewise
+        where none are known, the next one of an output that a new sample leaves alone; of a memory that keeps
+        logits, or whose new samples do so
+    z_in : (lanes, classes) logits of the samples that have passed, from the read-out; where they are kept
 
     Vars
     ----
@@ -33,6 +34,7 @@ class Memory(AbstractProcess):
     labels : (size,) their labels
     logits : (size, classes) logits kept beside them; (1, classes) of no meaning where none are
     seen : samples offered so far; names the random bits
+    came : (classes,) number of each class's last new sample; of no meaning where none leaves outputs alone
     offered, full : (classes,) what a class-balanced memory knows of each class; of no meaning in others
     learning : 1 keeps and recalls, 0 lets everything pass
 
@@ -58,6 +60,8 @@ class Memory(AbstractProcess):
         self.f_out, self.z_in = OutPort(shape=(lanes, classes)), InPort(shape=(lanes, classes))
         self.logits = Var(shape=logits.shape, init=logits)
         self.seen = Var(shape=(1,), init=memory.seen)
+        came = np.zeros(classes, np.int64) if memory.came is None else memory.came
+        self.came = Var(shape=(classes,), init=came)
         balance = memory.balance or Balance(np.zeros(classes, np.int64), np.zeros(classes, np.uint8))
         self.offered = Var(shape=(classes,), init=balance.offered)
         self.full = Var(shape=(classes,), init=balance.full)

@@ -23,8 +23,8 @@ class ReadOut(AbstractProcess):
     z_in : (lanes, classes) logits of the last layer, 32 bits
     y_in : (lanes,) labels; they wait here until their logits arrive
     e_out : (lanes, classes) output error of the loss, 32 bits
-    f_in : (lanes, classes) logits that samples once had, from a memory that keeps them
-    z_out : (lanes, classes) the logits that arrive, for such a memory; in the same time step
+    f_in : (lanes, classes) logits that samples once had, or outputs that they spare, from a memory that tells
+    z_out : (lanes, classes) the logits that arrive, for a memory that keeps them; in the same time step
     s0 .. s31 : RefPorts to Vars of the others: the stored weights of the layers, what a memory holds
     i0 .. i31 : RefPorts to the importance of the layers' synapses, where there is one
 

@@ -223,7 +223,7 @@ def test_rows_of_whole_groups(isa, mode, assert_agree):
     """256 outputs: the short way of one sample at a time."""
     network = Network((Dense(256), Dense(128), Dense(5)), (200,))
     for log2_eta in (-3, 0, 16):
-        assert_agree(CompiledEngine, network, MODES[mode], log2_etas=(log2_eta, 3))
+        assert_agree(CompiledEngine, network, MODES[mode], n=32, log2_etas=(log2_eta, 3))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -232,9 +232,9 @@ def test_threads_change_no_bit(threads, assert_agree):
     set_threads(threads)
     try:
         for mode in ("paper", "one sample at a time", "direct feedback"):
-            network = Network.parse("32C5-MP2-64C5-MP2-512FC", (28, 28, 1), 10, signed_input=mode == "paper")
+            network = Network.parse("32C5-MP2-64C5-MP2-512FC", (18, 18, 1), 10, signed_input=mode == "paper")
             assert_agree(CompiledEngine, network, MODES[mode], n=16)
-        network = Network.parse("40C3N-64C5N-MP2-64FCN", (28, 28, 1), 10)
+        network = Network.parse("40C3N-64C5N-MP2-64FCN", (18, 18, 1), 10)
         assert_agree(CompiledEngine, network, MODES["sharp softmax, momentum"], n=16)
     finally:
         set_threads(before)

@@ -19,15 +19,19 @@ import torch
 
 from experiments.benchmarks.agreement import MODES, NETWORKS, modes_of
 from mappings.engines.torch import engine as accelerator
-from mappings.engines.torch import kernels
-from mappings.engines.torch.engine import RandomBits, TorchEngine, find_device
+from mappings.engines.torch import kernels, loss, passes
+from mappings.engines.torch.engine import TorchEngine, find_device
+from mappings.engines.torch.floats import log2_round as log2_of_tensor
+from mappings.engines.torch.floats import power_of_two
+from mappings.engines.torch.passes import RandomBits
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state, softmax
 from wage_neuro.bits import Bits
 from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.kernels.numpy_kernels import max_pool
+from wage_neuro.layers import output_error, quiet_new
 from wage_neuro.random_bits import FEEDBACK, GENERATORS, INIT, POST, UPDATE, bits16
-from wage_neuro.train import Held
+from wage_neuro.rules import LOSSES
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -74,15 +78,31 @@ def test_wide_weights_in_float64_leave_the_others_their_fast_products():
     """The largest factor of the float32 products alone decides whether TF32 is let in."""
     network = Network.parse("24FC-20FC-5FCU", (30,))
     with TorchEngine(network, Rules(loss="softmax"), device="cpu") as engine:
-        assert engine._largest == 127
+        assert engine.passes.largest == 127
     assert network.layers[-1].bits.weight_max == 32767
 
 
 @given(st.lists(st.integers(-(2**52), 2**52) | st.integers(-(2**20), 2**20), min_size=1), st.integers(0, 40))
 def test_probabilities_are_numpys(row, log2_one):
-    tables = tuple(map(torch.from_numpy, softmax.tables()))
-    found = kernels.probabilities(torch.tensor([row]), log2_one, tables)
+    found = loss.probabilities(torch.tensor([row]), log2_one)
     assert found.tolist() == softmax.probabilities(np.array([row]), log2_one).tolist()
+
+
+@given(data=st.data())
+def test_the_error_on_a_device_is_numpys(data):
+    """Of every loss that the fused kernels take; `former` is none of it."""
+    pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
+    kind, classes = pick(*LOSSES), pick(1, 2, 5)
+    sharpness = pick(0, 4) if kind == "softmax" else 0
+    new = {"new_shift": pick(1, 3), "recalled": pick(1, 2)} if pick(False, True) else {}
+    rules = Rules(batch=6, loss=kind, margin=pick(0, 3, 8), sharpness=sharpness, **new)
+    layer = Network((Dense(classes),), (40,)).layers[0]
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    Z = rng.integers(-layer.z_bound // 9, layer.z_bound // 9, (6, classes))
+    labels, step = rng.integers(0, classes, 6), pick(0, 1, 7)
+    found = loss.output_error(layer, *map(torch.tensor, (Z, labels)), rules, torch.tensor([step]))
+    wanted = quiet_new(output_error(layer, Z, labels, rules), 6 * step, rules)
+    assert found.tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("mode", ["paper", "coincidence"])
@@ -120,7 +140,7 @@ def test_any_small_network(data, build, assert_agree):
 
 def test_parts_of_a_batch_and_rows_of_a_gradient(monkeypatch, build, assert_agree):
     """A batch in several parts, and gradients of more rows than one float32 product can sum."""
-    monkeypatch.setitem(accelerator.PART_BYTES, "cpu", 144 * (9 + 4 * 4) * 10)
+    monkeypatch.setitem(passes.PART_BYTES, "cpu", 144 * (9 + 4 * 4) * 10)
     network = NETWORKS["conv, pooling"]
     assert network.layers[0].gradient_rows[0] < 10 * network.layers[0].positions
     assert assert_agree(build, network, MODES["paper"], n=48) > 0
@@ -230,29 +250,12 @@ def test_log2_round_on_either_side_of_every_half():
     for n in range(1, 53):
         half = int(np.sqrt(2.0) * 2.0**n)
         for x in (2**n - 1, 2**n, half - 1, half, half + 1, half + 2, 2**n + 1):
-            assert int(kernels.log2_round(torch.tensor(float(x), dtype=torch.float64))) == log2_round(x), x
+            assert int(log2_of_tensor(torch.tensor(float(x), dtype=torch.float64))) == log2_round(x), x
 
 
 def test_powers_of_two():
     exponents = range(-80, 81)
-    assert kernels.power_of_two(torch.tensor(exponents)).tolist() == [2.0**m for m in exponents]
-
-
-@given(
-    st.none() | st.integers(0, 60),
-    st.integers(0, 50),
-    st.lists(st.tuples(st.integers(0, 2**50) | st.integers(0, 9), st.integers(1, 60)), max_size=8),
-)
-def test_held_exponents(exponent, below, batches):
-    held = Held(exponent, below if exponent is not None else 0)
-    pair = [torch.tensor(kernels.NONE if exponent is None else exponent), torch.tensor(held.below)]
-    for peak, hold in batches:
-        held = held.after(peak, 16, hold)
-        pair = kernels.held_after(*pair, torch.tensor(float(peak), dtype=torch.float64), 16, hold)
-        assert [int(x) for x in pair] == [
-            kernels.NONE if held.exponent is None else held.exponent,
-            held.below,
-        ]
+    assert power_of_two(torch.tensor(exponents)).tolist() == [2.0**m for m in exponents]
 
 
 def test_products_leave_the_precision_of_others_alone():
@@ -305,35 +308,45 @@ def test_a_processor_that_saturates_multiplies_floats(monkeypatch):
     assert not kernels.int8_is_exact(CPU)
 
 
+class Elsewhere(passes.TorchPasses):
+    """On a device that holds no values: what comes back to the host is a guess."""
+
+    def host(self, x):
+        return torch.zeros(x.shape, dtype=x.dtype).numpy()
+
+    def peak(self, x):
+        return 5
+
+
 @pytest.fixture
 def elsewhere(monkeypatch, one_device):
-    """The engine on a device that holds no values, so that to wait for one raises."""
     monkeypatch.setattr(accelerator, "find_device", lambda name: torch.device("meta"))
-    monkeypatch.setitem(accelerator.PART_BYTES, "meta", accelerator.PART_BYTES["cuda"])
+    monkeypatch.setitem(passes.PART_BYTES, "meta", passes.PART_BYTES["cuda"])
     monkeypatch.setattr(kernels, "prove_products", lambda device, largest: None)
     monkeypatch.setattr(RandomBits, "choose", lambda bits: None)
-    monkeypatch.setattr(accelerator, "_array", lambda x: x)  # the answers, which come back at the end
+    monkeypatch.setattr(accelerator, "TorchPasses", Elsewhere)
     with one_device:
         yield TorchEngine
 
 
 @pytest.mark.parametrize("mode", modes_of("torch"))
 @pytest.mark.parametrize("name", NETWORKS)
-def test_on_a_device_nothing_waits_and_nothing_lies_elsewhere(name, mode, elsewhere):
+def test_on_a_device_nothing_lies_elsewhere(name, mode, elsewhere):
     network, rules = NETWORKS[name], MODES[mode]
     engine = elsewhere(network, rules)
     images = np.zeros((2 * rules.batch, *network.input_shape), np.uint8)
-    labels = np.zeros(len(images), np.int64)
-    answers = engine.train(images, labels, 3), engine.predict(images)
-    assert {x.device.type for x in (*answers, *(layer.S for layer in engine._layers))} == {"meta"}
+    engine.train(images, np.zeros(len(images), np.int64), 3)
+    engine.predict(images)
+    assert {layer.state.S.device.type for layer in engine._learner.layers} == {"meta"}
 
 
-def test_what_waits_or_lies_elsewhere_is_found(elsewhere):
+def test_what_lies_elsewhere_is_found(elsewhere):
     engine = elsewhere(Network((Dense(3),), (4,)), MODES["held"])
+    S = engine._learner.layers[0].state.S
     with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
-        engine._layers[0].error.read()
-    with pytest.raises(AssertionError, match=r"aten\.mul_\.Tensor: .*meta.*cpu"):
-        engine._layers[0].S.mul_(torch.ones(3))
+        int(S[0, 0])
+    with pytest.raises(AssertionError, match=r"aten\.mul\.Tensor: .*meta.*cpu"):
+        S * torch.ones(3)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "mps", ""])
@@ -346,12 +359,6 @@ def test_an_unknown_device(name):
 def test_an_absent_device(name):
     with pytest.raises(EngineError, match=rf"^device '{name}': PyTorch .* finds no such accelerator here$"):
         TorchEngine(Network((Dense(3),), (4,)), device=name)
-
-
-def test_pipelined_learning_is_refused():
-    rules = Rules(batch=12, shift="held", update="ternary", pipelined=True)
-    with pytest.raises(SettingError, match=r"^pipelined=True: engine 'torch' has False only$"):
-        TorchEngine(Network((Dense(3),), (4,)), rules)
 
 
 def test_weights_outside_the_range_are_refused():

@@ -380,7 +380,7 @@ def test_parts_and_subjects_are_chosen(tmp_path):
 
 def test_a_campaign_goes_on_after_its_last_round(tmp_path, monkeypatch):
     """Killed after three rows, resumed, it ends with the rows of one that ran through."""
-    size = replace(SIZES["short"], rounds=3, inputs=10)
+    size = replace(SIZES["short"], rounds=2, inputs=10)
     monkeypatch.setattr("experiments.campaign.__main__.formats", lambda: dict(list(formats().items())[:2]))
 
     def rows_of(name: str, done: dict, most: int = 99) -> dict:
@@ -390,7 +390,7 @@ def test_a_campaign_goes_on_after_its_last_round(tmp_path, monkeypatch):
         return found
 
     whole = rows_of("whole", {})
-    assert [one.rounds for one in whole.values()] == [3, 3]
+    assert [one.rounds for one in whole.values()] == [2, 2]
     killed = rows_of("killed", {}, 3)
     assert sorted(one.rounds for one in killed.values()) == [1, 2]
     assert rows_of("resumed", killed) == whole

@@ -19,6 +19,7 @@ import pytest
 
 from experiments import cli, datasets
 from experiments.commands import command_line
+from experiments.engines import FASTEST
 from experiments.entry import STOPPED
 from experiments.runs import run_folder
 from experiments.runs.training import Config, Run
@@ -568,7 +569,7 @@ SLOW = Config(data="digits", network="32C3-MP2-64C3-256FC", epochs=3, seed=2, ru
 def slow_run(tmp_path_factory):
     """The run that nothing interrupts."""
     run = Run.start(SLOW, tmp_path_factory.mktemp("slow"))
-    with run.engine("numpy") as engine:
+    with run.engine(FASTEST) as engine:
         run.fit(engine)
     return run
 
@@ -653,7 +654,7 @@ def test_a_signal_from_outside(
 
     step = checkpoint.load(file).state.step
     assert 0 < step < slow_run.saved.state.step
-    ended = wage_neuro("train", "--resume", "out", "--engine", "numpy")
+    ended = wage_neuro("train", "--resume", "out", "--engine", FASTEST)
     assert ended.code == 0
     assert_same_state(checkpoint.load(file).state, slow_run.saved.state)
     rows = json.loads((tmp_path / "out" / "record.json").read_text())["curve"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict
 
 import numpy as np
 import pytest
@@ -301,3 +301,10 @@ def test_direct_feedback_brings_the_last_layers_error():
     table = limits(network, rules, Widths())
     assert [layer[NEURONS]["e_in"].worst for layer in table[:2]] == [5 * 127, 5 * 127]
     assert table[0][ERROR_TRACKER]["x_in"].worst == 5 * 127
+
+
+def test_widths_are_values():
+    """What is proven of some cannot change, and equal ones are one."""
+    assert len({Widths(), Widths(state=24), Widths(state=23)}) == len({Widths().state, 24, 23})
+    with pytest.raises(FrozenInstanceError):
+        Widths().state = 3  # type: ignore[misc]

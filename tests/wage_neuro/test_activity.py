@@ -11,7 +11,7 @@ from wage_neuro import AvgPool, Control, Conv, Dense, Flatten, MaxPool, Network,
 from wage_neuro.activity import FIELDS, Activity, Watch, count_feedback
 from wage_neuro.errors import SettingError
 from wage_neuro.layers import backward, forward
-from wage_neuro.train import Batch, Learner, predict
+from wage_neuro.train import Batch, Learner
 
 NETS = {
     "one layer": Network((Dense(3),), (5,)),
@@ -103,7 +103,7 @@ def test_predictions_are_counted(net, plain, plain_train, random_state, batch_of
     state, trace = random_state(net, rules), []
     x, labels = batch_of(net, 5)
     plain_train(net, state, x, labels, None, rules, trace=trace)
-    predict(net, state, x, watch)
+    Learner(net, state, rules, watch).predict(x)
     found = watch.take()
     expected = plain.activity(net.specs, trace, state.S, state.S, rules)
     assert found.samples == 5

@@ -207,5 +207,5 @@ def test_samples_that_fill_no_batch(last, learned, sparse_images, assert_same_st
             one.train(images, labels, 3, last="fill")
         with pytest.raises(DataError, match=r"want 24 whole numbers|want 21 whole numbers"):
             one.train(images, labels[:5], 3, last=last)
-        assert one.state is before
+        assert one.state == before
         assert one.train(images[:16], labels[:16], 3, last=last).shape == (16, NET.classes)

@@ -114,3 +114,11 @@ def test_what_a_killed_write_left_is_swept_and_what_goes_on_is_not(tmp_path):
         sweep(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".b.npz.mine.part", "b.npz"]
     assert (tmp_path / "b.npz").read_bytes() == b"whole"
+
+
+def test_what_is_left_of_a_long_name_is_swept(tmp_path):
+    """A temporary name has the first 200 signs of its file's."""
+    name = "a" * 199 + "b" * 20
+    (tmp_path / f".{name[:200]}.01234567.part").write_text("half")
+    sweep(tmp_path, name)
+    assert os.listdir(tmp_path) == []

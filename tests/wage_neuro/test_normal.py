@@ -123,6 +123,38 @@ def test_statistics_follow_a_channel_and_its_codes_fill_a_quarter():
     assert seen[-100:] == [seen[-1]] * 100
 
 
+@pytest.mark.parametrize(
+    ("size", "spread", "shift", "after"),
+    [  # codes of this mean magnitude; 32 codes are aimed at, 19 and 54 are the borders, which belong to it
+        (19, 4864, 2, (4864, 2)),
+        (19, 4863, 2, (2 * 4863, 1)),
+        (19, 4863, 1, (2 * 4863, 0)),
+        (19, 4863, 0, (4863, 0)),
+        (54, 13824, 2, (13824, 2)),
+        (54, 13825, 2, (6912, 3)),
+        (54, 13825, 99, (13825, 99)),  # the largest
+    ],
+)
+def test_a_shift_moves_past_its_borders(size, spread, shift, after):
+    layer = NET.layers[1]
+    shift, last = (min(each, normal.shift_max(layer)) for each in (shift, after[1]))
+    norm = np.array([[0] * 6, [spread] * 6, [shift] * 6])
+    u = np.full((10, 6), size)
+    u[::2] *= -1
+    found = normal.follow(layer, norm, u.astype(np.int8))
+    assert found.tolist() == [[0] * 6, [after[0]] * 6, [last] * 6]
+
+
+def test_the_largest_statistics():
+    layer = NET.layers[1]
+    norm = np.array([[normal.centre_max(layer)] * 6, [127 << 9] * 6, [normal.shift_max(layer)] * 6])
+    assert normal.can_be(layer, norm)
+    for row in range(3):
+        past = norm.copy()
+        past[row, 3] += 1
+        assert not normal.can_be(layer, past)
+
+
 def test_a_state_goes_on_to_the_same_bits_and_answers_by_its_statistics(stopped_and_whole):
     _, state = stopped_and_whole(NET, RULES, batches(8))
     x = batches(1)[0].x

@@ -197,7 +197,7 @@ class NativeLayer(LayerAtWork):
         return self.net.look(slot, what, (self.lanes, *shape))
 
     def _count(self, slot: int, some: bool, control: LayerControl, counts: np.ndarray) -> None:
-        layer, V = self.layer, self.visible()
+        layer = self.layer
         if not some:
             return
         kept = Kept(self._codes(slot, CODES_IN, layer.in_shape))
@@ -208,7 +208,7 @@ class NativeLayer(LayerAtWork):
             if self.rules.update == "coincidence":
                 factors = self._codes(slot, PRE, layer.in_shape), self._codes(slot, POST, layer.out_shape)
         activity.count_error(counts, layer, kept, E, factors)
-        W_back = backward_weights(layer, V, self.classes, self.rules, self.seed)
+        W_back = backward_weights(self.visible(), self._feedback(), self.rules)
         if layer.index and W_back is not None:
             activity.count_feedback(counts, layer, W_back, kept, E)
 

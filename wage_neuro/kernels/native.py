@@ -554,12 +554,7 @@ class NativeNet:
         """Everything that training has changed so far, copied."""
         found = []
         for i, layer in enumerate(self.network.layers):
-            if i in self._foreign:
-                own = self._foreign[i].state
-                kept = None if own.importance is None else own.importance.copy()
-                found.append(replace(own, importance=kept))
-                continue
-            found.append(self._learned(layer))
+            found.append(self._foreign[i].learned() if i in self._foreign else self._learned(layer))
         return State(layers=tuple(found), seed=self.seed, step=self.step)
 
     def _learned(self, layer: Layer) -> LayerState:
@@ -691,7 +686,8 @@ class NativeNet:
         elif learns:
             factors = kept.a_in, E
         activity.count_error(counts, layer, kept, E, factors)
-        W_back = backward_weights(layer, self._visible(layer), self.network.classes, self.rules, self.seed)
+        B = feedback_weights(layer, self.network.classes, self.rules, self.seed)
+        W_back = backward_weights(self._visible(layer), B, self.rules)
         if i and W_back is not None:
             activity.count_feedback(counts, layer, W_back, kept, E)
         self._before = self._learned(layer).S

@@ -19,6 +19,7 @@ function draw() {
   add("text", Object.assign({x: left - 8, y: 16}, font), "accuracy now");
   add("line", {x1: left, x2: left + n * side, y1: bars, y2: bars, stroke: known.ink});
   for (var j = 0; j < n; j++) {
+    if (R[t][j] === null) { continue; }
     var value = R[t][j], tall = value * (bars - 18) / 100, x = left + j * side;
     var learned = j < so_far;
     add("rect", {x: x + side * 0.12, y: bars - tall, width: side * 0.76, height: tall,
@@ -39,6 +40,7 @@ function draw() {
     }
     for (j = 0; j < n; j++) {
       var held = R[i][j];
+      if (held === null) { continue; }
       add("rect", {x: left + j * side, y: top_ + i * high, width: side, height: high,
         fill: known.colours[Math.round(held)], stroke: known.paper, "stroke-width": n > 25 ? 0 : 1});
       if (side >= 26) {
@@ -47,10 +49,11 @@ function draw() {
       }
     }
   }
-  var sum = 0;
-  for (j = 0; j < so_far; j++) { sum += R[t][j]; }
+  var measured = R[t].slice(0, so_far).filter(function (value) { return value !== null; });
+  var sum = measured.reduce(function (a, b) { return a + b; }, 0), all = measured.length === so_far;
   now.textContent = (joint ? "all tasks learned together" : "after task " + (t + 1) + " of " + n + ", "
-    + known.tasks[t]) + ": " + (sum / so_far).toFixed(2) + " % over the tasks so far";
+    + known.tasks[t]) + ": " + (sum / measured.length).toFixed(2) + " % over "
+    + (all ? "the tasks so far" : "the newest " + measured.length + " of them");
 }
 function stop() { window.clearInterval(timer); timer = null; play.textContent = "Play"; }
 play.addEventListener("click", function () {

@@ -107,6 +107,12 @@ def on_event(group: b2.NeuronGroup, event: str, when: str, order: int = 0, code:
         group.run_on_event(event, code, when, order + 1)
 
 
+def connect_all(synapses: b2.Synapses) -> None:
+    """Connect every pair; by number, as Brian2 generates code where it is told none."""
+    i, j = np.indices((synapses.source.N, synapses.target.N))
+    synapses.connect(i=i.ravel(), j=j.ravel())
+
+
 def link_windows(neurons: b2.NeuronGroup, products: b2.NeuronGroup, layer: Layer, slots: int) -> None:
     """Let z0, z1, ... of a neuron be the products at the places of its window."""
     windows = windows_of(layer)
@@ -188,9 +194,9 @@ class Shift:
             self.group.exponent, self.group.below = held.exponent, held.below
             self.group.unit = 2**held.exponent
         count = f"above_post += int({magnitude(variable + '_pre')} >= level_post)"
-        build.synapses(source, levels, count, event, (f"{slots}_levels", 0)).connect()
+        connect_all(build.synapses(source, levels, count, event, (f"{slots}_levels", 0)))
         rise = "reached_post += 1; peak_post += gain_pre"
-        build.synapses(levels, self.group, rise, "reached", (f"{slots}_peak", 1)).connect()
+        connect_all(build.synapses(levels, self.group, rise, "reached", (f"{slots}_peak", 1)))
 
     @property
     def held(self) -> Held:

@@ -286,7 +286,7 @@ class LavaEngine(Engine):
             self._windows,
             self._importance,
             state.step * self.rules.samples_an_update,
-            former=self._keeps_logits,
+            former=self.replay is not None and self.replay.memory.tells,
         )
         self._connect()
 
@@ -296,8 +296,9 @@ class LavaEngine(Engine):
             sender.a_out.connect(memory.a_in)
             sender.y_out.connect(memory.y_in)
             sender = memory
-            if self._keeps_logits:
+            if memory.proc_params["replay"].memory.tells:
                 memory.f_out.connect(self.readout.f_in)
+            if self._keeps_logits:
                 self.readout.z_out.connect(memory.z_in)
         sender.a_out.reshape(self.layers[0].a_in.shape).connect(self.layers[0].a_in)
         sender.y_out.connect(self.readout.y_in)

@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from mappings.engines.torch.engine import find_device
-from mappings.engines.torch.kernels import log2_round, peak, power_of_two
 from mappings.pattern import Pattern
 from wage_neuro import random_bits
 from wage_neuro.activity import Activity, Watch
@@ -37,6 +36,8 @@ from wage_neuro.train import PREDICT_PART, Batch
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4  # of vanilla, as the paper's
 FLOAT_STEP = sigma(8)
+_SQRT_HALF = 0.5**0.5  # the next float64 above the true root: none lies between, so < decides exactly
+_FLOAT64_BIAS, _FLOAT64_FRACTION = 1023, 52
 
 
 @dataclass(frozen=True)
@@ -288,6 +289,23 @@ class FloatEngine:
                 self._tensors[f"momentum {name}"] = speed
                 self._tensors[name] = leaves[name].detach() - eta * speed
         return self._answers(z)
+
+
+def peak(x: Tensor) -> Tensor:
+    """Largest magnitude in x, float64."""
+    low, high = torch.aminmax(x)
+    return torch.maximum(high, -low).double()
+
+
+def log2_round(x: Tensor) -> Tensor:
+    """round(log2 x) of whole x in 1 .. 2**53, exactly; -1 for 0."""
+    fraction, exponent = torch.frexp(x)
+    return exponent.long() - (fraction < _SQRT_HALF).long()
+
+
+def power_of_two(exponent: Tensor) -> Tensor:
+    """2.0**exponent in float64 by its bits: no device promises that its pow is exact."""
+    return ((exponent + _FLOAT64_BIAS) << _FLOAT64_FRACTION).view(torch.float64)
 
 
 def _product(layer: Layer, a: Tensor, W: Tensor) -> Tensor:

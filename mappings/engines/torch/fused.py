@@ -1,12 +1,11 @@
 """A network in bytes on a CUDA device: fused kernels, a batch as one graph of launches.
 
 For the paper's own rules and widths. What does not fit (`misfit` says why) is left to the plain tensor
-operations of `mappings.engines.torch.engine`, to the same bits.
+operations of `mappings.engines.torch.passes`, to the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,15 +15,18 @@ import triton
 from torch import Tensor
 
 from mappings.engines.torch import triton_kernels as kernels
+from mappings.engines.torch.loss import output_error
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import LayerControl
 from wage_neuro.feedback import feedback_weights
+from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
-from wage_neuro.rules import Rules
-from wage_neuro.specs import AvgPool, MaxPool, assert_never, max_pool
+from wage_neuro.rules import VALUES, Rules
+from wage_neuro.specs import max_pool
 from wage_neuro.state import Held, LayerState, State
+from wage_neuro.support import Support
 
 DOT = 32  # a product of bytes on tensor cores takes no fewer channels
 ROWS = 128  # positions are rounded up to whole parts of a gradient product
@@ -34,18 +36,22 @@ DEPTH, STAGES = 64, 3  # of a product: bytes a step, steps in flight
 BYTE_MAX, INT32_MAX = 127, 2**31 - 1
 UNKNOWN = -1
 
-OutputError = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(Z, labels, step) -> D, all on the device."""
+TAKES = Support(
+    who="the set of fused kernels",
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
+    rules={
+        **{name: VALUES[name] for name in ("shift", "stored_range", "loss", "margin", "gamma", "sharpness")},
+        **{name: VALUES[name] for name in ("new_shift", "recalled")},
+        "update": ("wide", "ternary"),
+        "feedback": ("transposed", "random"),
+    },
+)
 
 
 def misfit(network: Network, rules: Rules) -> str | None:
     """Why the fused kernels cannot hold this network and these rules; None if they can."""
-    if rules.update == "coincidence" or rules.feedback == "direct":
-        return f"update={rules.update!r}, feedback={rules.feedback!r}"
-    if rules.momentum:
-        return f"momentum={rules.momentum}"
-    if rules.generator != "philox4x64":
-        return f"generator={rules.generator!r}"
+    if refusal := TAKES.refusal(network, rules):
+        return refusal
     for layer in network.layers:
         bits, n_out = layer.bits, layer.weight_shape[-1]
         if max(bits.weight_max, bits.activation_max, layer.spread_error_max) > BYTE_MAX:
@@ -55,15 +61,9 @@ def misfit(network: Network, rules: Rules) -> str | None:
             return f"layer {layer}: sums past 32 bits"
         if not layer.is_last and n_out % DOT:
             return f"layer {layer}: {n_out} outputs, no multiple of {DOT}"
-        match layer.pool:
-            case AvgPool():
-                return f"layer {layer}: average pooling"
-            case MaxPool(size) if not (size == layer.pool.step == 2 and _is_even(layer.z_shape)):
-                return f"layer {layer}: another pooling than 2x2"
-            case None | MaxPool():
-                pass
-            case _:
-                assert_never(layer.pool)
+        pool = max_pool(layer.pool)
+        if pool and not (pool.size == pool.step == 2 and _is_even(layer.z_shape)):
+            return f"layer {layer}: another pooling than 2x2"
         if layer.index and layer.window and layer.window[1] != 1:
             return f"layer {layer}: a stride"
     return None
@@ -313,15 +313,10 @@ class _FusedLayer:
 
 
 class FusedNetwork:
-    """A network that `misfit` finds nothing against, learning on a CUDA device.
+    """A network that `misfit` finds nothing against, learning on a CUDA device."""
 
-    output_error : (Z, labels, step) -> D at the output, all tensors on the device
-    """
-
-    def __init__(
-        self, network: Network, rules: Rules, state: State, device: torch.device, output_error: OutputError
-    ) -> None:
-        self.network, self.rules, self.device, self.output_error = network, rules, device, output_error
+    def __init__(self, network: Network, rules: Rules, state: State, device: torch.device) -> None:
+        self.network, self.rules, self.device = network, rules, device
         self.layers = [_FusedLayer(layer, network.classes, rules, state, device) for layer in network.layers]
         self.seed_number = state.seed
         signed = state.seed - (state.seed >> 63 << 64)  # the int64 of the same 64 bits
@@ -345,18 +340,23 @@ class FusedNetwork:
         ]
         return State(layers=tuple(found), seed=self.seed_number, step=int(self.step))
 
-    def train(self, x: Tensor, labels: Tensor, controls: tuple[LayerControl, ...]) -> Tensor:
-        """Learn batches of uint8 images (n, ...) on the device; the (n, classes) int64 logits before each."""
+    def _upload(self, images: np.ndarray) -> Tensor:
+        return torch.tensor(images.reshape(len(images), self.pixels), device=self.device)
+
+    @torch.inference_mode()
+    def train(self, images: np.ndarray, labels: np.ndarray, controls: tuple[LayerControl, ...]) -> np.ndarray:
+        """Learn batches of (n, ...) uint8 images; return the (n, classes) int64 logits before each."""
+        x, y = self._upload(images), torch.tensor(labels.astype(np.int64), device=self.device)
         logits = torch.empty(len(x), self.network.classes, dtype=torch.int64, device=self.device)
-        x, batch = x.view(len(x), -1), self.rules.batch
+        batch = self.rules.batch
         for i in range(0, len(x), batch):
             self.x.copy_(x[i : i + batch])
-            self.labels.copy_(labels[i : i + batch])
+            self.labels.copy_(y[i : i + batch])
             self._replay(controls)
             Z = self._learning[-1].Z
             assert Z is not None
             logits[i : i + batch] = Z[:, : self.network.classes]
-        return logits
+        return _array(logits)
 
     def _replay(self, controls: tuple[LayerControl, ...]) -> None:
         """One batch: the first under its controls launch by launch, all later ones as one graph."""
@@ -377,7 +377,8 @@ class FusedNetwork:
         last = room[-1]
         assert last.Z is not None
         classes = self.network.classes
-        D = self.output_error(last.Z[:, :classes].long(), self.labels, self.step)
+        Z = last.Z[:, :classes].long()
+        D = output_error(self.network.layers[-1], Z, self.labels, self.rules, self.step)
         last.D[:, :classes].copy_(D)
         self.layers[-1].error.peak.copy_(D.abs().amax().view(1))
         for layer, control in zip(reversed(self.layers), reversed(controls), strict=True):
@@ -404,13 +405,19 @@ class FusedNetwork:
             height, width, channels, shape.height, shape.width, first.fan_in, shape.C, BM=64, BK=32,
         )  # fmt: skip
 
-    def predict(self, x: Tensor) -> Tensor:
-        """(n, classes) int64 logits of uint8 images on the device."""
+    @torch.inference_mode()
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """(n, classes) int64 logits of (n, ...) uint8 images."""
+        x, Z = self._upload(images), self._answering[-1].Z
         logits = torch.empty(len(x), self.network.classes, dtype=torch.int64, device=self.device)
-        x, Z = x.view(len(x), -1), self._answering[-1].Z
         assert Z is not None
         for i in range(0, len(x), PREDICT_AT_ONCE):
             part = x[i : i + PREDICT_AT_ONCE]
-            self._forward(part.contiguous(), self._answering, len(part))
+            self._forward(part, self._answering, len(part))
             logits[i : i + PREDICT_AT_ONCE] = Z[: len(part), : self.network.classes]
-        return logits
+        return _array(logits)
+
+
+def _array(x: Tensor) -> np.ndarray:
+    found: np.ndarray = x.cpu().numpy()
+    return found

@@ -10,8 +10,6 @@ other numbers than these; so a convolution is a product of patches, and cuDNN is
 On a processor, factors of 8 bits are multiplied as int8 into int32: exact below 2**31, and several times as
 fast as float32.
 
-Nothing here waits for the device: exponents and peaks are tensors too.
-
 Source: arXiv:1802.04680, equations 2 to 12; Philox of Salmon et al., SC 2011.
 """
 
@@ -26,22 +24,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wage_neuro import softmax
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import Layer
 from wage_neuro.specs import Conv, Dense, assert_never
-
-NONE = -1
-"""A held exponent that is not known yet; all others are 0 or more."""
 
 TYPES = {np.float32: torch.float32, np.float64: torch.float64}
 """Carriers of `wage_neuro.fixed_point`, as tensors have them."""
 
 TF32_EXACT = 2**11
 """Integers up to here are exact in the 11 bits that TF32 keeps of a factor; its sums are float32."""
-
-_SQRT_HALF = 0.5**0.5  # the next float64 above the true root: none lies between, so < decides exactly
-_FLOAT64_BIAS, _FLOAT64_FRACTION = 1023, 52
 
 _M = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _W = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -94,11 +85,11 @@ def int8_is_exact(device: torch.device) -> bool:
 class Types(NamedTuple):
     """What a layer's integers are carried in.
 
-    codes : activations and errors; z, d, g : the factors of products, errors sent back and gradients;
-    rows : of one exact gradient product
+    e : errors at places of Z, where several may add up; z, d, g : the factors of products, errors sent back
+    and gradients; rows : of one exact gradient product
     """
 
-    codes: torch.dtype
+    e: torch.dtype
     z: torch.dtype
     d: torch.dtype
     g: torch.dtype
@@ -252,54 +243,6 @@ def _padded(x: Tensor, layer: Layer, value: int) -> Tensor:
     """(n, *z_shape) with the places beside it that pooling pads."""
     top, bottom, left, right = layer.pool_padding
     return functional.pad(x, (0, 0, left, right, top, bottom), value=value) if any(layer.pool_padding) else x
-
-
-# --- exponents ---------------------------------------------------------------------------------------
-
-
-def peak(x: Tensor) -> Tensor:
-    """Largest magnitude in x, float64."""
-    low, high = torch.aminmax(x)
-    return torch.maximum(high, -low).double()
-
-
-def log2_round(x: Tensor) -> Tensor:
-    """round(log2 x) of whole x in 1 .. 2**53, exactly; -1 for 0."""
-    fraction, exponent = torch.frexp(x)
-    return exponent.long() - (fraction < _SQRT_HALF).long()
-
-
-def power_of_two(exponent: Tensor) -> Tensor:
-    """2.0**exponent in float64 by its bits: no device promises that its pow is exact."""
-    return ((exponent + _FLOAT64_BIAS) << _FLOAT64_FRACTION).view(torch.float64)
-
-
-def held_after(
-    exponent: Tensor, below: Tensor, highest: Tensor, samples: int, hold: int
-) -> tuple[Tensor, Tensor]:
-    """`wage_neuro.train.Held.after`, in tensors."""
-    reached = log2_round(highest)
-    waited = below + samples
-    rises, falls = reached >= exponent, waited >= hold
-    after = torch.where(rises, reached, exponent - falls.long())
-    below_after = torch.where(rises | falls, torch.zeros_like(below), waited)
-    silent = highest == 0
-    return torch.where(silent, exponent, after), torch.where(silent, below, below_after)
-
-
-# --- softmax ---------------------------------------------------------------------------------------------
-
-
-def probabilities(Z: Tensor, log2_one: int, tables: tuple[Tensor, Tensor]) -> Tensor:
-    """`wage_neuro.softmax.probabilities`, in int64 tensors; `tables` are its own."""
-    distance = (Z.amax(1, keepdim=True) - Z).clamp_(max=softmax.RANGE << log2_one)
-    drop = log2_one - softmax.LOGIT_BITS
-    x = (distance + (1 << drop >> 1)) >> drop if drop > 0 else distance << -drop
-    x = x.clamp_(max=(softmax.RANGE << softmax.LOGIT_BITS) - 1)
-    coarse, fine = tables
-    e = coarse[x >> softmax.FINE_BITS] * fine[x & ((1 << softmax.FINE_BITS) - 1)] >> softmax.EXP_BITS
-    total = e.sum(1, keepdim=True)
-    return ((e << (softmax.PROBABILITY_BITS + 1)) + total) // (2 * total)
 
 
 # --- random bits -------------------------------------------------------------------------------------

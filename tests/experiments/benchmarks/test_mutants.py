@@ -81,6 +81,15 @@ def test_what_no_test_kills_is_named(house, monkeypatch, capsys):
     assert run(monkeypatch, "wage_neuro/mine.py", "--jobs", 2, "--output", output) == 0
     watched = json.loads(output.read_text())
     file = "wage_neuro/mine.py"
+    one = blind["files"][file]["survived"][0]
+    assert one not in str(watched["files"][file]["survived"])
+    monkeypatch.setattr(mutants, "EQUIVALENT", {file: {one.partition(" -> ")[2]: "a reason"}})
+    (house / "tests/test_mine.py").write_text(BLIND)
+    assert run(monkeypatch, "wage_neuro/mine.py", "--jobs", 2, "--output", output) == 0
+    known = json.loads(output.read_text())
+    assert known["files"][file]["equivalent"] == {one: "a reason"}
+    assert (known["equivalent"], known["killed"]) == (1, blind["killed"])
+    assert one not in known["files"][file]["survived"]
     assert blind["tried"] == watched["tried"] == watched["files"][file]["tried"] > 1
     assert blind["killed"] < watched["killed"] == watched["tried"] - len(watched["files"][file]["survived"])
     assert watched["files"][file]["tests"] == ["tests/test_mine.py"]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments import datasets
 from experiments.benchmarks import scaling
 from experiments.benchmarks.scaling import HollowWire, bytes_rows, measure, modelled, rules_of
 from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
 from mappings.cluster.team import WiredTeam, float_bytes
 from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.kernels.numpy_kernels import set_threads
 
 SMALL = Network((Conv(4, 3), Flatten(), Dense(40), Dense(3)), (6, 6, 1))
 
@@ -68,9 +72,75 @@ def test_a_record_row_by_row_and_its_picture(tmp_path, monkeypatch, capsys):
             assert row["images/s"] == row["images/s with float32"] == row["batch"] / row["seconds"]
 
 
+def test_what_a_record_lacks_is_done_and_the_rest_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "PARTS", ("bytes", "chips"))
+    output, asked = tmp_path / "scaling.json", []
+
+    def rows(name, broken=False):
+        def made():
+            asked.append(name)
+            yield {"name": name}
+            if broken:
+                raise EngineError("the link is cut")
+
+        return made
+
+    monkeypatch.setattr(scaling, "bytes_rows", rows("bytes"))
+    monkeypatch.setattr(scaling, "chips_rows", rows("chips", broken=True))
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"^the link is cut$"):
+            scaling.main(["--output", str(output)])
+    monkeypatch.setattr(scaling, "chips_rows", rows("chips"))
+    scaling.main(["--output", str(output)])
+    scaling.main(["--output", str(output)])
+    assert asked == ["bytes", "chips", "chips", "chips"]
+    assert json.loads(output.read_text())["chips"] == [{"name": "chips"}]
+    scaling.main(["--output", str(output), "--parts", "bytes"])
+    assert asked[4:] == ["bytes"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ranks_read_their_part_and_keep_little(monkeypatch):
+    """The digits 800 times in a file, each rank reading its half of them in the epoch."""
+    pytest.importorskip("mpi4py")
+    monkeypatch.setattr(scaling.datasets, "load", lambda name, load=datasets.load: load("digits"))
+    monkeypatch.setattr(scaling, "_mpiexec", lambda: str(Path(sys.executable).with_name("mpiexec")))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    alone, two = scaling.data_rows((800,))
+    assert (alone["images"], alone["bytes of images"]) == (800 * 1437, 800 * 1437 * 64)
+    whole = 800 * 1437 // 1024 * 1024 * 64
+    (read,) = alone["bytes read in the epoch"]
+    assert whole <= read < 1.4 * whole
+    for read in two["bytes read in the epoch"]:
+        assert whole / 2 <= read < 0.9 * whole
+    assert len(two["peak bytes"]) == 2
+
+
+def test_seeds_side_by_side(monkeypatch):
+    monkeypatch.setattr(scaling, "SEEDS", {"mlp": (Rules(batch=1, shift="held", update="ternary"), 20)})
+    try:
+        (row,) = scaling.seeds_rows(1)
+    finally:
+        set_threads(1)
+    assert (row["network"], row["batch"], row["seeds"], row["samples"]) == ("mlp", 1, 4, 20)
+    assert row["speed-up"] == row["seconds in turn"] / row["seconds side by side"]
+    assert row["seconds in turn, two threads each"] > 0
+    assert row["processor time of side by side"] > 0
+
+
+def test_cuts_between_chips_take_fewer_messages():
+    pytest.importorskip("pymetis")
+    rows = list(scaling.chips_rows())
+    assert {row["chip"] for row in rows} == {"Loihi 2", "LFE5U-85F, four cores"}
+    for row in rows:
+        assert row["chips"] > 1
+        assert row["axons as cut"] < row["axons in order"]
+
+
 def test_no_such_part(tmp_path):
     with pytest.raises(
-        SettingError, match=r"^part 'bites': want bytes, chips, local, ranks, seeds, links, draw$"
+        SettingError, match=r"^part 'bites': want bytes, chips, local, data, ranks, seeds, draw, links$"
     ):
         scaling.main(["--parts", "bites", "--output", str(tmp_path / "x.json")])
     assert rules_of("ternary", 8).update == "ternary"

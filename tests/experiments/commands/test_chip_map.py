@@ -13,6 +13,7 @@ import pytest
 from experiments.commands.chip_map import ONCHIP, Report, as_text, map_checkpoint
 from experiments.records.chip_geometry import tile_traffic
 from mappings.chips.chip import Chip
+from mappings.chips.parts import axons_between_chips
 from mappings.chips.placement import HOST, RESOURCES, Use
 from wage_neuro import Network
 from wage_neuro.checkpoint import Checkpoint
@@ -359,3 +360,26 @@ def test_traffic_adds_up_to_the_hops(sparse_images):
         assert traffic.sum() == pytest.approx(o.messages + o.hops_x + o.hops_y)
         assert traffic.min() >= 0
     assert (report.placement.edges.source == HOST).any()
+
+
+def test_the_cut_between_chips(wage_neuro, tmp_path):
+    """Two chips: the report has the cores as METIS has cut them, and is read so."""
+    pytest.importorskip("pymetis")
+    (tmp_path / "small.toml").write_text(
+        'base = "loihi2"\ncores = { value = 3, unit = "cores" }\n'
+        'core_neurons = { value = 150, unit = "neurons a core" }\n'
+    )
+    words = ("map", "--network", "300FC-300FC", "--data", "digits", "--chip", "small.toml", "--images", 2)
+    words += ("--mode", "training")
+    ended = [wage_neuro(*words, "--output", cut, "--cut", cut) for cut in ("order", "metis")]
+    assert [each.code for each in ended] == [0, 0], ended[0].err
+    found = [
+        Report.from_json(json.loads((tmp_path / cut / "map-small-training.json").read_text()))
+        for cut in ("order", "metis")
+    ]
+    before, after = (axons_between_chips(report.placement) for report in found)
+    assert after < before
+    assert f"\n{before:,} axons go from chip to chip; --cut metis looks for fewer\n" in ended[0].out
+    assert f"\n{after:,} axons go from chip to chip, {before:,} if the cores follow each" in ended[1].out
+    refused = wage_neuro(*words, "--cut", "none")
+    assert refused.err == "wage-neuro: --cut 'none': want order or metis\n"

@@ -18,19 +18,24 @@ from experiments.continual.presets import PRESETS, Preset, config_of
 from experiments.continual.settings import Learning
 from experiments.continual.study import Config, Run
 from experiments.continual.table import continual_table
+from experiments.engines import FASTEST
 from experiments.examples.your_own_method import HardReplay
 from experiments.runs import calibration, run_folder
+from experiments.runs.training import Config as Training
+from experiments.runs.training import Run as TrainingRun
 from wage_neuro import NumpyEngine, Rules, checkpoint, layers
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import SPARED, UNKNOWN
-from wage_neuro.memory import Reservoir
+from wage_neuro.memory import Reservoir, pack
 from wage_neuro.network import Network
 from wage_neuro.support import Support
 from wage_neuro.train import initial_state, visible_weights
 
 SMALL = Config(stream="split-digits", memory=40, network="24FC", seed=3, probes=2, eta="4, 2@50%")
+FEW = replace(SMALL, task_images=80)
 QUICK = ("--engine", "numpy", "--network", "16FC")
+SHORT = (*QUICK, "--task-images", 60)
 
 
 # --- measures ----------------------------------------------------------------------------------------
@@ -89,16 +94,16 @@ def _without_time(rows):
 @pytest.mark.parametrize(
     "config",
     [
-        SMALL,
-        replace(SMALL, method="features", memory=0, step=10, augment="crop1"),
-        replace(SMALL, method="replay-logits", network="8FC"),
-        replace(SMALL, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
-        replace(SMALL, method="asymmetric", recalled=2, step=4, network="8FC", unlike="digits"),
-        replace(SMALL, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
-        replace(SMALL, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
-        replace(SMALL, method="prototypes", network="8FC", augment="crop1"),
-        replace(SMALL, memory=0, method="discriminant", network="2C3-8FC"),
-        replace(SMALL, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
+        FEW,
+        replace(FEW, method="features", memory=0, step=10, augment="crop1"),
+        replace(FEW, method="replay-logits", network="8FC"),
+        replace(FEW, recalled=3, memory_bits=2, keep="balanced", network="8FC", new_shift=1),
+        replace(FEW, method="asymmetric", recalled=2, step=4, network="8FC", unlike="digits"),
+        replace(FEW, network="2C3-8FC", frozen=1, latent=1, memory_bits=4),
+        replace(FEW, method="replay-logits", recalled=2, keep="balanced", step=3, network="8FC"),
+        replace(FEW, method="prototypes", network="8FC", augment="crop1"),
+        replace(FEW, memory=0, method="discriminant", network="2C3-8FC"),
+        replace(FEW, memory=0, method="consolidation", consolidation=5, boundaries=True, metaplasticity=1),
     ],
     ids=[
         "replay one at a time",
@@ -114,9 +119,9 @@ def _without_time(rows):
     ],
 )
 def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_same_state, assert_same_arrays):
-    monkeypatch.setattr("experiments.continual.study.PART", 60)
+    monkeypatch.setattr("experiments.continual.study.PART", 30)
     whole, state = _run(tmp_path / "whole", config)
-    parts, resumed = _run(tmp_path / "parts", config, stops=(100, 290, 1000))
+    parts, resumed = _run(tmp_path / "parts", config, stops=(50, 165, 330))
     assert_same_state(state, resumed)
     assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
     if whole.method.arrays:
@@ -127,7 +132,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, config, monkeypatch, assert_sam
 
 @pytest.mark.parametrize("step", [1, 7])
 def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, step):
-    few, often = (replace(SMALL, step=step, network="8FC", probes=probes) for probes in (0, 13))
+    few, often = (replace(FEW, step=step, network="8FC", probes=probes) for probes in (0, 13))
     assert_same_state(_run(tmp_path / "few", few)[1], _run(tmp_path / "often", often)[1])
 
 
@@ -142,6 +147,7 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
         ("lava", "lava", "replay, packed", 5),
         ("lava", "lava", "features-replay", 20),
         ("lava", "lava", "replay-logits", 20),
+        ("lava", "lava", "asymmetric, packed", 5),
         ("lava", "lava", "prototypes", 1),
         ("lava", "lava", "naive", 20),
     ],
@@ -152,11 +158,11 @@ def test_engines_agree(tmp_path, assert_same_state, need_kernels, engine, needs,
         need_kernels()
     memory = 0 if method in ("naive", "discriminant") else SMALL.memory
     method, _, packed = method.partition(", ")
-    config = replace(SMALL, method=method, memory=memory, probes=0, network="16FC", step=step)
+    config = replace(FEW, method=method, memory=memory, probes=0, network="16FC", step=step)
     if packed:
         config = replace(config, recalled=3, memory_bits=2, keep="balanced", new_shift=1, bits="28C8")
         config = replace(config, update="wide", stored_range="paper")
-    whole, parts = ("numpy", ()), (engine, (700,))
+    whole, parts = ("numpy", ()), (engine, (200,))
     runs = [_run(tmp_path / name, config, stops, name) for name, stops in (whole, parts)]
     assert_same_state(runs[0][1], runs[1][1])
     assert _without_time(runs[0][0].record("x")) == _without_time(runs[1][0].record("x"))
@@ -217,7 +223,7 @@ def test_replay_forgets_less_than_naive_and_joint_least(tmp_path):
     found = {}
     for method in ("naive", "replay", "joint"):
         memory = config.memory if method == "replay" else 0
-        run, _ = _run(tmp_path / method, replace(config, method=method, memory=memory))
+        run, _ = _run(tmp_path / method, replace(config, method=method, memory=memory), engine=FASTEST)
         found[method] = run.summary()["ACC"]
     assert found["naive"] < 25
     assert found["naive"] + 40 < found["replay"] < found["joint"] + 5
@@ -380,7 +386,7 @@ def test_a_layer_that_learned_nothing_is_named(tasks, words, cause, wage_neuro, 
 
 
 def test_command_runs_seeds_and_resumes(wage_neuro, tmp_path):
-    words = ("continual", "split-digits", "--memory", 30, "--seeds", 2, *QUICK, "--run", "r", "--probes", 1)
+    words = ("continual", "split-digits", "--memory", 30, "--seeds", 2, *SHORT, "--run", "r", "--probes", 1)
     ended = wage_neuro(*words, "--record", "copy.jsonl")
     assert (ended.code, ended.err) == (0, "")
     assert all(f"\n{name} " in ended.out for name in ("ACC", "forgetting", "BWT"))
@@ -395,7 +401,7 @@ def test_command_runs_seeds_and_resumes(wage_neuro, tmp_path):
 
 def test_demo_shows_both_learners(wage_neuro, monkeypatch):
     monkeypatch.setattr("experiments.continual.demo.FRAMES_A_TASK", 1)
-    ended = wage_neuro("continual", "demo", "--engine", "numpy")
+    ended = wage_neuro("continual", "demo", "--engine", FASTEST)
     assert ended.code == 0
     (found,) = re.findall(r"^naive (\S+) %  replay (\S+) % of all classes$", ended.out, re.MULTILINE)
     naive, replay = map(float, found)
@@ -445,7 +451,7 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
             ("split-digits", "--latent", 1),
             "--latent 1: layer 0 16FC learns, so its codes do not stay what they",
         ),
-        (("split-digits", "--latent", 2, "--frozen", 2), "--latent 2: want 1..1, F-16FC-10FC has no other"),
+        (("split-digits", "--latent", 2, "--frozen", 1), "--latent 2: want 1..1, F-16FC-10FC has no other"),
         (
             ("split-digits", "--latent", 1, "--method", "naive"),
             "--latent 1 with method 'naive': it recalls no samples",
@@ -480,9 +486,11 @@ def test_demo_shows_both_learners(wage_neuro, monkeypatch):
             ("split-digits", "--method", "discriminant", "--cost", "loihi2"),
             "map of method 'discriminant': nothing on a chip stands for what it holds",
         ),
+        (("split-digits", "--frozen", 1, "--from", "nowhere"), "nowhere: no such checkpoint"),
+        (("split-digits", "--frozen", 2), "--frozen 2: want 0..1, or F-16FC-10FC has no layer that learns"),
         (("split-digits", "--unlike", "nothing"), "data 'nothing': want digits"),
         (("split-digits", "--method", "slda"), "method 'slda': want naive"),
-        (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets has 2"),
+        (("digits-to-digits", "--tasks", 3), "--tasks 3: a stream of 2 data sets or sessions has 2"),
         (("permuted-digits", "--augment", "crop1"), "its pixels have no neighbours"),
         (("split-digits", "--augment", "window7"), "--augment 'window7': a stream's tasks show whole images"),
         (("--resume", "nowhere"), "nowhere/study.json: no study of continual runs to read"),
@@ -497,7 +505,7 @@ def test_bad_words_end_with_one_line(wage_neuro, tmp_path, words, message):
 
 
 def test_a_resumed_run_keeps_its_settings(wage_neuro, tmp_path):
-    assert wage_neuro("continual", "split-digits", *QUICK, "--method", "naive", "--run", "r").code == 0
+    assert wage_neuro("continual", "split-digits", *SHORT, "--method", "naive", "--run", "r").code == 0
     ended = wage_neuro("continual", "--resume", "r", "--eta", "2")
     assert (ended.code, ended.err) == (
         1,
@@ -602,22 +610,22 @@ def test_two_runs_of_one_folder_leave_a_whole_one(tmp_path, monkeypatch):
 def hard_replay(monkeypatch):
     monkeypatch.setattr(METHODS, "own", dict(METHODS.own))
     METHODS.add("hard-replay", HardReplay)
-    return replace(SMALL, method="hard-replay", recalled=2, network="8FC")
+    return replace(FEW, method="hard-replay", recalled=2, network="8FC")
 
 
 def test_a_method_of_ones_own_stops_and_goes_on(tmp_path, hard_replay, assert_same_state, assert_same_arrays):
     whole, state = _run(tmp_path / "whole", hard_replay)
-    parts, resumed = _run(tmp_path / "parts", hard_replay, stops=(100, 1000))
+    parts, resumed = _run(tmp_path / "parts", hard_replay, stops=(50, 330))
     assert_same_state(state, resumed)
     assert _without_time(whole.record("numpy")) == _without_time(parts.record("numpy"))
     assert whole.record("numpy")[0]["memory_bytes"] == 40 * (64 + 8) + 8
-    assert whole.record("numpy")[0]["samples_learned"] == 3 * 1437
+    assert whole.record("numpy")[0]["samples_learned"] == 3 * 5 * 80
 
 
 def test_a_learner_needs_no_stream(tmp_path, assert_same_state):
     """New samples given by hand, cut anywhere, with the end of each task told: the bits of a run."""
     config = replace(
-        SMALL, method="replay", recalled=3, memory_bits=1, consolidation=4, boundaries=True, probes=0
+        FEW, method="replay", recalled=3, memory_bits=1, consolidation=4, boundaries=True, probes=0
     )
     run, state = _run(tmp_path / "run", config)
     with Learner.start(config, (8, 8, 1), 10, "numpy") as learner:
@@ -637,8 +645,33 @@ def test_a_method_says_what_it_needs():
             needs = frozenset({"magic", "memory"})
 
 
+def test_an_engine_takes_no_memory_whose_turn_is_another(monkeypatch):
+    """What a memory in an engine does in its stead is what `Replaying` does, and nothing of one's own."""
+    given = []
+
+    class Abacus:
+        supports = Support(
+            who="an abacus", kinds=frozenset(Kind), abilities=frozenset({"recalls former logits"})
+        )
+
+    def make(*words, replay=None):
+        given.append(replay)
+        return Abacus()
+
+    class Watching(METHODS["replay"]):
+        def observe(self, images, labels):
+            self.met = labels
+
+    monkeypatch.setattr("experiments.continual.methods.make_engine", make)
+    monkeypatch.setattr("experiments.continual.methods.holds_memory", lambda name: True)
+    net = Network.parse("4FC", (2,), 4)
+    for kind in (METHODS["replay"], METHODS["asymmetric"], METHODS["replay-logits"], Watching):
+        kind(Learning(memory=9), net).engine("abacus", initial_state(net, 0), None)
+    assert [replay is not None for replay in given] == [True, True, True, False]
+
+
 def test_new_samples_spare_the_classes_that_are_not_of_the_moment(monkeypatch):
-    monkeypatch.setattr("experiments.continual.methods.RECENT", 3)
+    monkeypatch.setattr("wage_neuro.memory.RECENT", 3)
     settings = Learning(method="asymmetric", memory=9, recalled=2)
     method = settings.kind(settings, Network.parse("4FC", (2,), 4))
     labels = np.array([0, 1, 1, 2, 1, 1, 3])
@@ -690,6 +723,91 @@ def test_a_latent_memory_is_a_memory_of_codes(
     assert run.unchanged == []
     changed = run.record(engine)[0]["activity"]["updates"]
     assert changed[0] == 0 < changed[1]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder of a run that was trained on all of its data, with two layers below its last."""
+    config = Training(network="20FC-8FC", epochs=15, rules=Rules(batch=32), seed=8)
+    run = TrainingRun.start(config, tmp_path_factory.mktemp("trained"))
+    with run.engine("numpy") as engine:
+        run.fit(engine)
+    return run.folder
+
+
+def test_frozen_layers_are_those_of_a_trained_run(tmp_path, trained, assert_same_state, assert_same_arrays):
+    """The memory keeps the codes of its layers; what is above begins as it would without it."""
+    config = replace(SMALL, network="20FC-9FC", frozen=1, latent=1, memory_bits=4, probes=0)
+    config = replace(config, begun_from=str(trained), task_images=30)
+    run = Run.start(config, tmp_path)
+    net, begin = run.network, initial_state(run.network, config.seed)
+    saved = run_folder.load(trained)
+    assert_same_arrays(run.saved.state.S[0], saved.state.S[0], "taken")
+    assert not np.array_equal(begin.S[0], saved.state.S[0])
+    for i in (1, 2):
+        assert_same_arrays(run.saved.state.S[i], begin.S[i], f"drawn {i}")
+    whole, state = _run(tmp_path / "whole", config)
+    _, resumed = _run(tmp_path / "parts", config, stops=(70,))
+    assert_same_state(state, resumed)
+    assert_same_arrays(whole.saved.state.S[0], saved.state.S[0], "kept")
+    below = Below(net, 1, whole.saved.state)
+    images, _ = whole.stream.samples(0, len(whole.stream))
+    codes = {image.tobytes() for image in pack(below.see(images), 4)}
+    assert {row.tobytes() for row in whole.method.memory.images} <= codes
+    with Learner.start(config, (8, 8, 1), 10, "numpy") as learner:
+        for place in range(len(whole.stream)):
+            learner.learn(*whole.stream.samples(place, 1), whole.eta.log2_at(place))
+        assert_same_state(state, learner.engine.state)
+
+
+def test_a_read_out_on_the_layers_of_a_trained_run(tmp_path, trained):
+    """All of its layers but the last: what it answers with is solved, and random features are worse."""
+    config = replace(SMALL, method="discriminant", memory=0, network="20FC-8FC", probes=0)
+    found, _ = _run(tmp_path / "run", replace(config, begun_from=str(trained)))
+    drawn, _ = _run(tmp_path / "drawn", config)
+    saved = run_folder.load(trained)
+    for i in (0, 1):
+        assert np.array_equal(found.saved.state.S[i], saved.state.S[i])
+    assert found.summary()["ACC"] > drawn.summary()["ACC"] + 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("20FC-8FC",), "with frozen=0: want --frozen N, the layers that are taken from it"),
+        (
+            ("20FC-9FC", "--frozen", 2),
+            "layer 1: 8FC of (20,), bits 2888: want 9FC of (20,), bits 2888",
+        ),
+        (("9FC", "--frozen", 1), "layer 0: 20FC of (64,), bits 2888: want 9FC of (64,), bits 2888"),
+        (
+            ("20FC-8FC-7FC-6FC", "--frozen", 4),
+            "layer 2: 10FC of (8,), bits 2888: want 7FC of (8,), bits 2888",
+        ),
+        (
+            ("20FC-8FC", "--frozen", 1, "--bits", "28C8"),
+            "layer 0: 20FC of (64,), bits 2888: want 20FC of (64,), bits 28C8",
+        ),
+        (("20FC-8FC", "--frozen", 3), "--frozen 3: want 0..2, or F-20FC-8FC-10FC has no layer that learns"),
+        (
+            ("20FC-8FC", "--frozen", 1, "--latent", 2),
+            "--latent 2: layer 1 8FC learns, so its codes do not stay what they are; want --frozen 2 or more",
+        ),
+        (
+            ("20FC-8FC", "--frozen", 2, "--latent", 3),
+            "--latent 3: want 1..2, F-20FC-8FC-10FC has no other layer below",
+        ),
+    ],
+)
+def test_what_cannot_be_taken_from_a_run_is_said_in_one_line(wage_neuro, tmp_path, trained, words, message):
+    network, *others = words
+    words = ("split-digits", "--network", network, *others, "--from", str(trained), "--run", "r")
+    ended = wage_neuro("continual", *words, "--engine", "numpy")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("wage-neuro: --")
+    assert ended.err.endswith(f"{message}\n")
+    assert len(ended.err.splitlines()) == 1
+    assert not (tmp_path / "r").exists()
 
 
 # --- long streams, presets, seeds side by side -------------------------------------------------------
@@ -745,7 +863,7 @@ def test_every_preset_is_a_run():
 def test_a_preset_gives_what_is_not_given(wage_neuro, tmp_path, monkeypatch):
     small = Preset("small", {"stream": "split-digits", "memory": 30, "memory_bits": 1, "recalled": 2})
     monkeypatch.setitem(PRESETS, "long", small)
-    ended = wage_neuro("continual", "--preset", "long", "--memory", 40, *QUICK, "--probes", 0, "--run", "r")
+    ended = wage_neuro("continual", "--preset", "long", "--memory", 40, *SHORT, "--probes", 0, "--run", "r")
     assert (ended.code, ended.err) == (0, "")
     config = json.loads((tmp_path / "r" / "study.json").read_text())["config"]
     assert (config["stream"], config["memory"], config["memory_bits"]) == ("split-digits", 40, 1)
@@ -763,11 +881,9 @@ def test_seeds_side_by_side_are_those_in_turn(wage_neuro, tmp_path):
         30,
         "--seeds",
         2,
-        *QUICK,
+        *SHORT,
         "--probes",
         1,
-        "--task-images",
-        40,
     )
     turns = wage_neuro(*words, "--run", "turns")
     assert (turns.code, turns.err) == (0, "")

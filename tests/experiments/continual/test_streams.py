@@ -150,7 +150,7 @@ def test_validation_images_stand_in_for_the_test_images():
         ({"name": "split-digits", "scenario": "easy"}, "scenario 'easy': want task, domain or class"),
         ({"name": "split-digits", "tasks": 11}, "tasks=11: digits has 10 classes"),
         ({"name": "split-digits", "tasks": 0}, "tasks=0: want 1 or more"),
-        ({"name": "digits-to-digits", "tasks": 3}, "tasks=3: a stream of 2 data sets has 2"),
+        ({"name": "digits-to-digits", "tasks": 3}, "tasks=3: a stream of 2 data sets or sessions has 2"),
     ],
 )
 def test_bad_streams(words, message):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import wavfile
 
 from experiments import datasets
-from experiments.continual.study import Config, open_tasks
+from experiments.continual.study import Config, Run, open_tasks
 from experiments.datasets import folders, keywords
-from wage_neuro.errors import DataError
+from wage_neuro.errors import DataError, SettingError
 
 
 def draw(path, values):
@@ -116,6 +118,72 @@ def test_what_is_no_core50(core50):
         DataError, match=r"s3: want frames sS/oO/\*\.png of sessions that test, s3, s7, s10, and of"
     ):
         folders.read_core50(folder / "s3")
+
+
+def test_sessions_of_core50_are_tasks(core50):
+    config = Config(
+        stream="sessions-core50", scenario="domain", network="8FC", memory=4, task_images=3, probes=0
+    )
+    tasks = open_tasks(config, core50)
+    assert [task.name for task in tasks] == ["s1", "s2"]
+    for task, green in zip(tasks, (5, 10), strict=True):
+        images, labels = task.training_samples(np.arange(3))
+        assert set(images[:, 0, 0, 0]) == {green}
+        assert np.array_equal(images[:, 0, 0, 1], labels + 1)
+        assert set(task.test_samples()[0][:, 0, 0, 0]) == {15, 50}
+    by_path = open_tasks(replace(config, stream=f"sessions-{core50 / 'core50_32x32'}"))
+    assert np.array_equal(by_path[1].training_images(np.arange(3)), tasks[1].training_images(np.arange(3)))
+    run = Run.start(config, core50 / "run", core50)
+    assert (run.stream.outputs, len(run.stream)) == (50, 6)
+    with pytest.raises(SettingError, match="scenario 'class' with 'sessions-core50': each session has all"):
+        open_tasks(replace(config, scenario="class"), core50)
+    with pytest.raises(SettingError, match="tasks=3: a stream of 2 data sets or sessions has 2"):
+        open_tasks(replace(config, tasks=3), core50)
+
+
+# --- OpenLORIS-Object --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def openloris(tmp_path):
+    """Ten tasks of a factor, two objects; a task's light is its own, and one object is not in the second."""
+    for task in range(1, 11):
+        for part, frames in (("train", 2), ("test", 1)):
+            for number, thing in enumerate(("bottle_01", "cup_02")):
+                colour = np.full((64, 48, 3), 10 * task, np.uint8)
+                colour[..., 1] = 100 * number
+                for frame in range(frames if (task, number) != (2, 1) else 0):
+                    draw(tmp_path / f"illumination/{part}/task{task}/{thing}/{frame}.jpg", colour)
+    return tmp_path / "illumination"
+
+
+def test_tasks_of_openloris(openloris):
+    tasks = open_tasks(Config(stream=f"sessions-{openloris}", scenario="domain", network="8FC"))
+    assert [task.name for task in tasks] == [f"task{i}" for i in range(1, 11)]  # not in the order of words
+    for i, task in enumerate(tasks, start=1):
+        number = 2 if i == 2 else 4
+        images, labels = task.training_samples(np.arange(number))
+        assert images.shape == (number, 50, 50, 3)
+        assert abs(images[:, 9, 9, 0].astype(int) - 10 * i).max() <= 2  # JPEG
+        assert labels.tolist() == (images[:, 9, 9, 1] > 50).astype(int).tolist()
+        assert len(task.test) == number // 2
+    assert tasks[0].data.called(1) == "1 cup_02"
+    assert tasks[0].data.checksum != tasks[1].data.checksum
+
+
+def test_what_is_no_openloris(openloris, tmp_path):
+    for path in (openloris / "test/task3").glob("*/*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"test/task3: no OBJECT/\*\.jpg in it$"):
+        folders.read_sessions(openloris)
+    (openloris / "train/task3").rename(openloris / "train/tasks")
+    with pytest.raises(DataError, match=r"tasks: want a name such as task3$"):
+        folders.read_sessions(openloris)
+    (tmp_path / "empty/train").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"empty: no train/taskT folders in it$"):
+        folders.read_sessions(tmp_path / "empty")
+    with pytest.raises(DataError, match=r"nowhere: want frames sS/oO/\*\.png of sessions"):
+        open_tasks(Config(stream="sessions-nowhere", scenario="domain", network="8FC"))
 
 
 # --- keywords ----------------------------------------------------------------------------------------

@@ -203,13 +203,14 @@ def test_a_failed_engine_is_said_and_the_page_stays(serve, open_session, monkeyp
 
 @pytest.mark.skipif("lava" not in ENGINES, reason="lava-nc is not installed")
 def test_a_killed_process_of_lava_is_said_and_the_page_stays(serve, open_session):
+    before = children_of(os.getpid())  # of other tests
     session = open_session("lava")
     server = serve(session)
 
     async def train(page: Page) -> str:
         await page.tell("train", on=True)
         await page.until(lambda frame: frame["samples"] > 3)
-        os.kill(min(children_of(os.getpid())), signal.SIGKILL)
+        os.kill(min(children_of(os.getpid()) - before), signal.SIGKILL)
         error = await page.receive("error")
         await page.tell("restart")
         await page.tell("train", on=True)

@@ -80,7 +80,9 @@ class Shown(HTMLParser):
 @pytest.fixture(scope="session")
 def shown(trained) -> Shown:
     """The page of the run."""
-    made = training.page(trained, None, "numpy", Chip.load("loihi2"), lambda done, of: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "RASTERS", 2)
+        made = training.page(trained, None, "numpy", Chip.load("loihi2"), lambda done, of: None)
     return Shown(made.html())
 
 

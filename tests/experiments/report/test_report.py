@@ -163,6 +163,37 @@ def test_a_continual_run(page_of, wage_neuro, tmp_path):
     assert shown.loaded == []
 
 
+def test_a_long_run_shows_what_was_measured_and_no_more(page_of, wage_neuro, tmp_path, monkeypatch):
+    words = (
+        "permuted-digits",
+        "--scenario",
+        "domain",
+        "--tasks",
+        12,
+        "--task-images",
+        20,
+        "--test-images",
+        10,
+    )
+    words = ("continual", *words, *LEARNER[2:], "--method", "naive", "--measured", 2)
+    assert wage_neuro(*words).code == 0
+    shown = page_of(tmp_path / "r")
+    assert not re.search(r"\bnan\b", shown.said, re.IGNORECASE)
+    known = json.loads(re.search(r'\}\)\((\{"R".*\})\);</script>', shown.text)[1], parse_constant=pytest.fail)
+    places = {
+        (i, j) for i, row in enumerate(known["R"][0]) for j, value in enumerate(row) if value is not None
+    }
+    assert places == {(i, j) for i in range(12) for j in range(12) if i == 11 or i - 1 <= j <= i}
+    rows = [json.loads(line) for line in (tmp_path / "r" / "record.jsonl").read_text().splitlines()]
+    last = [row["accuracy"] for row in rows if row.get("trained") == 11]
+    assert known["R"][0][-1] == pytest.approx([100 * accuracy for accuracy in last], abs=0.051)
+    monkeypatch.setattr("experiments.report.stream.MOST_DRAWN", 11)
+    shown = page_of(tmp_path / "r")
+    assert shown.headings[0] == "What stays"
+    assert 'id="matrix"' not in shown.text
+    assert f"Accuracy on each of 12 tasks at the end; on the last one {100 * last[-1]:.1f} %." in shown.said
+
+
 def test_several_runs_are_compared(helpers, page_of, tmp_path):
     for eta in ("8", "2"):
         run = helpers.fit(Run.start(helpers.small(epochs=2, eta=eta), tmp_path / "runs" / f"eta-{eta}"))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -24,7 +27,7 @@ from experiments.runs import cluster, run_folder
 from experiments.runs.cluster import on_cluster, workers_of
 from experiments.runs.jobs import Jobs
 from experiments.runs.training import Config, Run
-from wage_neuro import Rules
+from wage_neuro import Rules, __version__
 from wage_neuro.errors import DataError, EngineError, SettingError
 
 needs_dask = pytest.mark.skipif(
@@ -126,10 +129,11 @@ def _without_time(path):
 def test_continual(tmp_path, address, wage_neuro):
     words = ("continual", *CONTINUAL, "--probes", 1, "--task-images", 40, "--run")
     turns, there = wage_neuro(*words, "turns"), wage_neuro(*words, "there", "--cluster", address)
-    assert (there.code, there.err) == (turns.code, turns.err) == (0, "")
+    threads = wage_neuro(*words, "threads", "--jobs", 2, "--together")
+    assert [(each.code, each.err) for each in (turns, there, threads)] == [(0, "")] * 3
     assert there.out.startswith("dashboard http://")
-    one, other = (_without_time(tmp_path / name / "record.jsonl") for name in ("turns", "there"))
-    assert one == other
+    one, *others = (_without_time(tmp_path / name / "record.jsonl") for name in ("turns", "there", "threads"))
+    assert others == [one] * 2
     assert len({row["seed"] for row in one if row["kind"] == "accuracy"}) == 2
 
 
@@ -147,7 +151,7 @@ def test_transfer(how, tmp_path, address, wage_neuro, helpers):
 
 def test_agreement(tmp_path, address, monkeypatch):
     """The cells on a cluster are those of one process, in the same order."""
-    monkeypatch.setattr(agreement, "RECORDED", ("dense",))
+    monkeypatch.setattr(agreement, "ROWS", ("dense",))
     monkeypatch.setattr(agreement, "MODES", {name: agreement.MODES[name] for name in ("paper", "pipelined")})
     shown: list[int] = []
     for name, jobs in (("turns", None), ("there", Jobs(cluster=address))):
@@ -232,24 +236,92 @@ def test_what_is_refused_there_is_one_line_here(address):
         list(on_cluster(datasets.load, ["digits", "none"], address))
 
 
-def test_another_version_on_a_worker(address, monkeypatch):
+@pytest.mark.slow
+def test_a_scheduler_that_dies(tmp_path, monkeypatch, capfd):
+    pytest.importorskip("distributed")
+    (tmp_path / "dask_waits.py").write_text(WAITS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    do = partial(import_module("dask_waits").wait, folder=str(tmp_path))
+    mine = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = next(filter(None, (re.search(r"tcp://\S+:\d+", line) for line in mine.stderr)))[0]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"],
+        stderr=subprocess.DEVNULL,
+    )
+
+    def end():
+        while not (tmp_path / "a began").exists():
+            time.sleep(0.01)
+        mine.kill()
+
+    threading.Thread(target=end).start()
+    try:
+        with pytest.raises(EngineError, match=f"^a: the cluster {address} is gone$"):
+            list(on_cluster(do, ["a"], address))
+    finally:
+        for process in (mine, worker):
+            process.kill()
+            process.wait()
+        mine.stderr.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("missing", "version", "has"),
+    [("scheduler", None, "no wage-neuro"), ("tcp://w", "0.0.1", "wage-neuro 0.0.1")],
+)
+def test_a_cluster_with_another_version(missing, version, has, address, monkeypatch):
+    import distributed
+
+    def versions(self, packages):
+        (name,) = packages
+        mine = {"scheduler": __version__, "tcp://v": __version__, "tcp://w": __version__, missing: version}
+        told = {where: {"packages": {name: v}} for where, v in mine.items()}
+        return {"scheduler": told.pop("scheduler"), "workers": told, "client": {}}
+
+    monkeypatch.setattr(distributed.Client, "get_versions", versions)
+    with pytest.raises(EngineError) as error:
+        list(on_cluster(str, [0], address))
+    assert str(error.value) == f"cluster {address}: {has} on {missing}: want {__version__}, as here"
+
+
+def test_the_version_of_what_is_here(address, monkeypatch):
     monkeypatch.setattr(cluster, "__version__", "9.9.9")
-    with pytest.raises(EngineError, match=r"^worker on .+: wage-neuro \d.+: want 9.9.9, as here$"):
+    with pytest.raises(EngineError, match=rf": wage-neuro {__version__} on scheduler: want 9.9.9, as here$"):
         list(on_cluster(str, [0], address))
 
 
 @needs_dask
-def test_nobody_answers(monkeypatch):
+@pytest.mark.parametrize("command", ["experiment", "continual", "transfer", "agreement"])
+def test_nobody_answers(command, monkeypatch, tmp_path, wage_neuro, helpers):
+    """One line, and nothing is written."""
     monkeypatch.setattr(cluster, "PATIENCE", "1s")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(EngineError) as error:
-        list(on_cluster(str, [0], f"tcp://127.0.0.1:{port}"))
-    assert str(error.value) == (
+    line = (
         f"cluster tcp://127.0.0.1:{port}: no scheduler answers within 1s; want the address that"
         " `dask scheduler` prints"
     )
+    there, answer = ("--cluster", f"tcp://127.0.0.1:{port}"), tmp_path / "answer"
+    if command == "agreement":
+        words = ["agreement", "--output", str(answer), "--engines", "compiled", *there]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(EngineError, match=f"^{re.escape(line)}$"):
+            agreement.main()
+        assert not answer.exists()
+        return
+    trained = Run.start(Config(data="digits:0-4", network="8FC", epochs=1), tmp_path / "trained")
+    helpers.fit(trained)
+    words = {"experiment": ["mnist-lenet"], "continual": CONTINUAL, "transfer": ("trained", *TRANSFER)}
+    ended = wage_neuro(command, *words[command], "--run", answer, *there)
+    assert (ended.code, ended.err) == (1, f"wage-neuro: {line}\n")
+    assert not list(answer.rglob("*.json*"))
 
 
 def test_not_installed(monkeypatch):

@@ -20,7 +20,8 @@ SMALL = {"stream": "split-digits", "memory": 50, "memory_bits": 2, "recalled": 3
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
+def small(monkeypatch, tmp_path):
+    monkeypatch.setattr(continual_floats, "LEARNED", tmp_path / "runs" / "learned.jsonl")
     monkeypatch.setitem(PRESETS, "long", Preset("small", SMALL))
 
 
@@ -38,6 +39,37 @@ def test_a_row_is_chosen_on_validation_images_and_learns(tmp_path, monkeypatch):
     assert min(new["ACC"]) > 60
     assert [point.bytes for point in floats(tmp_path)][-1] == 1
     assert continual_table(tmp_path).count("\n") == 1  # no record is there yet
+
+
+def test_a_stopped_study_goes_on_behind_the_last_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(continual_floats, "RESULT", tmp_path / FLOATS)
+    monkeypatch.setattr(continual_floats, "HELD_OUT", 300)
+    learn, calls = continual_floats.learn, []
+
+    def stopped(config, tasks, rate):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append((config.seed, rate))
+        return learn(config, tasks, rate)
+
+    monkeypatch.setattr(continual_floats, "learn", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        continual_floats.main(["long"], seeds=1, rates="0.1,0.3")
+    assert not (tmp_path / FLOATS).exists()
+    monkeypatch.setattr(
+        continual_floats, "learn", lambda *words: calls.append(words[0].seed) or learn(*words)
+    )
+    continual_floats.main(["long"], seeds=1, rates="0.1,0.3")
+    assert calls == [(10, 0.1), (10, 0.3), 0]
+    (row,) = json.loads((tmp_path / FLOATS).read_text())
+    continual_floats.main(["long"], seeds=1, rates="0.1,0.3")  # all is there
+    assert json.loads((tmp_path / FLOATS).read_text()) == [row]
+    assert len(calls) == 3
+
+
+def test_what_is_solved_has_no_float_row():
+    with pytest.raises(SettingError, match="preset 'split-mnist-discriminant': nothing in it learns by SGD"):
+        continual_floats.main(["split-mnist-discriminant"])
 
 
 def test_the_float_model_has_the_layers_of_ours():

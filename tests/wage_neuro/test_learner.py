@@ -1,0 +1,60 @@
+"""A layer in the middle of learning: what an update changes, and the same in parts as a team has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wage_neuro import Network, Rules, initial_state, layers
+from wage_neuro.control import LayerControl
+from wage_neuro.learner import LayerLearner, Site
+
+CONTROL = LayerControl(log2_eta=3, hold=9)
+
+
+def met(name: str, rules: Rules) -> LayerLearner:
+    """The first layer of a network that has met an error."""
+    network, rng = Network.parse(name, (30,), 5), np.random.default_rng(2)
+    learner = LayerLearner(Site(network.layers[0], 5, rules, 7), initial_state(network, 7).layers[0])
+    out, kept = learner.forward(rng.integers(0, 128, (8, 30)).astype(np.int8))
+    learner.error(rng.integers(-500, 500, out.shape), kept, CONTROL, 0)
+    return learner
+
+
+@pytest.mark.parametrize("update", ["wide", "ternary"])
+def test_what_has_changed_is_visible(update):
+    learner = met("24FC", Rules(batch=8, update=update))
+    before, V = learner.state.S, learner.visible()
+    for step in range(40):  # ternary, 33 steps cross a threshold
+        learner.G = np.sign(learner.state.S, dtype=np.float64) * 9
+        learner.update(8, CONTROL, step)
+    assert not np.array_equal(learner.state.S, before)
+    assert not np.array_equal(learner.visible(), V)
+    assert np.array_equal(learner.visible(), layers.visible_weights(learner.layer, learner.state.S))
+
+
+def test_statistics_follow_a_gradient():
+    learner = met("24FCN", Rules(batch=8))
+    before = learner.state.norm
+    learner.update(8, CONTROL, 0)
+    assert not np.array_equal(learner.state.norm, before)
+
+
+@pytest.mark.parametrize("update", ["wide", "ternary"])
+def test_moved_in_parts_it_is_the_same(update):
+    rules = Rules(batch=8, update=update)
+    whole, parts = met("24FC", rules), met("24FC", rules)
+    G = whole.G.reshape(-1).astype(np.int64)
+    whole.update(8, CONTROL, 4)
+    parts.send(CONTROL)
+    cut = [slice(0, 256), slice(256, len(G))]
+    # every member moves its part of what all had before
+    moved = []
+    for part in cut:
+        before = parts.state
+        moved.append(parts.move(part, G[part], int(np.abs(G).max()), 4, None))
+        after, parts.state = parts.state, before
+    parts.state = after
+    parts.take(np.concatenate(moved))
+    assert np.array_equal(parts.state.S, whole.state.S)
+    assert not np.array_equal(whole.state.S, met("24FC", rules).state.S)
