@@ -79,7 +79,8 @@ test-torch: torch  ## run the tests of what needs PyTorch alone
 
 TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/mappings/engines/test_torch_floats.py \
 	tests/experiments/studies/test_float_run.py tests/experiments/studies/test_continual_floats.py \
-	tests/experiments/benchmarks/test_gpu.py mappings/engines/torch/engine.py mappings/engines/torch/floats.py
+	tests/experiments/benchmarks/test_gpu.py tests/experiments/runs/test_ranks.py mappings/engines/torch/engine.py \
+	mappings/engines/torch/floats.py
 
 readme: $(VENV)/ready  ## make the README's tables and all pictures anew from the records
 	$(PYTHON) -m experiments.records.figures

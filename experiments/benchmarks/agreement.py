@@ -93,6 +93,10 @@ def modes_of(column: str) -> list[str]:
 
 
 RECORDED = ("dense", "conv VALID, stride 2", "conv, pooling")
+NORMALISED = {"normalised": Network.parse("4C3N-MP2-6C3N-8FCN-5FC", (12, 12, 1))}
+"""Of layers that learn from batches alone, which most engines refuse."""
+ROWS = (*RECORDED, *NORMALISED)
+"""Networks of the record."""
 
 
 PLACES = {
@@ -165,6 +169,11 @@ class Cell:
     refused: str | None = None
 
 
+def network_of(name: str) -> Network:
+    """A network of these tables."""
+    return {**NETWORKS, **NORMALISED}[name]
+
+
 def other_control(network: Network) -> Control:
     """Every layer with its own step size and hold; the middle one, which errors still pass, is frozen."""
     L = len(network.layers)
@@ -184,17 +193,17 @@ def batches(network: Network, rules: Rules, steps: int, seed: int) -> Iterator[B
 
 def cell(network: str, mode: str, engine: str, build: Build, seeds: int) -> Cell:
     """Let an engine and the numpy engine learn the same, with several seeds, comparing after each step."""
-    net, rules = NETWORKS[network], MODES[mode]
+    net, rules = network_of(network), MODES[mode]
     steps, changed = max(6, 48 // rules.batch), list[int]()
 
     def found(**what: Any) -> Cell:
         return Cell(network, mode, engine, seeds, steps, net.n_weights, min(changed, default=0), **what)
 
     for seed in range(seeds):
-        oracle = NumpyEngine(net, rules, seed=seed)
-        begin = oracle.state
         with ExitStack() as stack:
             try:
+                oracle = NumpyEngine(net, rules, seed=seed)
+                begin = oracle.state
                 other = stack.enter_context(build(net, rules, seed))
             except WageError as error:
                 return found(refused=str(error))
@@ -231,7 +240,7 @@ def work(
     if output.exists():
         record = json.loads(output.read_text())
     cells = {place(c): c for c in (Cell(**found) for found in record["cells"])}
-    every = [(network, mode, column) for column in columns for network in RECORDED for mode in MODES]
+    every = [(network, mode, column) for column in columns for network in ROWS for mode in MODES]
     left = [where for where in every if where not in cells or cells[where].seeds != seeds]
     done = len(every) - len(left)
 
@@ -243,7 +252,7 @@ def work(
         for where, made in found:
             cells[where], done = made, done + 1
             record["versions"][made.engine] = run_folder.versions()
-            order = [(network, mode, column) for column in COLUMNS for network in RECORDED for mode in MODES]
+            order = [(network, mode, column) for column in COLUMNS for network in ROWS for mode in MODES]
             rows = ",\n".join(json.dumps(asdict(cells[each])) for each in order if each in cells)
             versions = json.dumps(record["versions"], indent=1)
             run_folder.write_text(output, f'{{"versions": {versions},\n"cells": [\n{rows}\n]}}\n')
@@ -279,15 +288,15 @@ def agreement_table(folder: Path) -> str:
     lines = ["| mode | network | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
     for mode in MODES:
         rows: dict[tuple[str, ...], list[str]] = {}  # networks with the same outcomes share a row
-        for network in RECORDED:
+        for network in ROWS:
             outcomes = tuple(_outcome(by_place.get((network, mode, column))) for column in columns)
             rows.setdefault(outcomes, []).append(network)
         for networks in rows.values():
             shown = [_with_note(by_place.get((networks[0], mode, column)), notes) for column in columns]
-            names = "all" if len(networks) == len(RECORDED) else "; ".join(networks)
+            names = "all" if len(networks) == len(ROWS) else "; ".join(networks)
             lines.append(f"| {mode} | {names} | " + " | ".join(shown) + " |")
     equal = [c for c in cells if not c.difference and not c.refused]
-    shapes = "; ".join(f"{name} is {NETWORKS[name]}" for name in RECORDED)
+    shapes = "; ".join(f"{name} is {NETWORKS[name]}" for name in ROWS)
     lines += [
         "",
         f"=: equal to the numpy engine with {min(c.seeds for c in cells)} seeds over"

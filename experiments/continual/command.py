@@ -181,6 +181,7 @@ def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
             if rows[seed] is None:
                 break
     else:
+        means.jobs.check()
         _open(work, new, means, first)[1].close()  # what is refused leaves nothing behind
         begin()
         if new:

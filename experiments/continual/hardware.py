@@ -36,7 +36,7 @@ SHAPES = {
     "cifar-10": (32, 32, 3),
 }
 """Of images, by the name of the data in a stream's."""
-MARKS_MJ, MARKS_ERROR = (0.03, 0.05, 0.1, 0.2), (3, 5, 10, 20, 50, 100)
+MARKS_MJ, MARKS_ERROR = (0.03, 0.05, 0.1, 0.2, 0.5), (2, 3, 5, 10, 20, 50, 100)
 """Ticks of the picture."""
 FIELDS = {
     "inputs": "inputs",

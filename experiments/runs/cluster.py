@@ -63,10 +63,7 @@ def joined(cluster: str, say: Callable[[str], None] = lambda line: None) -> Iter
         If Dask is not installed, nobody answers, or wage-neuro is not the same there.
     """
     n = workers_of(cluster)
-    try:
-        dask, distributed = _dask()
-    except ImportError as error:
-        raise EngineError(f'cluster {cluster}: {error}; it needs pip install "wage-neuro[dask]"') from None
+    dask, distributed = _installed(cluster)
     settings = {
         "distributed.scheduler.allowed-failures": DEATHS - 1,
         "distributed.worker.daemon": False,  # Lava's engine has children
@@ -177,6 +174,21 @@ def _end(client: Any, futures: list[Any]) -> None:
             client.run(stop, client.id, on_error="ignore")
             distributed.wait(left, timeout=PATIENCE)
     client.cancel(futures)
+
+
+def check(cluster: str) -> None:
+    """Raise EngineError where `joined` would, before anything is written; workers here are not started."""
+    _installed(cluster)
+    if workers_of(cluster) is None:
+        with joined(cluster):
+            pass
+
+
+def _installed(cluster: str) -> tuple[Any, Any]:
+    try:
+        return _dask()
+    except ImportError as error:
+        raise EngineError(f'cluster {cluster}: {error}; it needs pip install "wage-neuro[dask]"') from None
 
 
 def _dask() -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from experiments.runs.cluster import on_cluster, workers_of
+from experiments.runs.cluster import check, on_cluster, workers_of
 from experiments.runs.workers import cpus, in_threads, side_by_side
 from wage_neuro.errors import SettingError
 from wage_neuro.kernels import numpy_kernels as kernels
@@ -59,6 +59,11 @@ class Jobs:
     def in_turn(self) -> bool:
         """Whether they are done here, one after another."""
         return self.cluster is None and self.jobs == 1
+
+    def check(self) -> None:
+        """Raise EngineError where its cluster is not to be had: before anything is written."""
+        if self.cluster:
+            check(self.cluster)
 
     def each(
         self,

@@ -1,4 +1,4 @@
-"""The ranks that `mpiexec` has started: they join as a team, see that they are alike, and end as one."""
+"""The ranks that `mpiexec` or `torchrun` has started: they join, see that they are alike, and end as one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from wage_neuro import __version__
 from wage_neuro.errors import DoubtWarning, EngineError, SettingError
 from wage_neuro.team import ALONE, Team
 
-LAUNCHERS = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"))
-"""Where MPICH, Intel MPI, Slurm and Open MPI tell a process its rank, and of how many."""
-_joined, _alike = list[Team](), list[Team]()  # the team, once it is; once its ranks have been compared
+TORCHRUN = ("RANK", "WORLD_SIZE")
+LAUNCHERS = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), TORCHRUN)
+"""Where MPICH, Intel MPI, Slurm, Open MPI and torchrun tell a process its rank, and of how many."""
+_joined, _alike = list[Any](), list[Team]()  # the team, once it is; once its ranks have been compared
 
 
 def launched(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
@@ -25,10 +26,21 @@ def launched(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
     >>> launched({"PMI_RANK": "1", "PMI_SIZE": "4"}), launched({})
     ((1, 4), (0, 1))
     """
-    for rank, size in LAUNCHERS:
-        if environ.get(rank, "").isdigit() and environ.get(size, "").isdigit():
-            return int(environ[rank]), int(environ[size])
-    return 0, 1
+    names = _launcher(environ)
+    return (int(environ[names[0]]), int(environ[names[1]])) if names else (0, 1)
+
+
+def _launcher(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    for names in LAUNCHERS:
+        told = all(environ.get(name, "").isdigit() for name in names)
+        if told and (names != TORCHRUN or "TORCHELASTIC_RUN_ID" in environ):  # others use these words too
+            return names
+    return None
+
+
+def _as_started() -> str:
+    _, size = launched()
+    return f"torchrun of {size}" if _launcher(os.environ) == TORCHRUN else f"mpiexec -n {size}"
 
 
 def hush() -> None:
@@ -43,23 +55,33 @@ def join() -> Team:
     Raises
     ------
     EngineError
-        If mpi4py or its MPI is not installed, or is not the launcher's.
+        If mpi4py or its MPI, or PyTorch, is not installed, or it is not the launcher's.
     """
     _, size = launched()
     if size == 1:
         return ALONE
     sys.stderr = sys.__stderr__
+    by_torch = _launcher(os.environ) == TORCHRUN
     try:
+        from mappings.cluster.team import Wire, WiredTeam
+
+        wire: Wire
+        if by_torch:
+            from mappings.cluster.torch import TorchWire
+
+            wire = TorchWire()
+        else:
+            from mappings.cluster.mpi import MpiWire
+
+            wire = MpiWire()
+    except (ImportError, RuntimeError) as error:  # RuntimeError: no MPI library
+        extra = "torch" if by_torch else "mpi"
+        raise EngineError(
+            f'{_as_started()}: {" ".join(str(error).split())}; it needs pip install "wage-neuro[{extra}]"'
+        ) from None
+    if wire.size != size:
         from mpi4py import MPI
 
-        from mappings.cluster.mpi import MpiWire
-        from mappings.cluster.team import WiredTeam
-    except (ImportError, RuntimeError) as error:  # RuntimeError: no MPI library
-        raise EngineError(
-            f'mpiexec -n {size}: {" ".join(str(error).split())}; it needs pip install "wage-neuro[mpi]"'
-        ) from None
-    wire = MpiWire()
-    if wire.size != size:
         library = MPI.Get_library_version().partition("\n")[0].strip("\0 ")
         raise EngineError(
             f"mpiexec -n {size}: mpi4py sees {wire.size} rank; want the mpiexec of its own MPI, {library}"
@@ -75,9 +97,7 @@ def refuse_ranks(command: str) -> None:
     """Raise SettingError where several ranks would do the same."""
     _, size = launched()
     if size > 1:
-        raise SettingError(
-            f"mpiexec -n {size} with {command}: want one process; `train` alone shares its work"
-        )
+        raise SettingError(f"{_as_started()} with {command}: want one process; `train` alone shares its work")
 
 
 def check_alike(team: Team, facts: Mapping[str, Callable[[], Any]]) -> None:
@@ -129,15 +149,15 @@ def end_all(tell: Callable[[str, str], None], message: str) -> None:
     team = _joined[0]
     who = f"rank {rank}: " if rank else ""
     if not _alike:
-        if team.objects(None).index(None) == rank:
+        try:
+            first = team.objects(None).index(None) == rank
+        except EngineError:  # the others have died
+            first = team.wire.tells()
+        if first:
             tell(message, who)
         sys.exit(1)
-    tell(message, who)
+    if team.wire.tells():
+        tell(message, who)
     sys.stdout.flush()
     sys.stderr.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # MPI has nothing to add
-        os.dup2(nowhere, stream)
-    from mpi4py import MPI
-
-    MPI.COMM_WORLD.Abort(1)
+    team.wire.abort()

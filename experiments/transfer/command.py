@@ -37,6 +37,7 @@ def transfer(
 
     Three learners: all layers of the trained network, its output layer alone, and one from scratch.
     """
+    how.check()
     if written.resume:
         with busy(f"reading the study {written.resume} and its data"):
             study = Study.resume(written.resume, found.anywhere)

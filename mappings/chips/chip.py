@@ -44,8 +44,8 @@ class Evidence:
     source: str
 
 
-def _number(unit: str, least: float = 0) -> Any:
-    return field(metadata={"unit": unit, "least": least})
+def _number(unit: str, least: float = 0, *, untold: bool | None = None) -> Any:
+    return field(metadata={"unit": unit, "least": least, "untold": untold})
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Chip:
     axons_out: int = _number("axons a core", 1)
     weight_bits: int = _number("bits", 1)
     tag_bits: int = _number("bits")
-    weight_in_tag: bool = _number("ability")
-    reads_transposed: bool = _number("ability")
+    weight_in_tag: bool = _number("ability", untold=False)
+    reads_transposed: bool = _number("ability", untold=False)
     gradient_bits: int = _number("bits")
     accumulator_bits: int = _number("bits", 2)
     state_bits: int = _number("bits", 2)
@@ -169,8 +169,8 @@ class Chip:
         if base is not None and base not in CHIPS:
             raise ChipError(f"{where}: base={base!r}: want {', '.join(CHIPS)}")
         known = cls.load(base) if base else None
-        values: dict[str, Any] = {name: getattr(known, name) for name in _FIELDS} if known else {}
-        evidence = dict(known.evidence) if known else {}
+        values: dict[str, Any] = {name: getattr(known, name) for name in _FIELDS} if known else dict(_UNTOLD)
+        evidence = dict(known.evidence) if known else dict.fromkeys(_UNTOLD, NOT_TOLD)
         texts = {"name": Path(where).stem, "note": known.note if known else ""}
         for key, entry in given.items():
             if key in texts:
@@ -189,10 +189,16 @@ class Chip:
     @classmethod
     def from_json(cls, numbers: dict[str, Any]) -> Chip:
         """Build what `to_json` returned."""
-        evidence = {name: Evidence(numbers[name]["grade"], numbers[name]["source"]) for name in _FIELDS}
-        given = {name: numbers[name]["value"] for name in _FIELDS}
-        values: dict[str, Any] = {n: math.nan if v == UNKNOWN else v for n, v in given.items()}
-        return cls(numbers["name"], numbers["note"], evidence, **values)
+        told = [name for name in _FIELDS if name in numbers or name not in _UNTOLD]
+        evidence = {name: Evidence(numbers[name]["grade"], numbers[name]["source"]) for name in told}
+        values = {name: numbers[name]["value"] for name in told}
+        values = {name: math.nan if value == UNKNOWN else value for name, value in values.items()}
+        return cls(
+            numbers["name"],
+            numbers["note"],
+            dict.fromkeys(_UNTOLD, NOT_TOLD) | evidence,
+            **(_UNTOLD | values),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Every number with its unit, grade and source."""
@@ -222,6 +228,11 @@ CHIPS: Registry[Traversable] = Registry(
 _FIELDS: dict[str, Field[Any]] = {entry.name: entry for entry in fields(Chip) if "unit" in entry.metadata}
 
 
+NOT_TOLD = Evidence("?", "not told")
+_UNTOLD: dict[str, Any] = {
+    name: entry.metadata["untold"] for name, entry in _FIELDS.items() if entry.metadata["untold"] is not None
+}
+"""Abilities that a file or a record may leave out, which older ones do."""
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
 

@@ -47,6 +47,14 @@ class Wire(ABC):
     def objects(self, own: Any) -> list[Any]:
         """Any small object of each member, rank by rank."""
 
+    def tells(self) -> bool:
+        """Whether this member, which ends all, is the one to say why."""
+        return True
+
+    def abort(self, code: int = 1) -> None:
+        """End all members, at once."""
+        raise NotImplementedError
+
 
 @dataclass
 class Traffic:

@@ -33,9 +33,7 @@ from wage_neuro.fixed_point import log2_round
 from wage_neuro.random_bits import UPDATE, bits16
 from wage_neuro.train import Held
 
-FUSED = [name for name, rules in MODES.items() if rules.feedback != "direct" and not rules.pipelined]
-FUSED = [name for name in FUSED if MODES[name].update != "coincidence"]
-FUSED = [name for name in FUSED if not (MODES[name].metaplasticity or MODES[name].consolidation)]
+FUSED = [name for name, rules in MODES.items() if not fused.TAKES.refusal(BYTES["64FC-32FC"], rules)]
 
 
 @pytest.fixture(autouse=True)
@@ -157,8 +155,16 @@ def test_random_bits_are_numpys(seed, layer, step, count):
         ("16C3-32FC", Rules(), "layer 16C3: 16 outputs, no multiple of 32"),
         ("32C3-MP3-32FC", Rules(), "layer 32C3-MP3: another pooling than 2x2"),
         ("32C3-32C3S2-32FC", Rules(), "layer 32C3S2: a stride"),
-        ("32FC", Rules(feedback="direct"), "update='wide', feedback='direct'"),
-        ("32FC", Rules(batch=1, update="coincidence"), "update='coincidence', feedback='transposed'"),
+        (
+            "32FC",
+            Rules(feedback="direct"),
+            "feedback='direct': the set of fused kernels has 'transposed' or 'random' only",
+        ),
+        (
+            "32FC",
+            Rules(batch=1, update="coincidence"),
+            "update='coincidence': the set of fused kernels has 'wide' or 'ternary' only",
+        ),
         ("32C3-32FC", Rules(batch=100_000), "layer 32C3: sums past 32 bits"),
     ],
 )

@@ -37,7 +37,7 @@ BYTE_MAX, INT32_MAX = 127, 2**31 - 1
 UNKNOWN = -1
 
 TAKES = Support(
-    who="the fused kernels",
+    who="the set of fused kernels",
     kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
     rules={
         **{name: VALUES[name] for name in ("shift", "stored_range", "loss", "margin", "gamma", "sharpness")},

@@ -42,7 +42,7 @@ def find(name):
 def command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(agreement, "make_engine", make)
     monkeypatch.setattr(agreement.ENGINES, "find", find)
-    monkeypatch.setattr(agreement, "RECORDED", ("dense", "conv VALID, stride 2"))
+    monkeypatch.setattr(agreement, "ROWS", ("dense", "conv VALID, stride 2"))
     monkeypatch.setattr(agreement, "MODES", {name: MODES[name] for name in ("paper", "pipelined")})
     monkeypatch.chdir(tmp_path)
 
@@ -119,7 +119,7 @@ def test_wrong_options(command, words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("column", ["brian2", "torch", "lava structural"])
+@pytest.mark.parametrize("column", ["brian2", "lava structural"])
 def test_what_an_engine_has_not_it_refuses(column):
     """The tests of an engine go over the other modes."""
     pytest.importorskip(column.partition(" ")[0])

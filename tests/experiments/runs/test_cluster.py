@@ -151,7 +151,7 @@ def test_transfer(how, tmp_path, address, wage_neuro, helpers):
 
 def test_agreement(tmp_path, address, monkeypatch):
     """The cells on a cluster are those of one process, in the same order."""
-    monkeypatch.setattr(agreement, "RECORDED", ("dense",))
+    monkeypatch.setattr(agreement, "ROWS", ("dense",))
     monkeypatch.setattr(agreement, "MODES", {name: agreement.MODES[name] for name in ("paper", "pipelined")})
     shown: list[int] = []
     for name, jobs in (("turns", None), ("there", Jobs(cluster=address))):
@@ -297,17 +297,31 @@ def test_the_version_of_what_is_here(address, monkeypatch):
 
 
 @needs_dask
-def test_nobody_answers(monkeypatch):
+@pytest.mark.parametrize("command", ["experiment", "continual", "transfer", "agreement"])
+def test_nobody_answers(command, monkeypatch, tmp_path, wage_neuro, helpers):
+    """One line, and nothing is written."""
     monkeypatch.setattr(cluster, "PATIENCE", "1s")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(EngineError) as error:
-        list(on_cluster(str, [0], f"tcp://127.0.0.1:{port}"))
-    assert str(error.value) == (
+    line = (
         f"cluster tcp://127.0.0.1:{port}: no scheduler answers within 1s; want the address that"
         " `dask scheduler` prints"
     )
+    there, answer = ("--cluster", f"tcp://127.0.0.1:{port}"), tmp_path / "answer"
+    if command == "agreement":
+        words = ["agreement", "--output", str(answer), "--engines", "compiled", *there]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(EngineError, match=f"^{re.escape(line)}$"):
+            agreement.main()
+        assert not answer.exists()
+        return
+    trained = Run.start(Config(data="digits:0-4", network="8FC", epochs=1), tmp_path / "trained")
+    helpers.fit(trained)
+    words = {"experiment": ["mnist-lenet"], "continual": CONTINUAL, "transfer": ("trained", *TRANSFER)}
+    ended = wage_neuro(command, *words[command], "--run", answer, *there)
+    assert (ended.code, ended.err) == (1, f"wage-neuro: {line}\n")
+    assert not list(answer.rglob("*.json*"))
 
 
 def test_not_installed(monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 
 from experiments.runs import ranks, run_folder
 from experiments.runs.training import Config, Run
+from mappings.cluster.cost import traffic_of
 from wage_neuro import Rules
 from wage_neuro.errors import SettingError
 from wage_neuro.team import ALONE, Team
@@ -25,6 +26,9 @@ ROOT = Path(ranks.__file__).resolve().parents[2]
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 has_mpi = find_spec("mpi4py") is not None and MPIEXEC.exists()
 needs_mpi = pytest.mark.skipif(not has_mpi, reason='no mpi4py with an mpiexec: pip install "wage-neuro[mpi]"')
+needs_torch = pytest.mark.skipif(
+    find_spec("torch") is None, reason='no PyTorch: pip install "wage-neuro[torch]"'
+)
 WORDS = ("train", "--data", "digits", "--network", "8C3-MP2-24FC", "--batch", "50", "--augment", "crop1")
 
 
@@ -36,8 +40,19 @@ def mpiexec(n, *words, **more):
     return [str(MPIEXEC), "-n", str(n), *wage_neuro(*words, **more)]
 
 
+def torchrun(n, *words, entry=("-m", "experiments.entry")):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
+    # without -- it takes --run for its own --run-path
+    return [*command, *entry[:-1], "--", entry[-1], *map(str, words)]
+
+
+def said(stderr):
+    """What is told of an error, without what torchrun adds about processes that failed."""
+    return [line for line in stderr.splitlines() if "wage-neuro: " in line]
+
+
 def environ(**more):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI", "COV"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI", "COV", "TORCHELASTIC"))}
     return {**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
 
 
@@ -71,7 +86,7 @@ def assert_same_run(one, other):
 
 
 @needs_mpi
-@pytest.mark.parametrize("engine", ["numpy", "compiled"])
+@pytest.mark.parametrize("engine", ["numpy", "compiled", pytest.param("torch", marks=needs_torch)])
 def test_ranks_have_the_bits_of_one_process(alone, engine, tmp_path):
     """Two ranks begin, three go on: 50 samples in slices of 17, 17 and 16; every count is the same, too."""
     words = ("--engine", engine, "--watch", "4", "--output", "record.json")
@@ -257,6 +272,75 @@ def environ_of(pid):
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
+# --- by torchrun -------------------------------------------------------------------------------------
+
+
+@needs_torch
+@pytest.mark.parametrize("engine", ["torch", "numpy"])
+def test_torchrun_has_the_bits_of_one_process(alone, engine, tmp_path):
+    """Two ranks begin, three go on, in slices of 17, 17 and 16; what is sent is what MPI's ranks send."""
+    words = ("--engine", engine, "--watch", "4", "--output", "record.json")
+    first = run(torchrun(2, *WORDS, *words, "--epochs", "2", "--run", "out"), tmp_path)
+    assert (first.returncode, said(first.stderr)) == (0, [])
+    assert first.stdout.count("run folder out") == 1
+    again = run(torchrun(3, "train", "--resume", "out", "--epochs", "3", *words), tmp_path)
+    assert (again.returncode, said(again.stderr)) == (0, [])
+    assert_same_run(alone, tmp_path / "out")
+    sent = json.loads((tmp_path / "record.json").read_text())["team"]
+    saved = run_folder.load(alone)
+    wanted = traffic_of(saved.network, saved.rules, 3)
+    assert (sent["ranks"], sent["updates"]) == (3, 28)
+    assert (sent["sums"], sent["steps"]) == (28 * wanted.sums, 28 * wanted.steps)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((*WORDS, "--batch", "2"), "--batch 2: 3 ranks share the samples of each update, 2; want as many"
+         " ranks or fewer"),
+        (("data",), "torchrun of 3 with data: want one process; `train` alone shares its work"),
+    ],
+)  # fmt: skip
+def test_what_all_of_torchrun_refuse_is_said_once(words, line, tmp_path):
+    done = run(torchrun(3, *words), tmp_path)
+    assert done.returncode == 1
+    assert said(done.stderr) == [f"wage-neuro: {line}"]
+
+
+OTHERWISE = """
+import os, sys
+from experiments import cli
+from experiments.runs.training import Run
+from wage_neuro.errors import DataError
+how, *words = sys.argv[1:]
+sys.argv[1:] = words
+def fail(run, *_): raise DataError("images: cut short") if how == "fail" else os.kill(os.getpid(), 9)
+if os.environ["RANK"] == "1":
+    if how == "seed": sys.argv += ["--seed", "1"]
+    else: Run._place_after = fail
+cli.main()
+"""
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("seed", "wage-neuro: rank 1: settings sha256 "),
+        ("fail", "wage-neuro: rank 1: images: cut short"),
+        ("die", "wage-neuro: another rank is gone: "),
+    ],
+)
+def test_a_rank_of_torchrun_that_ends_ends_all_in_one_line(how, line, tmp_path):
+    (tmp_path / "otherwise.py").write_text(OTHERWISE)
+    began = time.monotonic()
+    done = run(torchrun(2, how, *WORDS, "--engine", "torch", entry=["otherwise.py"]), tmp_path)
+    assert done.returncode == 1
+    assert [told[: len(line)] for told in said(done.stderr)] == [line]
+    assert time.monotonic() - began < 60
+
+
 # --- without an MPI ----------------------------------------------------------------------------------
 
 
@@ -271,6 +355,9 @@ def test_launchers():
     assert ranks.launched({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8"}) == (3, 8)
     assert ranks.launched({"PMI_RANK": "x", "PMI_SIZE": "2"}) == (0, 1)
     assert ranks.launched({"PMI_RANK": "1"}) == (0, 1)
+    of_torch = {"RANK": "2", "WORLD_SIZE": "3"}  # the words of others too
+    assert ranks.launched(of_torch) == (0, 1)
+    assert ranks.launched({**of_torch, "TORCHELASTIC_RUN_ID": "x"}) == (2, 3)
 
 
 def test_without_mpi4py_one_line(monkeypatch, tmp_path):
