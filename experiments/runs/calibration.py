@@ -79,7 +79,7 @@ def told_apart(known: np.ndarray, unlike: np.ndarray, log2_t: int) -> dict[str, 
     0.5 is chance. Source: Hendrycks and Gimpel, arXiv:1610.02136; logits: Hendrycks et al., arXiv:1911.11132.
 
     >>> told_apart(np.array([[5, 0], [9, 1]]), np.array([[4, 4], [6, 0]]), 0)["largest logit"]
-    0.5
+    0.75
     """
     from sklearn.metrics import roc_auc_score
 

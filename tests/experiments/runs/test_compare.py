@@ -33,13 +33,13 @@ class WrongEngine(NumpyEngine):
             if self.wrong == "logits":
                 logits[5, 1] += 1
             elif self.wrong == "S":
-                S = [array.copy() for array in self._state.S]
+                S = [array.copy() for array in self.state.S]
                 S[0][7, 4] ^= 1
                 S[0][7, 5] ^= 1
-                self._state = self._state.having(S=tuple(S))
+                self._learner.go_on_from(self.state.having(S=tuple(S)))
             else:
-                held = (Held(3, 1), *getattr(self._state, self.wrong)[1:])
-                self._state = self._state.having(**{self.wrong: held})
+                held = (Held(3, 1), *getattr(self.state, self.wrong)[1:])
+                self._learner.go_on_from(self.state.having(**{self.wrong: held}))
         return logits
 
 
