@@ -232,20 +232,6 @@ def write(path: Path, rows: list[Row]) -> None:
     run_folder.write_text(path, json.dumps({"rows": [asdict(r) for r in found.values()]}, indent=1) + "\n")
 
 
-def ports_table(folder: Path) -> str:
-    """Every network in every library of the record."""
-    lines = [
-        "| `--to` | read and run by | network, data | test images | logits differ | bytes |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.to} | {row.runs_in} | {row.network}, {row.data} | {row.images:,} | {row.logits_differ:,} |"
-        f" {row.bytes:,} |"
-        for row in read(folder / RESULT.name)
-    ]
-    return "\n".join(lines)
-
-
 def main(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
     libraries: Annotated[str, typer.Option("--in", help="Joined by commas.")] = ",".join(LIBRARIES),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wage_neuro import Network, Rules, initial_state, layers
+from wage_neuro.activity import FIELDS
 from wage_neuro.control import LayerControl
 from wage_neuro.learner import LayerLearner, Site
 
@@ -31,6 +32,22 @@ def test_what_has_changed_is_visible(update):
     assert not np.array_equal(learner.state.S, before)
     assert not np.array_equal(learner.visible(), V)
     assert np.array_equal(learner.visible(), layers.visible_weights(learner.layer, learner.state.S))
+
+
+@pytest.mark.parametrize("feedback", ["transposed", "random"])
+def test_the_first_layer_sends_no_error_back(feedback):
+    """Nobody is below: no operation of its feedback is counted; the next layer's are."""
+    network, rng = Network.parse("24FC", (30,), 5), np.random.default_rng(2)
+    state, rules = initial_state(network, 7), Rules(batch=8, feedback=feedback)
+    at = [list(FIELDS).index(name) for name in ("errors", "error_operations", "error_synapses_reached")]
+    seen = []
+    for layer, own in zip(network.layers, state.layers, strict=True):
+        learner, counts = LayerLearner(Site(layer, 5, rules, 7), own), np.zeros(len(FIELDS), np.int64)
+        out, kept = learner.forward(rng.integers(0, 128, (8, *layer.in_shape)).astype(np.int8))
+        sent = learner.error(rng.integers(-500, 500, out.shape), kept, CONTROL, 0, counts)
+        assert (sent is None) == (layer.index == 0)
+        seen.append((counts[at] > 0).tolist())
+    assert seen == [[True, False, False], [True, True, True]]
 
 
 def test_statistics_follow_a_gradient():

@@ -43,7 +43,6 @@ SUMS_OF_64_BITS = "events, sums of 64 bits"
 _UNLIMITED = 2**62
 
 _i64, _u64, _pointer = ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p
-_pointers = [_pointer] * 3
 _HOOK = ctypes.CFUNCTYPE(_i64, _i64, _i64, _i64, _i64, _i64)
 
 
