@@ -50,6 +50,7 @@ RULES = (
         stored_range=st.sampled_from(["authors", "paper"]),
         loss=st.sampled_from(["sse", "one-sided"]),
         margin=st.integers(0, 8),
+        generator=st.sampled_from(["philox4x64", "philox4x32"]),
     )
     | st.builds(Rules, batch=st.just(1), update=st.just("coincidence"))
     | st.just(Rules(shift="held", pipelined=True))
@@ -231,6 +232,15 @@ def test_no_pickle_is_run(saved, name):
     with np.load(saved, allow_pickle=True) as file:  # it would have gone off
         _ = file[name]
     assert fuse.exists()
+
+
+def test_a_checkpoint_names_its_generator_and_one_of_before_has_the_first(saved):
+    network = load(saved).network
+    save(saved, Checkpoint(network, Rules(generator="philox4x32"), initial_state(network)))
+    assert load(saved).rules.generator == "philox4x32"
+    before = {"rules": {name: value for name, value in vars(Rules()).items() if name != "generator"}}
+    rewrite(saved, lambda header: {**header, **before})
+    assert load(saved).rules == Rules(generator="philox4x64")
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, None, "1"])

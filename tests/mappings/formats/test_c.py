@@ -240,6 +240,7 @@ def test_a_wrong_size_does_not_compile(tmp_path):
         ("4FC-3FC", (5,), "2888", {"feedback": "direct"}, True, "^feedback='direct': C source that learns"),
         ("4FC-3FC", (5,), "2888", {"pipelined": True}, True, "^pipelined=True: C source that learns has"),
         ("4FC-3FC", (5,), "2888", {"loss": "softmax"}, True, "^loss='softmax': C source that learns has"),
+        ("4FC-3FC", (5,), "2888", {"generator": "philox4x32"}, True, "^generator=.philox4x32.: C so"),
     ],
 )  # fmt: skip
 def test_networks_that_c_cannot_say(text, shape, bits, rules, learn, message, tmp_path, leaves_alone):

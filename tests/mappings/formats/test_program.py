@@ -321,7 +321,14 @@ def test_damage_is_refused(damage, message, file, assert_refused):
     assert_refused(learning_program.read, file, message)
 
 
-def test_rules_that_hold_on_to_weights_are_refused():
-    network, rules = Network.parse("4FC-3FC", (5,)), Rules(metaplasticity=2)
-    with pytest.raises(SettingError, match=r"^metaplasticity=2: a learning program has 0 only$"):
-        learning_program.to_program(Checkpoint(network, rules, initial_state(network)))
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"metaplasticity": 2}, "metaplasticity=2: a learning program has 0 only"),
+        ({"generator": "philox4x32"}, "generator='philox4x32': a learning program has 'philox4x64' only"),
+    ],
+)
+def test_rules_that_a_program_has_no_words_for_are_refused(rules, message):
+    network = Network.parse("4FC-3FC", (5,))
+    with pytest.raises(SettingError, match=f"^{message}$"):
+        learning_program.to_program(Checkpoint(network, Rules(**rules), initial_state(network)))

@@ -82,7 +82,10 @@ MUTANTS = [
     ("layer.py", "Mux(synapses.draw, POST, PRE)", "Mux(synapses.draw, PRE, POST)"),
     ("layer.py", "(axons.a_peak, errors.e_peak)", "(axons.a_peak, errors.codes[:7])"),
     ("core.py", "m.d.sync += step.eq(step + 1)", "m.d.sync += step[:32].eq(step[:32] + 1)"),
-    ("core.py", "source.layer.eq(turn)", "source.layer.eq(0)"),
+    ("core.py", "source.layer.eq(turn + self.shapes[0].index)", "source.layer.eq(self.shapes[0].index)"),
+    ("core.py", "source.layer.eq(turn + self.shapes[0].index)", "source.layer.eq(turn)"),
+    ("core.py", "Mux(self.core.layers[0].start, 0, count + valid)", "count + valid"),
+    ("core.py", "heard == self.shapes[-1].n_out - 1", "heard == self.shapes[-1].n_out - 2"),
     ("core.py", "turn.eq(max(0, i - 1))", "turn.eq(0)"),
     ("serial.py", "self.divisor + self.divisor // 2 - 2", "self.divisor * 2 - 1"),
 ]
@@ -101,7 +104,7 @@ def test_every_mutant_is_killed(mutant, tmp_path):
     text = path.read_text()
     assert text.count(old) == 1, f"{name}: {old!r} stands there {text.count(old)} times"
     path.write_text(text.replace(old, new))
-    tests = [f"tests/mappings/hardware/test_{part}.py" for part in ("parts", "core")]
+    tests = [f"tests/mappings/hardware/test_{part}.py" for part in ("parts", "chain", "core")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
         cwd=tmp_path,
