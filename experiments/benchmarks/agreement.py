@@ -93,7 +93,7 @@ def modes_of(column: str) -> list[str]:
 
 
 RECORDED = ("dense", "conv VALID, stride 2", "conv, pooling")
-NORMALISED = {"normalised": Network.parse("4C3N-MP2-6C3N-8FCN-5FC", (12, 12, 1))}
+NORMALISED = {"normalised": Network.parse("4C3N-MP2-6C3N-F-8FCN-5FC", (12, 12, 1))}
 """Of layers that learn from batches alone, which most engines refuse."""
 ROWS = (*RECORDED, *NORMALISED)
 """Networks of the record."""
@@ -174,6 +174,12 @@ def network_of(name: str) -> Network:
     return {**NETWORKS, **NORMALISED}[name]
 
 
+def pairs() -> list[tuple[str, str]]:
+    """Networks of the record, each with the modes in which it can learn at all."""
+    can = NumpyEngine.supports
+    return [(name, mode) for name in ROWS for mode in MODES if not can.refusal(network_of(name), MODES[mode])]
+
+
 def other_control(network: Network) -> Control:
     """Every layer with its own step size and hold; the middle one, which errors still pass, is frozen."""
     L = len(network.layers)
@@ -200,10 +206,10 @@ def cell(network: str, mode: str, engine: str, build: Build, seeds: int) -> Cell
         return Cell(network, mode, engine, seeds, steps, net.n_weights, min(changed, default=0), **what)
 
     for seed in range(seeds):
+        oracle = NumpyEngine(net, rules, seed=seed)
+        begin = oracle.state
         with ExitStack() as stack:
             try:
-                oracle = NumpyEngine(net, rules, seed=seed)
-                begin = oracle.state
                 other = stack.enter_context(build(net, rules, seed))
             except WageError as error:
                 return found(refused=str(error))
@@ -240,7 +246,7 @@ def work(
     if output.exists():
         record = json.loads(output.read_text())
     cells = {place(c): c for c in (Cell(**found) for found in record["cells"])}
-    every = [(network, mode, column) for column in columns for network in ROWS for mode in MODES]
+    every = [(network, mode, column) for column in columns for network, mode in pairs()]
     left = [where for where in every if where not in cells or cells[where].seeds != seeds]
     done = len(every) - len(left)
 
@@ -252,7 +258,7 @@ def work(
         for where, made in found:
             cells[where], done = made, done + 1
             record["versions"][made.engine] = run_folder.versions()
-            order = [(network, mode, column) for column in COLUMNS for network in ROWS for mode in MODES]
+            order = [(network, mode, column) for column in COLUMNS for network, mode in pairs()]
             rows = ",\n".join(json.dumps(asdict(cells[each])) for each in order if each in cells)
             versions = json.dumps(record["versions"], indent=1)
             run_folder.write_text(output, f'{{"versions": {versions},\n"cells": [\n{rows}\n]}}\n')
@@ -288,15 +294,16 @@ def agreement_table(folder: Path) -> str:
     lines = ["| mode | network | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
     for mode in MODES:
         rows: dict[tuple[str, ...], list[str]] = {}  # networks with the same outcomes share a row
-        for network in ROWS:
+        here = [network for network, other in pairs() if other == mode]
+        for network in here:
             outcomes = tuple(_outcome(by_place.get((network, mode, column))) for column in columns)
             rows.setdefault(outcomes, []).append(network)
         for networks in rows.values():
             shown = [_with_note(by_place.get((networks[0], mode, column)), notes) for column in columns]
-            names = "all" if len(networks) == len(ROWS) else "; ".join(networks)
+            names = "all" if len(networks) == len(here) else "; ".join(networks)
             lines.append(f"| {mode} | {names} | " + " | ".join(shown) + " |")
     equal = [c for c in cells if not c.difference and not c.refused]
-    shapes = "; ".join(f"{name} is {NETWORKS[name]}" for name in ROWS)
+    shapes = "; ".join(f"{name} is {network_of(name)}" for name in ROWS)
     lines += [
         "",
         f"=: equal to the numpy engine with {min(c.seeds for c in cells)} seeds over"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -11,8 +12,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
+import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,6 +32,12 @@ PATIENCE_S = 1.5
 """Seconds that something may take without a word."""
 
 console = Console(highlight=False, soft_wrap=True, markup=False)  # paths may look like markup
+
+
+def stopped(command: str, folder: Path, where: str = "") -> NoReturn:
+    """End a command that was stopped, and say how it goes on."""
+    console.print(f"stopped{where}; go on with: wage-neuro {command} --resume {shlex.quote(str(folder))}")
+    raise typer.Exit(STOPPED)
 
 
 def is_narrow() -> bool:

@@ -16,6 +16,7 @@ from experiments.engines import ENGINES
 from experiments.runs import run_folder
 from experiments.runs.compare import Difference, first_difference, next_batches
 from experiments.runs.training import Run
+from mappings.hardware.rtl.chain import split
 from mappings.hardware.rtl.devices import Device, device_of
 from mappings.hardware.rtl.registers import BAUD
 from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
@@ -97,6 +98,7 @@ class Core:
     simulate: int = setting(
         0, "Learn the run's next N samples in simulated hardware, beside the numpy engine.", SIMULATOR
     )
+    cores: int = setting(1, "Spread the layers over so many cores; the host carries messages.", SIMULATOR)
     simulator: str | None = setting(
         None, "`compiled` or `python`.", SIMULATOR, shown="compiled where its tools are"
     )
@@ -123,6 +125,9 @@ def rtl(
         raise SettingError(f"simulate={core.simulate}: want a run, whose next samples are learned")
     made = shapes(subject.network, subject.rules, core.lanes)
     pipes(core.multipliers)
+    parts = split(made, core.cores)
+    if core.place and core.cores > 1:
+        raise SettingError(f"cores={core.cores} with place={core.place!r}: only single cores are placed")
     device = device_of(core.place) if core.place else None
     if core.record:
         if not (core.simulate or core.place):
@@ -137,6 +142,7 @@ def rtl(
         "samples learned before": subject.state.step,
         "lanes": [s.lanes for s in made],
         "multipliers": core.multipliers,
+        **({"cores": [len(part) for part in parts]} if core.cores > 1 else {}),
     }
     report: dict[str, Any] = {}
     try:
@@ -144,7 +150,10 @@ def rtl(
             report |= _simulate(subject, core)
         folder = core.output or Path(f"rtl-{subject.sizes}")
         folder.mkdir(parents=True, exist_ok=True)
-        _write_verilog(subject, made, core.multipliers, folder)
+        if core.cores > 1:
+            _write_cores(parts, core.multipliers, folder)
+        else:
+            _write_verilog(subject, made, core.multipliers, folder)
         if device:
             report |= _place(made, core, device, folder)
     except ImportError as error:
@@ -180,7 +189,7 @@ def _simulate(subject: Subject, core: Core) -> dict[str, Any]:
 
     network, rules, state = subject.network, subject.rules, subject.state
     assert subject.run is not None
-    options = {name: getattr(core, name) for name in ("lanes", "multipliers", "simulator")}
+    options = {name: getattr(core, name) for name in ("lanes", "multipliers", "simulator", "cores")}
     with (
         RtlEngine(network, rules, state=state, **options) as simulated,
         bar("batch {task.completed}") as progress,
@@ -217,6 +226,18 @@ def _write_verilog(subject: Subject, made: tuple[LayerShape, ...], multipliers: 
     verilog = write_verilog(NeuroCore(made, multipliers), folder)
     testbench = write_testbench(script_of(made, engine, images, labels, control), folder)
     console.print(f"written: {verilog}, {testbench} ({len(labels)} samples)")
+
+
+def _write_cores(parts: list[tuple[LayerShape, ...]], multipliers: int, folder: Path) -> None:
+    """Write each core to a folder of its own, without a testbench: it would have to be the host."""
+    from mappings.hardware.rtl.core import NeuroCore
+    from mappings.hardware.rtl.verilog import write_verilog
+
+    for i, part in enumerate(parts):
+        own = folder / f"core{i}"
+        own.mkdir(exist_ok=True)
+        written = write_verilog(NeuroCore(part, multipliers), own)
+        console.print(f"written: {written} (layers {part[0].index} to {part[-1].index})")
 
 
 def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from experiments.commands.command_line import STOPPED, bar, busy, console, is_narrow
+from experiments.commands.command_line import bar, busy, console, is_narrow, stopped
 from experiments.commands.options import Found, Resumable, Simulator, as_begun, command_of, is_given
 from experiments.records.names import learning
 from experiments.runs import ranks, run_folder
@@ -78,7 +78,8 @@ def train(
 ) -> None:
     """Train a network; checkpoint, metrics and learning curve go to a run folder.
 
-    `mpiexec -n 4 wage-neuro train ...` shares every batch among four processes, to the same bits.
+    `mpiexec -n 4 wage-neuro train ...` shares every batch among four processes, to the same bits; so does
+    torchrun.
     """
     team = ranks.join()
     console.quiet = team.rank > 0
@@ -157,11 +158,7 @@ def _train(
                 with bar("epoch {task.fields[epoch]}", *FIELDS) as progress:
                     training.fit(engine, _display(progress, training), watch)
         if not training.finished:
-            console.print(
-                f"stopped in epoch {training.progress.epoch + 1};"
-                f" go on with: wage-neuro train --resume {shown}"
-            )
-            raise typer.Exit(STOPPED)
+            stopped("train", folder, f" in epoch {training.progress.epoch + 1}")
         for line in training.unchanged:
             console.print(f"warning: {line}", style="yellow")
         for path in (folder / "record.json", record):

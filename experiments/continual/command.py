@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ from typing import Annotated, Any, TypedDict
 import typer
 
 from experiments.commands.chip_map import Asked, map_command, refuse_unmapped
-from experiments.commands.command_line import STOPPED, bar, busy, console
+from experiments.commands.command_line import bar, busy, console, stopped
 from experiments.commands.options import Found, Resumable, Where, as_begun, command_of
 from experiments.continual import demo, pictures, records
 from experiments.continual.metrics import NEWEST_ACC
@@ -169,10 +168,8 @@ def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
 
     def begin() -> None:
         held.enter_context(lock)
-        if new and (folder / STUDY).exists():
-            raise SettingError(
-                f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
-            )
+        if new:
+            run_folder.refuse_held(folder / STUDY)
 
     rows: dict[int, list[dict[str, Any]] | None] = {}
     if means.jobs.in_turn:
@@ -193,8 +190,7 @@ def _run_all(work: Study, new: bool, means: Means, held: ExitStack) -> None:
             )
     finished = [found for seed in work.seeds if (found := rows.get(seed))]
     if len(finished) < len(work.seeds):
-        console.print(f"stopped; go on with: wage-neuro continual --resume {shlex.quote(str(folder))}")
-        raise typer.Exit(STOPPED)
+        stopped("continual", folder)
     run_folder.write_rows(folder / RECORD, [row for found in finished for row in found])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks import scaling
 from experiments.commands import raster
 from experiments.commands.chip_map import Report
 from experiments.continual import hardware, pictures, records
@@ -49,6 +50,8 @@ def figures(folder: Path = RESULTS) -> dict[str, Draw]:
         found["mnist-lenet-lava.png"] = partial(_draw_lenet, lenet)
     if (sent := folder / "mnist-lenet-communication.json").exists():
         found["mnist-lenet-communication.png"] = lambda path: communication.draw(path, _read(sent))
+    if (measured := folder / "scaling.json").exists():
+        found["scaling.png"] = lambda path: scaling.draw(path, _read(measured))
     for name, beside in CONTINUAL.items():
         paths = [folder / "continual" / f"{each}.jsonl" for each in (name, *beside)]
         if paths[0].exists():

@@ -88,6 +88,15 @@ def _unwritable(folder: Path, error: OSError) -> SettingError:
     return SettingError(f"run folder {folder}: cannot write there ({error.strerror})")
 
 
+def refuse_held(file: Path, what: str = "run") -> None:
+    """Raise SettingError where something new would begin in a folder that `file` says is taken."""
+    if file.exists():
+        folder = file.parent
+        raise SettingError(
+            f"run folder {folder}: it holds a {what} already; --resume {folder} goes on with it"
+        )
+
+
 def prepare(folder: Path, new: bool) -> None:
     """Make sure that a run can write into its folder, before it starts; remove what killed writes left there.
 
@@ -97,10 +106,8 @@ def prepare(folder: Path, new: bool) -> None:
         If it cannot, or if a new run's folder already holds one.
     """
     try:
-        if new and (folder / CHECKPOINT).exists():
-            raise SettingError(
-                f"run folder {folder}: it holds a run already; --resume {folder} goes on with it"
-            )
+        if new:
+            refuse_held(folder / CHECKPOINT)
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
         _try_to_write(folder)

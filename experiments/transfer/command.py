@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from experiments.commands.command_line import STOPPED, bar, busy, console, show_table
+from experiments.commands.command_line import bar, busy, console, show_table, stopped
 from experiments.commands.options import Found, Resumable, Where, as_begun, command_of
 from experiments.records.names import mean_and_spread
 from experiments.runs import run_folder
@@ -51,8 +50,7 @@ def transfer(
         with busy(f"reading {config.data}"):
             study = Study.start(trained, config, folder, machine.engine, found.anywhere)
     if not _run(study, machine.engine, how):
-        console.print(f"stopped; go on with: wage-neuro transfer --resume {shlex.quote(str(study.folder))}")
-        raise typer.Exit(STOPPED)
+        stopped("transfer", study.folder)
     if written.output:
         run_folder.write_text(written.output, (study.folder / RECORD).read_text())
     with busy(f"drawing {PICTURE}"):

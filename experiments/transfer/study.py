@@ -209,10 +209,7 @@ class Study:
         study = cls(folder, config, Source.of(saved), _load(config, data_dir), [], data_dir)
         study.rows.append(study.head(engine))
         with study.lock:
-            if (folder / RECORD).exists():
-                raise SettingError(
-                    f"run folder {folder}: it holds a study already; --resume {folder} goes on with it"
-                )
+            run_folder.refuse_held(folder / RECORD, "study")
             run_folder.prepare(folder, new=True)
             checkpoint.save(folder / run_folder.CHECKPOINT, saved)
             study.write()

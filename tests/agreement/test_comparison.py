@@ -21,9 +21,9 @@ class Wrong(NumpyEngine):
         if self.what == "logit":
             logits[40, 2] += 1
         else:
-            S = [each.copy() for each in self._state.S]
+            S = [each.copy() for each in self.state.S]
             S[1][3, 2] ^= 1
-            self._state = self._state.having(S=S)
+            self._learner.go_on_from(self.state.having(S=S))
         return logits
 
 

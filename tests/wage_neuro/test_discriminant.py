@@ -188,6 +188,23 @@ def test_a_class_that_never_came_is_no_answer():
     assert found.logits(x).argmax(axis=1).tolist() == [0, 2]
 
 
+def test_sums_of_many_at_once_are_exact():
+    """Past 2**24, where float32 would leave out units."""
+    found, x = Discriminant.empty(D, CLASSES, Bits(), 8), np.full((1501, D), 127)
+    found.learn(x, np.zeros(1501, int))
+    assert found.products.tolist() == [1501 * 127**2] * len(found.products)
+
+
+def test_a_class_of_nothing_has_no_bias():
+    found = Discriminant.empty(D, CLASSES, Bits(), 8)
+    x, labels = samples(90)
+    found.learn(np.where(labels[:, np.newaxis] == 1, 0, x), labels)
+    weights, bias = found.read_out()
+    assert not weights[:, 1].any()
+    assert bias[1] == 0
+    assert (bias[[0, 2]] != 0).all()
+
+
 # --- the engine --------------------------------------------------------------------------------------
 
 
@@ -209,6 +226,7 @@ def test_engine_learns_by_what_its_fixed_layers_make():
         assert not np.array_equal(first, engine.predict(images))
         with pytest.raises(DataError, match="label 3"):
             engine.train(images[:1], np.array([3]), 0)
+        assert engine.activity().samples == 0  # nobody watches
     assert sums.bytes == 4 * (16 * 17 // 2 + 16 * CLASSES + CLASSES)
     assert sums.counts.sum() == 120
 

@@ -127,6 +127,7 @@ def test_engine_answers_and_counts():
     prototypes = Prototypes.empty(50, D, np.int8, SEED)
     with PrototypeEngine(network, Rules(batch=1, shift="held"), state, prototypes) as engine:
         assert (engine.predict(images) == NOWHERE).all()
+        assert engine.activity().samples == 0  # nobody watches
         engine.watch(1)
         answers = engine.train(images, labels, 3)
         assert (answers[:PART] == NOWHERE).all()

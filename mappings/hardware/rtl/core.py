@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from mappings.hardware.rtl.layer import LayerCore
@@ -28,6 +29,11 @@ LOSS_CYCLES = 3
 class NeuroCore(Component):
     """Learns one sample at a time: strictly, each leaves before the next one enters; or pipelined, where a
     sample that is started is a time step.
+
+    Parameters
+    ----------
+    shapes : of all layers of a network; or of some that follow each other, where the host carries spikes and
+        errors to the cores of the others (strictly)
 
     Ports
     -----
@@ -55,7 +61,9 @@ class NeuroCore(Component):
         m = Module()
         for i, layer in enumerate(self.layers):
             m.submodules[f"layer{i}"] = layer
-        m.submodules.loss = loss = OutputError(self.shapes[-1])
+        loss = None
+        if self.shapes[-1].layer.is_last:
+            m.submodules.loss = loss = OutputError(self.shapes[-1])
         m.submodules.random_bits = self.random_bits
         self._stack(m, loss)
         turn = Signal(index_bits(len(self.layers)))
@@ -66,7 +74,7 @@ class NeuroCore(Component):
         bus.connect(loss)
         return m
 
-    def _stack(self, m: Module, loss: OutputError) -> None:
+    def _stack(self, m: Module, loss: OutputError | None) -> None:
         """Activations go up from layer to layer, errors down."""
         for below, above in pairwise(self.layers):
             m.d.comb += [
@@ -79,6 +87,8 @@ class NeuroCore(Component):
         last = self.layers[-1]
         for layer in self.layers[:-1]:
             m.d.comb += [layer.direct_valid.eq(last.e_valid), layer.direct.eq(last.e)]
+        if loss is None:
+            return
         m.d.comb += [
             loss.z_valid.eq(last.z_valid),
             loss.z_last.eq(last.z_last),
@@ -90,7 +100,7 @@ class NeuroCore(Component):
     def _share_random_bits(self, m: Module, turn: Signal) -> None:
         """One layer learns at a time."""
         source = self.random_bits
-        m.d.comb += source.layer.eq(turn)
+        m.d.comb += source.layer.eq(turn + self.shapes[0].index)
         for i, layer in enumerate(self.layers):
             m.d.comb += [
                 layer.ready.eq(source.ready),
@@ -103,12 +113,13 @@ class NeuroCore(Component):
                     for name in ("request", "block", "purpose", "grant", "take")
                 ]
 
-    def _strict(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
-        """A sample goes up and its error down, from layer to layer."""
+    def _strict(self, m: Module, bus: _Bus, loss: OutputError | None, turn: Signal) -> None:
+        """A sample goes up and its error down, layer by layer; without a loss the host brings the error."""
         first, last = self.layers[0], self.layers[-1]
         for below, above in pairwise(self.layers):
             m.d.sync += [above.start.eq(below.answered), below.start_direct.eq(above.learned)]
-        m.d.comb += [loss.label.eq(bus.label), loss.sent_label.eq(bus.label)]
+        if loss is not None:
+            m.d.comb += [loss.label.eq(bus.label), loss.sent_label.eq(bus.label)]
         wait = Signal(range(LOSS_CYCLES + 1))
         over = Signal()
         m.d.comb += over.eq(first.learned | Cat(layer.quiet for layer in self.layers).any())
@@ -131,10 +142,13 @@ class NeuroCore(Component):
                     with m.If(bus.learns):
                         m.next = "LOSS"
             with m.State("LOSS"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 0):
-                    m.d.comb += loss.start.eq(1)
-                    m.next = "LEARN"
+                if loss is None:
+                    self._hear(m, bus)
+                else:
+                    m.d.sync += wait.eq(wait - 1)
+                    with m.If(wait == 0):
+                        m.d.comb += loss.start.eq(1)
+                        m.next = "LEARN"
             with m.State("LEARN"):
                 with m.If(over):
                     m.d.comb += bus.count_step.eq(1)
@@ -143,11 +157,29 @@ class NeuroCore(Component):
                 m.d.comb += first.clear.eq(1)
                 m.next = "IDLE"
 
-    def _pipeline(self, m: Module, bus: _Bus, loss: OutputError, turn: Signal) -> None:
+    def _hear(self, m: Module, bus: _Bus) -> None:
+        """Wait for the error values of the last layer; or for word that there are none."""
+        last, heard = self.layers[-1], Signal(range(self.shapes[-1].n_out))
+        m.d.comb += [
+            self.busy.eq(bus.error_valid | bus.wanted | bus.start),
+            last.d_valid.eq(bus.error_valid),
+            last.d.eq(bus.data),
+        ]
+        with m.If(bus.error_valid):
+            m.d.sync += heard.eq(heard + 1)
+            with m.If(heard == self.shapes[-1].n_out - 1):
+                m.d.sync += heard.eq(0)
+                m.next = "LEARN"
+        with m.If(bus.start):
+            m.d.comb += bus.count_step.eq(1)
+            m.next = "END"
+
+    def _pipeline(self, m: Module, bus: _Bus, loss: OutputError | None, turn: Signal) -> None:
         """A time step of `wage_neuro.train`: what has arrived goes up, then down, then the loss speaks.
 
         Layers go one after another, the lowest first, so that no message is met in the step it is sent in.
         """
+        assert loss is not None, "the pipeline is of one core"
         L = len(self.layers)
         # bit k: of the sample that entered k time steps ago
         present, learns = Signal(2 * L + 1), Signal(2 * L + 1)
@@ -217,6 +249,7 @@ class _Bus:
         self.wanted, self.start, self.count_step = Signal(), Signal(), Signal()
         self.learns, self.enters = Signal(), Signal()
         self.ahead = Signal(8)
+        self.error_valid = Signal()
         self.label = Signal(16)
         self.address, self.data, self.valid = Signal(WORD), Signal(WORD), Signal()
         # an address on its way: memories of weights take it first, of logits second, registers last
@@ -233,15 +266,20 @@ class _Bus:
         ]
         self.answers: list[tuple[Value, Value]] = []  # (whether it is asked for, the word)
 
-    def connect(self, loss: OutputError) -> None:
+    def connect(self, loss: OutputError | None) -> None:
         """Decode what is written, and gather what may be read."""
         self._core_registers()
-        for i, layer in enumerate(self.core.layers):
-            self._layer_registers(i, layer)
-            self._weights(i, layer)
+        for layer in self.core.layers:
+            self._layer_registers(layer.shape.index, layer)
+            self._weights(layer.shape.index, layer)
         m = self.m
-        m.d.comb += [loss.label.eq(self.label), loss.logit_index.eq(self.ways[1])]
-        self.answers.append((self.reading[28:] == Region.LOGITS, loss.logit))
+        if loss is not None:
+            m.d.comb += [loss.label.eq(self.label), loss.logit_index.eq(self.ways[1])]
+            self.answers.append((self.reading[28:] == Region.LOGITS, loss.logit))
+        else:
+            self._sends()
+        if self.core.shapes[0].index:
+            self._sends_back()
         for asked, word in self.answers:
             with m.If(asked):
                 m.d.sync += self.core.read_data.eq(word)
@@ -284,6 +322,37 @@ class _Bus:
             self.answers.append((self._asks(Region.CORE, place), half))
         self.answers.append((self._asks(Region.CORE, Core.IDENTITY), Signal(WORD, init=IDENTITY_WORD)))
         self.answers.append((self._asks(Region.CORE, Core.STATUS), self.core.busy))
+
+    def _sends(self) -> None:
+        """The spikes of the last layer wait for the host."""
+        last = self.core.layers[-1]
+        self.m.d.comb += self.error_valid.eq(self._wrote(Region.CORE, Core.ERROR))
+        spike = Signal(WORD)
+        self.m.d.comb += [spike[:16].eq(last.a), spike[16:].eq(last.a_index)]
+        self._waits(last.a_valid, spike, last.shape.n_out, (Region.SENT, Core.SENT_COUNT))
+
+    def _sends_back(self) -> None:
+        """The error for the layer below waits for the host."""
+        first = self.core.layers[0]
+        self._waits(first.back_valid, first.back, first.shape.n_in, (Region.BACK, Core.BACK_COUNT))
+
+    def _waits(self, valid: Value, word: Value, most: int, where: tuple[Region, Core]) -> None:
+        """Words of a sample in the order they came; and how many."""
+        m, (region, register) = self.m, where
+        memory = Memory(shape=len(word), depth=most, init=[])
+        m.submodules[f"{region.name.lower()}_words"] = memory
+        read, write, count = memory.read_port(), memory.write_port(), Signal(range(most + 1))
+        m.d.sync += count.eq(Mux(self.core.layers[0].start, 0, count + valid))
+        m.d.comb += [
+            write.en.eq(valid),
+            write.addr.eq(count),
+            write.data.eq(word),
+            read.addr.eq(self.ways[1]),
+        ]
+        here = Signal(signed(WORD))
+        m.d.comb += here.eq(read.data.as_signed() if region == Region.BACK else read.data)
+        self.answers.append((self.reading[28:] == region, here))
+        self.answers.append((self._asks(Region.CORE, register), count))
 
     def _layer_registers(self, i: int, layer: LayerCore) -> None:
         m = self.m

@@ -78,6 +78,15 @@ class Driver:
         self.samples, self.sample_cycles = 0, 0
         self.logit_addresses = np.array([address(Region.LOGITS, 0, j) for j in logits], np.uint32)
 
+    @property
+    def cycles(self) -> int:
+        """Clock cycles so far, where they are known."""
+        return self.bus.cycles
+
+    def close(self) -> None:
+        """Free what the bus holds."""
+        self.bus.close()
+
     # --- samples ---
 
     def answer(self, x: np.ndarray) -> np.ndarray:
@@ -136,13 +145,43 @@ class Driver:
         self.bus.wait(self.patience)
         self.sample_cycles += self.bus.cycles - began
 
+    # --- a core of several, see `chain` ---
+
+    def pass_up(self, x: np.ndarray, command: int) -> np.ndarray:
+        """Let a sample go up; returns the (n_out,) codes for the core above. It waits for its error if it
+        is to be learned."""
+        self._step(x, command)
+        self.samples += 1
+        (count,) = self._read([address(Region.CORE, 0, Core.SENT_COUNT)])
+        words = self.bus.read(np.arange(count, dtype=np.uint32) + np.uint32(address(Region.SENT)))
+        codes = np.zeros(self.shapes[-1].n_out, np.int32)
+        codes[words >> 16] = (words & 0xFFFF).astype(np.int32)
+        return codes
+
+    def error_below(self) -> np.ndarray | None:
+        """Return the (n_in,) error that the last sample left for the core below; None if none was left."""
+        (count,) = self._read([address(Region.CORE, 0, Core.BACK_COUNT)])
+        if not count:
+            return None
+        return self.bus.read(np.arange(count, dtype=np.uint32) + np.uint32(address(Region.BACK)))
+
+    def hear(self, error: np.ndarray | None) -> None:
+        """Let the sample that waits learn from its error; without one it only counts."""
+        began, words = self.bus.cycles, error
+        place = Core.ERROR
+        if words is None:
+            words, place = np.zeros(1, np.uint32), Core.SAMPLE
+        self.bus.write(np.full(len(words), address(Region.CORE, 0, place), np.uint32), words)
+        self.bus.wait(self.patience)
+        self.sample_cycles += self.bus.cycles - began
+
     # --- what a sample finds ---
 
     def set_control(self, control: int | Control) -> None:
         """Write step size and hold of each layer."""
-        rows = control_of(control).of_layers(len(self.shapes), self.shapes[0].rules)
+        rows = control_of(control).of_layers(self.shapes[0].depth, self.shapes[0].rules)
         pairs = []
-        for i, row in enumerate(rows):
+        for i, row in ((shape.index, rows[shape.index]) for shape in self.shapes):
             values = {
                 LayerRegister.LOG2_ETA: row.log2_eta or 0,
                 LayerRegister.FROZEN: int(row.log2_eta is None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mappings.hardware.rtl.chain import Chain, split
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus, Driver
 from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
@@ -61,6 +62,7 @@ class RtlEngine(Engine):
     simulator : 'compiled' or 'python'
     bus : Bus, optional
         Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
+    cores : over which the layers are spread, simulated each by itself, see `chain`
 
     Raises
     ------
@@ -87,6 +89,7 @@ class RtlEngine(Engine):
         multipliers: int | None = None,
         simulator: str | None = None,
         bus: Bus | None = None,
+        cores: int = 1,
     ) -> None:
         super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
         made = shapes(network, self.rules, lanes)
@@ -94,7 +97,12 @@ class RtlEngine(Engine):
             pipes(multipliers)
         state = state or initial_state(network, seed)
         as_ruled(network, state, self.rules)
-        self.driver = Driver(bus or simulated_bus(made, multipliers, simulator), made)
+        parts = split(made, cores)
+        self.driver: Driver | Chain = (
+            Driver(bus or simulated_bus(made, multipliers, simulator), made)
+            if cores == 1
+            else Chain([simulated_bus(part, multipliers, simulator) for part in parts], parts)
+        )
         self.driver.write_state(state)
         self._held = state.gradient_held
         self._control: Control | None = None
@@ -102,7 +110,7 @@ class RtlEngine(Engine):
     @property
     def cycles(self) -> int:
         """Clock cycles since the start of the simulation, loading and reading included."""
-        return self.driver.bus.cycles
+        return self.driver.cycles
 
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         if control_of(control) != self._control:
@@ -126,4 +134,4 @@ class RtlEngine(Engine):
         return self.driver.read_state()
 
     def close(self) -> None:
-        self.driver.bus.close()
+        self.driver.close()

@@ -130,6 +130,11 @@ def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, as
             "network '6-x': want inputs and the outputs of each layer, such as 784-512-10",
         ),
         (("--network", "6-3", "--simulate", 5), "simulate=5: want a run, whose next samples are learned"),
+        (("--network", "6-3", "--cores", 3), "cores=3: want 1..1, a layer or more on each"),
+        (
+            ("--network", "6-4-3", "--cores", 2, "--place", "ecp5-25k"),
+            "cores=2 with place='ecp5-25k': only single cores are placed",
+        ),
         (
             ("--network", "6-3", "--simulate", -1),
             "simulate=-1, clock=50: want 0 or more samples and a clock above 0",
