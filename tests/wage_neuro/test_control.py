@@ -86,7 +86,7 @@ def test_refused_before_anything_is_learned(control, text, pipelined, sparse_ima
     before = engine.state
     with pytest.raises(SettingError, match=f"^{re.escape(text)}$"):
         engine.train(*sparse_images(6, net.input_shape, net.classes), control)
-    assert engine.state is before
+    assert_same_state(engine.state, before)
 
 
 # --- learning ----------------------------------------------------------------------------------------
