@@ -85,6 +85,14 @@ class LayerLearner:
         self.state = replace(_copied(state), S=own(state.S), momentum=None if M is None else own(M))
         self.V: Array | None = None
 
+    def kept(self) -> LayerState:
+        """What it has learned so far, as it stands, for `back_to`."""
+        return _copied(self.state)
+
+    def back_to(self, kept: LayerState) -> None:
+        """Forget what came after `kept`, and the batch that it was in."""
+        self.state, self.V, self.G, self.peak, self.E, self.u = kept, None, None, 0, None, None
+
     def learned(self) -> LayerState:
         """What it has learned so far, in numpy, to keep."""
         M, host = self.state.momentum, self.passes.host

@@ -130,7 +130,16 @@ class Learner:
         return State(layers=tuple(each.learned() for each in self.layers), seed=self.seed, step=self.step)
 
     def learn(self, batch: Batch, control: int | Control) -> np.ndarray:
-        """Learn one batch, see `train_step`; return its logits."""
+        """Learn one batch, see `train_step`; return its logits. Stopped within, none of it is learned."""
+        kept = [layer.kept() for layer in self.layers]
+        try:
+            return self._learn(batch, control)
+        except BaseException:
+            for layer, before in zip(self.layers, kept, strict=True):
+                layer.back_to(before)
+            raise
+
+    def _learn(self, batch: Batch, control: int | Control) -> np.ndarray:
         L, n, rules, own = len(self.layers), len(batch.x), self.rules, self.passes.own
         controls = control_of(control).of_layers(L, rules)
         lanes = 1 if rules.pipelined else n

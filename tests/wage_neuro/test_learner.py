@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wage_neuro import Network, Rules, initial_state, layers
+from wage_neuro import Network, NumpyEngine, Rules, initial_state, layers
 from wage_neuro.activity import FIELDS
 from wage_neuro.control import LayerControl
 from wage_neuro.learner import LayerLearner, Site
@@ -75,3 +75,36 @@ def test_moved_in_parts_it_is_the_same(update):
     parts.take(np.concatenate(moved))
     assert np.array_equal(parts.state.S, whole.state.S)
     assert not np.array_equal(whole.state.S, met("24FC", rules).state.S)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [Rules(batch=4), Rules(batch=4, momentum=3), Rules(batch=1, shift="held", consolidation=5)],
+    ids=["batch", "momentum", "consolidation"],
+)
+def test_stopped_in_the_middle_of_a_batch_none_of_it_is_learned(rules, monkeypatch, assert_same_state):
+    """Goes on to the same bits as if that batch had never begun."""
+    network, rng = Network.parse("24FC-16FC", (30,), 5), np.random.default_rng(3)
+    images, labels = rng.integers(0, 256, (16, 30), dtype=np.uint8), np.arange(16) % 5
+    one = NumpyEngine(network, rules, state=initial_state(network, 7))
+    with one:
+        one.train(images[:8], labels[:8], 3)
+        before, calls = one.state, []
+        other = NumpyEngine(network, rules, state=before)
+
+        def stopped(*words):
+            calls.append(words)
+            if len(calls) == 2:  # the last layer has changed, the one below not yet
+                raise KeyboardInterrupt
+            return update(*words)
+
+        update = layers.update
+        with monkeypatch.context() as patch:
+            patch.setattr(layers, "update", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                one.train(images[8 : 8 + rules.batch], labels[8 : 8 + rules.batch], 3)
+        assert len(calls) == 2
+        assert_same_state(one.state, before)
+        for each in (one, other):
+            each.train(images[8:], labels[8:], 3)
+        assert_same_state(one.state, other.state)
