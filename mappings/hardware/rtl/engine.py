@@ -129,7 +129,7 @@ class RtlEngine(Engine):
         return self.driver.answer_all(self._encode(images))
 
     def _encode(self, images: np.ndarray) -> np.ndarray:
-        return self.network.encode(images).reshape(len(images), self.network.layers[0].fan_in)
+        return self.network.encode(images).reshape(len(images), -1)
 
     @property
     def state(self) -> State:
