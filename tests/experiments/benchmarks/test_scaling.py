@@ -183,15 +183,18 @@ def test_ranks_read_their_part_and_keep_little(monkeypatch):
 
 
 def test_seeds_side_by_side(monkeypatch):
-    monkeypatch.setattr(scaling, "SEEDS", {"mlp": (Rules(batch=1, shift="held", update="ternary"), 20)})
+    monkeypatch.setattr(scaling, "SEEDS", (("4FC", scaling.ON_CHIP, 20),))
     try:
         (row,) = scaling.seeds_rows(1)
     finally:
         set_threads(1)
-    assert (row["network"], row["batch"], row["seeds"], row["samples"]) == ("mlp", 1, 4, 20)
-    assert row["speed-up"] == row["seconds in turn"] / row["seconds side by side"]
-    assert row["seconds in turn, two threads each"] > 0
-    assert row["processor time of side by side"] > 0
+    assert (row["network"], row["batch"], row["shift"]) == ("4FC", 1, "held")
+    assert (row["seeds"], row["samples"]) == (4, 20)
+    beside = row["seconds side by side"]
+    assert row["speed-up"] == row["seconds in turn"] / beside
+    assert row["speed-up over two threads each"] == row["seconds in turn, two threads each"] / beside
+    for how in ("in turn", "in turn, two threads each", "side by side"):
+        assert row[f"processor seconds {how}"] > 0
 
 
 def test_cuts_between_chips_take_fewer_messages():
