@@ -28,7 +28,7 @@ from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.engine import Engine
+from wage_neuro.engine import Engine, InTeam
 from wage_neuro.errors import CheckpointError, DoubtWarning, SettingError
 from wage_neuro.eta import EtaSchedule
 from wage_neuro.network import PRESETS, Network
@@ -385,7 +385,7 @@ class Run:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
         check_learning(self.network, self.config.rules.samples_an_update)
         team = {"team": self.team} if self.team.size > 1 else {}
-        if team and "team" not in ENGINES.find(name).supports.options:
+        if team and not issubclass(ENGINES.find(name).Options, InTeam):
             raise SettingError(
                 f"engine {name!r} on {self.team}: want one that shares batches, such as compiled"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mappings.hardware.rtl.chain import Chain, split
@@ -9,7 +11,7 @@ from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus, Driver
 from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine
+from wage_neuro.engine import Engine, EngineOptions
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
@@ -50,6 +52,27 @@ def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simul
     return CompiledSimulation(core)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RtlOptions(EngineOptions):
+    """What core to simulate, and how.
+
+    Parameters
+    ----------
+    lanes : at most so many synapses a word
+    multipliers : 64 x 64 multipliers of the random bits; if not named, those that simulate fastest
+    simulator : 'compiled' or 'python'
+    bus : Bus, optional
+        Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
+    cores : over which the layers are spread, simulated each by itself, see `chain`
+    """
+
+    lanes: int = LANES[0]
+    multipliers: int | None = None
+    simulator: str | None = None
+    bus: Bus | None = None
+    cores: int = 1
+
+
 class RtlEngine(Engine):
     """A core in simulation as an engine of the registry; see `wage_neuro.engine.Engine`.
 
@@ -57,12 +80,7 @@ class RtlEngine(Engine):
     ----------
     state : State, optional
         Where to go on from; otherwise the initial state of `seed`.
-    lanes : at most so many synapses a word
-    multipliers : 64 x 64 multipliers of the random bits; if not named, those that simulate fastest
-    simulator : 'compiled' or 'python'
-    bus : Bus, optional
-        Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
-    cores : over which the layers are spread, simulated each by itself, see `chain`
+    options : RtlOptions, optional
 
     Raises
     ------
@@ -70,7 +88,7 @@ class RtlEngine(Engine):
         If the core has not what is asked of it.
 
     >>> net, rules = Network.parse("2FC", (3,)), Rules(batch=1, shift="held", update="ternary")
-    >>> with RtlEngine(net, rules, simulator="python") as engine:
+    >>> with RtlEngine(net, rules, options=RtlOptions(simulator="python")) as engine:
     ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((2, 2), 2)
@@ -78,6 +96,7 @@ class RtlEngine(Engine):
 
     name = "rtl"
     supports = SUPPORTS
+    Options = RtlOptions
 
     def __init__(
         self,
@@ -85,23 +104,21 @@ class RtlEngine(Engine):
         rules: Rules | None = None,
         seed: int = 0,
         state: State | None = None,
-        lanes: int = LANES[0],
-        multipliers: int | None = None,
-        simulator: str | None = None,
-        bus: Bus | None = None,
-        cores: int = 1,
+        options: RtlOptions | None = None,
     ) -> None:
-        super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
-        made = shapes(network, self.rules, lanes)
-        if multipliers is not None:
-            pipes(multipliers)
+        told = options or RtlOptions()
+        super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"), told)
+        made = shapes(network, self.rules, told.lanes)
+        if told.multipliers is not None:
+            pipes(told.multipliers)
         state = state or initial_state(network, seed)
         as_ruled(network, state, self.rules)
-        parts = split(made, cores)
+        parts = split(made, told.cores)
+        how = told.multipliers, told.simulator
         self.driver: Driver | Chain = (
-            Driver(bus or simulated_bus(made, multipliers, simulator), made)
-            if cores == 1
-            else Chain([simulated_bus(part, multipliers, simulator) for part in parts], parts)
+            Driver(told.bus or simulated_bus(made, *how), made)
+            if told.cores == 1
+            else Chain([simulated_bus(part, *how) for part in parts], parts)
         )
         self.driver.write_state(state)
         self._held = state.gradient_held

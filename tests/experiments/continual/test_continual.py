@@ -27,7 +27,7 @@ from wage_neuro import NumpyEngine, Rules, checkpoint, layers
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import SPARED, UNKNOWN
-from wage_neuro.memory import Reservoir, pack
+from wage_neuro.memory import MemoryForm, Reservoir, pack
 from wage_neuro.network import Network
 from wage_neuro.support import Support
 from wage_neuro.train import initial_state, visible_weights
@@ -711,7 +711,7 @@ def test_a_latent_memory_is_a_memory_of_codes(
     net, begin = run.network, initial_state(run.network, config.seed)
     below = Below(net, 1, begin)
     oracle = NumpyEngine(below.above, config.rules, state=below.upper(begin))
-    memory = Reservoir.empty(20, (20,), 10, config.seed, bits=2)
+    memory = Reservoir.empty(20, (20,), 10, config.seed, form=MemoryForm(bits=2))
     for place in range(len(run.stream)):
         image, label = run.stream.samples(place, 1)
         mixed = memory.interleave(below.see(image), label, 1, 3)

@@ -9,7 +9,7 @@ pytest.importorskip("amaranth", reason="the extra wage-neuro[rtl]")
 
 from mappings.hardware.rtl.chain import Chain, split
 from mappings.hardware.rtl.core import NeuroCore
-from mappings.hardware.rtl.engine import RtlEngine
+from mappings.hardware.rtl.engine import RtlEngine, RtlOptions
 from mappings.hardware.rtl.python_simulation import PythonSimulation
 from mappings.hardware.rtl.shape import shapes
 from wage_neuro import Dense, Network, NumpyEngine, initial_state
@@ -55,7 +55,7 @@ def test_an_error_of_nothing_ends_in_every_core(strict, assert_same_state):
 def test_an_engine_of_several_cores(strict, assert_same_state, sparse_images):
     images, labels = sparse_images(6, NETWORK.input_shape, 3)
     oracle = NumpyEngine(NETWORK, strict(), seed=5)
-    with RtlEngine(NETWORK, strict(), seed=5, simulator="python", cores=2) as engine:
+    with RtlEngine(NETWORK, strict(), seed=5, options=RtlOptions(simulator="python", cores=2)) as engine:
         assert np.array_equal(engine.train(images, labels, 2), oracle.train(images, labels, 2))
         assert np.array_equal(engine.predict(images), oracle.predict(images))
         assert_same_state(engine.state, oracle.state)
