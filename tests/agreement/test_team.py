@@ -194,6 +194,24 @@ def test_images_without_error_are_learned_from_the_others(assert_agree):
         assert any((a != b).any() for a, b in zip(before.S, alone.state.S, strict=True))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_momentum_is_lost_where_only_others_have_a_gradient(engine):
+    """The first member's weights are those of 16 inputs that are black in the second batch."""
+    network, rules = Network((Dense(8), Dense(2)), (32,)), Rules(batch=4, momentum=2)
+    assert weight_parts(256, 2)[0] == slice(0, 16 * 8)
+    images = np.random.default_rng(0).integers(0, 256, (8, 32)).astype(np.uint8)
+    images[4:, :16] = 0
+    alone = NumpyEngine(network, rules, seed=5)
+    with TeamOfThreads(ENGINES[engine], 2, network, rules, alone.state) as team:
+        moved = []
+        for part in (slice(0, 4), slice(4, 8)):
+            for learner in (alone, team):
+                learner.train(images[part], np.array([0, 1, 1, 0]), 3)
+            assert alone.state == team.state
+            moved.append(alone.state.momentum[0][:16])
+    assert 0 < np.abs(moved[1]).sum() < np.abs(moved[0]).sum()
+
+
 def test_bytes_sent_are_counted():
     """24 x 40 + 40 x 3 weights, 4 samples a member: sums of 17 bits in 3 bytes, maxima of 2 and 2 layers."""
     network, rules = Network((Dense(40), Dense(3)), (24,)), Rules(batch=8, update="ternary")
