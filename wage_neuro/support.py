@@ -35,7 +35,6 @@ class Support:
     with_kind : values that it has of some rules where a layer has that kind
     one_by_one : it learns one sample at a time, or pipelined, and not from a batch's sum
     abilities : of ABILITIES
-    options : what its constructor takes beside network, rules and state, and what each is
     """
 
     who: str
@@ -44,7 +43,6 @@ class Support:
     with_kind: Mapping[Kind, Mapping[str, tuple[object, ...]]] = field(default_factory=dict)
     one_by_one: bool = False
     abilities: frozenset[str] = frozenset()
-    options: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, network: Network, rules: Rules | None = None) -> None:
         """Refuse by name what is not taken; without rules, as of a network that only answers.

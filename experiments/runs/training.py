@@ -23,12 +23,13 @@ from experiments.datasets.augment import Augment
 from experiments.engines import ENGINES, make_engine
 from experiments.runs import ranks, run_folder
 from experiments.runs.forms import Epoch, Number, config_of
+from experiments.runs.resumed import require_begun, require_data, require_seed
 from experiments.runs.spread import Spread
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.engine import Engine
+from wage_neuro.engine import Engine, InTeam
 from wage_neuro.errors import CheckpointError, DoubtWarning, SettingError
 from wage_neuro.eta import EtaSchedule
 from wage_neuro.network import PRESETS, Network
@@ -36,7 +37,7 @@ from wage_neuro.random_bits import permutation
 from wage_neuro.room import check_learning
 from wage_neuro.rules import Rules
 from wage_neuro.settings import DATA, NETWORK, RULE, check_settings, setting
-from wage_neuro.team import ALONE, Team, cut
+from wage_neuro.team import ALONE, Team, cut, whole
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
 
@@ -167,8 +168,7 @@ def kept_of(run: Path, saved: Checkpoint) -> Kept:
     with reading(run, "checkpoint of a training run"):
         extra = checked(_Extra, saved.extra)
         config = Config.from_json(extra["config"])
-        if config.seed != saved.state.seed:
-            raise CheckpointError(f"config.seed={config.seed}: its weights are of seed {saved.state.seed}")
+        require_seed("config", config.seed, saved.state.seed)
         progress = built(Progress, extra["progress"], "progress")
         for row in progress.curve:
             for what, values in row.get("activity", {}).items():
@@ -346,10 +346,8 @@ class Run:
         if config.signed is None and not datasets.is_name(config.data):  # of before it was kept
             config = replace(config, signed=saved.network.signed_input)
         data = open_data(config, data_dir)
-        if data.checksum != kept.data_sha256:
-            raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
-        if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
-            raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
+        require_data(folder, config.data, kept.data_sha256, data.checksum)
+        require_begun(folder, saved, cls._network_of(config, data), config.rules)
         run = cls(folder, config, data, saved, kept.progress, team)
         run.simulator = kept.simulator
         return run
@@ -385,7 +383,7 @@ class Run:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
         check_learning(self.network, self.config.rules.samples_an_update)
         team = {"team": self.team} if self.team.size > 1 else {}
-        if team and "team" not in ENGINES.find(name).supports.options:
+        if team and not issubclass(ENGINES.find(name).Options, InTeam):
             raise SettingError(
                 f"engine {name!r} on {self.team}: want one that shares batches, such as compiled"
             )
@@ -415,14 +413,14 @@ class Run:
         size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
         with self.lock, stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
             coming = ahead.submit(self._prepare, progress.epoch, progress.batch, size)
-            while not self.finished and not self._all_stop():
+            while not self.finished and not self._all(self.stop_wanted):
                 images, labels, batches = coming.result()
                 coming = ahead.submit(self._prepare, *self._place_after(batches), size)
                 seconds = self._train(engine, images, labels, batches)
                 seen += batches * self.config.rules.batch
                 report(self._report(seen, seen / (time.monotonic() - began)))
                 size = max(1, min(2 * batches, int(batches * REPORT_EVERY_S / max(seconds, 1e-6))))
-                if self.writes and time.monotonic() - self._kept_at > SAVE_EVERY_S:
+                if self._all(self.writes and time.monotonic() - self._kept_at > SAVE_EVERY_S):
                     self.save(engine)
                 if progress.batch == self.batches:
                     self._end_epoch(engine, watch)
@@ -432,8 +430,9 @@ class Run:
             self._write_metrics()
         return progress.curve
 
-    def _all_stop(self) -> bool:
-        return bool(self.team.agree([self.stop_wanted])[0])
+    def _all(self, wanted: bool) -> bool:
+        """Whether a rank wants what all then do."""
+        return bool(self.team.agree([wanted])[0])
 
     def check_ranks(self, **more: Any) -> None:
         """Raise SettingError where a rank differs in version, settings, data or weights."""
@@ -541,10 +540,11 @@ class Run:
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
         self._note_weights(engine)
-        if self.writes and time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
+        if self._all(self.writes and time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds):
             began = time.monotonic()
             self.save(engine)
-            self._write_metrics()
+            if self.writes:
+                self._write_metrics()
             self._keep_seconds = time.monotonic() - began
 
     def _write_metrics(self) -> None:
@@ -591,8 +591,8 @@ class Run:
     # --- what stays ---
 
     def save(self, engine: Engine) -> None:
-        """Write the checkpoint."""
-        self.saved = replace(self.saved, state=engine.state)
+        """Write the checkpoint; all ranks of a team do it together."""
+        self.saved = replace(self.saved, state=whole(engine.state, self.team))
         if not self.writes:
             return
         extra = {

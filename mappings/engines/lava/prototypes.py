@@ -48,7 +48,7 @@ class LavaPrototypeEngine(Engine):
         self.source = ImageSource(self.schedule, PART, self._images, self._labels, network.input_codes)
         self.layers = [
             process_of(layer.spec)(
-                layer=layer,
+                layer,
                 classes=network.classes,
                 rules=rules,
                 clock=self.schedule,
