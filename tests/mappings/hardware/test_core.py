@@ -242,6 +242,7 @@ def test_a_port_that_falls_silent(strict):
     ("sizes", "changes", "control"),
     [
         ("8-6-4", {"batch": 7}, 3),
+        ("6-4-3", {"batch": 6, "margin": 1, "hold": 2}, 3),
         ("5-4-3-2", {"batch": 4, "feedback": "random"}, Control(log2_eta=(2, None, 3), hold=(2, 3, 4))),
         ("6-4-3", {"batch": 5, "update": "coincidence", "loss": "sse", "margin": 0}, 2),
     ],

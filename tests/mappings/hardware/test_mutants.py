@@ -77,6 +77,7 @@ MUTANTS = [
     ("loss.py", "right.eq(here == self.sent_label)", "right.eq(here == self.label)"),
     ("core.py", "range(2 * L - i + 1, 2 * L + 1)", "range(2 * L - i, 2 * L + 1)"),
     ("core.py", "present[2 * L - i] & ~learns[2 * L - i]", "0"),
+    ("core.py", "loss.label.eq(labels[L - 1])", "loss.label.eq(bus.label)"),
     ("layer.py", "tracker.step.eq(finish & ~self.frozen)", "tracker.step.eq(finish)"),
     ("layer.py", "learns &= self.gradient_tracker.exponent != UNKNOWN", "pass"),
     ("layer.py", "Mux(synapses.draw, POST, PRE)", "Mux(synapses.draw, PRE, POST)"),
