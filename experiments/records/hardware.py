@@ -32,8 +32,10 @@ def hardware_table(folder: Path) -> str:
     for core in dict.fromkeys(map(_core, found)):
         records = [record for record in found if _core(record) == core]
         simulated = next((r for r in records if "simulated samples" in r), None)
-        routed = [r for r in records if "routed MHz" in r] or [None]
-        lines += [_line((*core, *_simulated(simulated), *_routed(r, simulated))) for r in routed]
+        routed: list[dict[str, Any] | None] = [
+            _joined(r) for r in records if {"routed MHz", "routed cores"} & r.keys()
+        ]
+        lines += [_line((*core, *_simulated(simulated), *_routed(r, simulated))) for r in routed or [None]]
     tools = {f"{tool} {number}" for record in found for tool, number in record.get("tools", {}).items()}
     said = f"Routed with {', '.join(sorted(tools))}; the clock is the router's own timing model's."
     return "\n".join([*lines, *(["", said] if tools else [])])
@@ -46,7 +48,18 @@ def _line(cells: Iterable[str]) -> str:
 def _core(record: dict[str, Any]) -> tuple[str, ...]:
     lanes = " and ".join(map(str, record["lanes"]))
     generator = record["rules"].get("generator", "philox4x64")
-    return record["network"], generator, lanes, str(record["multipliers"])
+    layers = " + ".join(map(str, record.get("layers of each core", [])))
+    network = record["network"] + (f", {layers} layers on linked cores" if layers else "")
+    return network, generator, lanes, str(record["multipliers"])
+
+
+def _joined(record: dict[str, Any]) -> dict[str, Any]:
+    """Linked cores have one clock, that of the slowest; the cells are those of each device."""
+    cores = record.get("routed cores")
+    if not cores:
+        return record
+    cells = {name: " + ".join(core["cells"][name] for core in cores) for name in cores[0]["cells"]}
+    return {**record, "routed MHz": min(core["routed MHz"] for core in cores), "cells": cells}
 
 
 def _simulated(record: dict[str, Any] | None) -> tuple[str, str]:

@@ -210,6 +210,13 @@ class TransferHead(TypedDict):
     engine: str
 
 
+class TransferCell(TypedDict):
+    """What the checkpoint of a learner says besides."""
+
+    cell: dict[str, Any]
+    seen: Count
+
+
 class TransferRow(TypedDict):
     """The row of a record of one learner."""
 

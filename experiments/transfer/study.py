@@ -8,6 +8,7 @@ starts from scratch. All draw the same output layer.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -22,11 +23,11 @@ from experiments.continual.settings import OneByOne, eta_of
 from experiments.datasets import Dataset
 from experiments.engines import make_engine
 from experiments.runs import run_folder
-from experiments.runs.forms import TransferHead, TransferRow
+from experiments.runs.forms import TransferCell, TransferHead, TransferRow
 from experiments.runs.jobs import Jobs
 from experiments.runs.resumed import require_data
 from experiments.runs.stopping import stops_on_signals
-from experiments.runs.training import predict_all
+from experiments.runs.training import SAVE_EVERY_S, predict_all
 from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint
 from wage_neuro.checkpoint import Checkpoint
@@ -41,6 +42,8 @@ from wage_neuro.train import State, initial_state
 from wage_neuro.typed import checked, read_rows, reading
 
 RECORD = "record.jsonl"
+CELLS = "cells"
+"""Folder of the checkpoints of cells that are not finished."""
 LEARNERS = {
     "pretrained": "starts from the trained hidden layers, all layers learn",
     "frozen": "keeps the trained hidden layers, the output layer learns",
@@ -180,6 +183,11 @@ class Cell:
     def __str__(self) -> str:
         return f"seed {self.seed}, {self.shot} of each class, {self.learner}"
 
+    @property
+    def checkpoint(self) -> Path:
+        """Where it is kept until it is finished, in the folder of its study."""
+        return Path(CELLS, f"{self.learner}-{self.shot}-s{self.seed}.npz")
+
 
 class Study:
     """Every cell of a study, in a folder that holds what is finished."""
@@ -210,7 +218,8 @@ class Study:
         study = cls(folder, config, Source.of(saved), _load(config, data_dir), [], data_dir)
         study.rows.append(study.head(engine))
         with study.lock:
-            run_folder.refuse_held(folder / RECORD, "study")
+            for held in (RECORD, CELLS):
+                run_folder.refuse_held(folder / held, "study")
             run_folder.prepare(folder, new=True)
             checkpoint.save(folder / run_folder.CHECKPOINT, saved)
             study.write()
@@ -218,7 +227,7 @@ class Study:
 
     @classmethod
     def resume(cls, folder: Path, data_dir: Path | None = None) -> Study:
-        """Go on with the study in a folder, from the cell that it was stopped in.
+        """Go on with the study in a folder, in the middle of the cells that it was stopped in.
 
         Raises
         ------
@@ -258,7 +267,7 @@ class Study:
     ) -> bool:
         """Do what is left; return whether all of it is done. `report` gets a cell and its samples so far.
 
-        Ctrl-C and SIGTERM end it; the cells in hand are begun anew when it goes on.
+        Ctrl-C and SIGTERM end it; the cells in hand keep a checkpoint, from which they go on.
         """
         jobs = jobs or Jobs()
         learn: Callable[[Cell], dict[str, Any] | None] = partial(self.learn, engine, report)
@@ -271,6 +280,7 @@ class Study:
                     break
                 self.rows.append(row)
                 self.write()
+                (self.folder / cell.checkpoint).unlink(missing_ok=True)
                 report(cell, row["samples"])
         return not self.left
 
@@ -279,14 +289,18 @@ class Study:
         config, data, L = self.config, self.data, len(self.network.layers)
         chosen = draw_examples(data.train_labels, cell.shot, cell.seed)
         total = self.samples_of(cell)
-        eta, seen = eta_of(config.eta, total), 0
+        eta, kept_at = eta_of(config.eta, total), time.monotonic()
         rules = replace(config.rules, stored_range=self.source.stored_range)
         begin = self.source.state(self.network, cell.learner, cell.seed)
+        state, seen = self._place_of(cell, Checkpoint(self.network, rules, begin))
         frozen = L - 1 if cell.learner == "frozen" else 0
-        with make_engine(engine, self.network, rules, begin) as machine:
+        with make_engine(engine, self.network, rules, state) as machine:
             while seen < total:
                 order = chosen[permutation(cell.seed, seen // len(chosen), len(chosen))]
-                for first in range(0, len(order), PART):
+                for first in range(seen % len(chosen), len(order), PART):
+                    if self.stop_wanted or time.monotonic() - kept_at > SAVE_EVERY_S:
+                        self._keep(cell, Checkpoint(self.network, rules, machine.state), seen)
+                        kept_at = time.monotonic()
                     if self.stop_wanted:
                         return None
                     part, log2_eta = order[first : first + PART], eta.log2_at(seen)
@@ -305,6 +319,23 @@ class Study:
             "accuracy": float((answers == data.test_labels).mean()),
             **({"unchanged": same} if same else {}),
         }
+
+    def _place_of(self, cell: Cell, begin: Checkpoint) -> tuple[State, int]:
+        """State and samples seen that a cell goes on from."""
+        path = self.folder / cell.checkpoint
+        if not path.exists():
+            return begin.state, 0
+        saved = checkpoint.load(path)
+        with reading(path, "cell of a transfer study"):
+            kept = checked(TransferCell, saved.extra)
+            if (saved.network, saved.rules, kept["cell"]) != (begin.network, begin.rules, asdict(cell)):
+                raise ValueError(f"it is of {kept['cell']}, {saved.network}; want {asdict(cell)}")
+        return saved.state, kept["seen"]
+
+    def _keep(self, cell: Cell, saved: Checkpoint, seen: int) -> None:
+        path = self.folder / cell.checkpoint
+        path.parent.mkdir(exist_ok=True)
+        checkpoint.save(path, replace(saved, extra={"cell": asdict(cell), "seen": seen}))
 
     def head(self, engine: str) -> dict[str, Any]:
         """The first row of the record: what the study is."""

@@ -28,6 +28,25 @@ def traffic_of(network: Network, rules: Rules, size: int, rank: int = 0) -> Traf
 
 
 @dataclass(frozen=True)
+class Load:
+    """What the messages of one update ask of a link, where nothing is overlapped with work.
+
+    Attributes
+    ----------
+    rounds : messages that wait for one before them
+    messages : that one rank sends
+    sent : bytes that one rank sends
+    """
+
+    rounds: int
+    messages: int
+    sent: int
+
+
+NOTHING = Load(0, 0, 0)
+
+
+@dataclass(frozen=True)
 class Link:
     """What joins two ranks.
 
@@ -42,27 +61,31 @@ class Link:
     bandwidth: float
     overhead: float = 0.0
 
+    def seconds(self, load: Load) -> float:
+        """Time that an update's messages take.
 
-def seconds_of(network: Network, rules: Rules, size: int, link: Link) -> float:
-    """Time that an update's messages take where nothing is overlapped with work.
+        >>> Link(1e-3, 1e6, 1e-5).seconds(Load(rounds=2, messages=3, sent=5000))
+        0.00703
+        """
+        return load.rounds * self.latency + load.messages * self.overhead + load.sent / self.bandwidth
 
-    Maxima go by recursive doubling, one after another; the sums of a layer to all others at once; the steps
-    by recursive doubling.
+
+def load_of(network: Network, rules: Rules, size: int) -> Load:
+    """An update's: maxima go by recursive doubling, one after another; the sums of a layer to all others at
+    once; the steps by recursive doubling.
     """
     if size == 1:
-        return 0.0
+        return NOTHING
     layers, rounds = len(network.layers), (size - 1).bit_length()
     reductions = 1 + sum(layer.quantized for layer in network.layers)
     sent = max(traffic_of(network, rules, size, rank).learning for rank in (0, size - 1))
-    rounds_of_all = (reductions + 1) * rounds + 1
-    messages = (reductions + 1) * rounds + layers * (size - 1)
-    return rounds_of_all * link.latency + messages * link.overhead + sent / link.bandwidth
+    doubled = (reductions + 1) * rounds
+    return Load(doubled + 1, doubled + layers * (size - 1), sent)
 
 
-def float_seconds_of(network: Network, size: int, link: Link) -> float:
+def float_load_of(network: Network, size: int) -> Load:
     """The same for gradients of float32 in one ring all-reduce."""
     if size == 1:
-        return 0.0
+        return NOTHING
     steps = 2 * (size - 1)
-    sent = float_bytes(network.n_weights, size)
-    return steps * (link.latency + link.overhead) + sent / link.bandwidth
+    return Load(steps, steps, float_bytes(network.n_weights, size))

@@ -256,6 +256,15 @@ def test_leaves_preferences_and_files_as_they_were(tmp_path):
 # --- faults ---
 
 
+def test_what_brian2_remembers_does_not_grow_with_the_engines():
+    remembered = []
+    for seed in range(3):
+        engine = Brian2Engine(Network((Dense(2),), (9,)), Rules(batch=2), seed=seed)
+        engine.predict(np.zeros((2, 9), np.uint8))
+        remembered.append(len(objects.make_statements.__wrapped__._cache))
+    assert remembered[0] == remembered[2] > 0
+
+
 def test_refuses_what_it_cannot_build(monkeypatch):
     monkeypatch.setattr(mapping, "MAX_SYNAPSES", 100)
     with pytest.raises(EngineError, match=r"^layer 0 6FC: 120 synapses for 2 samples in flight; the Brian2"):

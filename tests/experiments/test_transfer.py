@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
@@ -112,6 +113,62 @@ def test_a_study_goes_on_where_it_was_stopped(trained, tmp_path):
     assert part.rows[1:] == whole.rows[1:]
     assert len(whole.rows) == 1 + 2 * 3 * 3
     assert [row["samples"] for row in whole.rows[1:10:3]] == [15, 45, 717]
+
+
+class DiedError(Exception):
+    """As if the process had been killed."""
+
+
+@pytest.mark.parametrize(
+    ("how", "learner"), [("stopped", "pretrained"), ("killed", "frozen"), ("killed", "scratch")]
+)
+def test_a_cell_goes_on_in_its_middle(trained, how, learner, tmp_path, monkeypatch):
+    config = replace(SMALL, seeds=1, examples="all", samples=1500)  # two passes of 717, each of two parts
+    begun = Study.start(trained / "16FC", config, tmp_path / "s", "numpy")
+    cell = study.Cell("all", learner, 0)
+    wanted = begun.learn("numpy", lambda cell, seen: None, cell)
+    assert not (tmp_path / "s" / "cells").exists()
+    if how == "killed":
+        monkeypatch.setattr(study, "SAVE_EVERY_S", 0)
+
+    def end(_, seen):
+        if seen == 717 + 500:
+            if how == "killed":
+                raise DiedError
+            begun.stop_wanted = True
+
+    with pytest.raises(DiedError) if how == "killed" else nullcontext():
+        assert begun.learn("numpy", end, cell) is None
+    there = Study.resume(tmp_path / "s")
+    seen = []
+    assert there.learn("numpy", lambda _, samples: seen.append(samples), cell) == wanted
+    # killed: its last part is lost
+    assert seen == ([1217, 1434] if how == "killed" else [1434])
+
+
+def test_what_is_kept_of_cells(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "SAVE_EVERY_S", 0)
+    config = replace(SMALL, seeds=1, examples="all", samples=1)
+    begun = Study.start(trained / "16FC", config, tmp_path / "s", "numpy")
+    assert begun.run("numpy")
+    assert list((tmp_path / "s" / "cells").iterdir()) == []
+    (tmp_path / "s" / "record.jsonl").unlink()
+    (tmp_path / "s" / "checkpoint.npz").unlink()
+    with pytest.raises(SettingError, match="holds a study already; --resume"):
+        Study.start(trained / "16FC", config, tmp_path / "s", "numpy")
+    cell, other = study.Cell("all", "frozen", 0), study.Cell("all", "scratch", 0)
+    saved = checkpoint.load(trained / "16FC" / "checkpoint.npz")
+    path = begun.folder / cell.checkpoint
+    for spoil, line in (
+        (lambda: checkpoint.save(path, saved), "cell: is missing"),
+        (lambda: begun._keep(cell, saved, 5), r"it is of .*'frozen'.*; want .*'frozen'"),
+        (lambda: (begun._keep(other, saved, 5), (begun.folder / other.checkpoint).rename(path)), "scratch"),
+    ):
+        spoil()
+        with pytest.raises(
+            CheckpointError, match=rf"frozen-all-s0\.npz: damaged cell of a transfer study.*{line}"
+        ):
+            begun.learn("numpy", lambda cell, seen: None, cell)
 
 
 def test_trained_features_are_worth_more_than_drawn_ones(trained, tmp_path):

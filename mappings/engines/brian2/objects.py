@@ -8,6 +8,7 @@ from typing import Any
 
 import brian2 as b2
 import numpy as np
+from brian2.codegen.translation import make_statements
 
 from mappings.engines.brian2.equations import SHIFT_HELD, SHIFT_OF_BATCH, magnitude, model_of, windows_of
 from wage_neuro.errors import EngineError
@@ -34,7 +35,8 @@ SCHEDULE = (
 class Builder:
     """Makes Brian2 objects on one clock and keeps them for the network.
 
-    In its `with` block Brian2 generates code for `target`; the user's preference comes back after it.
+    In its `with` block Brian2 generates code for `target`; the user's preference comes back after it. What
+    Brian2 remembers of codes that it translated before is dropped: it would keep half a MiB of each engine.
     """
 
     def __init__(self, target: str = "numpy", rules: Rules | None = None) -> None:
@@ -46,6 +48,7 @@ class Builder:
     def __enter__(self) -> Builder:
         self._before = b2.prefs.codegen.target
         b2.prefs.codegen.target = self._target
+        make_statements.__wrapped__._cache.clear()
         return self
 
     def __exit__(

@@ -14,6 +14,7 @@ from amaranth.back import rtlil
 from mappings.hardware.rtl import tools
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus
+from mappings.hardware.rtl.linked import LinkedCores
 from mappings.hardware.rtl.registers import READ_CYCLES
 from wage_neuro.errors import EngineError
 
@@ -28,7 +29,7 @@ def cache_folder() -> Path:
     return Path(base) / "wage-neuro" / "rtl"
 
 
-def library(core: NeuroCore, cache: Path | None = None) -> Path:
+def library(core: NeuroCore | LinkedCores, cache: Path | None = None) -> Path:
     """Return the shared library of a core's simulation, made anew unless the same core was made before.
 
     Raises
@@ -61,7 +62,7 @@ def library(core: NeuroCore, cache: Path | None = None) -> Path:
 class CompiledSimulation(Bus):
     """A core's bus in compiled simulation."""
 
-    def __init__(self, core: NeuroCore, cache: Path | None = None) -> None:
+    def __init__(self, core: NeuroCore | LinkedCores, cache: Path | None = None) -> None:
         self._library = _declared(ctypes.CDLL(str(library(core, cache))))
         self._simulation = self._library.simulation_new()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from mappings.hardware.rtl.layer import LayerCore
+from mappings.hardware.rtl.links import LINK, Outbox
 from mappings.hardware.rtl.loss import OutputError
 from mappings.hardware.rtl.neurons import index_bits
 from mappings.hardware.rtl.random_bits import RandomBits
@@ -26,43 +26,51 @@ LOSS_CYCLES = 3
 """From the last logit until the margin is known."""
 
 
+BUS = {
+    "write": In(1),
+    "write_address": In(WORD),
+    "write_data": In(WORD),
+    "read_address": In(WORD),
+    "read_data": Out(WORD),
+    "busy": Out(1),
+}
+"""Ports of the host."""
+
+
 class NeuroCore(Component):
     """Learns one sample at a time: strictly, each leaves before the next one enters; or pipelined, where a
     sample that is started is a time step.
 
     Parameters
     ----------
-    shapes : of all layers of a network; or of some that follow each other, where the host carries spikes and
-        errors to the cores of the others (strictly)
+    shapes : of all layers of a network; or of some that follow each other, with links to the cores of the
+        others (strictly)
 
     Ports
     -----
     write, write_address, write_data : the host writes a word, in any cycle while `busy` is 0
     read_address, read_data : and reads one, READ_CYCLES later
     busy : a sample is under way
+    from_below, to_below : links to the core below, of a core that has not the first layer: spikes come, then
+        the word that starts a sample; errors go
+    to_above, from_above : and to the core above, of one that has not the last layer
     """
 
     def __init__(self, shapes: tuple[LayerShape, ...], multipliers: int = 1) -> None:
         self.shapes = shapes
         self.random_bits = RandomBits(multipliers, shapes[0].rules.generator)
         self.layers = [LayerCore(shape, 2 * self.random_bits.depth) for shape in shapes]
-        super().__init__(
-            {
-                "write": In(1),
-                "write_address": In(WORD),
-                "write_data": In(WORD),
-                "read_address": In(WORD),
-                "read_data": Out(WORD),
-                "busy": Out(1),
-            }
-        )
+        self.is_first, self.is_last = shapes[0].index == 0, shapes[-1].layer.is_last
+        below = {} if self.is_first else {"from_below": In(LINK), "to_below": Out(LINK)}
+        above = {} if self.is_last else {"to_above": Out(LINK), "from_above": In(LINK)}
+        super().__init__({**BUS, **below, **above})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for i, layer in enumerate(self.layers):
             m.submodules[f"layer{i}"] = layer
         loss = None
-        if self.shapes[-1].layer.is_last:
+        if self.is_last:
             m.submodules.loss = loss = OutputError(self.shapes[-1])
         m.submodules.random_bits = self.random_bits
         self._stack(m, loss)
@@ -114,7 +122,7 @@ class NeuroCore(Component):
                 ]
 
     def _strict(self, m: Module, bus: _Bus, loss: OutputError | None, turn: Signal) -> None:
-        """A sample goes up and its error down, layer by layer; without a loss the host brings the error."""
+        """A sample goes up and its error down, layer by layer; without a loss it comes over a link."""
         first, last = self.layers[0], self.layers[-1]
         for below, above in pairwise(self.layers):
             m.d.sync += [above.start.eq(below.answered), below.start_direct.eq(above.learned)]
@@ -122,15 +130,18 @@ class NeuroCore(Component):
             m.d.comb += [loss.label.eq(bus.label), loss.sent_label.eq(bus.label)]
         wait = Signal(range(LOSS_CYCLES + 1))
         over = Signal()
-        m.d.comb += over.eq(first.learned | Cat(layer.quiet for layer in self.layers).any())
+        quiet = Cat(layer.quiet for layer in self.layers).any()
+        m.d.comb += over.eq(first.learned | quiet)
+        up, down = self._boxes(m)
         for i, layer in enumerate(self.layers):
             with m.If(layer.learned):
                 m.d.sync += turn.eq(max(0, i - 1))
         m.d.comb += [layer.clear.eq(bus.start) for layer in self.layers[1:]]
+        waits = Cat(box.waits for box in (up, down) if box is not None).any()
         m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.busy.eq(bus.wanted | bus.start)
+                m.d.comb += [bus.idle.eq(~bus.start), self.busy.eq(bus.wanted | bus.start | waits)]
                 m.d.sync += turn.eq(len(self.layers) - 1)
                 with m.If(bus.start):
                     m.d.comb += first.start.eq(1)
@@ -138,12 +149,16 @@ class NeuroCore(Component):
             with m.State("ANSWER"):
                 m.d.sync += wait.eq(LOSS_CYCLES)
                 with m.If(last.answered):
-                    m.next = "END"
-                    with m.If(bus.learns):
-                        m.next = "LOSS"
+                    m.next = "ANSWERED"
+            with m.State("ANSWERED"):
+                m.next = "END"
+                with m.If(bus.learns):
+                    m.next = "LOSS"
+                if up is not None:
+                    m.d.comb += [up.ends.eq(1), up.word.eq(bus.sample)]
             with m.State("LOSS"):
                 if loss is None:
-                    self._hear(m, bus)
+                    self._hear(m)
                 else:
                     m.d.sync += wait.eq(wait - 1)
                     with m.If(wait == 0):
@@ -153,26 +168,48 @@ class NeuroCore(Component):
                 with m.If(over):
                     m.d.comb += bus.count_step.eq(1)
                     m.next = "END"
+                if down is not None:
+                    m.d.comb += down.ends.eq(quiet)
+            with m.State("NO ERROR"):
+                m.d.comb += bus.count_step.eq(1)
+                if down is not None:
+                    m.d.comb += down.ends.eq(1)
+                m.next = "END"
             with m.State("END"):
                 m.d.comb += first.clear.eq(1)
                 m.next = "IDLE"
 
-    def _hear(self, m: Module, bus: _Bus) -> None:
+    def _boxes(self, m: Module) -> tuple[Outbox | None, Outbox | None]:
+        """What waits to go to the core above, and to the core below: room for all that a sample sends."""
+        first, last = self.layers[0], self.layers[-1]
+        up = down = None
+        if not self.is_last:
+            up = Outbox(m, "up", self.to_above, last.shape.n_out + 1)
+            with m.If(last.a_valid):
+                spike = Cat(last.a, Const(0, 16 - len(last.a)), last.a_index)
+                m.d.comb += [up.valid.eq(1), up.word.eq(spike)]
+        if not self.is_first:
+            down = Outbox(m, "down", self.to_below, first.shape.n_in + 1)
+            with m.If(first.back_valid):
+                m.d.comb += [down.valid.eq(1), down.word.eq(first.back)]
+        return up, down
+
+    def _hear(self, m: Module) -> None:
         """Wait for the error values of the last layer; or for word that there are none."""
         last, heard = self.layers[-1], Signal(range(self.shapes[-1].n_out))
+        link = self.from_above
         m.d.comb += [
-            self.busy.eq(bus.error_valid | bus.wanted | bus.start),
-            last.d_valid.eq(bus.error_valid),
-            last.d.eq(bus.data),
+            link.ready.eq(1),
+            last.d_valid.eq(link.valid & ~link.payload.ends),
+            last.d.eq(link.payload.word),
         ]
-        with m.If(bus.error_valid):
+        with m.If(last.d_valid):
             m.d.sync += heard.eq(heard + 1)
             with m.If(heard == self.shapes[-1].n_out - 1):
                 m.d.sync += heard.eq(0)
                 m.next = "LEARN"
-        with m.If(bus.start):
-            m.d.comb += bus.count_step.eq(1)
-            m.next = "END"
+        with m.Elif(link.valid):
+            m.next = "NO ERROR"
 
     def _pipeline(self, m: Module, bus: _Bus, loss: OutputError | None, turn: Signal) -> None:
         """A time step of `wage_neuro.train`: what has arrived goes up, then down, then the loss speaks.
@@ -248,9 +285,10 @@ class _Bus:
         self.m, self.core = m, core
         self.wanted, self.start, self.count_step = Signal(), Signal(), Signal()
         self.learns, self.enters = Signal(), Signal()
+        self.idle = Signal()  # no sample is under way
         self.ahead = Signal(8)
-        self.error_valid = Signal()
-        self.label = Signal(16)
+        self.sample = Signal(WORD)  # as it was started
+        self.label = self.sample[16:]
         self.address, self.data, self.valid = Signal(WORD), Signal(WORD), Signal()
         # an address on its way: memories of weights take it first, of logits second, registers last
         self.ways = [Signal(WORD, name=f"way{i}") for i in range(3)]
@@ -274,12 +312,9 @@ class _Bus:
             self._weights(layer.shape.index, layer)
         m = self.m
         if loss is not None:
-            m.d.comb += [loss.label.eq(self.label), loss.logit_index.eq(self.ways[1])]
+            m.d.comb += loss.logit_index.eq(self.ways[1])
             self.answers.append((self.reading[28:] == Region.LOGITS, loss.logit))
-        else:
-            self._sends()
-        if self.core.shapes[0].index:
-            self._sends_back()
+        m.d.sync += self.core.read_data.eq(0)  # of what other cores have
         for asked, word in self.answers:
             with m.If(asked):
                 m.d.sync += self.core.read_data.eq(word)
@@ -295,16 +330,23 @@ class _Bus:
 
     def _core_registers(self) -> None:
         m, first, source = self.m, self.core.layers[0], self.core.random_bits
+        word, spike = self.data, self._wrote(Region.CORE, Core.SPIKE)
+        sample = self._wrote(Region.CORE, Core.SAMPLE)
+        if not self.core.is_first:
+            link = self.core.from_below
+            m.d.comb += link.ready.eq(self.idle)
+            word, taken = link.payload.word, link.valid & self.idle
+            spike, sample = taken & ~link.payload.ends, taken & link.payload.ends
         m.d.comb += [
-            first.spike_valid.eq(self._wrote(Region.CORE, Core.SPIKE)),
-            first.spike.eq(self.data[:16]),
-            first.spike_index.eq(self.data[16:]),
+            first.spike_valid.eq(spike),
+            first.spike.eq(word[:16]),
+            first.spike_index.eq(word[16:]),
+            self.wanted.eq(sample),
+            Cat(self.learns, self.enters).eq(self.sample),
         ]
-        m.d.comb += self.wanted.eq(self._wrote(Region.CORE, Core.SAMPLE))
         m.d.sync += self.start.eq(self.wanted)
         with m.If(self.wanted):
-            m.d.sync += Cat(self.learns, self.enters).eq(self.data[:2])
-            m.d.sync += self.label.eq(self.data[16:])
+            m.d.sync += self.sample.eq(word)
         seed, step = Signal(64), Signal(64)
         m.d.comb += source.seed.eq(seed)
         m.d.sync += source.step.eq(step + self.ahead)
@@ -322,37 +364,6 @@ class _Bus:
             self.answers.append((self._asks(Region.CORE, place), half))
         self.answers.append((self._asks(Region.CORE, Core.IDENTITY), Signal(WORD, init=IDENTITY_WORD)))
         self.answers.append((self._asks(Region.CORE, Core.STATUS), self.core.busy))
-
-    def _sends(self) -> None:
-        """The spikes of the last layer wait for the host."""
-        last = self.core.layers[-1]
-        self.m.d.comb += self.error_valid.eq(self._wrote(Region.CORE, Core.ERROR))
-        spike = Signal(WORD)
-        self.m.d.comb += [spike[:16].eq(last.a), spike[16:].eq(last.a_index)]
-        self._waits(last.a_valid, spike, last.shape.n_out, (Region.SENT, Core.SENT_COUNT))
-
-    def _sends_back(self) -> None:
-        """The error for the layer below waits for the host."""
-        first = self.core.layers[0]
-        self._waits(first.back_valid, first.back, first.shape.n_in, (Region.BACK, Core.BACK_COUNT))
-
-    def _waits(self, valid: Value, word: Value, most: int, where: tuple[Region, Core]) -> None:
-        """Words of a sample in the order they came; and how many."""
-        m, (region, register) = self.m, where
-        memory = Memory(shape=len(word), depth=most, init=[])
-        m.submodules[f"{region.name.lower()}_words"] = memory
-        read, write, count = memory.read_port(), memory.write_port(), Signal(range(most + 1))
-        m.d.sync += count.eq(Mux(self.core.layers[0].start, 0, count + valid))
-        m.d.comb += [
-            write.en.eq(valid),
-            write.addr.eq(count),
-            write.data.eq(word),
-            read.addr.eq(self.ways[1]),
-        ]
-        here = Signal(signed(WORD))
-        m.d.comb += here.eq(read.data.as_signed() if region == Region.BACK else read.data)
-        self.answers.append((self.reading[28:] == region, here))
-        self.answers.append((self._asks(Region.CORE, register), count))
 
     def _layer_registers(self, i: int, layer: LayerCore) -> None:
         m = self.m

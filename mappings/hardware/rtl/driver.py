@@ -145,36 +145,6 @@ class Driver:
         self.bus.wait(self.patience)
         self.sample_cycles += self.bus.cycles - began
 
-    # --- a core of several, see `chain` ---
-
-    def pass_up(self, x: np.ndarray, command: int) -> np.ndarray:
-        """Let a sample go up; returns the (n_out,) codes for the core above. It waits for its error if it
-        is to be learned."""
-        self._step(x, command)
-        self.samples += 1
-        (count,) = self._read([address(Region.CORE, 0, Core.SENT_COUNT)])
-        words = self.bus.read(np.arange(count, dtype=np.uint32) + np.uint32(address(Region.SENT)))
-        codes = np.zeros(self.shapes[-1].n_out, np.int32)
-        codes[words >> 16] = (words & 0xFFFF).astype(np.int32)
-        return codes
-
-    def error_below(self) -> np.ndarray | None:
-        """Return the (n_in,) error that the last sample left for the core below; None if none was left."""
-        (count,) = self._read([address(Region.CORE, 0, Core.BACK_COUNT)])
-        if not count:
-            return None
-        return self.bus.read(np.arange(count, dtype=np.uint32) + np.uint32(address(Region.BACK)))
-
-    def hear(self, error: np.ndarray | None) -> None:
-        """Let the sample that waits learn from its error; without one it only counts."""
-        began, words = self.bus.cycles, error
-        place = Core.ERROR
-        if words is None:
-            words, place = np.zeros(1, np.uint32), Core.SAMPLE
-        self.bus.write(np.full(len(words), address(Region.CORE, 0, place), np.uint32), words)
-        self.bus.wait(self.patience)
-        self.sample_cycles += self.bus.cycles - began
-
     # --- what a sample finds ---
 
     def set_control(self, control: int | Control) -> None:

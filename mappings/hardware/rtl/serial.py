@@ -13,9 +13,10 @@ Other bytes between commands are passed over, so that a host gets in step by sen
 from __future__ import annotations
 
 from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from mappings.hardware.rtl.core import NeuroCore
+from mappings.hardware.rtl.core import BUS, NeuroCore
+from mappings.hardware.rtl.linked import LinkedCores
 from mappings.hardware.rtl.registers import READ_CYCLES, WORD, Command
 
 BITS = 10  # of a byte on the line: a start, eight, a stop
@@ -89,9 +90,10 @@ class SerialCore(Component):
     busy : a sample is under way; for a lamp
     """
 
-    def __init__(self, core: NeuroCore, divisor: int) -> None:
+    def __init__(self, core: NeuroCore | LinkedCores, divisor: int) -> None:
         self.core, self.divisor = core, divisor
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
+        self.links = {name: port for name, port in core.signature.members.items() if name not in BUS}
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1), **self.links})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -99,6 +101,8 @@ class SerialCore(Component):
         m.submodules.receiver = receiver = Receiver(self.divisor)
         m.submodules.sender = sender = Sender(self.divisor)
         m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(sender.line), self.busy.eq(core.busy)]
+        for name in self.links:
+            connect(m, flipped(getattr(self, name)), getattr(core, name))
         command, address, count = Signal(8), Signal(WORD), Signal(16)
         head, place, word = Signal(6 * 8), Signal(3), Signal(WORD)
         m.d.comb += [
@@ -167,9 +171,10 @@ class Board(Component):
     clk : the board's clock; rx, tx, busy : as of SerialCore
     """
 
-    def __init__(self, core: NeuroCore, divisor: int) -> None:
+    def __init__(self, core: NeuroCore | LinkedCores, divisor: int) -> None:
         self.serial = SerialCore(core, divisor)
-        super().__init__({"clk": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)})
+        line = {"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)}
+        super().__init__({"clk": In(1), **line, **self.serial.links})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -181,4 +186,6 @@ class Board(Component):
             self.tx.eq(serial.tx),
             self.busy.eq(serial.busy),
         ]
+        for name in serial.links:
+            connect(m, flipped(getattr(self, name)), getattr(serial, name))
         return m

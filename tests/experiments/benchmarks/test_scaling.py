@@ -11,8 +11,18 @@ import pytest
 
 from experiments import datasets
 from experiments.benchmarks import scaling
-from experiments.benchmarks.scaling import HollowWire, bytes_rows, measure, modelled, rules_of
-from mappings.cluster.cost import Link, float_seconds_of, seconds_of, traffic_of
+from experiments.benchmarks.scaling import (
+    LINKS,
+    Fit,
+    HollowWire,
+    bytes_rows,
+    fit_of,
+    fitted,
+    measure,
+    modelled,
+    rules_of,
+)
+from mappings.cluster.cost import NOTHING, Link, float_load_of, load_of, traffic_of
 from mappings.cluster.team import WiredTeam, float_bytes
 from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules
 from wage_neuro.engine import InTeam
@@ -46,10 +56,10 @@ def test_times_of_the_model():
     sent = max(traffic_of(SMALL, rules, 2, rank).learning for rank in (0, 1))
     # three error maxima, one of all gradients, the sums, the steps: one round each; three messages of sums
     wanted = 6e-3 + (5 + 3) * 1e-5 + sent / 1e6
-    assert seconds_of(SMALL, rules, 2, link) == pytest.approx(wanted)
-    assert seconds_of(SMALL, rules, 1, link) == float_seconds_of(SMALL, 1, link) == 0
+    assert link.seconds(load_of(SMALL, rules, 2)) == pytest.approx(wanted)
+    assert load_of(SMALL, rules, 1) == float_load_of(SMALL, 1) == NOTHING
     floats = 2 * (1e-3 + 1e-5) + float_bytes(SMALL.n_weights, 2) / 1e6
-    assert float_seconds_of(SMALL, 2, link) == pytest.approx(floats)
+    assert link.seconds(float_load_of(SMALL, 2)) == pytest.approx(floats)
 
 
 def test_a_record_row_by_row_and_its_picture(tmp_path, monkeypatch, capsys):
@@ -71,6 +81,61 @@ def test_a_record_row_by_row_and_its_picture(tmp_path, monkeypatch, capsys):
     for row in rows:
         if row["ranks"] == 1:
             assert row["images/s"] == row["images/s with float32"] == row["batch"] / row["seconds"]
+
+
+TRUTH = Fit(latencies=1.5, bytes=1.04, round_seconds=3e-4, byte_seconds=2e-9)
+
+
+def made_rows(truth=TRUTH):
+    """Rows of `links` as a machine would give them of which the model is true."""
+    rows = []
+    for latency, megabits in ((0.0, None), (1e-3, 50.0), (1e-3, 500.0), (5e-3, 50.0), (5e-3, 500.0)):
+        for network, update in scaling.ON_LINKS:
+            row = {"network": network, "update": update, "batch": 128, "latency": latency, "Mb/s": megabits}
+            row["own seconds"] = 0.01
+            rows.append({**row, "seconds": truth.seconds(row)})
+    return rows
+
+
+def test_a_fit_finds_what_is_true_and_foretells_other_links():
+    found = fit_of(made_rows())
+    for name in ("latencies", "bytes", "round_seconds", "byte_seconds"):
+        assert found[name] == pytest.approx(getattr(TRUTH, name), rel=1e-6)
+    for errors in found["relative errors"].values():
+        assert 0 <= errors["median"] <= errors["largest"] < 1e-6
+    off = made_rows()
+    off[-1]["seconds"] *= 1.5  # one of the four rows of the last link
+    errors = fit_of(off)["relative errors"]
+    assert errors["seconds foretold"]["largest"] == pytest.approx(1 / 3)
+    assert 0 < errors["seconds of the model"]["largest"] < 1 / 3
+
+
+def test_a_fit_is_never_negative():
+    rows = [{**row, "seconds": row["own seconds"] / 2} for row in made_rows()]
+    assert fitted(rows) == Fit(0, 0, 0, 0)
+
+
+def test_the_model_follows_the_fit():
+    local = [{"network": "mlp", "scaling": "strong", "ranks": 4, "batch": 256, "seconds": 1e-3}]
+    stated, slower = modelled({"local": local}), modelled({"local": local, "fit": fit_of(made_rows())})
+    assert [row["link"] for row in slower] == list(LINKS)
+    rules, network = rules_of("ternary", 256), scaling.network_of("mlp")
+    for before, after, link in zip(stated, slower, LINKS.values(), strict=True):
+        assert after["images/s"] < before["images/s"]
+        assert before["images/s"] == 256 / (1e-3 + link.seconds(load_of(network, rules, 4)))
+        wanted = 256 / (1e-3 + TRUTH.of(link).seconds(float_load_of(network, 4)))
+        assert after["images/s with float32"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_record_of_links_is_fitted_and_drawn(tmp_path, capsys):
+    output = tmp_path / "scaling.json"
+    output.write_text(json.dumps({"links": made_rows(), "versions": {"links": {}}}))
+    record = measure(output, ("draw",), 1)
+    assert json.loads(output.read_text())["fit"] == record["fit"]
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "fit: latencies 1.5, bytes 1.04, round_seconds 0.0003, byte_seconds 2e-09"
+    assert told[1] == "fit: seconds of the model: 0.0 % from the measured in the median, 0.0 % at most"
+    assert output.with_suffix(".png").exists()
 
 
 def test_what_a_record_lacks_is_done_and_the_rest_stays(tmp_path, monkeypatch):
@@ -119,15 +184,18 @@ def test_ranks_read_their_part_and_keep_little(monkeypatch):
 
 
 def test_seeds_side_by_side(monkeypatch):
-    monkeypatch.setattr(scaling, "SEEDS", {"mlp": (Rules(batch=1, shift="held", update="ternary"), 20)})
+    monkeypatch.setattr(scaling, "SEEDS", (("4FC", scaling.ON_CHIP, 20),))
     try:
         (row,) = scaling.seeds_rows(1)
     finally:
         set_threads(1)
-    assert (row["network"], row["batch"], row["seeds"], row["samples"]) == ("mlp", 1, 4, 20)
-    assert row["speed-up"] == row["seconds in turn"] / row["seconds side by side"]
-    assert row["seconds in turn, two threads each"] > 0
-    assert row["processor time of side by side"] > 0
+    assert (row["network"], row["batch"], row["shift"]) == ("4FC", 1, "held")
+    assert (row["seeds"], row["samples"]) == (4, 20)
+    beside = row["seconds side by side"]
+    assert row["speed-up"] == row["seconds in turn"] / beside
+    assert row["speed-up over two threads each"] == row["seconds in turn, two threads each"] / beside
+    for how in ("in turn", "in turn, two threads each", "side by side"):
+        assert row[f"processor seconds {how}"] > 0
 
 
 def test_cuts_between_chips_take_fewer_messages():
@@ -141,7 +209,7 @@ def test_cuts_between_chips_take_fewer_messages():
 
 def test_no_such_part(tmp_path):
     with pytest.raises(
-        SettingError, match=r"^part 'bites': want bytes, chips, local, data, ranks, seeds, draw, links$"
+        SettingError, match=r"^part 'bites': want bytes, chips, local, data, ranks, seeds, links, draw$"
     ):
         scaling.main(["--parts", "bites", "--output", str(tmp_path / "x.json")])
     assert rules_of("ternary", 8).update == "ternary"

@@ -45,6 +45,19 @@ def test_clock_and_cycles_of_one_core_meet(tmp_path):
     assert (empty, said) == ("", "Routed with router 1.2; the clock is the router's own timing model's.")
 
 
+def test_linked_cores_have_the_clock_of_the_slowest(tmp_path):
+    linked = {"layers of each core": [1, 2]}
+    fast = {"routed MHz": 60.0, "cells": {"LUT4": "90 of 100"}}
+    slow = {"routed MHz": 50.0, "cells": {"LUT4": "7 of 100"}}
+    routed = {**{k: v for k, v in ROUTED.items() if k not in fast}, **linked, "routed cores": [fast, slow]}
+    rows = table(tmp_path, SIMULATED, {**SIMULATED, **linked}, routed)[2:4]
+    assert rows[0].endswith("| 12 of digits | 500.0 | | | | | | |")
+    assert rows[1] == (
+        "| 6-4-3, 1 + 2 layers on linked cores | philox4x64 | 4 and 1 | 2 | 12 of digits | 500.0"
+        " | FPGA | 50.0 | 90 / 100 + 7 / 100 | 100,000 |"
+    )
+
+
 def test_a_core_that_differed_has_no_place_in_a_table(tmp_path):
     with pytest.raises(AssertionError, match="6-4-3"):
         table(tmp_path, {**SIMULATED, "difference": "step 1, layer 0"})

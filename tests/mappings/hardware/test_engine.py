@@ -131,9 +131,10 @@ def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, as
         ),
         (("--network", "6-3", "--simulate", 5), "simulate=5: want a run, whose next samples are learned"),
         (("--network", "6-3", "--cores", 3), "cores=3: want 1..1, a layer or more on each"),
+        (("--network", "6-3", "--cores", "-1"), "device '-1': want ice40up5k, ecp5-25k, ecp5-85k"),
         (
-            ("--network", "6-4-3", "--cores", 2, "--place", "ecp5-25k"),
-            "cores=2 with place='ecp5-25k': only single cores are placed",
+            ("--network", "784-512-10", "--cores", "ecp5-25k"),
+            "cores=ecp5-25k: layer 0 takes 4, and the rtl core has a layer whole",
         ),
         (
             ("--network", "6-3", "--simulate", -1),

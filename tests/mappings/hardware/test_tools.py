@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mappings.hardware.rtl import tools
+from mappings.hardware.rtl.chain import parts_of
 from mappings.hardware.rtl.registers import IDENTITY_WORD, Core, LayerRegister, Region
 from mappings.hardware.rtl.shape import SUPPORTS, shapes
 from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules
@@ -283,20 +284,21 @@ def test_verilog_in_icarus(scripted, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("update", ["ternary", "coincidence"])
-def test_compiled_simulation(update, contest, strict, tmp_path):
+@pytest.mark.parametrize(("update", "cores"), [("ternary", 1), ("coincidence", 1), ("ternary", 2)])
+def test_compiled_simulation(update, cores, contest, strict, tmp_path):
     need_tools()
     from mappings.hardware.rtl.compiled_simulation import CompiledSimulation, library
-    from mappings.hardware.rtl.core import NeuroCore
     from mappings.hardware.rtl.driver import Driver
+    from mappings.hardware.rtl.linked import cores_of
 
     network, rules = Network((Dense(16), Dense(5)), (24,)), strict(update=update, hold=30)
     made = shapes(network, rules)
-    bus = CompiledSimulation(NeuroCore(made, 2), tmp_path)
+    core = cores_of(parts_of(made, network, cores), 2)
+    bus = CompiledSimulation(core, tmp_path)
     contest(Driver(bus, made), network, rules, [3, 1, 0], 200)
     bus.close()
-    made_at = library(NeuroCore(made, 2), tmp_path).stat().st_mtime_ns
-    assert library(NeuroCore(made, 2), tmp_path).stat().st_mtime_ns == made_at
+    made_at = library(core, tmp_path).stat().st_mtime_ns
+    assert library(core, tmp_path).stat().st_mtime_ns == made_at
     assert len(list(tmp_path.iterdir())) == 1
 
 
