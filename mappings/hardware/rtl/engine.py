@@ -119,7 +119,8 @@ class RtlEngine(Engine):
         state = state or initial_state(network, seed)
         as_ruled(network, state, self.rules)
         parts = parts_of(made, network, told.cores)
-        self.driver = Driver(told.bus or simulated_bus(parts, told.multipliers, told.simulator), made)
+        bus = told.bus or simulated_bus(parts, told.multipliers, told.simulator)
+        self.driver = Driver(bus, made)
         self.driver.write_state(state)
         self._held = state.gradient_held
         self._control: Control | None = None
