@@ -201,13 +201,8 @@ def _simulate(subject: Subject, core: Core) -> dict[str, Any]:
 
     network, rules, state = subject.network, subject.rules, subject.state
     assert subject.run is not None
-<<<<<<< HEAD
     told = {name: getattr(core, name) for name in ("lanes", "multipliers", "simulator")}
     options = RtlOptions(cores=core.spread, **told)
-=======
-    names = ("lanes", "multipliers", "simulator")
-    options = RtlOptions(cores=core.spread, **{name: getattr(core, name) for name in names})
->>>>>>> main
     with (
         RtlEngine(network, rules, state=state, options=options) as simulated,
         bar("batch {task.completed}") as progress,
