@@ -23,7 +23,16 @@ from wage_neuro.kernels import numpy_kernels as kernels
 from wage_neuro.layer import Kept, Layer
 from wage_neuro.loss import SPARED, UNKNOWN, output_error, quiet_new
 from wage_neuro.specs import AvgPool, Conv, Dense, MaxPool, assert_never
-from wage_neuro.update import Move, at_rest, consolidate, momentum_after, no_importance, update, update_part
+from wage_neuro.update import (
+    Move,
+    at_rest,
+    consolidate,
+    momentum_after,
+    momentum_of_part,
+    no_importance,
+    update,
+    update_part,
+)
 
 __all__ = [
     "SPARED",
@@ -39,6 +48,7 @@ __all__ = [
     "initial_weights",
     "mask_saturated",
     "momentum_after",
+    "momentum_of_part",
     "no_importance",
     "no_winner",
     "output_error",

@@ -231,11 +231,20 @@ class LayerLearner:
         own = self.passes.host(self.state.S.reshape(-1)[part])
         assert control.log2_eta is not None
         exponent, held = self._exponent(peak, rules.batch, control)
+        G, M = G.astype(np.float64), self.state.momentum
+        if M is not None:
+            if exponent is None or not peak:
+                exponent = None
+            else:
+                M = self.passes.host(M).copy()
+                flat = M.reshape(-1)
+                G = flat[part] = layers.momentum_of_part(self.layer, flat[part], G, exponent, rules)
+                M, G, exponent = self.passes.own(M), G.astype(np.float32), MOMENTUM_BITS - 1
         how = layers.Move(exponent, control.log2_eta, self.seed, step, first=part.start)
-        new = layers.update(self.layer, own, G.astype(np.float64), how, rules)
+        new = layers.update(self.layer, own, G, how, rules)
         if counts is not None:
             activity.count_updates(counts, own, new)
-        self.state = replace(self.state, gradient_held=held)
+        self.state = replace(self.state, gradient_held=held, momentum=M)
         return new - own if rules.update == "ternary" else new
 
     def take(self, codes: np.ndarray) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from wage_neuro.errors import SettingError
 from wage_neuro.rules import Rules
+from wage_neuro.state import State
 
 GRAIN = 128
 """Weights that are never parted: whole blocks of random bits, and of what a compiled kernel moves at once."""
@@ -109,6 +110,21 @@ class Team:
 ALONE = Team()
 
 
+def whole(state: State, team: Team) -> State:
+    """A member's state with the momentum of all weights: each has followed its own part of it alone.
+
+    All members ask at the same time.
+    """
+    if team.size == 1 or state.momentum is None:
+        return state
+    found = []
+    for M in state.momentum:
+        parts = weight_parts(M.size, team.size)
+        own = M.reshape(-1)[parts[team.rank]]
+        found.append(team.gather(own, [part.stop - part.start for part in parts]).reshape(M.shape))
+    return state.having(momentum=found)
+
+
 def code_bits(rules: Rules, k_G: int) -> int:
     """Bits of what tells how a weight moved: a ternary step, or else the weight that was stored.
 
@@ -119,7 +135,10 @@ def code_bits(rules: Rules, k_G: int) -> int:
 
 
 def check_team(rules: Rules, team: Team) -> None:
-    """Raise SettingError unless each member has a sample of every update, and no state of its own."""
+    """Raise SettingError unless each member has a sample of every update, and no synapse has an importance.
+
+    That is raised where a task ends, and a team has one task.
+    """
     if team.size == 1:
         return
     if rules.samples_an_update < team.size:
@@ -130,5 +149,3 @@ def check_team(rules: Rules, team: Team) -> None:
         )
     if rules.consolidation:
         raise SettingError(f"consolidation={rules.consolidation} on {team.size} ranks: want 0, or one rank")
-    if rules.momentum:
-        raise SettingError(f"momentum={rules.momentum} on {team.size} ranks: want 0, or one rank")

@@ -123,8 +123,11 @@ def momentum_after(
     Source: 16 bits and the decay by a shift are ours; integer momentum as such is WAGEUBN's,
     arXiv:1909.02384.
     """
-    if exponent is None or not G.any():
-        return M
+    return M if exponent is None or not G.any() else momentum_of_part(layer, M, G, exponent, rules)
+
+
+def momentum_of_part(layer: Layer, M: np.ndarray, G: np.ndarray, exponent: int, rules: Rules) -> np.ndarray:
+    """The same of some of the weights: where they have no gradient, others may."""
     top, m, new = max_code(MOMENTUM_BITS), rules.momentum, np.empty(M.size, M.dtype)
     flat_M, flat_G = M.reshape(-1), G.reshape(-1)
 

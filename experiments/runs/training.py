@@ -37,7 +37,7 @@ from wage_neuro.random_bits import permutation
 from wage_neuro.room import check_learning
 from wage_neuro.rules import Rules
 from wage_neuro.settings import DATA, NETWORK, RULE, check_settings, setting
-from wage_neuro.team import ALONE, Team, cut
+from wage_neuro.team import ALONE, Team, cut, whole
 from wage_neuro.train import initial_state
 from wage_neuro.typed import Count, built, checked, reading
 
@@ -413,14 +413,14 @@ class Run:
         size = 1  # batches in one call: grows until a call takes about REPORT_EVERY_S
         with self.lock, stops_on_signals(self), ThreadPoolExecutor(1, "next images") as ahead:
             coming = ahead.submit(self._prepare, progress.epoch, progress.batch, size)
-            while not self.finished and not self._all_stop():
+            while not self.finished and not self._all(self.stop_wanted):
                 images, labels, batches = coming.result()
                 coming = ahead.submit(self._prepare, *self._place_after(batches), size)
                 seconds = self._train(engine, images, labels, batches)
                 seen += batches * self.config.rules.batch
                 report(self._report(seen, seen / (time.monotonic() - began)))
                 size = max(1, min(2 * batches, int(batches * REPORT_EVERY_S / max(seconds, 1e-6))))
-                if self.writes and time.monotonic() - self._kept_at > SAVE_EVERY_S:
+                if self._all(self.writes and time.monotonic() - self._kept_at > SAVE_EVERY_S):
                     self.save(engine)
                 if progress.batch == self.batches:
                     self._end_epoch(engine, watch)
@@ -430,8 +430,9 @@ class Run:
             self._write_metrics()
         return progress.curve
 
-    def _all_stop(self) -> bool:
-        return bool(self.team.agree([self.stop_wanted])[0])
+    def _all(self, wanted: bool) -> bool:
+        """Whether a rank wants what all then do."""
+        return bool(self.team.agree([wanted])[0])
 
     def check_ranks(self, **more: Any) -> None:
         """Raise SettingError where a rank differs in version, settings, data or weights."""
@@ -539,10 +540,11 @@ class Run:
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.wrong, progress.squared_error, progress.seconds = 0, 0, 0.0
         self._note_weights(engine)
-        if self.writes and time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds:
+        if self._all(self.writes and time.monotonic() - self._kept_at >= KEEP_AT_MOST * self._keep_seconds):
             began = time.monotonic()
             self.save(engine)
-            self._write_metrics()
+            if self.writes:
+                self._write_metrics()
             self._keep_seconds = time.monotonic() - began
 
     def _write_metrics(self) -> None:
@@ -589,8 +591,8 @@ class Run:
     # --- what stays ---
 
     def save(self, engine: Engine) -> None:
-        """Write the checkpoint."""
-        self.saved = replace(self.saved, state=engine.state)
+        """Write the checkpoint; all ranks of a team do it together."""
+        self.saved = replace(self.saved, state=whole(engine.state, self.team))
         if not self.writes:
             return
         extra = {
