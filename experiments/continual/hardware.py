@@ -17,6 +17,7 @@ from experiments.continual import records
 from experiments.continual.records import Record
 from experiments.continual.study import Config
 from experiments.records.figure import picture
+from experiments.records.names import table
 from experiments.records.style import MUTED, OTHERS, SERIES, series
 from mappings.chips.chip import Chip, ChipError
 from mappings.chips.cost import Activity, Cost
@@ -166,22 +167,20 @@ def learning_cost_table(folder: Path) -> str:
         for stream in {point.record.stream for point in points}
         for point in pareto(p for p in points if p.record.stream == stream)
     }
-    lines = [
-        "| stream | method | hidden layers | ACC, % | ms | mJ, dynamic | mJ, with static | memory |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows: list[tuple[str, ...]] = []
     for p in sorted(points, key=lambda p: (p.record.stream, p.mJ)):
         config, star = p.record.runs[0]["config"], " *" if id(p) in on_front else ""
         star += " †" if p.limits else ""
-        lines.append(
-            f"| {p.record.stream} | {p.record.method}{star} | {config['network']} | {p.accuracy:.2f}"
-            f" | {p.ms:.3f} | {p.dynamic_mJ:.4f} | {p.mJ:.4f} | {p.memory_bytes / 1024:,.0f} KiB |"
-        )
-    lines.append(f"| | {CLP} | | | {CLP_MS} | | {CLP_MJ} | |")
-    lines += ["", "\\* no other row of the stream is as accurate for as little energy (static included)."]
+        what = p.record.stream, p.record.method + star, config["network"], f"{p.accuracy:.2f}"
+        cost = f"{p.ms:.3f}", f"{p.dynamic_mJ:.4f}", f"{p.mJ:.4f}", f"{p.memory_bytes / 1024:,.0f} KiB"
+        rows.append((*what, *cost))
+    rows.append(("", CLP, "", "", str(CLP_MS), "", str(CLP_MJ), ""))
+    said = ["\\* no other row of the stream is as accurate for as little energy (static included)."]
     if past := sorted({limit for p in points for limit in p.limits}):
-        lines += ["", f"† past a limit of the chip: {'; '.join(past)}."]
-    return "\n".join(lines)
+        said.append(f"† past a limit of the chip: {'; '.join(past)}.")
+    return table(
+        "stream | method | hidden layers | ACC, % | ms | mJ, dynamic | mJ, with static | memory", rows, *said
+    )
 
 
 def draw(path: Path, points: Sequence[Learned]) -> None:
