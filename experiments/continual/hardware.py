@@ -193,8 +193,11 @@ def draw(path: Path, points: Sequence[Learned]) -> None:
 def _draw(axes: Any, points: Sequence[Learned]) -> None:
     for i, point in enumerate(points):
         style, config = series(i), point.record.runs[0]["config"]
+        apart = " (no stream: all tasks mixed)" if Config.from_json(config).mixed else ""
         look = ("full", "none", "left")[i // len(SERIES) % 3]
-        label = f"{point.record.method}, {config['network']}: {point.accuracy:.1f} %, {point.ms:.2f} ms"
+        label = (
+            f"{point.record.method}{apart}, {config['network']}: {point.accuracy:.1f} %, {point.ms:.2f} ms"
+        )
         axes.plot(
             [point.mJ], [100 - point.accuracy], marker=style.marker, linestyle="",
             color=style.colour, fillstyle=look, markersize=8, label=label,
