@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from wage_neuro.discriminant import Discriminant, DiscriminantEngine
@@ -91,7 +92,7 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, **optio
 
     Parameters
     ----------
-    options : of the engine's `supports.options`; None is its default
+    options : of the engine's `Options`; None is its default
 
     Raises
     ------
@@ -102,14 +103,15 @@ def make_engine(name: str, network: Network, rules: Rules, state: State, **optio
     """
     engine = ENGINES.find(name)
     given = {option: value for option, value in options.items() if value is not None}
-    known = engine.supports.options
+    known = [each.name for each in fields(engine.Options)]
     for option, value in given.items():
         if option not in known:
             has = f"; it has {', '.join(known)}" if known else ""
             raise SettingError(f"{option}={value}: engine {name!r} has no such option{has}")
     # an abstract class has no constructor that mypy could check
     build: Any = engine
-    made: Engine = build(network, rules, state=state, **given)
+    more = {"options": engine.Options(**given)} if given else {}
+    made: Engine = build(network, rules, state=state, **more)
     return made
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,34 @@ def held_from_var(value: np.ndarray) -> Held:
     return Held(None if exponent == UNKNOWN else exponent, below)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerSettings:
+    """What a layer's Process is told beside the layer.
+
+    Parameters
+    ----------
+    rules : how it learns
+    clock : when messages come: a `Stream`, one a port and step, or the `Schedule` of a `LavaEngine`'s batches
+    learned : what `learned()` of another graph has returned, to go on from there
+    log2_eta : step size, as the Var
+    signed_in : whether activation codes may be below 0
+    error_bound : largest error that may arrive
+    kernels : 'auto', 'numpy' or 'compiled', what the behavioural model computes with
+    """
+
+    rules: Rules = ONLINE
+    clock: Schedule | Stream = Stream()  # noqa: RUF009 - frozen
+    lanes: int = 1
+    classes: int = 0
+    seed: int = 0
+    learned: Mapping[str, np.ndarray] | None = None
+    log2_eta: int = 3
+    signed_in: bool = False
+    error_bound: int = 2**31 - 1
+    kernels: str = "auto"
+    name: str | None = None
+
+
 class WageLayer(Alone):
     """One WAGE layer: weights, pooling, activation, error and update.
 
@@ -68,16 +96,6 @@ class WageLayer(Alone):
     e_out : in_shape, error sums for the layer below, 32 bits; the layer of index 0 sends zeros
     With direct feedback, e_in of a hidden layer and e_out of the last have (classes,) error codes. In a graph
     that takes `lanes` samples a time step, each shape has them as its first axis.
-
-    Parameters
-    ----------
-    rules : how it learns; `processes.alone.ONLINE` if not given
-    clock : when messages come: a `Stream`, one a port and step, or the `Schedule` of a `LavaEngine`'s batches
-    learned : what `learned()` of another graph has returned, to go on from there
-    log2_eta : step size, as the Var
-    signed_in : whether activation codes may be below 0
-    error_bound : largest error that may arrive
-    kernels : 'auto', 'numpy' or 'compiled', what the behavioural model computes with
 
     Vars
     ----
@@ -101,39 +119,15 @@ class WageLayer(Alone):
     rules stay as they are. Set a Var that several of its parts have with `processes.part.set_everywhere`.
     """
 
-    def __init__(
-        self,
-        layer: Layer,
-        *,
-        rules: Rules = ONLINE,
-        clock: Schedule | Stream | None = None,
-        lanes: int = 1,
-        classes: int = 0,
-        seed: int = 0,
-        learned: Mapping[str, np.ndarray] | None = None,
-        log2_eta: int = 3,
-        signed_in: bool = False,
-        error_bound: int = 2**31 - 1,
-        kernels: str = "auto",
-        name: str | None = None,
-    ) -> None:
-        clock = clock or Stream()
-        alone = stream_of(clock)
+    def __init__(self, layer: Layer, settings: LayerSettings) -> None:
+        rules, lanes, classes = settings.rules, settings.lanes, settings.classes
+        alone = stream_of(settings.clock)
         if alone:
             require_one_lane(lanes)
             require_online(layer, rules)
-        super().__init__(
-            layer=layer,
-            classes=classes,
-            rules=rules,
-            schedule=clock,
-            lanes=lanes,
-            seed=seed,
-            signed_in=signed_in,
-            error_bound=error_bound,
-            kernels=kernels,
-            name=name or f"layer {layer.index} {layer}",
-        )
+        told = {name: each for name, each in vars(settings).items() if name not in ("learned", "log2_eta")}
+        told |= {"schedule": told.pop("clock"), "name": settings.name or f"layer {layer.index} {layer}"}
+        super().__init__(layer=layer, **told)
         axis = () if alone else (lanes,)
         direct = rules.feedback == "direct"
         self.a_in = InPort(shape=(*axis, *layer.in_shape))
@@ -142,12 +136,12 @@ class WageLayer(Alone):
         self.e_in = InPort(shape=(*axis, classes) if direct else (*axis, *layer.out_shape))
         self.e_out = OutPort(shape=(*axis, classes) if direct else (*axis, *layer.in_shape))
         first = {
-            "S": initial_weights(layer, seed),
+            "S": initial_weights(layer, settings.seed),
             "error_held": held_to_var(Held()),
             "gradient_held": held_to_var(Held()),
             "update_step": np.array([alone.first_step if alone else 0]),
             "importance": no_importance(layer, rules) if rules.consolidation else np.zeros(1, np.int32),
-            **(learned or {}),
+            **(settings.learned or {}),
         }
         for name_of_var in LEARNED:
             value = np.asarray(first[name_of_var])
@@ -157,7 +151,7 @@ class WageLayer(Alone):
                 f"{self.name}: stored weights of shape {self.S.shape}: want {layer.weight_shape}"
             )
         self.learning = Var(shape=(1,), init=1)
-        self.log2_eta = Var(shape=(1,), init=log2_eta)
+        self.log2_eta = Var(shape=(1,), init=settings.log2_eta)
         self.frozen = Var(shape=(1,), init=0)
         self.hold = Var(shape=(1,), init=rules.hold)
         self.update = Var(shape=(1,), init=UPDATES.index(rules.update))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,22 @@ from wage_neuro.rules import Rules
 from wage_neuro.schedule import Schedule
 
 
+@dataclass(frozen=True, kw_only=True)
+class InLayer:
+    """What each part of a structural layer is told.
+
+    limits : declared width of each Var and port of the part
+    """
+
+    layer: Layer
+    rules: Rules
+    schedule: Schedule
+    seed: int
+    signed_in: bool
+    kernels: str
+    limits: dict[str, Limit]
+
+
 class Part(AbstractProcess):
     """A part of a structural layer; one sample a time step.
 
@@ -27,28 +44,10 @@ class Part(AbstractProcess):
     Parameters
     ----------
     part : name of the part, for messages to people
-    limits : declared width of each Var and port
     """
 
-    def __init__(
-        self,
-        part: str,
-        layer: Layer,
-        rules: Rules,
-        schedule: Schedule,
-        seed: int,
-        limits: dict[str, Limit],
-        **more: Any,
-    ) -> None:
-        super().__init__(
-            layer=layer,
-            rules=rules,
-            schedule=schedule,
-            seed=seed,
-            limits=limits,
-            name=f"layer {layer.index} {layer} {part}",
-            **more,
-        )
+    def __init__(self, part: str, told: InLayer) -> None:
+        super().__init__(name=f"layer {told.layer.index} {told.layer} {part}", **vars(told))
         self.learning = Var(shape=(1,), init=1)
 
 
@@ -100,8 +99,8 @@ class LearningPart(Part):
     counts : this part's share of `wage_neuro.activity.FIELDS`
     """
 
-    def __init__(self, part: str, layer: Layer, step: int, **common: Any) -> None:
-        super().__init__(part, layer, **common)
+    def __init__(self, part: str, told: InLayer, step: int) -> None:
+        super().__init__(part, told)
         self.log2_eta = Var(shape=(1,), init=0)
         self.frozen = Var(shape=(1,), init=0)
         self.update_step = Var(shape=(1,), init=step)

@@ -11,10 +11,10 @@ from processes.exponent_tracker.process import ExponentTracker
 from processes.forward_synapses.process import ForwardSynapses
 from processes.layer_process import WageLayer
 from processes.neurons.process import Neurons
+from processes.part import InLayer
 from processes.transposed_synapses.process import TransposedSynapses
 from processes.widths import ERROR_TRACKER, FORWARD, GRADIENT_TRACKER, NEURONS, TRANSPOSED, LayerLimits
 from wage_neuro.errors import SettingError
-from wage_neuro.layers import Layer
 
 
 class StructuralLayerModel(AbstractSubProcessModel):
@@ -31,12 +31,9 @@ class StructuralLayerModel(AbstractSubProcessModel):
         params = proc.proc_params
         if stream_of(params["schedule"]):
             raise SettingError(f"{proc.name}: a layer that stands alone has the behavioural model only")
-        self.layer: Layer = params["layer"]
         self.limits: LayerLimits = params["limits"]
-        self.common: dict[str, Any] = {
-            "layer": self.layer,
-            **{name: params[name] for name in ("rules", "schedule", "seed", "signed_in", "kernels")},
-        }
+        names = ("layer", "rules", "schedule", "seed", "signed_in", "kernels")
+        self.common: dict[str, Any] = {name: params[name] for name in names}
         self._build_forward(proc)
         self._build_error_path(proc)
         if GRADIENT_TRACKER in self.limits:
@@ -44,14 +41,14 @@ class StructuralLayerModel(AbstractSubProcessModel):
         if TRANSPOSED in self.limits:
             self._build_transposed(proc)
 
-    def _part(self, part: str) -> dict[str, Any]:
-        return {**self.common, "limits": self.limits[part]}
+    def _part(self, part: str) -> InLayer:
+        return InLayer(**self.common, limits=self.limits[part])
 
     def _build_forward(self, proc: WageLayer) -> None:
         step = int(proc.update_step.init[0])
         S = self.limits[FORWARD]["S"].fit(proc.S.init)
-        self.synapses = ForwardSynapses(S=S, step=step, **self._part(FORWARD))
-        self.neurons = Neurons(step=step, **self._part(NEURONS))
+        self.synapses = ForwardSynapses(self._part(FORWARD), S, step)
+        self.neurons = Neurons(self._part(NEURONS), step)
         proc.a_in.connect(self.synapses.a_in)
         self.synapses.z_out.connect(self.neurons.z_in)
         self.neurons.a_out.connect(proc.a_out)
@@ -74,7 +71,7 @@ class StructuralLayerModel(AbstractSubProcessModel):
 
     def _build_transposed(self, proc: WageLayer) -> None:
         step = int(proc.update_step.init[0])
-        self.transposed = TransposedSynapses(S=self.synapses.S.init, step=step, **self._part(TRANSPOSED))
+        self.transposed = TransposedSynapses(self._part(TRANSPOSED), self.synapses.S.init, step)
         proc.a_in.connect(self.transposed.a_in)
         self.neurons.e_pos_out.connect(self.transposed.e_pos_in)
         self.neurons.e_neg_out.connect(self.transposed.e_neg_in)
@@ -84,5 +81,4 @@ class StructuralLayerModel(AbstractSubProcessModel):
         self.transposed.e_out.connect(proc.e_out)
 
     def _tracker(self, part: str, shape: tuple[int, ...], held: Any) -> ExponentTracker:
-        worst = self.limits[part]["x_in"].worst
-        return ExponentTracker(part, shape=shape, held=held, worst=worst, **self._part(part))
+        return ExponentTracker(part, self._part(part), shape, held)

@@ -12,11 +12,11 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort
 from lava.magma.core.process.variable import Var
 
-from processes.part import LearningPart, PyLearningPartModelFixed
+from processes.part import InLayer, LearningPart, PyLearningPartModelFixed
 from processes.ports import DirectIn
 from wage_neuro import layers, neurocore
 from wage_neuro.kernels.layerwise import NativeSynapses
-from wage_neuro.layers import Layer
+from wage_neuro.layers import Draw
 
 
 class Synapses(LearningPart):
@@ -33,8 +33,9 @@ class Synapses(LearningPart):
     S : stored weights
     """
 
-    def __init__(self, part: str, layer: Layer, S: np.ndarray, step: int, **common: Any) -> None:
-        super().__init__(part, layer, step, **common)
+    def __init__(self, part: str, told: InLayer, S: np.ndarray, step: int) -> None:
+        super().__init__(part, told, step)
+        layer = told.layer
         self.a_in = InPort(shape=(1, *layer.in_shape))
         self.y_in = InPort(shape=(1, *layer.z_shape))
         self.m_in = InPort(shape=(1,))
@@ -100,7 +101,7 @@ class PySynapsesModelFixed(PyLearningPartModelFixed):
         """Let the kept pre factor meet the post factor; return both."""
         pre, post, step = self.in_flight.popleft(), self.y_in.recv(), int(self.update_step[0])
         if self.rules.update == "coincidence":
-            pre = layers.pre_spikes(self.layer, pre, self.seed, step, generator=self.rules.generator)
+            pre = layers.pre_spikes(self.layer, pre, Draw(self.seed, step, self.rules.generator))
         else:
             m = int(self.m_in.recv()[0])
             self.exponent = None if m == neurocore.UNKNOWN else m

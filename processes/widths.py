@@ -131,7 +131,16 @@ def limits(
 
     former : as in `output_error_max`
     """
-    return [_layer_limits(network, layer, rules, widths, strict, former) for layer in network.layers]
+    return [
+        {
+            part: {
+                var: Limit(f"layer {layer.index} {layer} {part}", var, worst, k, _signed(part, var), strict)
+                for var, (worst, k) in rows.items()
+            }
+            for part, rows in _worst_cases(network, layer, rules, widths, former).items()
+        }
+        for layer in network.layers
+    ]
 
 
 def require_hold(limits: LayerLimits, hold: int) -> None:
@@ -165,9 +174,10 @@ def unproven(network: Network, rules: Rules, widths: Widths | None = None, forme
     ]
 
 
-def _layer_limits(
-    network: Network, layer: Layer, rules: Rules, widths: Widths, strict: bool, former: bool
-) -> LayerLimits:
+def _worst_cases(
+    network: Network, layer: Layer, rules: Rules, widths: Widths, former: bool
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Of each part and each of its Vars and ports: its worst case, and its declared width."""
     bits, above = layer.bits, network.layers[layer.index + 1 :]
     error_in = above[0].d_bound if above else output_error_max(layer, former)
     spread = layer.spread_error_max
@@ -207,13 +217,7 @@ def _layer_limits(
         table[TRANSPOSED] = {**synapses, "e_out": (layer.d_bound, widths.accumulator)}
     if rules.update != "coincidence":
         table[GRADIENT_TRACKER] = _tracker(G, rules, widths)
-    return {
-        part: {
-            var: Limit(f"layer {layer.index} {layer} {part}", var, worst, k, _signed(part, var), strict)
-            for var, (worst, k) in rows.items()
-        }
-        for part, rows in table.items()
-    }
+    return table
 
 
 def _tracker(worst: int, rules: Rules, widths: Widths) -> dict[str, tuple[int, int]]:

@@ -7,6 +7,7 @@ the result.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -22,14 +23,25 @@ from wage_neuro.memory import Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.passes import NUMPY, Passes
 from wage_neuro.rules import VALUES, Rules
+from wage_neuro.settings import SIMULATOR, setting
 from wage_neuro.state import State, consolidated, initial_state
 from wage_neuro.support import ABILITIES, Support
 from wage_neuro.team import ALONE, Team, check_team
 from wage_neuro.train import Batch, Learner, visible_weights
 
-IN_TEAM = {"team": "processes that learn every batch together"}
-"""Option of an engine that can be one of several."""
 Entered = TypeVar("Entered", bound="Engine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What an engine is told beside network, rules and state; one that is told more inherits this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InTeam(EngineOptions):
+    """Of an engine that can be one of several."""
+
+    team: Team = setting(ALONE, "processes that learn every batch together", SIMULATOR)
 
 
 class Engine(ABC):
@@ -37,16 +49,14 @@ class Engine(ABC):
 
     An engine of one's own inherits this, says in `supports` what it takes, and calls `super().__init__`,
     which refuses the rest. What an ability stands for must be there, and only then: see ABILITIES. It is
-    built with network, rules, `state=` (or `seed=`) and its options by name.
+    built with network, rules and `state=` (or `seed=`), and where it has `Options`, `options=` of them.
 
     Parameters
     ----------
     network : Network
     rules : Rules, optional
         The paper's, if none are given.
-    team : Team, optional
-        Processes that learn every batch together, of which this is one.
-    options : those that `supports_of` asks about
+    options : of the class's `Options`, optional
 
     Raises
     ------
@@ -56,6 +66,7 @@ class Engine(ABC):
 
     name: ClassVar[str]
     supports: ClassVar[Support]
+    Options: ClassVar[type[EngineOptions]] = EngineOptions
     network: Network
     rules: Rules
     replay: Replay | None = None
@@ -72,14 +83,16 @@ class Engine(ABC):
                 raise TypeError(f"{cls.__name__} {says} that it {ability}: {', '.join(methods)}")
 
     def __init__(
-        self, network: Network, rules: Rules | None = None, team: Team = ALONE, **options: Any
+        self, network: Network, rules: Rules | None = None, options: EngineOptions | None = None
     ) -> None:
-        self.network, self.rules, self.team = network, rules or Rules(), team
-        check_team(self.rules, team)
-        for layer in network.layers if team.size > 1 else ():
+        options = options or self.Options()
+        self.network, self.rules = network, rules or Rules()
+        self.team = options.team if isinstance(options, InTeam) else ALONE
+        check_team(self.rules, self.team)
+        for layer in network.layers if self.team.size > 1 else ():
             if layer.normalised:
-                raise SettingError(f"layer {layer.index} {layer} on {team.size} ranks: want one rank")
-        self.supports_of(**options).check(network, self.rules)
+                raise SettingError(f"layer {layer.index} {layer} on {self.team.size} ranks: want one rank")
+        self.supports_of(**vars(options)).check(network, self.rules)
         prove_gradients(network, self.rules)
 
     @classmethod
@@ -263,15 +276,17 @@ def prove_gradients(network: Network, rules: Rules) -> None:
 class RecallingEngine(Engine):
     """An engine in this process that takes former logits in, and counts by a `Watch`."""
 
+    Options = InTeam
+
     def __init__(
         self,
         network: Network,
         rules: Rules | None = None,
         seed: int = 0,
         state: State | None = None,
-        team: Team = ALONE,
+        options: InTeam | None = None,
     ) -> None:
-        super().__init__(network, rules, team)
+        super().__init__(network, rules, options)
         self._begin(state or initial_state(network, seed))
         self.watch(0)
 
@@ -318,7 +333,6 @@ class NumpyEngine(RecallingEngine):
         kinds=frozenset(Kind),
         rules=VALUES,
         abilities=frozenset(ABILITIES) - {"holds the memory"},
-        options=IN_TEAM,
     )
 
     def _begin(self, state: State) -> None:

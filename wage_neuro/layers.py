@@ -12,6 +12,7 @@ Source: arXiv:1802.04680, equations 2 to 12; order of operations as in the autho
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 
@@ -249,9 +250,15 @@ def error_codes(layer: Layer, kept: Kept, D: np.ndarray, exponent: int | None) -
     return E
 
 
-def pre_spikes(
-    layer: Layer, a_in: np.ndarray, seed: int, step: int, *, generator: str = "philox4x64"
-) -> np.ndarray:
+class Draw(NamedTuple):
+    """Which random bits a sample's spikes are drawn from."""
+
+    seed: int
+    step: int
+    generator: str = "philox4x64"
+
+
+def pre_spikes(layer: Layer, a_in: np.ndarray, draw: Draw) -> np.ndarray:
     """Draw the spikes of the inputs: sgn(A) with probability abs(A) / 2**(k_A-1), else 0.
 
     Where such a spike meets one of `post_spikes`, a weight changes: one draw a neuron, none a synapse. A
@@ -259,18 +266,17 @@ def pre_spikes(
 
     a_in : (1, *in_shape) codes of one sample
     """
-    return _spikes(a_in, 1 - layer.bits.k_A, (seed, random_bits.PRE, layer.index, step), generator)
+    stream = draw.seed, random_bits.PRE, layer.index, draw.step
+    return _spikes(a_in, 1 - layer.bits.k_A, stream, draw.generator)
 
 
-def post_spikes(
-    layer: Layer, E: np.ndarray, log2_eta: int, seed: int, step: int, *, generator: str = "philox4x64"
-) -> np.ndarray:
+def post_spikes(layer: Layer, E: np.ndarray, log2_eta: int, draw: Draw) -> np.ndarray:
     """Draw the error spikes: sgn(E) with probability min(1, 2**log2_eta * abs(E) / 2**(k_E-1)), else 0.
 
     E : (1, *out_shape) error codes of one sample
     """
-    stream = seed, random_bits.POST, layer.index, step
-    return _spikes(E, log2_eta + 1 - layer.bits.k_E, stream, generator)
+    stream = draw.seed, random_bits.POST, layer.index, draw.step
+    return _spikes(E, log2_eta + 1 - layer.bits.k_E, stream, draw.generator)
 
 
 def _spikes(

@@ -166,7 +166,7 @@ class LayerLearner:
         layer, rules, do, log2_eta = self.layer, self.rules, self.passes, control.log2_eta
         factors = None if log2_eta is None else (kept.a_in, E)
         if log2_eta is not None and rules.update == "coincidence":
-            draw = self.seed, step, rules.generator
+            draw = layers.Draw(self.seed, step, rules.generator)
             factors = do.spikes(layer, kept, E, log2_eta, draw)
         W_back = backward_weights(self.visible(), self.B, rules)
         G, D = do.backward(layer, W_back, kept, E, factors)

@@ -53,6 +53,34 @@ def slots_to_recall(seed: int, first: int, count: int, filled: np.ndarray) -> np
     return (_uniform_words(seed, RECALL, first, count) % filled.astype(np.uint64)).astype(np.int64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemoryForm:
+    """What a memory keeps, and how.
+
+    Parameters
+    ----------
+    bits : 1, 2, 4 or 8
+        Of each pixel.
+    keep : 'reservoir' or 'balanced'
+        How it is decided what is kept.
+    with_logits : bool
+        Former logits beside each image.
+    asymmetric : bool
+        New samples push down none but outputs of classes of the moment.
+    """
+
+    bits: int = 8
+    keep: str = "reservoir"
+    with_logits: bool = False
+    asymmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bits not in MEMORY_BITS:
+            raise SettingError(f"memory_bits={self.bits}: want {either(MEMORY_BITS)}")
+        if self.keep not in KEEPS:
+            raise SettingError(f"keep={self.keep!r}: want {either(KEEPS)}")
+
+
 @dataclass
 class Balance:
     """What a class-balanced reservoir knows beside its samples.
@@ -216,11 +244,7 @@ class Reservoir:
         image_shape: tuple[int, ...],
         outputs: int,
         seed: int,
-        with_logits: bool = False,
-        *,
-        bits: int = 8,
-        keep: str = "reservoir",
-        asymmetric: bool = False,
+        form: MemoryForm | None = None,
     ) -> Reservoir:
         """A memory of `size` samples.
 
@@ -231,22 +255,20 @@ class Reservoir:
         """
         if size < 1:
             raise SettingError(f"memory={size}: replay needs room for 1 sample or more")
-        if bits not in MEMORY_BITS:
-            raise SettingError(f"memory_bits={bits}: want {either(MEMORY_BITS)}")
-        if keep not in KEEPS:
-            raise SettingError(f"keep={keep!r}: want {either(KEEPS)}")
+        form = form or MemoryForm()
+        bits = form.bits
         a_row = image_shape if bits == 8 else (-(-math.prod(image_shape) * bits // 8),)
         return cls(
             np.zeros((size, *a_row), np.uint8),
             np.zeros(size, np.min_scalar_type(outputs - 1)),
             seed,
-            np.full((size, outputs), LOGIT.min, np.int32) if with_logits else None,
+            np.full((size, outputs), LOGIT.min, np.int32) if form.with_logits else None,
             bits=bits,
             image_shape=tuple(image_shape),
             balance=Balance(np.zeros(outputs, np.int64), np.zeros(outputs, np.uint8))
-            if keep == "balanced"
+            if form.keep == "balanced"
             else None,
-            came=np.full(outputs, -RECENT) if asymmetric else None,
+            came=np.full(outputs, -RECENT) if form.asymmetric else None,
         )
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 from wage_neuro import layers, normal
 from wage_neuro.feedback import arriving_error
 from wage_neuro.fixed_point import peak
-from wage_neuro.layers import Kept, Layer, Move
+from wage_neuro.layers import Draw, Kept, Layer, Move
 from wage_neuro.rules import Rules
 
 Array = Any
@@ -79,13 +79,10 @@ class Passes:
 
     # --- what any library has ---
 
-    def spikes(
-        self, layer: Layer, kept: Kept, E: Array, log2_eta: int, draw: tuple[int, int, str]
-    ) -> tuple[Array, Array]:
-        """Spikes of `layers.pre_spikes` and `post_spikes`; draw : seed, step and generator."""
-        *place, generator = draw
-        pre = layers.pre_spikes(layer, self.host(kept.a_in), *place, generator=generator)
-        post = layers.post_spikes(layer, self.host(E), log2_eta, *place, generator=generator)
+    def spikes(self, layer: Layer, kept: Kept, E: Array, log2_eta: int, draw: Draw) -> tuple[Array, Array]:
+        """Spikes of `layers.pre_spikes` and `post_spikes`."""
+        pre = layers.pre_spikes(layer, self.host(kept.a_in), draw)
+        post = layers.post_spikes(layer, self.host(E), log2_eta, draw)
         return self.own(pre), self.own(post)
 
     def project(self, norm: np.ndarray, kept: Kept, D: Array) -> Array:

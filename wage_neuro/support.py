@@ -34,7 +34,6 @@ class Support:
         alone, so that a rule which is newer than an engine is refused and not taken for nothing
     one_by_one : it learns one sample at a time, or pipelined, and not from a batch's sum
     abilities : of ABILITIES
-    options : what its constructor takes beside network, rules and state, and what each is
     """
 
     who: str
@@ -42,7 +41,6 @@ class Support:
     rules: Mapping[str, Iterable[object]] = field(default_factory=dict)
     one_by_one: bool = False
     abilities: frozenset[str] = frozenset()
-    options: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, network: Network, rules: Rules | None = None) -> None:
         """Refuse by name what is not taken; without rules, as of a network that only answers.

@@ -93,7 +93,6 @@ class Learner:
     Parameters
     ----------
     state : where to go on from; it stays as it is
-    watch : where to count the activity
     team : processes of which each learns its own rows of every batch
     passes : in whose arrays it learns
     """
@@ -103,13 +102,12 @@ class Learner:
         network: Network,
         state: State,
         rules: Rules,
-        watch: Watch | None = None,
         team: Team = ALONE,
         passes: Passes = NUMPY,
     ) -> None:
         self.team, self.passes = team, passes
         self.network, self.rules = network, rules
-        self.watch = watch or Watch(len(network.layers), 0)
+        self.watch = Watch(len(network.layers), 0)  # where to count the activity
         self.go_on_from(state)
 
     def go_on_from(self, state: State) -> None:

@@ -76,9 +76,11 @@ class Trained:
         with self.engine() as engine:
             return engine.predict(images)
 
-    def engine(self, kind: type[Engine] = NumpyEngine, **options: Any) -> Engine:
-        """Build an engine that goes on where this stands."""
-        return kind(self.network, self.rules, state=self.state, **options)
+    def engine(self, kind: type[Engine] = NumpyEngine, **more: Any) -> Engine:
+        """Build an engine that goes on where this stands; `more` as `options`, of the engine's own."""
+        build: Any = kind  # an abstract class has no constructor that mypy could check
+        made: Engine = build(self.network, self.rules, state=self.state, **more)
+        return made
 
     def fit(self, images: np.ndarray, labels: np.ndarray, **more: Any) -> Any:
         """Train further in numpy, as `wage_neuro.fit` does, and keep the state; returns the metrics."""

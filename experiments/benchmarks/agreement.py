@@ -242,10 +242,7 @@ def work(
     show : called with what is compared next, or was last, how many cells are done, and how many there are
     """
     jobs = jobs or Jobs()
-    record: dict[str, Any] = {"versions": {}, "cells": []}
-    if output.exists():
-        record = json.loads(output.read_text())
-    cells = {place(c): c for c in (Cell(**found) for found in record["cells"])}
+    versions, cells = _read(output)
     every = [(network, mode, column) for column in columns for network, mode in pairs()]
     left = [where for where in every if where not in cells or cells[where].seeds != seeds]
     done = len(every) - len(left)
@@ -257,15 +254,35 @@ def work(
     with closing(jobs.each(compare if jobs.in_turn else partial(compared, seeds), left, named, say)) as found:
         for where, made in found:
             cells[where], done = made, done + 1
-            record["versions"][made.engine] = run_folder.versions()
-            order = [(network, mode, column) for column in COLUMNS for network, mode in pairs()]
-            rows = ",\n".join(json.dumps(asdict(cells[each])) for each in order if each in cells)
-            versions = json.dumps(record["versions"], indent=1)
-            run_folder.write_text(output, f'{{"versions": {versions},\n"cells": [\n{rows}\n]}}\n')
+            versions[made.engine] = run_folder.versions()
+            _write(output, versions, cells)
             if not jobs.in_turn:
                 show(named(where), done, len(every))
     show("", len(every), len(every))
     return list(cells.values())
+
+
+def forget(output: Path, columns: list[str]) -> None:
+    """Take these columns out of the record, to be compared anew; the others stay."""
+    versions, cells = _read(output)
+    if output.exists():
+        kept = {where: c for where, c in cells.items() if c.engine not in columns}
+        _write(output, {name: each for name, each in versions.items() if name not in columns}, kept)
+
+
+def _read(output: Path) -> tuple[dict[str, Any], dict[tuple[str, str, str], Cell]]:
+    """Versions of each column, and the cells by their places; none where there is no record yet."""
+    if not output.exists():
+        return {}, {}
+    record = json.loads(output.read_text())
+    return record["versions"], {place(c): c for c in (Cell(**found) for found in record["cells"])}
+
+
+def _write(output: Path, versions: dict[str, Any], cells: dict[tuple[str, str, str], Cell]) -> None:
+    order = [(network, mode, column) for column in COLUMNS for network, mode in pairs()]
+    rows = ",\n".join(json.dumps(asdict(cells[each])) for each in order if each in cells)
+    head = json.dumps(versions, indent=1)
+    run_folder.write_text(output, f'{{"versions": {head},\n"cells": [\n{rows}\n]}}\n')
 
 
 def compared(seeds: int, where: tuple[str, str, str]) -> Cell:
@@ -343,7 +360,9 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each cell (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULT, help="JSON record (default: %(default)s)")
-    parser.add_argument("--anew", action="store_true", help="compare again what the record holds already")
+    parser.add_argument(
+        "--anew", action="store_true", help="compare these engines again, whatever the record holds of them"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="cells at the same time, each in its own process")
     parser.add_argument("--cluster", help="compare on Dask: local:N workers, or a scheduler's address")
     options = parser.parse_args()
@@ -364,7 +383,7 @@ def main() -> int:
         parser.error(f"--seeds {options.seeds}: want 1 or more")
     run_folder.check_writable(options.output)
     if options.anew:
-        options.output.unlink(missing_ok=True)
+        forget(options.output, columns)
     parts = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),

@@ -273,11 +273,11 @@ def lava_against_numpy(batches: int, pairs: int) -> list[Row]:
 
 def lava_one_lane(batches: int, repeats: int) -> Row:
     """Lava engine, one sample a time step."""
-    from mappings.engines.lava.engine import LavaEngine
+    from mappings.engines.lava.engine import LavaEngine, LavaOptions
 
     network = Network.parse("mlp", (28, 28, 1), 10)
     x, y = images(batches)
-    with LavaEngine(network, Rules(batch=BATCH, shift="held"), lanes=1) as lava:
+    with LavaEngine(network, Rules(batch=BATCH, shift="held"), options=LavaOptions(lanes=1)) as lava:
         lava.train(x[:BATCH], y[:BATCH], 3)
         rate = len(x) / statistics.median(timed(lambda: lava.train(x, y, 3)) for _ in range(repeats))
     return Row("Lava engine, MLP, lanes = 1", rate, "samples/s", "", None, ">= 300 samples/s", rate >= 300)

@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments.runs.run_folder import versions, write_text
 from mappings.engines.compiled import CompiledEngine
-from mappings.engines.lava.engine import LavaEngine
+from mappings.engines.lava.engine import LavaEngine, LavaOptions
 from wage_neuro import Network, Rules
 from wage_neuro.engine import Engine
 
@@ -90,7 +90,7 @@ def engine_of(case: Case, settings: dict[str, Any]) -> Engine:
     network = Network.parse(case.network, (28, 28, 1), 10)
     if "engine" in settings:
         return CompiledEngine(network, case.rules)
-    return LavaEngine(network, case.rules, **settings)
+    return LavaEngine(network, case.rules, options=LavaOptions(**settings))
 
 
 def processor_seconds() -> float:

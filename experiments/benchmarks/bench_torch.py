@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.benchmarks.bench import BATCH, Row, Torch, images, pairwise, show, timed
 from experiments.runs.run_folder import check_writable, versions, write_json
-from mappings.engines.torch.engine import TorchEngine, find_device
+from mappings.engines.torch.engine import TorchEngine, TorchOptions, find_device
 from wage_neuro import Network, NumpyEngine, Rules
 
 RESULT = Path("experiments/results/bench-torch.json")
@@ -38,7 +38,10 @@ def lenet(device: str | None, batches: int, pairs: int) -> list[Row]:
 
     network, rules = Network.parse("lenet", (28, 28, 1), 10), Rules(batch=BATCH)
     x, y = images(batches)
-    engine, other = TorchEngine(network, rules, device=device), NumpyEngine(network, rules)
+    engine, other = (
+        TorchEngine(network, rules, options=TorchOptions(device=device)),
+        NumpyEngine(network, rules),
+    )
     against: list[tuple[str, Callable[[], object]]] = [("numpy engine", lambda: other.train(x, y, 3))]
     if engine.device.type == "cpu":
         baseline = Torch(sys.executable, "lenet", torch.get_num_threads())
@@ -56,7 +59,7 @@ def lenet(device: str | None, batches: int, pairs: int) -> list[Row]:
 def cifar_vgg(device: str | None, repeats: int) -> Row:
     """The paper's CIFAR-10 net: training images a second."""
     network = Network.parse("vgg", (32, 32, 3), 10, signed_input=True)
-    engine = TorchEngine(network, Rules(batch=BATCH), device=device)
+    engine = TorchEngine(network, Rules(batch=BATCH), options=TorchOptions(device=device))
     on_gpu = engine.device.type == "cuda"
     n = BATCH * (40 if on_gpu else 1)
     rng = np.random.default_rng(0)

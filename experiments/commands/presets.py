@@ -20,6 +20,7 @@ from typing import Any
 from experiments.runs import run_folder
 from experiments.runs.forms import TrainingRecord
 from experiments.runs.jobs import Jobs
+from experiments.runs.resumed import require_same
 from experiments.runs.training import Config, Report, Run
 from experiments.studies.float_run import FloatRun, float_torch
 from mappings.pattern import Pattern
@@ -302,8 +303,7 @@ def do(job: Job, means: Means, look: Callable[[Run, Report], None] = lambda run,
     """
     if (job.folder / run_folder.CHECKPOINT).exists():
         run = job.kind.resume(job.folder, data_dir=means.data_dir)
-        if run.config != job.config:
-            raise SettingError(f"run folder {job.folder}: holds another run; give another --folder")
+        require_same(job.folder, run.config, job.config, SettingError)
     else:
         run = job.kind.start(job.config, job.folder, means.data_dir)
     record = job.folder / RECORD

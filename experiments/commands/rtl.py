@@ -197,13 +197,14 @@ def _show(parts: Parts) -> None:
 
 def _simulate(subject: Subject, core: Core) -> dict[str, Any]:
     """Learn on in simulated hardware; the first difference from the numpy engine, and the cycles."""
-    from mappings.hardware.rtl.engine import RtlEngine
+    from mappings.hardware.rtl.engine import RtlEngine, RtlOptions
 
     network, rules, state = subject.network, subject.rules, subject.state
     assert subject.run is not None
-    options = {name: getattr(core, name) for name in ("lanes", "multipliers", "simulator")}
+    names = ("lanes", "multipliers", "simulator")
+    options = RtlOptions(cores=core.spread, **{name: getattr(core, name) for name in names})
     with (
-        RtlEngine(network, rules, state=state, cores=core.spread, **options) as simulated,
+        RtlEngine(network, rules, state=state, options=options) as simulated,
         bar("batch {task.completed}") as progress,
     ):
         engines = {"numpy": NumpyEngine(network, rules, state=state), "rtl": simulated}

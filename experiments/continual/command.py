@@ -22,6 +22,7 @@ from experiments.continual.settings import of_method
 from experiments.continual.study import Config, Report, Run
 from experiments.runs import calibration, run_folder
 from experiments.runs.jobs import Jobs
+from experiments.runs.resumed import require_same
 from mappings.chips.chip import CHIPS, Chip
 from wage_neuro.engine import Engine
 from wage_neuro.errors import CheckpointError, SettingError
@@ -230,6 +231,7 @@ def _open(work: Study, new: bool, means: Means, seed: int) -> tuple[Run, Engine]
     with busy(f"reading {config.stream}"):
         if (place / run_folder.CHECKPOINT).exists() and not new:
             learner = Run.resume(place, means.data_dir)
+            require_same(place, learner.config, replace(config, seed=seed))
         else:
             learner = Run.start(replace(config, seed=seed), place, means.data_dir)
     with busy(f"starting engine {means.engine}"):

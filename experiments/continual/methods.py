@@ -17,7 +17,7 @@ from wage_neuro.discriminant import Discriminant
 from wage_neuro.engine import Engine
 from wage_neuro.errors import EngineError
 from wage_neuro.layers import SPARED, UNKNOWN
-from wage_neuro.memory import Replay, Reservoir
+from wage_neuro.memory import MemoryForm, Replay, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.prototypes import Prototypes
 from wage_neuro.registry import Registry
@@ -220,10 +220,12 @@ class Replaying(Method):
             network.input_shape,
             network.classes,
             settings.seed,
-            self.keeps_logits,
-            bits=settings.memory_bits,
-            keep=settings.keep,
-            asymmetric=self.asymmetric,
+            MemoryForm(
+                bits=settings.memory_bits,
+                keep=settings.keep,
+                with_logits=self.keeps_logits,
+                asymmetric=self.asymmetric,
+            ),
         )
 
     def mix(self, images: np.ndarray, labels: np.ndarray) -> Samples:

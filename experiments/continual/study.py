@@ -20,6 +20,7 @@ from experiments.continual.settings import Learning, eta_of
 from experiments.continual.streams import SCENARIOS, Stream, Task, tasks_of
 from experiments.runs import calibration, run_folder
 from experiments.runs.forms import Measured, Number, Probe, config_of
+from experiments.runs.resumed import require_begun, require_data, require_seed
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.training import doubt_of
 from experiments.runs.unchanged import unchanged
@@ -217,14 +218,11 @@ class Run:
         with reading(folder, "checkpoint of a continual run"):
             extra = checked(_Extra, saved.extra)
             config = Config.from_json(extra["stream"])
-            if config.seed != saved.state.seed:
-                raise CheckpointError(f"stream.seed={config.seed}: its weights are of {saved.state.seed}")
+            require_seed("stream", config.seed, saved.state.seed)
         tasks, progress = open_tasks(config, data_dir), extra["progress"]
-        if checksums_of(tasks) != extra["data_sha256"]:
-            raise CheckpointError(f"{folder}: the data of {config.stream!r} has changed since this run began")
+        require_data(folder, config.stream, extra["data_sha256"], checksums_of(tasks))
         signed = saved.network.signed_input if ".npz" in config.stream else None  # by colours, since then
-        if network_of(config, tasks, signed) != saved.network or config.rules != saved.rules:
-            raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
+        require_begun(folder, saved, network_of(config, tasks, signed), config.rules)
         run = cls(folder, config, tasks, saved)
         with reading(folder, "checkpoint of a continual run"):
             run.check(progress)

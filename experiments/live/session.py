@@ -38,7 +38,7 @@ from wage_neuro.engine import Engine
 from wage_neuro.errors import SettingError
 from wage_neuro.eta import log2_of
 from wage_neuro.files import written_whole
-from wage_neuro.memory import Reservoir
+from wage_neuro.memory import MemoryForm, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.random_bits import permutation
 from wage_neuro.rules import Rules
@@ -283,7 +283,11 @@ class Session(View):
         self.unsaved = False
         self.at_once = 1
         memory = Reservoir.empty(
-            config.memory, data.input_shape, saved.network.classes, config.seed, keep=config.keep
+            config.memory,
+            data.input_shape,
+            saved.network.classes,
+            config.seed,
+            form=MemoryForm(keep=config.keep),
         )
         with ExitStack() as built:
             self._network, self._rules = saved.network, saved.rules

@@ -23,12 +23,13 @@ from experiments.datasets.augment import Augment
 from experiments.engines import ENGINES, make_engine
 from experiments.runs import ranks, run_folder
 from experiments.runs.forms import Epoch, Number, config_of
+from experiments.runs.resumed import require_begun, require_data, require_seed
 from experiments.runs.spread import Spread
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.unchanged import unchanged
 from wage_neuro import checkpoint, softmax
 from wage_neuro.checkpoint import Checkpoint
-from wage_neuro.engine import Engine
+from wage_neuro.engine import Engine, InTeam
 from wage_neuro.errors import CheckpointError, DoubtWarning, SettingError
 from wage_neuro.eta import EtaSchedule
 from wage_neuro.network import PRESETS, Network
@@ -167,8 +168,7 @@ def kept_of(run: Path, saved: Checkpoint) -> Kept:
     with reading(run, "checkpoint of a training run"):
         extra = checked(_Extra, saved.extra)
         config = Config.from_json(extra["config"])
-        if config.seed != saved.state.seed:
-            raise CheckpointError(f"config.seed={config.seed}: its weights are of seed {saved.state.seed}")
+        require_seed("config", config.seed, saved.state.seed)
         progress = built(Progress, extra["progress"], "progress")
         for row in progress.curve:
             for what, values in row.get("activity", {}).items():
@@ -346,10 +346,8 @@ class Run:
         if config.signed is None and not datasets.is_name(config.data):  # of before it was kept
             config = replace(config, signed=saved.network.signed_input)
         data = open_data(config, data_dir)
-        if data.checksum != kept.data_sha256:
-            raise CheckpointError(f"{folder}: the data {config.data!r} has changed since this run began")
-        if cls._network_of(config, data) != saved.network or config.rules != saved.rules:
-            raise CheckpointError(f"{folder}: its checkpoint holds another network ({saved.network})")
+        require_data(folder, config.data, kept.data_sha256, data.checksum)
+        require_begun(folder, saved, cls._network_of(config, data), config.rules)
         run = cls(folder, config, data, saved, kept.progress, team)
         run.simulator = kept.simulator
         return run
@@ -385,7 +383,7 @@ class Run:
         """Build an engine that stands where this run stands; `options` as of `make_engine`."""
         check_learning(self.network, self.config.rules.samples_an_update)
         team = {"team": self.team} if self.team.size > 1 else {}
-        if team and "team" not in ENGINES.find(name).supports.options:
+        if team and not issubclass(ENGINES.find(name).Options, InTeam):
             raise SettingError(
                 f"engine {name!r} on {self.team}: want one that shares batches, such as compiled"
             )

@@ -29,7 +29,7 @@ from experiments.runs.forms import Number
 from experiments.runs.run_folder import check_writable, versions, write_json, write_rows
 from experiments.studies import alone
 from wage_neuro.errors import SettingError
-from wage_neuro.memory import Reservoir
+from wage_neuro.memory import MemoryForm, Reservoir
 from wage_neuro.network import Network
 from wage_neuro.specs import Conv, Dense, Flatten, MaxPool, Spec
 from wage_neuro.typed import Count, read_rows
@@ -60,8 +60,8 @@ def learn(config: Config, tasks: Sequence[Task], rate: float) -> Outcome:
     model = _model(Network.parse(config.network, shape, stream.outputs).specs, shape)
     memory, recalled = None, 0
     if config.kind.recalls:
-        form = {"bits": config.memory_bits, "keep": config.keep}
-        memory = Reservoir.empty(config.memory, shape, stream.outputs, config.seed, **form)  # type: ignore[arg-type]
+        form = MemoryForm(bits=config.memory_bits, keep=config.keep)
+        memory = Reservoir.empty(config.memory, shape, stream.outputs, config.seed, form)
         recalled = config.recalled
     for first in range(0, len(stream) - STEP + 1, STEP):
         images, labels = stream.samples(first, STEP)

@@ -120,8 +120,9 @@ class FloatRun(Run):
     def engine(self, name: str = "torch", **options: int | str | None) -> Engine:
         """Build the engine of real numbers; `options` may name its device, and the name is not read."""
         pattern, saved = Pattern.parse(self.config.bits), self.saved
-        build = float_torch(self.config.bits).FloatEngine
-        return build(saved.network, pattern, saved.rules, saved.state, options.get("device"))
+        floats = float_torch(self.config.bits)
+        told = floats.FloatOptions(device=options.get("device"))
+        return floats.FloatEngine(saved.network, pattern, saved.rules, saved.state, told)
 
     def record(self, engine_name: str, command: str) -> dict[str, Any]:
         return super().record("torch float32", command)

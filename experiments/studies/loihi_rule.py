@@ -75,7 +75,7 @@ Learner = Callable[[Any, int, Images, Images], float]
 def in_the_engine(setting: tuple[str, int, bool], seed: int, train: Images, test: Images) -> float:
     """Accuracy on `test` after learning `train` in LearningDense."""
     bits, log2_eta, to_even = setting
-    learned = learn(_network(train[0], bits), *train, log2_eta, seed, to_even=to_even)
+    learned = learn(_network(train[0], bits), train, log2_eta, seed, to_even=to_even)
     return _accuracy(learned.predict(test[0]), test[1])
 
 

@@ -25,6 +25,7 @@ from experiments.engines import make_engine
 from experiments.runs import run_folder
 from experiments.runs.forms import TransferCell, TransferHead, TransferRow
 from experiments.runs.jobs import Jobs
+from experiments.runs.resumed import require_data
 from experiments.runs.stopping import stops_on_signals
 from experiments.runs.training import SAVE_EVERY_S, predict_all
 from experiments.runs.unchanged import unchanged
@@ -236,8 +237,7 @@ class Study:
         rows = read(folder / RECORD, CheckpointError)
         config = Config(**rows[0]["config"])
         data = _load(config, data_dir)
-        if data.checksum != rows[0]["data_sha256"]:
-            raise CheckpointError(f"{folder}: the data of {config.data!r} has changed since this study began")
+        require_data(folder, config.data, rows[0]["data_sha256"], data.checksum)
         return cls(folder, config, Source.read(folder), data, rows, data_dir)
 
     def cells(self) -> Iterator[Cell]:

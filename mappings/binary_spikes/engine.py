@@ -27,7 +27,7 @@ from mappings.engines.brian2.equations import (
     windows_of,
     z_unit_of,
 )
-from mappings.engines.brian2.objects import Builder, Stepper, link_windows, on_event
+from mappings.engines.brian2.objects import Builder, Stepper, link_windows, on_event, take_weights
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
@@ -130,9 +130,8 @@ class BitSerial:
         on_event(weights, "changed", "start", 2, VISIBLE)
         pre, post, weight = synapses_of(layer)
         slot = np.arange(self.slots)[:, None]
-        forward = self._build.synapses(
-            self.senders[-1], products, "Z_post += V", "spike", ("synapses", 0), weights
-        )
+        forward = self._build.synapses(self.senders[-1], products, "Z_post += V", "spike", ("synapses", 0))
+        take_weights(forward.spike, weights)
         forward.connect(i=(pre + slot * math.prod(layer.in_shape)).ravel(), j=(post + slot * n).ravel())
         forward.index[:] = np.tile(weight, self.slots)
         self.products.append(products)

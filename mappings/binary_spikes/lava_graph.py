@@ -34,7 +34,7 @@ def answer(network: Network, state: State, images: np.ndarray) -> tuple[np.ndarr
     for layer in network.layers:
         signed = network.signed_input and layer.index == 0
         trains.append(shared_array((starts[-1], n, *layer.out_shape), np.bool_))
-        process = WageBitSerial(layer, state.S[layer.index], n, signed, starts, trains[-1])
+        process = WageBitSerial(layer, state.S[layer.index], signed, starts, trains[-1])
         below.reshape(process.s_in.shape).connect(process.s_in)
         below = process.s_out
         layers.append(process)

@@ -171,11 +171,10 @@ class LoihiRule:
 
 def learn(
     network: Network,
-    images: np.ndarray,
-    labels: np.ndarray,
+    samples: tuple[np.ndarray, np.ndarray],
     log2_eta: int = 0,
     seed: int = 0,
-    S: np.ndarray | None = None,
+    *,
     to_even: bool = False,
 ) -> Learned:
     """Train one dense layer in lava-nc's learning engine, one sample at a time, in the order given.
@@ -184,13 +183,11 @@ def learn(
     ----------
     network : Network
         One Dense layer, ternary (k_W = 2), k_A and k_E up to 8 bits, k_G 3..9, unsigned input.
-    images, labels : (n, ...) uint8 grey levels, (n,) whole numbers
+    samples : (n, ...) uint8 grey levels, (n,) whole numbers
     log2_eta : int
         eta = 2**log2_eta; what the engine can do depends on k_A and k_E.
     seed : int
         Names the initial weights.
-    S : (n_in, n_out), optional
-        Stored weights to begin with, in place of those of `seed`.
     to_even : bool
         Weights whose tag is the threshold itself: 0 as in wage-neuro, or (False) half, by a rule that only
         needs sums of signs.
@@ -204,10 +201,10 @@ def learn(
     EngineError, SettingError, DataError
         If the network has no such form, eta is out of reach, or the images do not fit it.
     """
-    layer = _layer_of(network)
+    layer, (images, labels) = _layer_of(network), samples
     check_training_input(network, Rules(batch=1), Batch(images, labels), log2_eta)
     rule = learning_rule(network, log2_eta, to_even)
-    S = layers.initial_weights(layer, check_seed(seed)) if S is None else S
+    S = layers.initial_weights(layer, check_seed(seed))
     built = LoihiRule.build(network, images, labels, S, rule)
     with contextlib.closing(Graph(built.synapses)) as graph:
         graph.run(len(images) * STEPS_A_SAMPLE)

@@ -38,11 +38,11 @@ class WageBitSerial(AbstractProcess):
         self,
         layer: Layer,
         S: np.ndarray,
-        lanes: int,
         signed: bool,
         starts: tuple[int, ...],
         sent: np.ndarray,
     ) -> None:
+        lanes = sent.shape[1]
         super().__init__(
             layer=layer,
             lanes=lanes,

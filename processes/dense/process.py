@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from processes.alone import dense_layer
-from processes.layer_process import WageLayer
+from processes.layer_process import LayerSettings, WageLayer
 from wage_neuro.layers import Layer
 
 
 class WageDense(WageLayer):
-    """Fully connected WAGE layer that learns; ports, Vars and further keywords as WageLayer.
+    """Fully connected WAGE layer that learns; ports and Vars as WageLayer, further keywords as LayerSettings.
 
     Parameters
     ----------
-    shape : (n_in, n_out), the weights' shape
+    shape : (n_in, n_out), the weights' shape; or a network's layer, in the place of all these
     bits : k_W, k_A, k_G, k_E, as "2888"
     last : whether it sends its products to a loss, at `z_out`, and not activations to another layer
     index : names its random bits; 0 sends no error down
-    layer : a network's, in the place of all these
 
     In a graph of one's own, with a loss right above:
 
@@ -28,15 +27,13 @@ class WageDense(WageLayer):
 
     def __init__(
         self,
-        shape: tuple[int, int] | None = None,
+        shape: tuple[int, int] | Layer,
         *,
         bits: str = "2888",
         last: bool = False,
         index: int = 0,
-        layer: Layer | None = None,
         **settings: Any,
     ) -> None:
-        if layer is None:
-            assert shape
-            layer = dense_layer(*shape, bits=bits, last=last, index=index)
-        super().__init__(layer, **settings)
+        if not isinstance(shape, Layer):
+            shape = dense_layer(*shape, bits=bits, last=last, index=index)
+        super().__init__(shape, LayerSettings(**settings))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.variable import Var
 
-from processes.part import Part
+from processes.part import InLayer, Part
 from wage_neuro import neurocore
-from wage_neuro.layers import Layer
 
 
 class ExponentTracker(Part):
@@ -28,13 +25,11 @@ class ExponentTracker(Part):
     held : (exponent or -1, samples below it: the counter neuron)
     """
 
-    def __init__(
-        self, part: str, layer: Layer, shape: tuple[int, ...], held: np.ndarray, worst: int, **common: Any
-    ) -> None:
-        super().__init__(part, layer, **common)
-        bank = neurocore.thresholds(worst)
+    def __init__(self, part: str, told: InLayer, shape: tuple[int, ...], held: np.ndarray) -> None:
+        super().__init__(part, told)
+        bank = neurocore.thresholds(told.limits["x_in"].worst)
         self.x_in = InPort(shape=shape)
         self.m_out = OutPort(shape=(1,))
         self.threshold = Var(shape=bank.shape, init=bank)
-        self.hold = Var(shape=(1,), init=common["rules"].hold)
+        self.hold = Var(shape=(1,), init=told.rules.hold)
         self.held = Var(shape=(2,), init=held)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from lava.magma.core.process.ports.ports import OutPort
 
+from processes.part import InLayer
 from processes.synapses import Synapses
 from processes.widths import FORWARD
-from wage_neuro.layers import Layer
 
 
 class ForwardSynapses(Synapses):
@@ -22,7 +20,8 @@ class ForwardSynapses(Synapses):
         largest a and the largest y; of shared weights the largest of their accumulators.
     """
 
-    def __init__(self, layer: Layer, S: np.ndarray, step: int, **common: Any) -> None:
-        super().__init__(FORWARD, layer, S, step, **common)
+    def __init__(self, told: InLayer, S: np.ndarray, step: int) -> None:
+        super().__init__(FORWARD, told, S, step)
+        layer = told.layer
         self.z_out = OutPort(shape=(1, *layer.z_shape))
         self.g_out = OutPort(shape=(1,))

@@ -61,21 +61,19 @@ class FrozenConv(FrozenLayer):
     """Convolution, max-pooling and activation; ports and Vars as FrozenLayer.
 
     weights : (kernel, kernel, c_in, c_out) visible weights
-    in_shape : (height, width)
+    in_shape : (height, width); or a layer, of whatever stride and padding
     """
 
     def __init__(
         self,
         weights: np.ndarray,
-        in_shape: tuple[int, int],
+        in_shape: tuple[int, int] | Layer,
         pool: MaxPool | None = None,
         *,
-        stride: int = 1,
-        padding: str = "SAME",
         bits: str = "2888",
         signed_in: bool = False,
     ) -> None:
-        kernel, _, c_in, c_out = weights.shape
-        conv = Conv(c_out, kernel, stride, padding)
-        layer = conv_layer((*in_shape, c_in), conv, pool, bits=bits, index=0)
-        super().__init__(layer, weights, signed_in)
+        if not isinstance(in_shape, Layer):
+            kernel, _, c_in, c_out = weights.shape
+            in_shape = conv_layer((*in_shape, c_in), Conv(c_out, kernel), pool, bits=bits, index=0)
+        super().__init__(in_shape, weights, signed_in)

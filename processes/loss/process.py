@@ -7,6 +7,7 @@ from lava.magma.core.process.variable import Var
 
 from processes.alone import ONLINE, Alone, dense_layer
 from wage_neuro.errors import SettingError
+from wage_neuro.layers import Layer
 from wage_neuro.rules import LOSSES, Rules
 
 TARGETS = ("one-hot", "labels")
@@ -25,7 +26,7 @@ class Loss(Alone):
 
     Parameters
     ----------
-    shape : (n_in, classes) of the last layer, which sets what a product of 1.0 is
+    shape : (n_in, classes) of the last layer, or the layer, which sets what a product of 1.0 is
     delay : time steps by which a target arrives before its prediction: the layers, if both start together
     rules : the loss and its margin
 
@@ -38,11 +39,10 @@ class Loss(Alone):
 
     def __init__(
         self,
-        shape: tuple[int, int],
+        shape: tuple[int, int] | Layer,
         *,
         delay: int = 0,
         targets: str = "one-hot",
-        bits: str = "2888",
         rules: Rules = ONLINE,
         name: str = "loss",
     ) -> None:
@@ -50,7 +50,7 @@ class Loss(Alone):
             raise SettingError(f"targets={targets!r}: want {' or '.join(TARGETS)}")
         if type(delay) is not int or delay < 0:
             raise SettingError(f"delay={delay!r}: want a whole number of time steps >= 0")
-        layer = dense_layer(*shape, bits=bits, last=True)
+        layer = shape if isinstance(shape, Layer) else dense_layer(*shape, last=True)
         super().__init__(layer=layer, rules=rules, delay=delay, targets=targets, name=name)
         self.z_in = InPort(shape=layer.out_shape)
         self.y_in = InPort(shape=layer.out_shape if targets == "one-hot" else (1,))

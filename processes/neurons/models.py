@@ -15,7 +15,7 @@ from processes.part import PyLearningPartModelFixed
 from processes.ports import DirectIn
 from wage_neuro import activity, layers, neurocore
 from wage_neuro.fixed_point import carrier
-from wage_neuro.layers import Kept
+from wage_neuro.layers import Draw, Kept
 
 
 @model_of(Neurons)
@@ -69,7 +69,7 @@ class PyNeuronsModelFixed(PyLearningPartModelFixed):
             self.e_neg_out.send(self._fit("e_out", np.maximum(-E_z, 0)))
         if self.rules.update == "coincidence":
             eta, step = int(self.log2_eta[0]), int(self.update_step[0])
-            spikes = layers.post_spikes(self.layer, E, eta, self.seed, step, generator=self.rules.generator)
+            spikes = layers.post_spikes(self.layer, E, eta, Draw(self.seed, step, self.rules.generator))
             E_z = neurocore.unpool(self.layer, kept, spikes)
         self.y_out.send(self._fit("y_out", E_z))
         self.update_step = self.update_step + 1

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lava.magma.core.process.ports.ports import InPort, OutPort
 
-from processes.part import LearningPart
+from processes.part import InLayer, LearningPart
 from processes.widths import NEURONS
-from wage_neuro.layers import Layer
 
 
 class Neurons(LearningPart):
@@ -26,8 +23,9 @@ class Neurons(LearningPart):
     y_out : (1, *z_shape) post factor of learning: the error codes, or signed spikes (coincidence)
     """
 
-    def __init__(self, layer: Layer, step: int, **common: Any) -> None:
-        super().__init__(NEURONS, layer, step, **common)
+    def __init__(self, told: InLayer, step: int) -> None:
+        super().__init__(NEURONS, told, step)
+        layer = told.layer
         self.z_in = InPort(shape=(1, *layer.z_shape))
         self.a_out = OutPort(shape=(1, *layer.out_shape))
         self.z_out = OutPort(shape=(1, *layer.out_shape))

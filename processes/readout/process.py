@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort, RefPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
+from processes.host import Host
 from wage_neuro.layers import Layer
 from wage_neuro.rules import LOSSES, Rules
 from wage_neuro.schedule import Schedule
@@ -34,38 +34,11 @@ class ReadOut(AbstractProcess):
     loss : place in `rules.LOSSES`
     margin : eighths of the target, see `wage_neuro.rules.Rules`
     read : set to 1, these Vars are copied to `windows` and `importance` after the next time step
-
-    Parameters
-    ----------
-    logits : (ring batches, batch, classes) int64 in memory shared with the host
-    windows, importance : an array a RefPort, likewise
-    learned : samples that the network has learned so far
-    former : whether there is such a memory
     """
 
-    def __init__(
-        self,
-        layer: Layer,
-        rules: Rules,
-        schedule: Schedule,
-        lanes: int,
-        logits: np.ndarray,
-        windows: list[np.ndarray],
-        importance: list[np.ndarray],
-        learned: int = 0,
-        former: bool = False,
-    ) -> None:
+    def __init__(self, layer: Layer, rules: Rules, schedule: Schedule, lanes: int, host: Host) -> None:
         super().__init__(
-            layer=layer,
-            rules=rules,
-            schedule=schedule,
-            lanes=lanes,
-            logits=logits,
-            windows=windows,
-            importance=importance,
-            learned=learned,
-            former=former,
-            name="read-out",
+            layer=layer, rules=rules, schedule=schedule, lanes=lanes, name="read-out", **vars(host)
         )
         self.z_in = InPort(shape=(lanes, *layer.out_shape))
         self.y_in = InPort(shape=(lanes,))
@@ -77,5 +50,5 @@ class ReadOut(AbstractProcess):
         self.margin = Var(shape=(1,), init=rules.margin)
         self.read = Var(shape=(1,), init=0)
         for i in range(MAX_WINDOWS):
-            for letter, arrays in (("s", windows), ("i", importance)):
+            for letter, arrays in (("s", host.windows), ("i", host.importance)):
                 setattr(self, f"{letter}{i}", RefPort(shape=arrays[i].shape if i < len(arrays) else (1,)))

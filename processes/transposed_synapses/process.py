@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from lava.magma.core.process.ports.ports import InPort, OutPort
 
+from processes.part import InLayer
 from processes.synapses import Synapses
 from processes.widths import TRANSPOSED
-from wage_neuro.layers import Layer
 
 
 class TransposedSynapses(Synapses):
@@ -23,8 +21,9 @@ class TransposedSynapses(Synapses):
     e_out : (1, *in_shape) sums V^T (e+ - e-)
     """
 
-    def __init__(self, layer: Layer, S: np.ndarray, step: int, **common: Any) -> None:
-        super().__init__(TRANSPOSED, layer, np.swapaxes(S, -1, -2).copy(), step, **common)
+    def __init__(self, told: InLayer, S: np.ndarray, step: int) -> None:
+        super().__init__(TRANSPOSED, told, np.swapaxes(S, -1, -2).copy(), step)
+        layer = told.layer
         self.e_pos_in = InPort(shape=(1, *layer.z_shape))
         self.e_neg_in = InPort(shape=(1, *layer.z_shape))
         self.e_out = OutPort(shape=(1, *layer.in_shape))

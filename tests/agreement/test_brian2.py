@@ -20,7 +20,7 @@ from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow, modes_of
 from experiments.runs.training import Config, Run
 from mappings.engines.brian2 import engine as mapping
 from mappings.engines.brian2 import equations, objects
-from mappings.engines.brian2.engine import Brian2Engine
+from mappings.engines.brian2.engine import Brian2Engine, Brian2Options
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.errors import DataError, EngineError, SettingError
 
@@ -214,7 +214,9 @@ def test_cython_gives_the_same_bits(layers, mode, same_training, tmp_path):
     before = prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc
     prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc = str(tmp_path), ["-O0", "-w"]
     try:
-        same_training(NETWORKS[layers], MODES[mode], 16, partial(Brian2Engine, codegen="cython"))
+        same_training(
+            NETWORKS[layers], MODES[mode], 16, partial(Brian2Engine, options=Brian2Options(codegen="cython"))
+        )
     finally:
         prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc = before
 
@@ -223,7 +225,7 @@ def test_leaves_preferences_and_files_as_they_were(tmp_path):
     code = (
         "import brian2 as b2; before = b2.prefs.as_file\n"
         "import numpy as np; from wage_neuro import *\n"
-        "from mappings.engines.brian2.engine import Brian2Engine\n"
+        "from mappings.engines.brian2.engine import Brian2Engine, Brian2Options\n"
         "with Brian2Engine(Network((Dense(3),), (4,)), Rules(batch=4)) as engine:\n"
         "    engine.train(np.ones((4, 4), np.uint8), np.zeros(4, int), 0)\n"
         "print(before == b2.prefs.as_file, float(np.asarray(b2.defaultclock.t_)), float(b2.defaultclock.dt_))"
@@ -276,7 +278,7 @@ def test_refuses_to_hold_on_to_weights():
 
 def test_refuses_an_unknown_target():
     with pytest.raises(SettingError, match=r"^codegen='c': want numpy or cython$"):
-        Brian2Engine(Network((Dense(2),), (10,)), Rules(batch=2), codegen="c")
+        Brian2Engine(Network((Dense(2),), (10,)), Rules(batch=2), options=Brian2Options(codegen="c"))
 
 
 def test_refuses_sums_past_64_bits(sparse_images):

@@ -26,7 +26,7 @@ from experiments.benchmarks.gpu import BYTES
 from mappings.engines.torch import engine as accelerator
 from mappings.engines.torch import fused
 from mappings.engines.torch import triton_kernels as kernels
-from mappings.engines.torch.engine import TorchEngine
+from mappings.engines.torch.engine import TorchEngine, TorchOptions
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.bits import Bits
 from wage_neuro.fixed_point import log2_round
@@ -44,7 +44,7 @@ def _here(monkeypatch):
 def build(network, rules, **options):
     """A torch engine that must have taken the fused kernels."""
     assert fused.misfit(network, rules) is None
-    engine = TorchEngine(network, rules, device=DEVICE, **options)
+    engine = TorchEngine(network, rules, options=TorchOptions(device=DEVICE), **options)
     assert isinstance(engine._fused, fused.FusedNetwork)
     return engine
 
@@ -171,7 +171,7 @@ def test_random_bits_are_numpys(seed, layer, step, count):
 def test_what_does_not_fit_is_left_to_plain_operations(text, rules, why):
     network = Network.parse(text, (12, 12, 1), classes=10)
     assert fused.misfit(network, rules) == why
-    assert TorchEngine(network, rules, device=DEVICE)._fused is None
+    assert TorchEngine(network, rules, options=TorchOptions(device=DEVICE))._fused is None
 
 
 def test_wide_codes_do_not_fit():

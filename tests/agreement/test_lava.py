@@ -12,7 +12,7 @@ pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from experiments.benchmarks.agreement import MODES, NETWORKS, is_slow, modes_of
 from experiments.runs.training import Config, Run
-from mappings.engines.lava.engine import LavaEngine
+from mappings.engines.lava.engine import LavaEngine, LavaOptions
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, State
 from wage_neuro.rules import MARGIN_UNITS
 
@@ -28,7 +28,10 @@ def test_lava_equals_numpy(name, mode, assert_agree):
     """One graph for all of it."""
     lanes = 4 if mode in ("held", "direct feedback") else None
     n = 32 if MODES[mode].batch == 1 else 96
-    assert assert_agree(partial(LavaEngine, lanes=lanes), NETWORKS[name], MODES[mode], n) > 0
+    assert (
+        assert_agree(partial(LavaEngine, options=LavaOptions(lanes=lanes)), NETWORKS[name], MODES[mode], n)
+        > 0
+    )
 
 
 @pytest.mark.parametrize("name", ["dense", "conv, pooling"])
@@ -38,7 +41,7 @@ def test_importance_is_a_var(name, sparse_images, assert_same_state):
     rules = Rules(batch=4, shift="held", update="ternary", metaplasticity=1, consolidation=5)
     images, labels = sparse_images(48, network.input_shape, 5)
     oracle = NumpyEngine(network, rules)
-    with LavaEngine(network, rules, lanes=1) as engine:
+    with LavaEngine(network, rules, options=LavaOptions(lanes=1)) as engine:
         for part in (slice(0, 24), slice(24, 48)):
             for each in (oracle, engine):
                 each.train(images[part], labels[part], 3)
@@ -77,7 +80,7 @@ def test_lanes_do_not_matter(specs, sparse_images, assert_same_state):
     oracle.train(images, labels, 3)
     assert oracle.state.error_held[0].exponent is not None
     for lanes in (1, 4, 32, 128):
-        with LavaEngine(network, rules, lanes=lanes) as engine:
+        with LavaEngine(network, rules, options=LavaOptions(lanes=lanes)) as engine:
             engine.train(images, labels, 3)
             assert_same_state(oracle.state, engine.state)
 
@@ -108,7 +111,7 @@ def test_goes_on_from_a_state(sparse_images, assert_same_state):
     whole.train(images, labels, 1)
     half = NumpyEngine(network, rules)
     half.train(images[:80], labels[:80], 1)
-    with LavaEngine(network, rules, state=half.state, lanes=2) as engine:
+    with LavaEngine(network, rules, state=half.state, options=LavaOptions(lanes=2)) as engine:
         engine.train(images[80:], labels[80:], 1)
         assert_same_state(whole.state, engine.state)
 

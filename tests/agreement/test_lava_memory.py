@@ -11,13 +11,13 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from mappings.engines.lava.engine import LavaEngine
+from mappings.engines.lava.engine import LavaEngine, LavaOptions
 from processes.widths import Widths
 from wage_neuro import Control, Dense, Flatten, Network, NumpyEngine, Rules, State
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.layers import UNKNOWN
-from wage_neuro.memory import Replay, Reservoir
+from wage_neuro.memory import MemoryForm, Replay, Reservoir
 
 SHAPE, CLASSES, SEED = (6, 5, 1), 5, 3
 NETWORK = Network((Flatten(), Dense(12), Dense(CLASSES)), SHAPE)
@@ -30,7 +30,7 @@ def shifted(images: np.ndarray, first: int) -> np.ndarray:
 
 
 def reservoir(size: int, **form: Any) -> Reservoir:
-    return Reservoir.empty(size, SHAPE, CLASSES, SEED, **form)
+    return Reservoir.empty(size, SHAPE, CLASSES, SEED, form=MemoryForm(**form))
 
 
 def both(size, step, rules, samples, cuts, control=2, recalled=1, form=MappingProxyType({}), **options):
@@ -44,7 +44,7 @@ def both(size, step, rules, samples, cuts, control=2, recalled=1, form=MappingPr
         mixed = memory.interleave(x, y, step, recalled)
         expected.append(oracle.train(shifted(mixed.images, first), mixed.labels, control))
     replay = Replay(reservoir(size, **form), step, shifted, recalled)
-    with LavaEngine(NETWORK, rules, SEED, replay=replay, **options) as engine:
+    with LavaEngine(NETWORK, rules, SEED, options=LavaOptions(replay=replay, **options)) as engine:
         engine.watch(2)
         for x, y in parts:
             found.append(engine.train_new(x, y, control))
@@ -99,7 +99,7 @@ def test_a_resumed_graph_goes_on_with_its_memory(sparse_images, assert_same_stat
     state, kept = None, reservoir(8)
     for part in (slice(0, 17), slice(17, 23), slice(23, 40)):
         replay = Replay(kept, 1, shifted)
-        with LavaEngine(NETWORK, ONE, SEED, state=state, replay=replay) as engine:
+        with LavaEngine(NETWORK, ONE, SEED, state=state, options=LavaOptions(replay=replay)) as engine:
             engine.train_new(images[part], labels[part], 2)
             state, kept = engine.state, engine.read_memory()
     assert_same_state(oracle.state, state)
@@ -124,7 +124,7 @@ def test_random_features_with_a_memory_in_one_graph(sparse_images, assert_same_s
 def test_what_a_memory_in_the_graph_refuses(sparse_images):
     images, labels = sparse_images(12, SHAPE, CLASSES)
     rules = Rules(batch=8, shift="held")
-    with LavaEngine(NETWORK, rules, replay=Replay(reservoir(3), 4, shifted)) as engine:
+    with LavaEngine(NETWORK, rules, options=LavaOptions(replay=Replay(reservoir(3), 4, shifted))) as engine:
         with pytest.raises(SettingError, match="want train_new"):
             engine.train(images[:8], labels[:8], 0)
         with pytest.raises(SettingError, match="6 new samples, 6 labels: want a multiple of 4"):
@@ -137,15 +137,15 @@ def test_what_a_memory_in_the_graph_refuses(sparse_images):
             engine.read_memory()
     other = Reservoir.empty(3, (4,), CLASSES, SEED)
     with pytest.raises(SettingError, match=r"a memory of images \(4,\): want \(6, 5, 1\)"):
-        LavaEngine(NETWORK, rules, replay=Replay(other, 4, shifted))
+        LavaEngine(NETWORK, rules, options=LavaOptions(replay=Replay(other, 4, shifted)))
     with pytest.raises(SettingError, match="step=0: want 1 or more"):
-        LavaEngine(NETWORK, rules, replay=Replay(reservoir(3), 0, shifted))
-    logits = Reservoir.empty(3, SHAPE, CLASSES, SEED, with_logits=True)
+        LavaEngine(NETWORK, rules, options=LavaOptions(replay=Replay(reservoir(3), 0, shifted)))
+    logits = Reservoir.empty(3, SHAPE, CLASSES, SEED, form=MemoryForm(with_logits=True))
     for refused in (Rules(batch=16, shift="held"), Rules(batch=8, shift="held", pipelined=True)):
         with pytest.raises(
             SettingError, match="with a memory that keeps logits: want 1 or 8 and not pipelined"
         ):
-            LavaEngine(NETWORK, refused, replay=Replay(logits, 4, shifted))
+            LavaEngine(NETWORK, refused, options=LavaOptions(replay=Replay(logits, 4, shifted)))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,9 @@ def test_a_memory_keeps_logits_too(
     state = None
     for part in (slice(0, 16), slice(16, 40)):
         replay = Replay(replayed, step, shifted, recalled)
-        with LavaEngine(NETWORK, rules, SEED, state=state, replay=replay, **options) as engine:
+        with LavaEngine(
+            NETWORK, rules, SEED, state=state, options=LavaOptions(replay=replay, **options)
+        ) as engine:
             engine.train_new(images[part][:8], labels[part][:8], 2)
             engine.predict(images[:9])  # leaves no logits behind
             engine.train_new(images[part][8:], labels[part][8:], 2)
@@ -210,7 +212,9 @@ def test_the_structural_model_holds_the_widest_error_of_a_memory(loss, assert_sa
     rules = Rules(batch=1, shift="held", update="ternary", loss=loss)
     labels, ends = np.zeros(6, np.int64), []
     for options in ({}, {"model": "structural", "strict": True}):
-        with LavaEngine(WIDEST, rules, state=widest_state(), replay=opposite_memory(), **options) as engine:
+        with LavaEngine(
+            WIDEST, rules, state=widest_state(), options=LavaOptions(replay=opposite_memory(), **options)
+        ) as engine:
             assert engine.unproven == []
             logits = engine.train_new(WHITE, labels, 0)
             ends.append((logits, engine.state, engine.read_memory()))
@@ -229,7 +233,9 @@ def test_a_width_that_such_a_memory_may_exceed_is_told():
         Widths(state=11),
     )  # 508 + 256 fits, 3 * 508 + 256 not
     for replay, lines in ((None, []), (opposite_memory(), ["neurons: e_in", "error exponent: x_in"])):
-        with LavaEngine(network, rules, model="structural", widths=narrow, replay=replay) as engine:
+        with LavaEngine(
+            network, rules, options=LavaOptions(model="structural", widths=narrow, replay=replay)
+        ) as engine:
             assert [line for part in lines for line in engine.unproven if part in line] == engine.unproven
             assert len(engine.unproven) == len(lines)
             assert all("may reach 1780, past its 11 bits" in line for line in engine.unproven)
@@ -238,10 +244,12 @@ def test_a_width_that_such_a_memory_may_exceed_is_told():
 def test_a_memory_whose_error_would_not_fit_a_message():
     """30 bits of Z and a target fit 32; three Z do not."""
     network = Network((Dense(3),), (900,), "8-14-12-12")
-    logits = Reservoir.empty(3, (900,), 3, SEED, with_logits=True)
+    logits = Reservoir.empty(3, (900,), 3, SEED, form=MemoryForm(with_logits=True))
     rules = Rules(batch=2, shift="held")
-    with LavaEngine(network, rules, replay=Replay(Reservoir.empty(3, (900,), 3, SEED), 1, shifted)):
+    with LavaEngine(
+        network, rules, options=LavaOptions(replay=Replay(Reservoir.empty(3, (900,), 3, SEED), 1, shifted))
+    ):
         pass
     bound = network.layers[0].z_bound
     with pytest.raises(EngineError, match=f"a sum may reach {3 * bound + network.layers[0].target}, past"):
-        LavaEngine(network, rules, replay=Replay(logits, 1, shifted))
+        LavaEngine(network, rules, options=LavaOptions(replay=Replay(logits, 1, shifted)))

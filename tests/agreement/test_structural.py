@@ -11,7 +11,7 @@ pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from experiments import datasets
 from experiments.benchmarks.agreement import MODES, NETWORKS, OVERLAP, RECORDED
-from mappings.engines.lava.engine import LavaEngine
+from mappings.engines.lava.engine import LavaEngine, LavaOptions
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 
 ONE_BY_ONE = ("one sample at a time", "coincidence", "pipelined", "pipelined coincidence")
@@ -22,7 +22,7 @@ DENSE = Network((Dense(24), Dense(16), Dense(5)), (30,))
 def agrees(assert_agree):
     def check(network, rules, widths=OVERLAP, answers=21) -> None:
         def build(*args, **kwargs):
-            engine = LavaEngine(*args, model="structural", widths=widths, **kwargs)
+            engine = LavaEngine(*args, options=LavaOptions(model="structural", widths=widths), **kwargs)
             assert engine.unproven == []
             return engine
 
@@ -64,7 +64,7 @@ def test_an_epoch_of_digits(network, assert_same_arrays, assert_same_state):
     rules = Rules(batch=batch, shift="held", hold=500, update="ternary", loss="one-sided", pipelined=True)
     oracle = NumpyEngine(network, rules)
     assert len(images) == 3 * batch
-    with LavaEngine(network, rules, model="structural") as engine:
+    with LavaEngine(network, rules, options=LavaOptions(model="structural")) as engine:
         logits = oracle.train(images, labels, 2)
         assert_same_arrays(logits, engine.train(images, labels, 2), "logits")
         assert_same_state(oracle.state, engine.state)
@@ -76,7 +76,7 @@ def test_goes_on_from_a_state(sparse_images, assert_same_state):
     images, labels = sparse_images(64, DENSE.input_shape, 5)
     whole = NumpyEngine(DENSE, rules)
     whole.train(images[:32], labels[:32], 2)
-    with LavaEngine(DENSE, rules, state=whole.state, model="structural") as engine:
+    with LavaEngine(DENSE, rules, state=whole.state, options=LavaOptions(model="structural")) as engine:
         engine.train(images[32:], labels[32:], 2)
         whole.train(images[32:], labels[32:], 2)
         assert_same_state(whole.state, engine.state)
@@ -107,7 +107,7 @@ def test_the_copies_are_equal_after_every_step(update, sparse_images, assert_sam
     network = Network((Conv(3, 3), MaxPool(2), Conv(4, 3), Flatten(), Dense(5)), (6, 6, 1))
     rules = Rules(batch=16, shift="held", hold=5, update=update, pipelined=True)
     images, labels = sparse_images(16, network.input_shape, 5)
-    with LavaEngine(network, rules, model="structural") as engine:
+    with LavaEngine(network, rules, options=LavaOptions(model="structural")) as engine:
         changes, before = [0, 0], [copies(engine, 1)[0], copies(engine, 2)[0]]
         for step in time_steps(engine, images, labels):
             for i, layer in enumerate((1, 2)):
@@ -122,7 +122,7 @@ def test_the_copies_are_equal_after_every_step(update, sparse_images, assert_sam
 def test_other_random_bits_make_the_copies_differ(update, sparse_images):
     rules = Rules(batch=24, shift="held", hold=5, update=update, pipelined=True)
     images, labels = sparse_images(24, DENSE.input_shape, 5)
-    with LavaEngine(DENSE, rules, model="structural") as engine:
+    with LavaEngine(DENSE, rules, options=LavaOptions(model="structural")) as engine:
         engine.layers[1].procs.transposed.update_step.set(np.array([1]))
         engine.train(images, labels, 3)
         assert (np.not_equal(*copies(engine, 1))).any()

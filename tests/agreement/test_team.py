@@ -73,7 +73,9 @@ class TeamOfThreads:
         self.teams = [WiredTeam(ThreadWire(rank, size, room)) for rank in range(size)]
         self.supports, self.name = kind.supports, f"{kind.name} on {size} ranks"
         self.rules, self.pool = rules, ThreadPoolExecutor(size)
-        self.engines = [kind(network, rules, state=state, team=team) for team in self.teams]
+        self.engines = [
+            kind(network, rules, state=state, options=kind.Options(team=team)) for team in self.teams
+        ]
 
     def __enter__(self):
         return self

@@ -20,7 +20,7 @@ import torch
 from experiments.benchmarks.agreement import MODES, NETWORKS, modes_of
 from mappings.engines.torch import engine as accelerator
 from mappings.engines.torch import kernels, loss, passes
-from mappings.engines.torch.engine import TorchEngine, find_device
+from mappings.engines.torch.engine import TorchEngine, TorchOptions, find_device
 from mappings.engines.torch.floats import log2_round as log2_of_tensor
 from mappings.engines.torch.floats import power_of_two
 from mappings.engines.torch.passes import RandomBits
@@ -55,7 +55,7 @@ def build(request):
             patch.setattr(kernels, "int8_is_exact", lambda device: False)
         elif device == "cpu":
             assert kernels.int8_is_exact(CPU), "this processor has no exact int8 products: bytes go untested"
-        yield partial(TorchEngine, device=device)
+        yield partial(TorchEngine, options=TorchOptions(device=device))
 
 
 @pytest.mark.parametrize("mode", modes_of("torch"))
@@ -77,7 +77,7 @@ def test_an_unquantized_last_layer(name, bits, build, assert_agree):
 def test_wide_weights_in_float64_leave_the_others_their_fast_products():
     """The largest factor of the float32 products alone decides whether TF32 is let in."""
     network = Network.parse("24FC-20FC-5FCU", (30,))
-    with TorchEngine(network, Rules(loss="softmax"), device="cpu") as engine:
+    with TorchEngine(network, Rules(loss="softmax"), options=TorchOptions(device="cpu")) as engine:
         assert engine.passes.largest == 127
     assert network.layers[-1].bits.weight_max == 32767
 
@@ -280,7 +280,7 @@ def test_a_device_that_rounds_is_refused(monkeypatch):
     with pytest.raises(
         EngineError, match=r"^device 'cpu': its float32 products of small integers are not exact$"
     ):
-        TorchEngine(Network((Dense(3),), (4,)), device="cpu")
+        TorchEngine(Network((Dense(3),), (4,)), options=TorchOptions(device="cpu"))
 
 
 SIZES = [(1, 1, 1), (1, 5, 3), (5, 1, 3), (5, 3, 1), (1, 1, 7), (17, 33, 65), (600, 31, 2)]
@@ -358,7 +358,7 @@ def test_an_unknown_device(name):
 @pytest.mark.parametrize("name", ["cuda:99", *(["cuda"] if DEVICES == ["cpu"] else [])])
 def test_an_absent_device(name):
     with pytest.raises(EngineError, match=rf"^device '{name}': PyTorch .* finds no such accelerator here$"):
-        TorchEngine(Network((Dense(3),), (4,)), device=name)
+        TorchEngine(Network((Dense(3),), (4,)), options=TorchOptions(device=name))
 
 
 def test_weights_outside_the_range_are_refused():

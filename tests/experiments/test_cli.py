@@ -541,8 +541,11 @@ def test_a_checkpoint_that_is_none(refused, finished, helpers):
         refused(message, *RESUME, "done")
 
     spoilt("checkpoint format 7; this version reads 1", lambda header: header.update(format=7))
-    spoilt("holds another network", lambda header: header["extra"]["config"].update(network="20FC"))
-    spoilt("the data 'digits' has changed", lambda header: header["extra"].update(data_sha256="?"))
+    spoilt(
+        "holds a run of other settings: specs is ",
+        lambda header: header["extra"]["config"].update(network="20FC"),
+    )
+    spoilt("the data of 'digits' has changed", lambda header: header["extra"].update(data_sha256="?"))
     spoilt("not of a training run", lambda header: header["extra"].clear())
     file.write_bytes(whole[:-100])
     refused("not a whole wage-neuro checkpoint", *RESUME, "done")
@@ -836,7 +839,7 @@ def test_a_run_goes_on_with_its_data_where_they_are_now(wage_neuro, refused, tmp
         r"^wage-neuro: mine\.npz: no such file; want its path, or the folder that it is in now as --data-di"
     )
     refused(line, *RESUME, "out", "--epochs", 2)
-    refused("the data 'mine.npz' has changed since", *RESUME, "out", "--epochs", 2, "--data-dir", "other")
+    refused("the data of 'mine.npz' has changed since", *RESUME, "out", "--epochs", 2, "--data-dir", "other")
     assert wage_neuro("evaluate", "out", "--data-dir", "same").last == ended.last
     ended = wage_neuro(*RESUME, "out", "--epochs", 2, "--data-dir", "same")
     assert (ended.code, ended.err) == (0, "")

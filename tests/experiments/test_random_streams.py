@@ -29,8 +29,8 @@ USES = {
     "order of an epoch": (lambda: permutation(SEED, 3, 10), [2]),
     "spikes of learning": (
         lambda: (
-            layers.pre_spikes(LAYER, np.ones((1, 32), int), SEED, 1),
-            layers.post_spikes(LAYER, np.ones((1, 3), int), 0, SEED, 1),
+            layers.pre_spikes(LAYER, np.ones((1, 32), int), layers.Draw(SEED, 1)),
+            layers.post_spikes(LAYER, np.ones((1, 3), int), 0, layers.Draw(SEED, 1)),
         ),
         [3, 4],
     ),
@@ -77,7 +77,8 @@ def test_no_two_are_one():
 def test_spikes_before_and_after_the_synapse_are_drawn_apart():
     """Equal probabilities of one half: the same stream would make equal spikes of them."""
     layer, codes = NETWORK.layers[0], np.full((1, 64), 64)
-    pre, post = layers.pre_spikes(layer, codes, SEED, 1), layers.post_spikes(layer, codes, 0, SEED, 1)
+    draw = layers.Draw(SEED, 1)
+    pre, post = layers.pre_spikes(layer, codes, draw), layers.post_spikes(layer, codes, 0, draw)
     raw = [random_bits.bits16((SEED, purpose, 0, 1), 0, 64) < 2**15 for purpose in (3, 4)]
     assert np.array_equal(pre[0], raw[0])
     assert np.array_equal(post[0], raw[1])

@@ -62,7 +62,8 @@ def test_every_field_is_plain(net, rules, plain, plain_train, random_state, batc
         control, etas = (2, 2) if step < 6 else (frozen, list(frozen.log2_eta))
         trace: list = []
         expected, _ = plain_train(net, state, x, labels, etas, rules, trace=trace)
-        learner = Learner(net, state, rules, watch)
+        learner = Learner(net, state, rules)
+        learner.watch = watch
         learner.learn(Batch(x, labels), control)
         found = watch.take()
         counts = plain_counts(plain.activity(net.specs, trace, state.S, expected.S, rules))
@@ -103,7 +104,9 @@ def test_predictions_are_counted(net, plain, plain_train, random_state, batch_of
     state, trace = random_state(net, rules), []
     x, labels = batch_of(net, 5)
     plain_train(net, state, x, labels, None, rules, trace=trace)
-    Learner(net, state, rules, watch).predict(x)
+    learner = Learner(net, state, rules)
+    learner.watch = watch
+    learner.predict(x)
     found = watch.take()
     expected = plain.activity(net.specs, trace, state.S, state.S, rules)
     assert found.samples == 5

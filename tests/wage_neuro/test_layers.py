@@ -660,8 +660,8 @@ def test_learning_spikes_of_every_code(log2_eta, plain):
     layer = last_layer(255, 255)
     for r in (0, 1, 511, 512, 32767, 65024, 65535):
         with patch.object(random_bits, "bits16", lambda *a, r=r: np.full(a[2], r, np.uint16)):
-            pre = layers.pre_spikes(layer, every[None], 0, 0)
-            post = layers.post_spikes(layer, every[None], log2_eta, 0, 0)
+            pre = layers.pre_spikes(layer, every[None], layers.Draw(0, 0))
+            post = layers.post_spikes(layer, every[None], log2_eta, layers.Draw(0, 0))
         assert pre[0].tolist() == [plain.spike(a, r, -7) for a in every.tolist()]
         assert post[0].tolist() == [plain.spike(e, r, log2_eta - 7) for e in every.tolist()]
 
@@ -671,9 +671,8 @@ def test_learning_spikes_are_drawn_for_each_neuron():
     codes_64 = np.full((1, 60), 64, np.int8)
 
     def drawn(seed, step):
-        return layers.pre_spikes(layer, codes_64, seed, step), layers.post_spikes(
-            layer, codes_64, 0, seed, step
-        )
+        draw = layers.Draw(seed, step)
+        return layers.pre_spikes(layer, codes_64, draw), layers.post_spikes(layer, codes_64, 0, draw)
 
     first = drawn(1, 2)
     for pre_or_post in first:

@@ -9,7 +9,7 @@ import pytest
 
 from wage_neuro import layers
 from wage_neuro.errors import SettingError
-from wage_neuro.memory import Reservoir, pack, slots_to_keep, slots_to_recall, unpack, with_gaps
+from wage_neuro.memory import MemoryForm, Reservoir, pack, slots_to_keep, slots_to_recall, unpack, with_gaps
 
 
 def _kept(seed: int, n: int, size: int) -> list[int]:
@@ -129,15 +129,23 @@ def test_interleave_does_not_depend_on_how_the_stream_is_cut(assert_same_arrays)
 def test_memory_counts_its_bytes():
     assert Reservoir.empty(200, (28, 28, 1), 10, 0).bytes == 200 * 785
     assert Reservoir.empty(200, (28, 28, 1), 1000, 0).bytes == 200 * 786
-    assert Reservoir.empty(200, (28, 28, 1), 10, 0, with_logits=True).bytes == 200 * (785 + 40)
+    assert Reservoir.empty(200, (28, 28, 1), 10, 0, form=MemoryForm(with_logits=True)).bytes == 200 * (
+        785 + 40
+    )
     for bits, a_image in ((1, 98), (2, 196), (4, 392)):
-        assert Reservoir.empty(200, (28, 28, 1), 10, 0, bits=bits).bytes == 200 * (a_image + 1)
-    assert Reservoir.empty(200, (3, 3, 1), 10, 0, bits=2).bytes == 200 * (3 + 1)  # 9 pixels take 3 bytes
-    assert Reservoir.empty(200, (28, 28, 1), 10, 0, keep="balanced").bytes == 200 * 785 + 10 * 9
+        assert Reservoir.empty(200, (28, 28, 1), 10, 0, form=MemoryForm(bits=bits)).bytes == 200 * (
+            a_image + 1
+        )
+    assert Reservoir.empty(200, (3, 3, 1), 10, 0, form=MemoryForm(bits=2)).bytes == 200 * (
+        3 + 1
+    )  # 9 pixels take 3 bytes
+    assert (
+        Reservoir.empty(200, (28, 28, 1), 10, 0, form=MemoryForm(keep="balanced")).bytes == 200 * 785 + 10 * 9
+    )
 
 
 def test_memory_forgets_the_logits_of_an_image_that_is_replaced():
-    memory = Reservoir.empty(2, (3,), 4, seed=0, with_logits=True)
+    memory = Reservoir.empty(2, (3,), 4, seed=0, form=MemoryForm(with_logits=True))
     images, labels = _samples(60)
     both = np.array([0, 1])
     assert (memory.former_logits(both) == layers.UNKNOWN).all()
@@ -154,7 +162,9 @@ def test_memory_forgets_the_logits_of_an_image_that_is_replaced():
 @pytest.mark.parametrize("lanes", [1, 2, 3, 5, 6])
 def test_fill_does_not_depend_on_the_lanes(lanes, recalled, bits, keep, assert_same_arrays):
     step, (images, labels) = 3, _samples(60)
-    expected, memory = (Reservoir.empty(7, (3,), 10, seed=2, bits=bits, keep=keep) for _ in range(2))
+    expected, memory = (
+        Reservoir.empty(7, (3,), 10, seed=2, form=MemoryForm(bits=bits, keep=keep)) for _ in range(2)
+    )
     mixed = expected.interleave(images, labels, step, recalled)
     order, numbers = with_gaps(images, labels, step, recalled)
     for first in range(0, len(order), lanes):
@@ -184,7 +194,9 @@ def test_logits_of_steps_that_are_learned_at_once(step, recalled, keep, assert_s
         assert max(counts) <= 60
         return np.concatenate(found), counts
 
-    one, many = (Reservoir.empty(20, (3,), 10, 3, True, keep=keep) for _ in range(2))
+    one, many = (
+        Reservoir.empty(20, (3,), 10, 3, form=MemoryForm(with_logits=True, keep=keep)) for _ in range(2)
+    )
     expected, _ = learned(one, lambda memory, labels: step)
     found, counts = learned(many, lambda memory, labels: memory.steps_apart(labels[:60], step, recalled))
     assert_same_arrays(expected, found, "former logits")
@@ -222,7 +234,7 @@ def test_packed_images_come_back(bits, shape, assert_same_arrays):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_what_is_recalled_was_kept_in_so_many_bits(bits, assert_same_arrays):
     images, labels = np.random.default_rng(0).integers(0, 256, (90, 5), np.uint8), np.arange(90) % 10
-    whole, packed = (Reservoir.empty(7, (5,), 10, 4, bits=b) for b in (8, bits))
+    whole, packed = (Reservoir.empty(7, (5,), 10, 4, form=MemoryForm(bits=b)) for b in (8, bits))
     full, few = (memory.interleave(images, labels, 1, 3) for memory in (whole, packed))
     expected = full.images.reshape(90, 4, 5).copy()
     expected[:, 1:] = unpack(pack(expected[:, 1:].reshape(-1, 5), bits), bits, (5,)).reshape(90, 3, 5)
@@ -241,7 +253,7 @@ def test_what_is_recalled_was_kept_in_so_many_bits(bits, assert_same_arrays):
 )
 def test_memories_that_are_refused(options, message):
     with pytest.raises(SettingError, match=f"^{message}$"):
-        Reservoir.empty(5, (3,), 10, 0, **options)
+        Reservoir.empty(5, (3,), 10, 0, form=MemoryForm(**options))
 
 
 # --- the same room for every class -------------------------------------------------------------------
@@ -274,7 +286,7 @@ def _balanced_by_hand(labels: list[int], size: int, seed: int) -> list[int]:
 def test_a_balanced_memory_by_hand(size, step):
     labels = np.random.default_rng(size).choice(4, 210, p=[0.7, 0.2, 0.07, 0.03])
     images = np.arange(210, dtype=np.uint8)[:, None]
-    memory = Reservoir.empty(size, (1,), 4, seed=6, keep="balanced")
+    memory = Reservoir.empty(size, (1,), 4, seed=6, form=MemoryForm(keep="balanced"))
     memory.interleave(images, labels, step)
     assert memory.images[:, 0].tolist() == _balanced_by_hand(labels.tolist(), size, 6)
     assert memory.labels.tolist() == labels[memory.images[:, 0]].tolist()
@@ -284,7 +296,7 @@ def test_a_balanced_memory_gives_rare_classes_their_room():
     labels = np.random.default_rng(1).choice(5, 5000, p=[0.8, 0.1, 0.05, 0.04, 0.01])
     room = []
     for keep in ("reservoir", "balanced"):
-        memory = Reservoir.empty(100, (1,), 5, seed=0, keep=keep)
+        memory = Reservoir.empty(100, (1,), 5, seed=0, form=MemoryForm(keep=keep))
         memory.interleave(np.zeros((5000, 1), np.uint8), labels, 1)
         room.append(np.bincount(memory.labels, minlength=5).tolist())
     assert room[0][0] > 70

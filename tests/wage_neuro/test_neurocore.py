@@ -7,6 +7,7 @@ import pytest
 
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, layers, neurocore
 from wage_neuro.fixed_point import log2_round
+from wage_neuro.layers import Draw
 from wage_neuro.train import Held
 
 LAYERS = {
@@ -46,7 +47,10 @@ def test_the_pieces_are_the_layer(name, coincidence, rng, assert_same_arrays):
 
         pre, post = a, E
         if coincidence:
-            pre, post = layers.pre_spikes(layer, a, 9, step), layers.post_spikes(layer, E, 2, 9, step)
+            pre, post = (
+                layers.pre_spikes(layer, a, Draw(9, step)),
+                layers.post_spikes(layer, E, 2, Draw(9, step)),
+            )
         G, D = layers.backward(layer, V, kept, E, (pre, post))
         post = neurocore.unpool(layer, masks, post)
         pieces = neurocore.gradient(layer, pre, post)

@@ -12,6 +12,7 @@ error meets it at step 2 L - i, or with direct feedback the hidden ones at step 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import brian2 as b2
 import numpy as np
@@ -47,16 +48,17 @@ from mappings.engines.brian2.equations import (
     windows_of,
     z_unit_of,
 )
-from mappings.engines.brian2.objects import Builder, Shift, Stepper, link_windows, on_event
+from mappings.engines.brian2.objects import Builder, Shift, Stepper, link_windows, on_event, take_weights
 from wage_neuro import random_bits
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, LayerControl, control_of
-from wage_neuro.engine import Engine
-from wage_neuro.errors import EngineError, SettingError
+from wage_neuro.engine import Engine, EngineOptions
+from wage_neuro.errors import EngineError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import NEUTRAL, VALUES, Rules
+from wage_neuro.settings import SIMULATOR, check_settings, setting
 from wage_neuro.specs import AvgPool, MaxPool, assert_never
 from wage_neuro.support import Support
 from wage_neuro.train import Held, State, initial_state
@@ -69,13 +71,7 @@ class _Layer:
     """The Brian2 objects of one WAGE layer: products, neurons, stored weights, two sets of synapses."""
 
     def __init__(
-        self,
-        build: Builder,
-        layer: Layer,
-        below: b2.NeuronGroup,
-        samples: b2.NeuronGroup,
-        of: Simulation,
-        state: State,
+        self, build: Builder, layer: Layer, below: b2.NeuronGroup, of: Simulation, state: State
     ) -> None:
         self.layer, self.rules, self.slots, self.below = layer, of.rules, of.slots, below
         i, L = layer.index, len(of.network.layers)
@@ -83,20 +79,18 @@ class _Layer:
         if of.rules.feedback == "direct" and not layer.is_last:
             self.learns_at = L + 2
         self.coincidence = of.rules.update == "coincidence"
-        self.products = self._products(build, samples)
-        self.neurons = self._neurons(build, samples)
+        self.products = self._products(build, of.samples)
+        self.neurons = self._neurons(build, of.samples)
         self.weights = self._weights(build, state.S[i])
         if of.rules.feedback == "random":
             fix_feedback(self.weights, state.seed, i)
         bound = _error_bound(of.network, layer, of.rules)
-        self.error_shift = Shift(build, self.neurons, "D", "returned", bound, state.error_held[i], of.rules)
+        self.error_shift = Shift(build, self.neurons, "D", bound, state.error_held[i])
         self.neurons.unit = b2.linked_var(self.error_shift.group, "unit")
         self.start_gradient_held = state.gradient_held[i]
         if not self.coincidence:
             bound = layer.g_bound(of.rules.samples_an_update)
-            self.gradient_shift = Shift(
-                build, self.weights, "G", "gradient", bound, state.gradient_held[i], of.rules
-            )
+            self.gradient_shift = Shift(build, self.weights, "G", bound, state.gradient_held[i])
             self.weights.unit = b2.linked_var(self.gradient_shift.group, "unit")
         self._connect(build)
 
@@ -198,10 +192,10 @@ class _Layer:
         back = COINCIDENCE if self.coincidence else GRADIENT
         if layer.index and self.rules.feedback != "direct":
             back += "\n" + (BACK if self.rules.feedback == "transposed" else BACK_FIXED)
-        forward = build.synapses(
-            self.below, self.products, FORWARD, "activation", ("synapses", 0), self.weights
-        )
-        backward = build.synapses(self.products, self.below, back, "error", ("synapses", 1), self.weights)
+        forward = build.synapses(self.below, self.products, FORWARD, "activation", ("synapses", 0))
+        backward = build.synapses(self.products, self.below, back, "error", ("synapses", 1))
+        take_weights(forward.activation, self.weights)
+        take_weights(backward.error, self.weights)
         forward.connect(i=(pre + slot * below).ravel(), j=(post + slot * here).ravel())
         backward.connect(i=(post + slot * here).ravel(), j=(pre + slot * below).ravel())
         forward.index[:] = backward.index[:] = np.tile(weight, self.slots)
@@ -225,7 +219,8 @@ class _Layer:
         n, classes = math.prod(self.layer.out_shape), math.prod(last.layer.out_shape)
         weights = build.group(n * classes, model_of(("B", "random")), f"feedback{self.layer.index}", {})
         fix_feedback(weights, seed, self.layer.index)
-        direct = build.synapses(last.neurons, self.neurons, BACK_FIXED, "error", ("synapses", 0), weights)
+        direct = build.synapses(last.neurons, self.neurons, BACK_FIXED, "error", ("synapses", 0))
+        take_weights(direct.error, weights)
         slot, pair = np.arange(self.slots)[:, None], np.arange(n * classes)
         direct.connect(i=(pair // n + slot * classes).ravel(), j=(pair % n + slot * n).ravel())
         direct.index[:] = np.tile(pair, self.slots)
@@ -314,7 +309,7 @@ class Simulation:
         self.slots = 2 * len(network.layers) + 1 if rules.pipelined else rules.batch
         _check(network, rules, self.slots)
         self.layers: list[_Layer] = []
-        with Builder(codegen) as build:
+        with Builder(codegen, rules) as build:
             self._build(build, state)
 
     def _build(self, build: Builder, state: State) -> None:
@@ -323,7 +318,7 @@ class Simulation:
         self.inputs = self._inputs(build)
         below = self.inputs
         for layer in network.layers:
-            self.layers.append(_Layer(build, layer, below, self.samples, self, state))
+            self.layers.append(_Layer(build, layer, below, self, state))
             below = self.layers[-1].neurons
         if rules.feedback == "direct":
             for hidden in self.layers[:-1]:
@@ -370,6 +365,18 @@ class Simulation:
         return 2 * len(self.network.layers) + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Brian2Options(EngineOptions):
+    """How Brian2 computes; 'cython' needs a C++ compiler and takes minutes to build once."""
+
+    codegen: str = setting(
+        "numpy", "Target of Brian2's code generation.", SIMULATOR, choices=("numpy", "cython")
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
 class Brian2Engine(Engine):
     """Trains a network inside Brian2, bit-identical to the numpy engine.
 
@@ -377,8 +384,7 @@ class Brian2Engine(Engine):
     ----------
     state : State, optional
         Where to go on from; otherwise the initial state of `seed`.
-    codegen : 'numpy' or 'cython'
-        Brian2's code generation target; 'cython' needs a C++ compiler and takes minutes to build once.
+    options : Brian2Options, optional
 
     Raises
     ------
@@ -391,8 +397,8 @@ class Brian2Engine(Engine):
         who="engine 'brian2'",
         kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.AVERAGE_POOL}),
         rules={**VALUES, **NEUTRAL},
-        options={"codegen": "numpy or cython"},
     )
+    Options = Brian2Options
 
     def __init__(
         self,
@@ -400,14 +406,13 @@ class Brian2Engine(Engine):
         rules: Rules | None = None,
         seed: int = 0,
         state: State | None = None,
-        codegen: str = "numpy",
+        options: Brian2Options | None = None,
     ) -> None:
-        super().__init__(network, rules)
+        options = options or Brian2Options()
+        super().__init__(network, rules, options)
         self._start = state or initial_state(network, seed)
         self._step = self._start.step
-        if codegen not in ("numpy", "cython"):
-            raise SettingError(f"codegen={codegen!r}: want numpy or cython")
-        self.simulation = Simulation(network, self.rules, self._start, codegen)
+        self.simulation = Simulation(network, self.rules, self._start, options.codegen)
 
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         controls = control_of(control).of_layers(len(self.simulation.layers), self.rules)

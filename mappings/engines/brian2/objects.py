@@ -39,7 +39,8 @@ class Builder:
     Brian2 remembers of codes that it translated before is dropped: it would keep half a MiB of each engine.
     """
 
-    def __init__(self, target: str = "numpy") -> None:
+    def __init__(self, target: str = "numpy", rules: Rules | None = None) -> None:
+        self.rules = rules or Rules()
         self.clock = b2.Clock(DT)
         self.objects: list[b2.BrianObject] = []
         self._target = target
@@ -79,12 +80,8 @@ class Builder:
         code: str,
         event: str,
         at: tuple[str, int],
-        weights: b2.NeuronGroup | None = None,
     ) -> b2.Synapses:
-        """Synapses that run code for every event of the source, in the same time step.
-
-        With weights, `index` of a synapse names the one it has.
-        """
+        """Synapses that run code for every event of the source, in the same time step."""
         synapses = b2.Synapses(
             source,
             target,
@@ -97,10 +94,14 @@ class Builder:
         )
         pathway = getattr(synapses, event)
         pathway.when, pathway.order = at
-        for variable in {"V", "G", "B"} & set(weights.variables) if weights else ():
-            pathway.variables.add_reference(variable, weights, variable, index="index")
         self.objects.append(synapses)
         return synapses
+
+
+def take_weights(pathway: b2.SynapticPathway, weights: b2.NeuronGroup) -> None:
+    """Let synapses have weights: `index` of a synapse names its own."""
+    for variable in {"V", "G", "B"} & set(weights.variables):
+        pathway.variables.add_reference(variable, weights, variable, index="index")
 
 
 def on_event(group: b2.NeuronGroup, event: str, when: str, order: int = 0, code: str | None = None) -> None:
@@ -168,14 +169,13 @@ class Shift:
         build: Builder,
         source: b2.NeuronGroup,
         variable: str,
-        event: str,
         bound: int,
         held: Held,
-        rules: Rules,
     ) -> None:
+        rules = build.rules
         name = f"{source.name}_{variable}"
         above = range(1, (bound * bound).bit_length() // 2 + 1)
-        slots = {"D": "error", "G": "gradient"}[variable]
+        slots, event = {"D": ("error", "returned"), "G": ("gradient", "gradient")}[variable]
         levels = build.group(
             1 + len(above),
             "above : integer\nlevel : integer\ngain : integer",

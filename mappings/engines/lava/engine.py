@@ -8,7 +8,8 @@ runs as one piece (behavioural), or as the parts of a neurocore (structural).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -22,6 +23,7 @@ from mappings.engines.lava.graph import Graph, in_turn
 from mappings.engines.lava.shared_memory import shared_array
 from processes.conv.process import WageConv
 from processes.dense.process import WageDense
+from processes.host import Host
 from processes.layer_process import WageLayer, held_from_var, held_to_var
 from processes.memory.process import Memory
 from processes.part import set_everywhere, take_counts
@@ -32,7 +34,7 @@ from processes.widths import Widths, limits, output_error_max, require_hold, unp
 from wage_neuro.activity import Activity, Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine, check_training_input
+from wage_neuro.engine import Engine, EngineOptions, check_training_input
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
@@ -52,16 +54,6 @@ _LAVA = Support(
     kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.AVERAGE_POOL, Kind.PADDED_POOL}),
     rules={**VALUES, "momentum": (0,)},
     abilities=frozenset({"counts activity", "consolidates", "holds the memory"}),
-    options={
-        "lanes": "samples a time step",
-        "model": "behavioural or structural",
-        "widths": "declared widths of the structural model",
-        "strict": "a value past its width is an error",
-        "replay": "a memory that is a Process of the graph",
-        "kernels": "auto, numpy or compiled",
-        "channels": "auto, stock, semaphore or one process",
-        "start": "whether the graph starts at once",
-    },
 )
 MODELS = {
     "behavioural": _LAVA,
@@ -82,18 +74,18 @@ MODELS = {
 
 
 @singledispatch
-def process_of(spec: object) -> type[WageLayer]:
+def process_of(spec: object) -> Callable[..., WageLayer]:
     """Return the Process class of a layer spec."""
     raise EngineError(f"layer {spec}: no Lava Process for it")
 
 
 @process_of.register
-def _(spec: Dense) -> type[WageLayer]:
+def _(spec: Dense) -> Callable[..., WageLayer]:
     return WageDense
 
 
 @process_of.register
-def _(spec: Conv) -> type[WageLayer]:
+def _(spec: Conv) -> Callable[..., WageLayer]:
     return WageConv
 
 
@@ -111,16 +103,15 @@ def learned_of(
     return learned if importance is None else {**learned, "importance": importance.astype(np.int32)}
 
 
-class LavaEngine(Engine):
-    """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
+@dataclass(frozen=True, kw_only=True)
+class LavaOptions(EngineOptions):
+    """How a network stands in Lava's simulator.
 
     Parameters
     ----------
     lanes : int
         Samples a time step; divides the batch. `lanes = batch` (default) is the fast simulation, lanes = 1
         the chip's way. More than one time step a batch needs shift='held'.
-    state : State, optional
-        Where to go on from; otherwise the initial state of `seed`.
     model : 'behavioural' or 'structural'
         One Process a layer, or the parts of a neurocore: one sample a time step and an update, ternary or
         coincidence updates, held exponents. The bits are the same.
@@ -137,7 +128,27 @@ class LavaEngine(Engine):
     channels : 'auto', or one of `channels.CHANNELS`
         How the Processes exchange messages.
     start : bool
-        Whether the graph starts at once; `build` leaves that to `start`.
+        Whether the graph starts at once; `LavaEngine.build` leaves that to `start`.
+    """
+
+    lanes: int | None = None
+    model: str = "behavioural"
+    widths: Widths | None = None
+    strict: bool = False
+    replay: Replay | None = None
+    kernels: str = "auto"
+    channels: str = "auto"
+    start: bool = True
+
+
+class LavaEngine(Engine):
+    """Trains a network inside Lava's CPU simulator, bit-identical to the numpy engine.
+
+    Parameters
+    ----------
+    state : State, optional
+        Where to go on from; otherwise the initial state of `seed`.
+    options : LavaOptions, optional
 
     Raises
     ------
@@ -152,6 +163,7 @@ class LavaEngine(Engine):
 
     name = "lava"
     supports = _LAVA
+    Options = LavaOptions
 
     def __init__(
         self,
@@ -159,29 +171,24 @@ class LavaEngine(Engine):
         rules: Rules | None = None,
         seed: int = 0,
         state: State | None = None,
-        lanes: int | None = None,
-        model: str = "behavioural",
-        widths: Widths | None = None,
-        strict: bool = False,
-        replay: Replay | None = None,
-        kernels: str = "auto",
-        channels: str = "auto",
-        start: bool = True,
+        options: LavaOptions | None = None,
     ) -> None:
-        super().__init__(network, rules, model=model)
-        self.replay, self.kernels = replay, kernels
+        self.options = options = options or LavaOptions()
+        super().__init__(network, rules, options)
+        self.replay, self.model, lanes = options.replay, options.model, options.lanes
         self.lanes = lanes if lanes is not None else 1 if self.rules.pipelined else self.rules.batch
         _check(network, self.rules, self.lanes, self._keeps_logits)
-        if replay:
-            _check_replay(network, self.rules, replay)
-        self.model = model
-        if model == "behavioural" and (widths is not None or strict):
-            raise SettingError(f"widths or strict with model={model!r}: only the structural one has widths")
+        if self.replay:
+            _check_replay(network, self.rules, self.replay)
+        if self.model == "behavioural" and (options.widths is not None or options.strict):
+            raise SettingError(
+                f"widths or strict with model={self.model!r}: only the structural one has widths"
+            )
         self.unproven: list[str] = []
-        if model == "structural":
+        if self.model == "structural":
             former = self._keeps_logits
-            self.unproven = unproven(network, self.rules, widths, former)
-            self._limits = limits(network, self.rules, widths or Widths(), strict, former)
+            self.unproven = unproven(network, self.rules, options.widths, former)
+            self._limits = limits(network, self.rules, options.widths or Widths(), options.strict, former)
         state = state or initial_state(network, seed)
         self.seed, self._step = state.seed, state.step
         direct = self.rules.feedback == "direct"
@@ -189,15 +196,23 @@ class LavaEngine(Engine):
         self._build(state)
         self._batches = 0  # played so far; the Processes count the same
         self._state: State | None = state
-        self._graph = Graph(self.source, structural=model == "structural", channels=channels, start=False)
+        structural = self.model == "structural"
+        self._graph = Graph(self.source, structural=structural, channels=options.channels, start=False)
         self._settings: dict[tuple[AbstractProcess, str], int] = {}  # Vars as they stand
-        if start:
+        if options.start:
             self.start()
 
     @classmethod
-    def build(cls, *args: Any, **settings: Any) -> LavaEngine:
+    def build(
+        cls,
+        network: Network,
+        rules: Rules | None = None,
+        seed: int = 0,
+        state: State | None = None,
+        options: LavaOptions | None = None,
+    ) -> LavaEngine:
         """As the constructor, but the graph does not start: see `attach` and `start`."""
-        return cls(*args, **{**settings, "start": False})
+        return cls(network, rules, seed, state, replace(options or LavaOptions(), start=False))
 
     def attach(self, monitor: Monitor, target: OutPort | Var, steps: int) -> None:
         """Let one of Lava's Monitors see a port, or a Var, of a Process for so many time steps.
@@ -261,7 +276,7 @@ class LavaEngine(Engine):
         )
         self.layers = [
             process_of(layer.spec)(
-                layer=layer,
+                layer,
                 classes=network.classes,
                 rules=self.rules,
                 clock=self.schedule,
@@ -270,7 +285,7 @@ class LavaEngine(Engine):
                 learned=learned_of(layer, state, self.rules, importance[layer.index]),
                 signed_in=bool((network.input_codes < 0).any()) and not layer.index,
                 error_bound=_arriving(network, layer, self.rules, self._keeps_logits),
-                kernels=self.kernels,
+                kernels=self.options.kernels,
             )
             for layer in network.layers
         ]
@@ -282,11 +297,13 @@ class LavaEngine(Engine):
             self.rules,
             self.schedule,
             self.lanes,
-            self._logits,
-            self._windows,
-            self._importance,
-            state.step * self.rules.samples_an_update,
-            former=self.replay is not None and self.replay.memory.tells,
+            Host(
+                logits=self._logits,
+                windows=self._windows,
+                importance=self._importance,
+                learned=state.step * self.rules.samples_an_update,
+                former=self.replay is not None and self.replay.memory.tells,
+            ),
         )
         self._connect()
 

@@ -50,7 +50,7 @@ class LavaReadOutEngine(Engine):
         self.source = ImageSource(self.schedule, PART, self._images, self._labels, network.input_codes)
         self.layers = [
             process_of(layer.spec)(
-                layer=layer,
+                layer,
                 classes=network.classes,
                 rules=rules,
                 clock=self.schedule,

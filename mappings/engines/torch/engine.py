@@ -7,7 +7,7 @@ operations whatever its size. On a CUDA device fused kernels take the paper's ow
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -17,12 +17,13 @@ import torch
 
 from mappings.engines.torch.passes import PART_BYTES, TorchPasses
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import IN_TEAM, NumpyEngine
+from wage_neuro.engine import InTeam, NumpyEngine
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.fixed_point import peak
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
-from wage_neuro.team import ALONE, Team
+from wage_neuro.settings import SIMULATOR, setting
+from wage_neuro.team import Team
 from wage_neuro.train import State
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ def find_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TorchOptions(InTeam):
+    """Where to work."""
+
+    device: str | None = setting(
+        None, "cpu, cuda or cuda:N", SIMULATOR, shown="CUDA where there is one, otherwise cpu"
+    )
+
+
 class TorchEngine(NumpyEngine):
     """An engine of tensor operations; see `wage_neuro.engine.Engine`.
 
@@ -58,9 +68,7 @@ class TorchEngine(NumpyEngine):
     ----------
     state : State, optional
         Where to go on from; otherwise the initial state of `seed`.
-    device : 'cpu', 'cuda' or 'cuda:N', optional
-        Where to work; CUDA where there is one if not given.
-    team : processes that learn every batch together
+    options : TorchOptions, optional
 
     Raises
     ------
@@ -70,16 +78,15 @@ class TorchEngine(NumpyEngine):
         If the device is absent, or not exact.
 
     >>> net = Network.parse("2FC", (3,))
-    >>> with TorchEngine(net, Rules(batch=4), device="cpu") as engine:
+    >>> with TorchEngine(net, Rules(batch=4), options=TorchOptions(device="cpu")) as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
     """
 
     name = "torch"
-    supports = replace(
-        NumpyEngine.supports, who="engine 'torch'", options={**IN_TEAM, "device": "cpu, cuda or cuda:N"}
-    )
+    supports = replace(NumpyEngine.supports, who="engine 'torch'")
+    Options = TorchOptions
 
     def __init__(
         self,
@@ -87,11 +94,11 @@ class TorchEngine(NumpyEngine):
         rules: Rules | None = None,
         seed: int = 0,
         state: State | None = None,
-        device: str | None = None,
-        team: Team = ALONE,
+        options: TorchOptions | None = None,
     ) -> None:
-        self.device = find_device(device)
-        super().__init__(network, rules, seed, state, team)
+        options = options or TorchOptions()
+        self.device = find_device(options.device)
+        super().__init__(network, rules, seed, state, options)
 
     def _begin(self, state: State) -> None:
         _check_range(self.network, state, self.rules)

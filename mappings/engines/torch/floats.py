@@ -108,6 +108,14 @@ def _one_over_shift(x: Tensor) -> Tensor:
     return power_of_two(-log2_round(peak(x)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class FloatOptions:
+    """Where it works, and in what numbers."""
+
+    device: str | None = None
+    dtype: torch.dtype = torch.float32
+
+
 class FloatEngine:
     """Trains a network by a pattern; see `wage_neuro.engine.Engine`, whose interface it has.
 
@@ -127,7 +135,8 @@ class FloatEngine:
 
     >>> pattern = Pattern.parse("28ff")
     >>> net = Network.parse("2FC", (3,), bits=pattern.bits)
-    >>> with FloatEngine(net, pattern, Rules(batch=4), initial_float_state(net, pattern, 0), "cpu") as engine:
+    >>> state, options = initial_float_state(net, pattern, 0), FloatOptions(device="cpu")
+    >>> with FloatEngine(net, pattern, Rules(batch=4), state, options) as engine:
     ...     logits = engine.train(np.full((8, 3), 200, np.uint8), np.array([0, 1] * 4), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((8, 2), 2)
@@ -141,15 +150,16 @@ class FloatEngine:
         pattern: Pattern,
         rules: Rules,
         state: FloatState,
-        device: str | None = None,
-        dtype: torch.dtype = torch.float32,
+        options: FloatOptions | None = None,
     ) -> None:
+        options = options or FloatOptions()
         if replace(rules, batch=1, stored_range="authors", gamma=1) != Rules(batch=1):
             raise SettingError(
                 "a pattern with f, or vanilla: want the paper's rules (shift, update, loss, ...)"
             )
         self.network, self.pattern, self.rules = network, pattern, rules
-        self.device, self.dtype = find_device(device), dtype
+        self.device, self.dtype = find_device(options.device), options.dtype
+        dtype = self.dtype
         self._tensors = {n: torch.tensor(a, dtype=dtype, device=self.device) for n, a in state.arrays.items()}
         self._seed, self._step = state.seed, state.step
         codes = network.input_codes * sigma(network.bits.k_A)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mappings.hardware.rtl.driver import Bus
-from mappings.hardware.rtl.engine import RtlEngine
+from mappings.hardware.rtl.engine import RtlEngine, RtlOptions
 from mappings.hardware.rtl.registers import BAUD
 from mappings.hardware.rtl.serial_bus import Port, SerialBus
 from mappings.hardware.rtl.shape import LANES
@@ -100,7 +100,7 @@ def learn(
     """
     network, rules = saved.network, saved.rules
     with (
-        RtlEngine(network, rules, state=saved.state, lanes=lanes, bus=bus) as core,
+        RtlEngine(network, rules, state=saved.state, options=RtlOptions(lanes=lanes, bus=bus)) as core,
         NumpyEngine(network, rules, state=saved.state) as oracle,
     ):
         for first in range(0, len(images), rules.batch):

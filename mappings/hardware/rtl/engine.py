@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from mappings.hardware.rtl.chain import parts_of
 from mappings.hardware.rtl.driver import Bus, Driver
 from mappings.hardware.rtl.shape import LANES, SUPPORTS, LayerShape, pipes, shapes
 from wage_neuro.control import Control, control_of
-from wage_neuro.engine import Engine
+from wage_neuro.engine import Engine, EngineOptions
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
@@ -55,13 +56,12 @@ def simulated_bus(
     return CompiledSimulation(core)
 
 
-class RtlEngine(Engine):
-    """A core in simulation as an engine of the registry; see `wage_neuro.engine.Engine`.
+@dataclass(frozen=True, kw_only=True)
+class RtlOptions(EngineOptions):
+    """What core to simulate, and how.
 
     Parameters
     ----------
-    state : State, optional
-        Where to go on from; otherwise the initial state of `seed`.
     lanes : at most so many synapses a word
     multipliers : 64 x 64 multipliers of the random bits; if not named, those that simulate fastest
     simulator : 'compiled' or 'python'
@@ -69,6 +69,23 @@ class RtlEngine(Engine):
         Of a core that is there, such as a board's, in place of a simulated one; closed with the engine.
     cores : over which the layers are spread, with links between neighbours; or the device of which there are
         as many as `mappings.chips` places them on, see `chain`
+    """
+
+    lanes: int = LANES[0]
+    multipliers: int | None = None
+    simulator: str | None = None
+    bus: Bus | None = None
+    cores: int | str = 1
+
+
+class RtlEngine(Engine):
+    """A core in simulation as an engine of the registry; see `wage_neuro.engine.Engine`.
+
+    Parameters
+    ----------
+    state : State, optional
+        Where to go on from; otherwise the initial state of `seed`.
+    options : RtlOptions, optional
 
     Raises
     ------
@@ -76,7 +93,7 @@ class RtlEngine(Engine):
         If the core has not what is asked of it.
 
     >>> net, rules = Network.parse("2FC", (3,)), Rules(batch=1, shift="held", update="ternary")
-    >>> with RtlEngine(net, rules, simulator="python") as engine:
+    >>> with RtlEngine(net, rules, options=RtlOptions(simulator="python")) as engine:
     ...     logits = engine.train(np.full((2, 3), 200, np.uint8), np.array([0, 1]), log2_eta=0)
     >>> logits.shape, engine.state.step
     ((2, 2), 2)
@@ -84,6 +101,7 @@ class RtlEngine(Engine):
 
     name = "rtl"
     supports = SUPPORTS
+    Options = RtlOptions
 
     def __init__(
         self,
@@ -91,20 +109,18 @@ class RtlEngine(Engine):
         rules: Rules | None = None,
         seed: int = 0,
         state: State | None = None,
-        lanes: int = LANES[0],
-        multipliers: int | None = None,
-        simulator: str | None = None,
-        bus: Bus | None = None,
-        cores: int | str = 1,
+        options: RtlOptions | None = None,
     ) -> None:
-        super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"))
-        made = shapes(network, self.rules, lanes)
-        if multipliers is not None:
-            pipes(multipliers)
+        told = options or RtlOptions()
+        super().__init__(network, rules or Rules(batch=1, shift="held", update="ternary"), told)
+        made = shapes(network, self.rules, told.lanes)
+        if told.multipliers is not None:
+            pipes(told.multipliers)
         state = state or initial_state(network, seed)
         as_ruled(network, state, self.rules)
-        parts = parts_of(made, network, cores)
-        self.driver = Driver(bus or simulated_bus(parts, multipliers, simulator), made)
+        parts = parts_of(made, network, told.cores)
+        bus = told.bus or simulated_bus(parts, told.multipliers, told.simulator)
+        self.driver = Driver(bus, made)
         self.driver.write_state(state)
         self._held = state.gradient_held
         self._control: Control | None = None

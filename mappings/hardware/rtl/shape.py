@@ -38,12 +38,6 @@ SUPPORTS = Support(
         "update": ("ternary", "coincidence"),
     },
     one_by_one=True,
-    options={
-        "lanes": "at most so many synapses a word",
-        "multipliers": "64 x 64 multipliers of the random bits, or pairs of 32 x 32",
-        "simulator": "compiled or python",
-        "cores": "over which the layers are spread",
-    },
 )
 
 

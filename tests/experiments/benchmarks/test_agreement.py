@@ -100,6 +100,19 @@ def test_goes_on_where_it_was_stopped(command, monkeypatch):
     assert len(set(done)) == len(whole)
 
 
+def test_anew_leaves_what_was_not_asked_for(command, monkeypatch):
+    """The columns of other engines stay as they are in the record, with their versions."""
+    whole = command("--engines", "compiled,brian2")[2]
+    done = []
+    agreement_cell = agreement.cell
+    monkeypatch.setattr(agreement, "cell", lambda *place: done.append(place[2]) or agreement_cell(*place))
+    monkeypatch.setattr(agreement.run_folder, "versions", lambda: {"python": "later"})
+    record = command("--engines", "compiled", "--anew")[2]
+    assert record["cells"] == whole["cells"]
+    assert done == ["compiled"] * 4
+    assert record["versions"] == {**whole["versions"], "compiled": {"python": "later"}}
+
+
 def test_other_seeds_are_compared_anew(command):
     command("--engines", "compiled")
     assert {c["seeds"] for c in command("--engines", "compiled", "--seeds", "1")[2]["cells"]} == {1}

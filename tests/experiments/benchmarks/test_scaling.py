@@ -25,6 +25,7 @@ from experiments.benchmarks.scaling import (
 from mappings.cluster.cost import NOTHING, Link, float_load_of, load_of, traffic_of
 from mappings.cluster.team import WiredTeam, float_bytes
 from wage_neuro import Conv, Dense, Flatten, Network, NumpyEngine, Rules
+from wage_neuro.engine import InTeam
 from wage_neuro.errors import EngineError, SettingError
 from wage_neuro.kernels.numpy_kernels import set_threads
 
@@ -36,7 +37,7 @@ SMALL = Network((Conv(4, 3), Flatten(), Dense(40), Dense(3)), (6, 6, 1))
 def test_bytes_are_those_that_a_team_counts(size, update):
     rules = Rules(batch=16, update=update)
     team = WiredTeam(HollowWire(size))
-    engine = NumpyEngine(SMALL, rules, team=team)
+    engine = NumpyEngine(SMALL, rules, options=InTeam(team=team))
     rows = team.rows(16)
     n = 2 * (rows.stop - rows.start)
     rng = np.random.default_rng(0)

@@ -222,7 +222,7 @@ def test_a_sweep_ends_with_the_first_that_is_refused(small_sweep, tmp_path, monk
 def test_a_folder_of_another_run_is_refused(small_sweep, tmp_path):
     (job, _) = jobs(small_sweep, Scale(epochs=1), [0], tmp_path)
     assert do(job, Means())
-    with pytest.raises(SettingError, match=r"a-s0: holds another run; give another --folder$"):
+    with pytest.raises(SettingError, match=r"a-s0: holds a run of other settings: seed is 0 there, 7 here$"):
         do(replace(job, config=replace(job.config, bits="2888", seed=7)), Means())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.continual import metrics, pictures, records
+from experiments.continual.command import Means, Study, _open
 from experiments.continual.latent import Below
 from experiments.continual.learner import Learner
 from experiments.continual.methods import METHODS, Method
@@ -21,13 +22,14 @@ from experiments.continual.table import continual_table
 from experiments.engines import FASTEST
 from experiments.examples.your_own_method import HardReplay
 from experiments.runs import calibration, run_folder
+from experiments.runs.jobs import Jobs
 from experiments.runs.training import Config as Training
 from experiments.runs.training import Run as TrainingRun
 from wage_neuro import NumpyEngine, Rules, checkpoint, layers
 from wage_neuro.errors import CheckpointError, DataError, EngineError, SettingError
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import SPARED, UNKNOWN
-from wage_neuro.memory import Reservoir, pack
+from wage_neuro.memory import MemoryForm, Reservoir, pack
 from wage_neuro.network import Network
 from wage_neuro.support import Support
 from wage_neuro.train import initial_state, visible_weights
@@ -529,6 +531,19 @@ def test_settings_of_a_run_of_before_there_were_so_many():
             Config.from_json(wrong)
 
 
+def test_a_seed_of_another_setting_is_refused(tmp_path):
+    """A study goes on with its own runs alone, and says what is different in the one that is there."""
+    work = Study(tmp_path, replace(SMALL, shots=3, probes=0), [0], "numpy")
+    means = Means("numpy", None, Jobs())
+    learner, engine = _open(work, True, means, 0)
+    run_folder.prepare(learner.folder, new=True)
+    learner.save(engine)
+    assert _open(work, False, means, 0)[0].config == learner.config
+    other = replace(work, config=replace(work.config, hold=9))
+    with pytest.raises(CheckpointError, match=r"seed-0: .* of other settings: hold is 5000 there, 9 here$"):
+        _open(other, False, means, 0)
+
+
 def test_damaged_runs_are_refused(tmp_path):
     folder = tmp_path / "run"
     run, _ = _run(folder, replace(SMALL, network="8FC"))
@@ -714,7 +729,7 @@ def test_a_latent_memory_is_a_memory_of_codes(
     net, begin = run.network, initial_state(run.network, config.seed)
     below = Below(net, 1, begin)
     oracle = NumpyEngine(below.above, config.rules, state=below.upper(begin))
-    memory = Reservoir.empty(20, (20,), 10, config.seed, bits=2)
+    memory = Reservoir.empty(20, (20,), 10, config.seed, form=MemoryForm(bits=2))
     for place in range(len(run.stream)):
         image, label = run.stream.samples(place, 1)
         mixed = memory.interleave(below.see(image), label, 1, 3)

@@ -23,7 +23,7 @@ from mappings.formats import packed
 from wage_neuro import Control, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.checkpoint import Checkpoint
 from wage_neuro.errors import CheckpointError, EngineError, SettingError, WageError
-from wage_neuro.memory import Reservoir
+from wage_neuro.memory import MemoryForm, Reservoir
 from wage_neuro.random_bits import permutation
 from wage_neuro.train import predict
 
@@ -67,7 +67,7 @@ def test_learns_what_engine_and_memory_learn(open_session, digits, assert_same_s
     mine = np.flatnonzero(np.isin(digits.train_labels, [0, 1, 2, 5]))
     order = np.concatenate([mine[permutation(0, epoch, len(mine))] for epoch in (0, 1)])
     parts = [(order[:90], Control(log2_eta=(None, 2))), (order[90:91], Control(log2_eta=1))]
-    memory = Reservoir.empty(20, (8, 8, 1), 12, 0, keep="balanced")
+    memory = Reservoir.empty(20, (8, 8, 1), 12, 0, form=MemoryForm(keep="balanced"))
     with (
         NumpyEngine(session.network, session.rules) as naive,
         NumpyEngine(session.network, session.rules) as recalling,

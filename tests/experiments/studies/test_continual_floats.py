@@ -13,7 +13,7 @@ from experiments.continual.presets import PRESETS, Preset, config_of
 from experiments.continual.table import FLOATS, continual_table, floats
 from experiments.studies import continual_floats
 from wage_neuro.errors import SettingError
-from wage_neuro.memory import Reservoir
+from wage_neuro.memory import MemoryForm, Reservoir
 from wage_neuro.network import Network
 
 SMALL = {"stream": "split-digits", "memory": 50, "memory_bits": 2, "recalled": 3, "network": "24FC"}
@@ -34,7 +34,9 @@ def test_a_row_is_chosen_on_validation_images_and_learns(tmp_path, monkeypatch):
     assert kept["preset"] == "split-mnist-153k"
     assert new["rate"] == 0.3
     assert new["validation"]["0.3"] > new["validation"]["0.001"]
-    assert new["memory_bytes"] == Reservoir.empty(50, (8, 8, 1), 10, 0, bits=2).bytes == 50 * 17
+    assert (
+        new["memory_bytes"] == Reservoir.empty(50, (8, 8, 1), 10, 0, form=MemoryForm(bits=2)).bytes == 50 * 17
+    )
     assert len(new["ACC"]) == 2
     assert min(new["ACC"]) > 60
     assert [point.bytes for point in floats(tmp_path)][-1] == 1

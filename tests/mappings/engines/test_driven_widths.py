@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
 from mappings.engines.lava import engine as lava
-from mappings.engines.lava.engine import LavaEngine
+from mappings.engines.lava.engine import LavaEngine, LavaOptions
 from mappings.engines.lava.shared_memory import shared_array
 from processes.widths import (
     ERROR_TRACKER,
@@ -103,7 +103,9 @@ class Case:
     log2_eta: int = 0
 
     def build(self) -> LavaEngine:
-        return LavaEngine(self.network, self.rules, SEED, model="structural", widths=OVERLAP)
+        return LavaEngine(
+            self.network, self.rules, SEED, options=LavaOptions(model="structural", widths=OVERLAP)
+        )
 
     def learn(self, engine) -> np.ndarray:
         rng = np.random.default_rng(SEED)

@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 
 from mappings.engines.lava import channels
 from mappings.engines.lava.channels import CHANNELS, GreenChannel, SemaphoreChannel, choose
-from mappings.engines.lava.engine import LavaEngine
+from mappings.engines.lava.engine import LavaEngine, LavaOptions
 from mappings.engines.lava.shared_memory import AnonymousMemory
 from processes.layer_process import PyWageLayerModelFixed
 from wage_neuro import Dense, Network, NumpyEngine, Rules
@@ -118,7 +118,7 @@ def test_watchdogs_watch_what_waits():
 def test_the_same_bits(kind, nothing_left, assert_same_state, descendants):
     oracle = NumpyEngine(NETWORK, RULES)
     before = descendants()
-    with LavaEngine(NETWORK, RULES, channels=kind) as engine:
+    with LavaEngine(NETWORK, RULES, options=LavaOptions(channels=kind)) as engine:
         assert len(descendants() - before) == (1 if kind == "one process" else 5)
         for _ in range(2):
             assert np.array_equal(engine.train(IMAGES, LABELS, 3), oracle.train(IMAGES, LABELS, 3))
@@ -133,7 +133,7 @@ def test_a_failing_model_is_told_by_name(kind, nothing_left, monkeypatch):
             raise ArithmeticError("made to fail")
 
     monkeypatch.setattr(PyWageLayerModelFixed, "run_lrn", broken)
-    with LavaEngine(NETWORK, RULES, channels=kind) as engine:
+    with LavaEngine(NETWORK, RULES, options=LavaOptions(channels=kind)) as engine:
         begun = time.monotonic()
         with pytest.raises(EngineError, match=r"^layer 1 3FC: ArithmeticError: made to fail$"):
             engine.train(IMAGES, LABELS, 0)
@@ -142,7 +142,7 @@ def test_a_failing_model_is_told_by_name(kind, nothing_left, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_process_is_told(kind, nothing_left):
-    with LavaEngine(NETWORK, RULES, channels=kind) as engine:
+    with LavaEngine(NETWORK, RULES, options=LavaOptions(channels=kind)) as engine:
         victim = engine._graph._children.living[0]
         assert (victim.told_as == "all Processes in one") == (kind == "one process")
         threading.Timer(0.2, os.kill, (victim.pid, signal.SIGKILL)).start()
@@ -157,7 +157,7 @@ def test_who_waits_for_ever_is_told(kind, nothing_left, monkeypatch):
     """With the others it is not known: what a Process waits for may yet come."""
     monkeypatch.setattr(PyWageLayerModelFixed, "_send", lambda self: None)
     with (
-        LavaEngine(NETWORK, RULES, channels=kind) as engine,
+        LavaEngine(NETWORK, RULES, options=LavaOptions(channels=kind)) as engine,
         pytest.raises(EngineError, match=r"no Process can go on: .*layer 1 3FC waits for a message at a_in"),
     ):
         engine.predict(IMAGES)

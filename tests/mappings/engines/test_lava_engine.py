@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from mappings.engines.lava.engine import LavaEngine, process_of
+from mappings.engines.lava.engine import LavaEngine, LavaOptions, process_of
 from wage_neuro import Dense, Flatten, MaxPool, Network, Rules, layers
 from wage_neuro.errors import DataError, EngineError, SettingError
 
@@ -20,7 +20,7 @@ IMAGES, LABELS = np.full((16, 10), 200, np.uint8), np.arange(16) % 3
 
 
 def test_closing_leaves_nothing(nothing_left, descendants):
-    engine = LavaEngine(NETWORK, RULES, channels="semaphore")
+    engine = LavaEngine(NETWORK, RULES, options=LavaOptions(channels="semaphore"))
     assert len(descendants()) >= 4
     engine.train(IMAGES, LABELS, 0)
     engine.close()
@@ -34,7 +34,7 @@ def test_an_exception_in_a_model_is_told_and_ends_everything(nothing_left, monke
         raise ArithmeticError(f"made to fail in layer {layer.index}")
 
     monkeypatch.setattr(layers, "backward", broken)
-    engine = LavaEngine(NETWORK, RULES, kernels="numpy")
+    engine = LavaEngine(NETWORK, RULES, options=LavaOptions(kernels="numpy"))
     with pytest.raises(EngineError, match=r"layer 1 3FC: ArithmeticError: made to fail in layer 1"):
         engine.train(IMAGES, LABELS, 0)
     engine.close()
@@ -72,7 +72,7 @@ def test_interrupted_in_the_middle_of_a_run(nothing_left, monkeypatch):
 )
 def test_lanes_that_cannot_be(rules, lanes, message, nothing_left):
     with pytest.raises(SettingError, match=message):
-        LavaEngine(NETWORK, rules, lanes=lanes)
+        LavaEngine(NETWORK, rules, options=LavaOptions(lanes=lanes))
 
 
 def test_sums_past_the_messages(nothing_left):

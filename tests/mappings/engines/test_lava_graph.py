@@ -29,7 +29,7 @@ from mappings.engines.lava import shared_memory
 from wage_neuro import Dense, Network, NumpyEngine, Rules
 from wage_neuro.errors import EngineError, SettingError
 
-LavaEngine = partial(lava_engine.LavaEngine, channels="semaphore")
+LavaEngine = partial(lava_engine.LavaEngine, options=lava_engine.LavaOptions(channels="semaphore"))
 """A process a Process, so that there are several to end."""
 ROOT = Path(__file__).resolve().parents[3]
 NETWORK, RULES = Network((Dense(12), Dense(3)), (10,)), Rules(batch=8)
@@ -40,7 +40,7 @@ import numpy as np
 from functools import partial
 from mappings.engines.lava import engine as lava_engine
 from wage_neuro import Dense, Network, Rules
-LavaEngine = partial(lava_engine.LavaEngine, channels="semaphore")
+LavaEngine = partial(lava_engine.LavaEngine, options=lava_engine.LavaOptions(channels="semaphore"))
 NETWORK, RULES = Network((Dense(12), Dense(3)), (10,)), Rules(batch=8)
 IMAGES, LABELS = np.full((16, 10), 200, np.uint8), np.arange(16) % 3
 """

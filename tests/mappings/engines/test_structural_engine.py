@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("lava", reason="lava-nc is not installed")
 
-from mappings.engines.lava.engine import LavaEngine
+from mappings.engines.lava.engine import LavaEngine, LavaOptions
 from processes.widths import Widths
 from wage_neuro import Bits, Control, Dense, Network, NumpyEngine, Rules, State, neurocore
 from wage_neuro.errors import BitWidthError, EngineError, SettingError
@@ -48,15 +48,15 @@ PIPELINED = Rules(batch=16, shift="held", update="ternary", pipelined=True)
 )
 def test_rules_that_a_chip_has_no_part_for(rules, lanes, message):
     with pytest.raises(SettingError, match=f"^{message}$"):
-        LavaEngine(NETWORK, rules, lanes=lanes, model="structural")
+        LavaEngine(NETWORK, rules, options=LavaOptions(lanes=lanes, model="structural"))
 
 
 def test_models_by_name():
     with pytest.raises(SettingError, match=r"^model='Structural': want behavioural or structural$"):
-        LavaEngine(NETWORK, PIPELINED, model="Structural")
+        LavaEngine(NETWORK, PIPELINED, options=LavaOptions(model="Structural"))
     for more in ({"widths": Widths()}, {"strict": True}):
         with pytest.raises(SettingError, match=r"^widths or strict with model='behavioural'"):
-            LavaEngine(NETWORK, PIPELINED, **more)
+            LavaEngine(NETWORK, PIPELINED, options=LavaOptions(**more))
 
 
 def test_a_part_that_fails_is_named_and_nothing_is_left(monkeypatch, sparse_images):
@@ -64,7 +64,9 @@ def test_a_part_that_fails_is_named_and_nothing_is_left(monkeypatch, sparse_imag
         raise ArithmeticError("made to fail")
 
     monkeypatch.setattr(neurocore, "error_sums", broken)
-    engine = LavaEngine(NETWORK, PIPELINED, model="structural", channels="stock", kernels="numpy")
+    engine = LavaEngine(
+        NETWORK, PIPELINED, options=LavaOptions(model="structural", channels="stock", kernels="numpy")
+    )
     children = [Path(f"/proc/{actor.pid}") for actor in engine._graph._children.living]
     assert len(children) == 4 + 5 + 2 + 1  # parts of both layers, source and read-out, Lava's own service
     engine.predict(np.zeros((1, 10), np.uint8))
@@ -83,10 +85,12 @@ FITS, ONE_TOO_MANY = np.array([[128, 128, 128, 126]], np.uint8), np.array([[128]
 
 def test_a_sum_saturates_at_both_ends_and_not_before():
     nine = Widths(accumulator=9)  # -255..255
-    with LavaEngine(SUM, RULES, state=UP_AND_DOWN, model="structural") as engine:
+    with LavaEngine(SUM, RULES, state=UP_AND_DOWN, options=LavaOptions(model="structural")) as engine:
         assert engine.unproven == []
         assert engine.predict(np.concatenate([FITS, ONE_TOO_MANY])).tolist() == [[255, -255], [256, -256]]
-    with LavaEngine(SUM, RULES, state=UP_AND_DOWN, model="structural", widths=nine) as engine:
+    with LavaEngine(
+        SUM, RULES, state=UP_AND_DOWN, options=LavaOptions(model="structural", widths=nine)
+    ) as engine:
         assert engine.unproven == [
             "layer 0 2FC forward synapses: z_out may reach 508, past its 9 bits (-255..255)"
         ]
@@ -95,7 +99,9 @@ def test_a_sum_saturates_at_both_ends_and_not_before():
 
 def test_strict_ends_the_run_and_names_it():
     nine = Widths(accumulator=9)
-    with LavaEngine(SUM, RULES, state=UP_AND_DOWN, model="structural", widths=nine, strict=True) as engine:
+    with LavaEngine(
+        SUM, RULES, state=UP_AND_DOWN, options=LavaOptions(model="structural", widths=nine, strict=True)
+    ) as engine:
         assert engine.predict(FITS).tolist() == [[255, -255]]
         with pytest.raises(
             EngineError, match=r"layer 0 2FC forward synapses: z_out=256 is past its 9 bits \(-255\.\.255\)"
@@ -110,7 +116,7 @@ def test_a_hold_that_no_counter_reaches(assert_same_state):
     images, labels = np.full((9, 4), 255, np.uint8) // np.arange(1, 10, dtype=np.uint8)[:, None], [0] * 9
     oracle = NumpyEngine(network, rules, state=UP_AND_DOWN)
     with LavaEngine(
-        network, rules, state=UP_AND_DOWN, model="structural", widths=twelve, strict=True
+        network, rules, state=UP_AND_DOWN, options=LavaOptions(model="structural", widths=twelve, strict=True)
     ) as engine:
         for hold in (3, 2047):
             for each in (oracle, engine):
@@ -136,11 +142,13 @@ def test_too_narrow_to_learn(widths, name, sparse_images):
     images, labels = sparse_images(32, (10,), 3)
     oracle = NumpyEngine(NETWORK, PIPELINED)
     oracle.train(images, labels, 3)
-    with LavaEngine(NETWORK, PIPELINED, model="structural", widths=widths) as engine:
+    with LavaEngine(NETWORK, PIPELINED, options=LavaOptions(model="structural", widths=widths)) as engine:
         engine.train(images, labels, 3)
         assert any((a != b).any() for a, b in zip(engine.state.S, oracle.state.S, strict=True))
     with (
-        LavaEngine(NETWORK, PIPELINED, model="structural", widths=widths, strict=True) as engine,
+        LavaEngine(
+            NETWORK, PIPELINED, options=LavaOptions(model="structural", widths=widths, strict=True)
+        ) as engine,
         pytest.raises(EngineError, match=name),
     ):
         engine.train(images, labels, 3)
@@ -148,8 +156,8 @@ def test_too_narrow_to_learn(widths, name, sparse_images):
 
 def test_a_tag_too_narrow_for_the_weights(sparse_images):
     six = Widths(tag=6)
-    with LavaEngine(NETWORK, PIPELINED, model="structural", widths=six) as engine:
+    with LavaEngine(NETWORK, PIPELINED, options=LavaOptions(model="structural", widths=six)) as engine:
         engine.train(*sparse_images(16, (10,), 3), 3)
         assert [np.abs(S).max() for S in engine.state.S] == [31, 31]
     with pytest.raises(BitWidthError, match=r"^layer \d \d+FC forward synapses: S=-?64 is past its 6 bits"):
-        LavaEngine(NETWORK, PIPELINED, model="structural", widths=six, strict=True)
+        LavaEngine(NETWORK, PIPELINED, options=LavaOptions(model="structural", widths=six, strict=True))

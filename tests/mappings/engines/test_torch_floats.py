@@ -10,7 +10,13 @@ pytest.importorskip("torch", reason="the extra wage-neuro[torch]")
 import torch
 
 from mappings.engines.torch import floats as float_torch
-from mappings.engines.torch.floats import MOMENTUM, WEIGHT_DECAY, FloatEngine, initial_float_state
+from mappings.engines.torch.floats import (
+    MOMENTUM,
+    WEIGHT_DECAY,
+    FloatEngine,
+    FloatOptions,
+    initial_float_state,
+)
 from mappings.pattern import Pattern
 from wage_neuro import Control, Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.bits import sigma
@@ -41,7 +47,9 @@ def engine_of(specs, shape, text, rules=None, seed=3, dtype=torch.float32, signe
     pattern = Pattern.parse(text)
     network = Network(specs, shape, pattern.bits, signed)
     begin = initial_float_state(network, pattern, seed)
-    return FloatEngine(network, pattern, rules or Rules(batch=16), begin, "cpu", dtype)
+    return FloatEngine(
+        network, pattern, rules or Rules(batch=16), begin, FloatOptions(device="cpu", dtype=dtype)
+    )
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -134,7 +142,7 @@ def test_goes_on_from_a_state(text, sparse_images, assert_same_arrays):
     whole, first = engine_of(*DENSE, text), engine_of(*DENSE, text)
     whole.train(images, labels, 0)
     first.train(images[:32], labels[:32], 0)
-    again = FloatEngine(first.network, first.pattern, first.rules, first.state, "cpu")
+    again = FloatEngine(first.network, first.pattern, first.rules, first.state, FloatOptions(device="cpu"))
     again.train(images[32:], labels[32:], 0)
     for name, array in whole.state.arrays.items():
         assert_same_arrays(array, again.state.arrays[name], name)

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import Component, In, Out
 from mappings.hardware.rtl.chain import parts_of
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.driver import Driver
-from mappings.hardware.rtl.engine import RtlEngine
+from mappings.hardware.rtl.engine import RtlEngine, RtlOptions
 from mappings.hardware.rtl.linked import LinkedCores
 from mappings.hardware.rtl.links import LINK, Outbox
 from mappings.hardware.rtl.python_simulation import PythonSimulation
@@ -57,7 +57,7 @@ def test_linked_cores_give_the_numpy_engines_bits(cores, changes, controls, cont
 def test_an_engine_of_several_cores(strict, assert_same_state, sparse_images):
     images, labels = sparse_images(6, NETWORK.input_shape, 3)
     oracle = NumpyEngine(NETWORK, strict(), seed=5)
-    with RtlEngine(NETWORK, strict(), seed=5, simulator="python", cores=2) as engine:
+    with RtlEngine(NETWORK, strict(), seed=5, options=RtlOptions(simulator="python", cores=2)) as engine:
         assert np.array_equal(engine.train(images, labels, 2), oracle.train(images, labels, 2))
         assert np.array_equal(engine.predict(images), oracle.predict(images))
         assert_same_state(engine.state, oracle.state)

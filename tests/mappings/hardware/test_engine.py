@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from mappings.hardware.rtl import board
 from mappings.hardware.rtl.core import NeuroCore
-from mappings.hardware.rtl.engine import RtlEngine
+from mappings.hardware.rtl.engine import RtlEngine, RtlOptions
 from mappings.hardware.rtl.python_simulation import SimulatedLine
 from mappings.hardware.rtl.serial import SerialCore
 from mappings.hardware.rtl.shape import shapes
@@ -28,7 +28,7 @@ RULES = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
 
 
 def make(rules=RULES, **options):
-    return RtlEngine(NETWORK, rules, seed=3, **{"simulator": "python", **options})
+    return RtlEngine(NETWORK, rules, seed=3, options=RtlOptions(**{"simulator": "python", **options}))
 
 
 def test_trains_and_answers_images(sparse_images, assert_same_state):

@@ -110,7 +110,7 @@ def test_tags_equal_our_stored_weights_where_nothing_is_rounded(bits, log2_eta, 
     S = layers.initial_weights(network.layers[0], seed=3)
     expected, peak = oracle(network, images, labels, S, log2_eta)
     assert 1 << (network.bits.k_G - 2) < peak < network.bits.stored_max("paper"), "learns, does not saturate"
-    learned = learn(network, images, labels, log2_eta, seed=3, to_even=True)
+    learned = learn(network, (images, labels), log2_eta, seed=3, to_even=True)
     assert_same_arrays(learned.tags, expected.astype(np.int16), "tags")
     V = layers.visible_weights(network.layers[0], expected)
     assert_same_arrays(learned.weights, 64 * V.astype(np.int16), "weights")
@@ -152,7 +152,7 @@ def test_the_engine_learns_as_its_plain_model_says(assert_same_arrays, sparse_im
     S = layers.initial_weights(network.layers[0], seed=0)
     expected = plain_engine(network, images, labels, S, log2_eta=1)
     assert np.count_nonzero(expected != S) > 50
-    assert_same_arrays(learn(network, images, labels, 1).tags, expected.astype(np.int16), "tags")
+    assert_same_arrays(learn(network, (images, labels), 1).tags, expected.astype(np.int16), "tags")
 
 
 # --- cannot: the synapse's rounding ------------------------------------------------------------------
@@ -257,9 +257,9 @@ IMAGES, LABELS = np.zeros((2, 4), np.uint8), np.zeros(2, int)
 )
 def test_refuses_what_the_engine_cannot_hold(network, error, message):
     with pytest.raises(error, match=message):
-        learn(network, IMAGES, LABELS)
+        learn(network, (IMAGES, LABELS))
 
 
 def test_refuses_images_that_do_not_fit():
     with pytest.raises(DataError, match="shape"):
-        learn(Network((Flatten(), Dense(2)), (2, 3, 1), "2884"), IMAGES, LABELS)
+        learn(Network((Flatten(), Dense(2)), (2, 3, 1), "2884"), (IMAGES, LABELS))
