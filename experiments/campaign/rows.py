@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from experiments.records.names import table
 from experiments.runs.run_folder import write_text
 
 RESULT = Path("experiments/results/campaign.json")
@@ -77,7 +78,7 @@ def read(path: Path) -> list[Row]:
 def campaign_table(folder: Path) -> str:
     """Parts and subjects: how many were tried, how many ended wrong."""
     rows = read(folder / RESULT.name)
-    lines = ["| what | tried | wrong | subjects |", "|---|---|---|---|"]
+    lines = []
     for part in dict.fromkeys(one.part for one in rows):
         mine = [one for one in rows if one.part == part]
         subjects = "; ".join(
@@ -85,6 +86,7 @@ def campaign_table(folder: Path) -> str:
             for one in mine
         )
         tried, wrong = sum(one.tried for one in mine), sum(one.wrong for one in mine)
-        lines.append(f"| {part} | {tried:,} | {f'**{wrong:,}**' if wrong else 0} | {subjects} |")
+        lines.append((part, f"{tried:,}", f"**{wrong:,}**" if wrong else 0, subjects))
     seeds, commits = (sorted({str(getattr(one, name)) for one in rows}) for name in ("seed", "commit"))
-    return "\n".join([*lines, "", f"Seed {', '.join(seeds)}; commit {', '.join(commits)}."])
+    said = f"Seed {', '.join(seeds)}; commit {', '.join(commits)}."
+    return table("what | tried | wrong | subjects", lines, said)

@@ -215,8 +215,8 @@ def _simulate(subject: Subject, core: Core) -> dict[str, Any]:
 
     network, rules, state = subject.network, subject.rules, subject.state
     assert subject.run is not None
-    names = ("lanes", "multipliers", "simulator")
-    options = RtlOptions(cores=core.spread, **{name: getattr(core, name) for name in names})
+    told = {name: getattr(core, name) for name in ("lanes", "multipliers", "simulator")}
+    options = RtlOptions(cores=core.spread, **told)
     with (
         RtlEngine(network, rules, state=state, options=options) as simulated,
         bar("batch {task.completed}") as progress,

@@ -3,6 +3,9 @@
 Every learned sample is counted, recalled ones too. The chip's own numbers are those of `mappings.chips`, with
 their grades: for Loihi 2 they are Loihi 1's. What a memory off the neurocores draws is not published and not
 counted.
+
+The sums of a discriminant are taken for synapses that learn, a neuron for each feature and each class, though
+no synapse is as wide; what solves them for a read-out, once an answer is wanted, is not counted.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from experiments.continual import records
 from experiments.continual.records import Record
 from experiments.continual.study import Config
 from experiments.records.figure import picture
+from experiments.records.names import table
 from experiments.records.style import MUTED, OTHERS, SERIES, series
 from mappings.chips.chip import Chip, ChipError
 from mappings.chips.cost import Activity, Cost
 from mappings.chips.limits import Limit, broken, broken_by_parts
 from mappings.chips.placement import DoesNotFit, Placement, Use, place
+from wage_neuro.discriminant import SUM_BITS, Discriminant
 from wage_neuro.errors import DataError
 from wage_neuro.network import Network
 
@@ -101,7 +106,7 @@ class Learned:
             mJ=mean(mJ),
             chips=costs[0].placement.chips,
             memory_bytes=record.runs[0]["memory_bytes"],
-            limits=tuple(map(str, _limits(costs[0].placement))),
+            limits=tuple(map(str, _limits(record.runs[0]["config"]["method"], costs[0].placement))),
         )
 
 
@@ -112,8 +117,10 @@ def _cost(run: records.Row, chip: Chip) -> Cost:
         raise DataError(f"{config.title}: want counts of activity, and images of {', '.join(SHAPES)}")
     network = Network.parse(run["network"], SHAPES[data], bits=config.bits)
     assert network.n_weights == run["weights"], run["network"]
-    frozen = config.kind(config, network).frozen_layers()
-    use = Use(True, config.rules, frozen, run.get("prototypes", 0))
+    method = config.kind(config, network)
+    frozen, held = method.frozen_layers(), method.memory
+    rows = sum(held.sums.shape) if isinstance(held, Discriminant) else run.get("prototypes", 0)
+    use = Use(True, config.rules, frozen, rows)
     counts = run["activity"]
     layers = [
         Activity(**{name: counts[field][i] for name, field in FIELDS.items() if field in counts})
@@ -122,8 +129,13 @@ def _cost(run: records.Row, chip: Chip) -> Cost:
     return Cost(place(network, chip, use), layers)
 
 
-def _limits(placed: Placement) -> list[Limit]:
-    return [*broken(placed.network, placed.chip, placed.use), *broken_by_parts(placed)]
+def _limits(method: str, placed: Placement) -> list[Limit]:
+    found = [*broken(placed.network, placed.chip, placed.use), *broken_by_parts(placed)]
+    if method != "discriminant":
+        return found
+    way_out = "a processor beside the cores, with a memory of its own"
+    wide = Limit("discriminant", "sum in a synapse", SUM_BITS + 1, placed.chip.weight_bits, "bits", way_out)
+    return [wide, *(limit for limit in found if limit.where != "prototypes")]
 
 
 def learned(folder: Path, chip: Chip | None = None) -> list[Learned]:
@@ -166,22 +178,20 @@ def learning_cost_table(folder: Path) -> str:
         for stream in {point.record.stream for point in points}
         for point in pareto(p for p in points if p.record.stream == stream)
     }
-    lines = [
-        "| stream | method | hidden layers | ACC, % | ms | mJ, dynamic | mJ, with static | memory |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows: list[tuple[str, ...]] = []
     for p in sorted(points, key=lambda p: (p.record.stream, p.mJ)):
         config, star = p.record.runs[0]["config"], " *" if id(p) in on_front else ""
         star += " †" if p.limits else ""
-        lines.append(
-            f"| {p.record.stream} | {p.record.method}{star} | {config['network']} | {p.accuracy:.2f}"
-            f" | {p.ms:.3f} | {p.dynamic_mJ:.4f} | {p.mJ:.4f} | {p.memory_bytes / 1024:,.0f} KiB |"
-        )
-    lines.append(f"| | {CLP} | | | {CLP_MS} | | {CLP_MJ} | |")
-    lines += ["", "\\* no other row of the stream is as accurate for as little energy (static included)."]
+        what = p.record.stream, p.record.method + star, config["network"], f"{p.accuracy:.2f}"
+        cost = f"{p.ms:.3f}", f"{p.dynamic_mJ:.4f}", f"{p.mJ:.4f}", f"{p.memory_bytes / 1024:,.0f} KiB"
+        rows.append((*what, *cost))
+    rows.append(("", CLP, "", "", str(CLP_MS), "", str(CLP_MJ), ""))
+    said = ["\\* no other row of the stream is as accurate for as little energy (static included)."]
     if past := sorted({limit for p in points for limit in p.limits}):
-        lines += ["", f"† past a limit of the chip: {'; '.join(past)}."]
-    return "\n".join(lines)
+        said.append(f"† past a limit of the chip: {'; '.join(past)}.")
+    return table(
+        "stream | method | hidden layers | ACC, % | ms | mJ, dynamic | mJ, with static | memory", rows, *said
+    )
 
 
 def draw(path: Path, points: Sequence[Learned]) -> None:

@@ -12,7 +12,7 @@ from experiments.continual.metrics import NEWEST, NEWEST_ACC
 from experiments.continual.pictures import Point, in_bits
 from experiments.continual.presets import config_of
 from experiments.continual.records import Record
-from experiments.records.names import mean_and_spread
+from experiments.records.names import mean_and_spread, table
 from experiments.runs.forms import Number
 from wage_neuro.bits import Bits
 from wage_neuro.typed import Count, read_json
@@ -77,12 +77,11 @@ def continual_table(folder: Path) -> str:
     """A row a record in `folder`/continual: means over the seeds, float baselines, what it needed."""
     found = [records.read(path) for path in sorted((folder / "continual").glob("*.jsonl"))]
     same = {_learned(vars(config_of(row["preset"]))): row for row in _read_floats(folder)}
-    lines = [
-        "| stream | method | hidden layers | updates | seeds | ACC, % | forgetting | float ACC | memory"
-        " | weights changed a sample |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    return "\n".join(lines + [_row(r, same) for r in found if r.runs[0]["measured_on"] == "test"])
+    heads = (
+        "stream | method | hidden layers | updates | seeds | ACC, % | forgetting | float ACC | memory"
+        " | weights changed a sample"
+    )
+    return table(heads, [_row(r, same) for r in found if r.runs[0]["measured_on"] == "test"])
 
 
 def _learned(config: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -91,7 +90,7 @@ def _learned(config: Mapping[str, Any]) -> tuple[Any, ...]:
     return *(config.get(name) for name in shared), config.get("memory_bits", 8), config.get("recalled", 1)
 
 
-def _row(record: Record, floats: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> str:
+def _row(record: Record, floats: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> tuple[object, ...]:
     head, config = record.runs[0], record.runs[0]["config"]
     also = f", {in_bits(config)} a pixel" if config.get("memory_bits", 8) != 8 else ""
     also += f", 1 + {config['recalled']}" if config.get("recalled", 1) != 1 else ""
@@ -111,11 +110,8 @@ def _row(record: Record, floats: Mapping[tuple[Any, ...], Mapping[str, Any]]) ->
     acc = f"**{record.mean_and_spread('ACC')}**"
     if NEWEST_ACC in head:
         acc += f"; newest {NEWEST}: **{record.mean_and_spread(NEWEST_ACC)}**"
-    return (
-        f"| {record.stream} | {record.method}{also} | {config['network']} | {_updates(config)}"
-        f" | {len(record.runs)} | {acc} | {forgotten} | {float_acc}"
-        f" | {head['memory_bytes'] / 1024:,.0f} KiB | {changed} |"
-    )
+    what = record.stream, record.method + also, config["network"], _updates(config), len(record.runs)
+    return *what, acc, forgotten, float_acc, f"{head['memory_bytes'] / 1024:,.0f} KiB", changed
 
 
 def _updates(config: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.commands.presets import EXPERIMENTS
 from experiments.records.figure import epochs_axis, logarithmic, picture
-from experiments.records.names import mean_and_spread
+from experiments.records.names import mean_and_spread, table
 from experiments.records.style import INK, MUTED, OTHERS, OURS, PAPER
 from experiments.runs.forms import ExperimentRecord
 from wage_neuro.errors import DataError
@@ -137,14 +137,8 @@ def markdown(folder: Path) -> str:
     parts = []
     for found in arranged(records):
         networks = dict.fromkeys(records[0]["network"] for records in found.settings.values())
-        lines = [
-            f"**{found.title}**, {'; '.join(networks)}",
-            "",
-            f"| setting | seeds | error %, last epoch | best epoch | {theirs(found.experiment)} |",
-            "|---|---|---|---|---|",
-            *(f"| {' | '.join(map(str, row))} |" for row in found.rows),
-        ]
-        parts.append("\n".join(lines))
+        heads = f"setting | seeds | error %, last epoch | best epoch | {theirs(found.experiment)}"
+        parts += [f"**{found.title}**, {'; '.join(networks)}", table(heads, found.rows)]
     return "\n\n".join(parts)
 
 

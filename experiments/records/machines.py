@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments.records.names import table
 from experiments.studies import emulators, neurobench, ports
 
 
 def machines_table(folder: Path) -> str:
     """Format, what runs it, whether it gives our answers, whether it learns there, and its size."""
-    lines = [
-        "| way | ran in | network, data | its answers, beside ours | learns there | size |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = "way | ran in | network, data | its answers, beside ours | learns there | size"
     rows = [*_libraries(folder), *_files(folder), *_boards(folder), *_chips(folder), *_harness(folder)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    return table(heads, rows)
 
 
 Cells = tuple[str, str, str, str, str, str]

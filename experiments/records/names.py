@@ -52,6 +52,21 @@ def apart(words: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
     return common, [", ".join(word for word in each if word not in common) for each in words]
 
 
+def table(heads: str, rows: Iterable[Iterable[object]], *below: str) -> str:
+    """A table in Markdown: its heads, ` | ` between them, a row a line, then paragraphs.
+
+    >>> print(table("a | b", [(1, "x")], "So it is."))
+    | a | b |
+    |---|---|
+    | 1 | x |
+    <BLANKLINE>
+    So it is.
+    """
+    lines = [f"| {heads} |", "|" + "---|" * (heads.count(" | ") + 1)]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n\n".join(["\n".join(lines), *below])
+
+
 def mean_and_spread(values: Iterable[float], digits: int = 2, unit: str = "") -> str:
     """Mean, with the standard deviation over the seeds where there are several; nothing for none.
 

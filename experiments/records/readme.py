@@ -21,7 +21,7 @@ from experiments.continual.table import FLOAT, continual_table
 from experiments.records.findings import markdown
 from experiments.records.hardware import hardware_table
 from experiments.records.machines import machines_table
-from experiments.records.names import learning, mean_and_spread, short_name
+from experiments.records.names import learning, mean_and_spread, short_name, table
 from experiments.runs.training import Config
 from experiments.studies.binary import binary_table
 from experiments.studies.emulators import sana_fe_table
@@ -74,11 +74,7 @@ def in_percent(records: Iterable[dict[str, Any]], key: str) -> str:
 
 def results_table(folder: Path = RESULTS) -> str:
     """Test accuracy, last epoch first: mean over the seeds."""
-    lines = [
-        "| data | network, bits | learning | engine | epochs | seeds | test accuracy, last epoch"
-        " | best epoch |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for group in groups(records(folder)):
         r = group[0]
         config = r["config"]
@@ -87,13 +83,16 @@ def results_table(folder: Path = RESULTS) -> str:
         if config.get("augment", "none") != "none":
             what += f", {config['augment']}"
         last, best = (in_percent(group, key) for key in ("accuracy_last", "accuracy_best"))
-        lines.append(
-            f"| {config['data']} | {name}, {config['bits']} | {what} | {r['engine']} | {len(r['curve'])}"
-            f" | {len(group)} | **{last}** | {best} |"
+        bits, epochs = config["bits"], len(r["curve"])
+        rows.append(
+            (config["data"], f"{name}, {bits}", what, r["engine"], epochs, len(group), f"**{last}**", best)
         )
     data = dict.fromkeys(group[0]["config"]["data"] for group in groups(records(folder)))
     published = [f"{name}: {PUBLISHED[name]}" for name in data if PUBLISHED.get(name)]
-    return "\n".join([*lines, "", "Published, %: " + ". ".join(published) + "."])
+    heads = (
+        "data | network, bits | learning | engine | epochs | seeds | test accuracy, last epoch | best epoch"
+    )
+    return table(heads, rows, f"Published, %: {'. '.join(published)}.")
 
 
 def feedback_table(folder: Path = RESULTS) -> str:
@@ -106,22 +105,18 @@ def feedback_table(folder: Path = RESULTS) -> str:
         kind = config["rules"].get("feedback", "transposed")
         if len(group) > 1:
             by_setting.setdefault(key, {})[kind] = group
-    lines = [
-        "| network, data | feedback | test accuracy, last epoch | feedback synapses | their memory |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for kinds in by_setting.values():
         for kind, group in kinds.items() if len(kinds) > 1 else ():
             r = group[0]
             network = Network.parse(r["network"], tuple(r["input_shape"]), bits=r["config"]["bits"])
             synapses, bits = feedback_memory(network, kind)
-            name = short_name(r["network"])
-            lines.append(
-                f"| {name}, {r['config']['data']} | {kind}"
-                f" | **{in_percent(group, 'accuracy_last')}**"
-                f" | {synapses:,} | {bits / 8 / 1024:,.1f} KiB |"
-            )
-    return "\n".join(lines)
+            name, accuracy = short_name(r["network"]), in_percent(group, "accuracy_last")
+            memory = f"{bits / 8 / 1024:,.1f} KiB"
+            rows.append((f"{name}, {r['config']['data']}", kind, f"**{accuracy}**", f"{synapses:,}", memory))
+    return table(
+        "network, data | feedback | test accuracy, last epoch | feedback synapses | their memory", rows
+    )
 
 
 def commands_list(folder: Path = RESULTS) -> str:
@@ -153,45 +148,38 @@ def command_of(record: dict[str, Any]) -> str:
 def bench_table(folder: Path = RESULTS) -> str:
     """The benchmark's rows, and the machine they were measured on."""
     record = json.loads((folder / "bench.json").read_text())
-    lines = ["| what | ours | against | ratio | bar | met | busy besides |", "|---|---|---|---|---|---|---|"]
+    rows = []
     for row in record["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} x"
         ours = f"{row['ours']:,.2f}" if row["ours"] < 10 else f"{row['ours']:,.0f}"
         met = ("yes" if row["met"] else "**no**") if row["bar"] else ""
         others = row.get("others")  # older rows have none
         busy = "" if others is None else f"{others:.2f}"
-        lines.append(
-            f"| {row['what']} | {ours} {row['unit']} | {row['against']} | {ratio} | {row['bar']} | {met}"
-            f" | {busy} |"
-        )
+        rows.append((row["what"], f"{ours} {row['unit']}", row["against"], ratio, row["bar"], met, busy))
     versions = record["versions"]
-    lines += ["", f"{versions['machine']}, Python {versions['python']}, numpy {versions['numpy']}."]
+    said = f"{versions['machine']}, Python {versions['python']}, numpy {versions['numpy']}."
     if any(row.get("others") is not None for row in record["rows"]):
-        lines[-1] += " Busy besides: processors that the rest of the machine used meanwhile."
+        said += " Busy besides: processors that the rest of the machine used meanwhile."
     blas = {each["about"]["BLAS"] for each in record.get("kernels", []) if "BLAS" in each["about"]}
     if blas:
-        lines[-1] += f" BLAS of numpy: {', '.join(sorted(blas))}."
-    return "\n".join(lines)
+        said += f" BLAS of numpy: {', '.join(sorted(blas))}."
+    return table("what | ours | against | ratio | bar | met | busy besides", rows, said)
 
 
 def lava_table(folder: Path = RESULTS) -> str:
     """Lava's simulator against its own channels and models in numpy; of `bench_lava`."""
     record = json.loads((folder / "bench-lava.json").read_text())
-    lines = [
-        "| network | against | processor time a sample | faster by it | on the wall | bar | met |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for case in record["cases"]:
         bar, rate = case["bar"], f"{case['samples_a_second']:,.0f} samples/s"
         met = ("yes" if case["ratio"] >= bar else "**no**") if bar else ""
-        lines.append(
-            f"| {case['name']} | {case['against']} | {case['slow_us']:,.0f} -> {case['fast_us']:,.0f} µs"
-            f" | **{case['ratio']:.2f} x** | {case['wall_ratio']:.2f} x, {rate}"
-            f" | {f'>= {bar} x' if bar else ''} | {met} |"
-        )
+        times = f"{case['slow_us']:,.0f} -> {case['fast_us']:,.0f} µs"
+        ratios = f"**{case['ratio']:.2f} x**", f"{case['wall_ratio']:.2f} x, {rate}"
+        rows.append((case["name"], case["against"], times, *ratios, f">= {bar} x" if bar else "", met))
     versions = record["versions"]
-    lines += ["", f"{versions['machine']}, Python {versions['python']}, load {record['load']:.0f}."]
-    return "\n".join([*lines, "", _structural_epoch(folder), "", _pipeline_cost(folder)])
+    said = f"{versions['machine']}, Python {versions['python']}, load {record['load']:.0f}."
+    heads = "network | against | processor time a sample | faster by it | on the wall | bar | met"
+    return table(heads, rows, said, _structural_epoch(folder), _pipeline_cost(folder))
 
 
 def _structural_epoch(folder: Path) -> str:
@@ -228,31 +216,21 @@ def _pipeline_cost(folder: Path) -> str:
 def choices_table(folder: Path = RESULTS) -> str:
     """Accuracy by the rules past the paper on validation images, of which the settings were chosen."""
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("validation/past-*.json"))]
-    lines = [
-        "| network | learning | eta | epochs | training error, last epoch | validation error |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for record in found:
         config, last = record["config"], record["curve"][-1]
-        lines.append(
-            f"| {short_name(record['network'])}, {config['bits']} | {learning(config['rules'])}"
-            f" | {config['eta']} | {config['epochs']} | {100 * last['train_error']:.2f} %"
-            f" | {100 * last['error']:.2f} % |"
-        )
+        what = f"{short_name(record['network'])}, {config['bits']}", learning(config["rules"])
+        errors = (f"{100 * last[name]:.2f} %" for name in ("train_error", "error"))
+        rows.append((*what, config["eta"], config["epochs"], *errors))
     data = ", ".join(sorted({record["config"]["data"] for record in found}))
     images = ", ".join(sorted({f"{record['config']['validation']:,}" for record in found}))
-    return "\n".join(
-        [*lines, "", f"{data}, one seed, {images} training images held out; no test image was read."]
-    )
+    heads = "network | learning | eta | epochs | training error, last epoch | validation error"
+    return table(heads, rows, f"{data}, one seed, {images} training images held out; no test image was read.")
 
 
 def chip_table(folder: Path = RESULTS) -> str:
     """What `wage-neuro map` said of each network on each chip, and what was measured of the same layers."""
-    lines = [
-        "| network | chip | use | fits | cores | synaptic operations, effective of dense | energy a sample"
-        " | of it operations, at rest | time | measured, the same layers |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for path in sorted(folder.glob("chip/*/*.json")):
         report = json.loads(path.read_text())
         place, cost, mode = report["placement"], report["cost"], report["mode"]
@@ -265,34 +243,34 @@ def chip_table(folder: Path = RESULTS) -> str:
         done, energy = cost["operations"]["counted"], cost["energy_mJ"]
         found = (report["published"] or {}).get(mode)
         measured = f"{found['energy_mJ']} mJ, {found['time_ms']} ms" if found else ""
-        lines.append(
-            f"| {name} | {report['chip']['name']} | {use} | {fits} | {place['cores']}{chips}"
-            f" | {done['effective']:,.0f} of {done['dense']:,.0f} | **{energy['total']:.2g} mJ**"
-            f" | {energy['dynamic']:.2g}, {energy['static']:.2g} mJ | {cost['time_ms']:.2g} ms"
-            f" | {measured} |"
-        )
-    return "\n".join(lines)
+        operations = f"{done['effective']:,.0f} of {done['dense']:,.0f}"
+        mJ = f"**{energy['total']:.2g} mJ**", f"{energy['dynamic']:.2g}, {energy['static']:.2g} mJ"
+        where = name, report["chip"]["name"], use, fits, f"{place['cores']}{chips}"
+        rows.append((*where, operations, *mJ, f"{cost['time_ms']:.2g} ms", measured))
+    heads = (
+        "network | chip | use | fits | cores | synaptic operations, effective of dense | energy a sample"
+        " | of it operations, at rest | time | measured, the same layers"
+    )
+    return table(heads, rows)
 
 
 def gpu_table(folder: Path = RESULTS) -> str:
     """Speed and agreement on a GPU, from the record of `python -m experiments.benchmarks.gpu`."""
     record = json.loads((folder / "gpu.json").read_text())
-    lines = ["| training on a GPU | images a second |", "|---|---|"]
-    lines += [
-        f"| {row['network']}, batch {row['batch']} | {row['images_per_s']:,} |" for row in record["speed"]
+    rows = [
+        (f"{row['network']}, batch {row['batch']}", f"{row['images_per_s']:,}") for row in record["speed"]
     ]
     cells = record["agreement"]
     wrong = sum(cell["difference"] is not None for cell in cells)
     weights = sum(cell["seeds"] * cell["steps"] * cell["weights"] for cell in cells)
     modes = len({cell["mode"] for cell in cells})
     versions = record["versions"]
-    lines += [
-        "",
+    said = (
         f"{versions['accelerator']}, PyTorch {versions['torch']}. Equal to the numpy engine in"
         f" {len(cells) - wrong} of {len(cells)} pairs of network and mode ({modes} modes), these at full"
-        f" width among them: {weights:,} stored weights compared.",
-    ]
-    return "\n".join(lines)
+        f" width among them: {weights:,} stored weights compared."
+    )
+    return table("training on a GPU | images a second", rows, said)
 
 
 def headline_table(folder: Path = RESULTS) -> str:

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiments.records.names import short_name
+from experiments.records.names import short_name, table
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
 from experiments.studies import alone
@@ -175,26 +175,23 @@ def run_script(python: Path, script: Path, *words: object) -> list[dict[str, Any
 
 def sana_fe_table(folder: Path) -> str:
     """Counts and energies of SANA-FE beside those of `map`, a sample."""
-    lines = [
-        "| chip, cores | messages | hops | synapses reached | pJ: synapses | neurons | messages |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     rows = json.loads((folder / RESULT.name).read_text())["sana_fe"]
     for row in rows:
         theirs, ours = row["energy_pJ"], row["map_energy_pJ"]
         neurons = ours["active neurons"] + ours["inactive neurons"]
-        lines.append(
-            f"| {row['chip']}, {row['cores']} | {row['messages']:,.2f} ({row['map_messages']:,.2f}) |"
-            f" {row['hops']:,.2f} ({row['map_hops']:,.2f}) |"
-            f" {row['synapses_reached']:,.0f} ({row['map_synapses_reached']:,.0f}) |"
-            f" {theirs['synapse']:,.0f} ({ours['synaptic operations']:,.0f}) |"
-            f" {theirs['soma']:,.0f} ({neurons:,.0f}) |"
-            f" {theirs['network']:,.0f} ({ours['messages']:,.0f}) |"
+        pairs = (
+            (row["synapses_reached"], row["map_synapses_reached"]),
+            (theirs["synapse"], ours["synaptic operations"]),
+            (theirs["soma"], neurons),
+            (theirs["network"], ours["messages"]),
         )
+        counts = (f"{row[name]:,.2f} ({row[f'map_{name}']:,.2f})" for name in ("messages", "hops"))
+        cells = (f"{a:,.0f} ({b:,.0f})" for a, b in pairs)
+        lines.append((f"{row['chip']}, {row['cores']}", *counts, *cells))
     what = f"{rows[0]['network']} on {rows[0]['images']} test images of {rows[0]['data']}"
-    return "\n".join(
-        [*lines, "", f"{what}, the mean of a sample; `map`'s in brackets; {rows[0]['runs_in']}."]
-    )
+    heads = "chip, cores | messages | hops | synapses reached | pJ: synapses | neurons | messages"
+    return table(heads, lines, f"{what}, the mean of a sample; `map`'s in brackets; {rows[0]['runs_in']}.")
 
 
 # --- the command -------------------------------------------------------------------------------------

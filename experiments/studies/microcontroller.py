@@ -19,6 +19,7 @@ import numpy as np
 import typer
 
 from experiments import datasets
+from experiments.records.names import table
 from experiments.runs import run_folder
 from experiments.studies import alone
 from mappings.formats import c as c_source
@@ -120,20 +121,15 @@ def compare(
 def microcontroller_table(folder: Path) -> str:
     """Bytes and instructions of every network and core of the record."""
     record = json.loads((folder / "microcontroller.json").read_text())
-    lines = [
-        "| network | core | flash | RAM without stack | instructions to predict | to learn a sample |",
-        "|---|---|---|---|---|---|",
+    numbers = "flash_bytes", "ram_bytes", "instructions_to_predict", "instructions_to_learn"
+    rows = [
+        (f"{'-'.join(map(str, row['units']))}, {row['data']}", row["cpu"], *(f"{row[n]:,}" for n in numbers))
+        for row in record["rows"]
     ]
-    for row in record["rows"]:
-        lines.append(
-            f"| {'-'.join(map(str, row['units']))}, {row['data']} | {row['cpu']} | {row['flash_bytes']:,}"
-            f" | {row['ram_bytes']:,} | {row['instructions_to_predict']:,}"
-            f" | {row['instructions_to_learn']:,} |"
-        )
     first = record["rows"][0]["samples"]
-    return "\n".join(
-        [*lines, "", f"The first {first} training samples, from new weights, in {record['tools'][1]}."]
-    )
+    heads = "network | core | flash | RAM without stack | instructions to predict | to learn a sample"
+    said = f"The first {first} training samples, from new weights, in {record['tools'][1]}."
+    return table(heads, rows, said)
 
 
 def _pair(held: Held) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiments.records.names import short_name
+from experiments.records.names import short_name, table
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
 from experiments.studies import alone
@@ -107,19 +107,21 @@ def read(path: Path) -> list[Row]:
 
 def neurobench_table(folder: Path) -> str:
     """A row a network."""
-    lines = [
-        "| network, data | accuracy | bytes to answer (2 bits a weight) | to learn (8) | weights of 0"
-        " | activations of 0 | dense operations | effective, by NeuroBench | by our engine |",
-        "|---|---|---|---|---|---|---|---|---|",
+    heads = (
+        "network, data | accuracy | bytes to answer (2 bits a weight) | to learn (8) | weights of 0"
+        " | activations of 0 | dense operations | effective, by NeuroBench | by our engine"
+    )
+    found = read(folder / RESULT.name)
+    rows = [
+        (
+            *(f"{row.network}, {row.data}", f"{row.accuracy:.2%} of {row.images:,}"),
+            *(f"{n:,}" for n in (row.bytes_2_bits, row.bytes_8_bits)),
+            *(f"{share:.1%}" for share in (row.connection_sparsity, row.activation_sparsity)),
+            *(f"{n:,.0f}" for n in (row.dense, row.effective, row.counted)),
+        )
+        for row in found
     ]
-    rows = read(folder / RESULT.name)
-    lines += [
-        f"| {row.network}, {row.data} | {row.accuracy:.2%} of {row.images:,} | {row.bytes_2_bits:,} |"
-        f" {row.bytes_8_bits:,} | {row.connection_sparsity:.1%} | {row.activation_sparsity:.1%} |"
-        f" {row.dense:,.0f} | {row.effective:,.0f} | {row.counted:,.0f} |"
-        for row in rows
-    ]
-    return "\n".join([*lines, "", f"Operations a sample; {', '.join(sorted({row.by for row in rows}))}."])
+    return table(heads, rows, f"Operations a sample; {', '.join(sorted({row.by for row in found}))}.")
 
 
 def main(

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiments.records.names import mean_and_spread
+from experiments.records.names import mean_and_spread, table
 from experiments.runs import run_folder
 from experiments.runs.training import load_for
 from experiments.studies import alone
@@ -177,19 +177,15 @@ def run(python: Path, codes: Split, k_A: int, config: Config) -> dict[str, Any]:
 def pes_table(folder: Path) -> str:
     """A row a side, of the record in `folder`."""
     record = json.loads((folder / RESULT.name).read_text())
-    lines = [
-        "| last layer learned by | inputs | a weight | a spike adds to its trace; ours: log2 eta, loss |"
-        " test accuracy, % |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {side['name']} | {side['inputs']} | {side['weight']} | {side['chosen']} |"
-        f" {mean_and_spread(side['test'])} |"
-        for side in record["sides"]
-    ]
+    names = "name", "inputs", "weight", "chosen"
+    rows = [(*(side[name] for name in names), mean_and_spread(side["test"])) for side in record["sides"]]
+    heads = (
+        "last layer learned by | inputs | a weight | a spike adds to its trace; ours: log2 eta, loss"
+        " | test accuracy, %"
+    )
     what = f"{record['network']}, {record['data']}: {record['samples']:,} samples, one at a time,"
     seeds = f"{len(record['config']['seeds'])} seeds; {record['emulator']['runs_in']}"
-    return "\n".join([*lines, "", f"{what} {seeds}."])
+    return table(heads, rows, f"{what} {seeds}.")
 
 
 def main(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.records.figure import picture
-from experiments.records.names import mean_and_spread, short_name
+from experiments.records.names import mean_and_spread, short_name, table
 from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
 
 LABELS = {"pretrained": "pretrained", "frozen": "pretrained, features frozen", "scratch": "from scratch"}
@@ -44,16 +44,14 @@ def transfer_table(folder: Path) -> str:
     found = [read(path) for path in sorted((folder / "transfer").glob("*.jsonl"))]
     found = [rows for rows in found if rows[0]["measured_on"] == "test"]
     shots = list(dict.fromkeys(shot for rows in found for shot in Config(**rows[0]["config"]).shots))
-    heads = " | ".join(shots)
-    lines = [f"| from, to | network | start | {heads} |", "|---|---|---|" + "---|" * len(shots)]
+    lines = []
     for rows in found:
         head = rows[0]
+        what = f"{head['from']}, {head['config']['data']}", _name(head)
         for learner in LEARNERS:
-            cells = " | ".join(mean_and_spread(accuracies(rows, learner, shot), 1) for shot in shots)
-            lines.append(
-                f"| {head['from']}, {head['config']['data']} | {_name(head)} | {LABELS[learner]} | {cells} |"
-            )
-    return "\n".join(lines)
+            cells = (mean_and_spread(accuracies(rows, learner, shot), 1) for shot in shots)
+            lines.append((*what, LABELS[learner], *cells))
+    return table(" | ".join(("from, to", "network", "start", *shots)), lines)
 
 
 def _name(head: dict[str, Any]) -> str:

@@ -38,20 +38,41 @@ def find(name):
         raise EngineError("engine 'torch': it needs PyTorch")
 
 
-@pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def commands_in(monkeypatch, folder):
+    """The command, with engines of ours, two networks and two modes, in a folder."""
     monkeypatch.setattr(agreement, "make_engine", make)
     monkeypatch.setattr(agreement.ENGINES, "find", find)
     monkeypatch.setattr(agreement, "ROWS", ("dense", "conv VALID, stride 2"))
     monkeypatch.setattr(agreement, "MODES", {name: MODES[name] for name in ("paper", "pipelined")})
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["agreement", "--output", "agreement.json", "--seeds", "2", *words])
-        code = agreement.main()
-        return code, capsys.readouterr().out, json.loads((tmp_path / "agreement.json").read_text())
+        return agreement.main(), json.loads((folder / "agreement.json").read_text())
 
     return run
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    run = commands_in(monkeypatch, tmp_path)
+
+    def with_output(*words):
+        code, record = run(*words)
+        return code, capsys.readouterr().out, record
+
+    return with_output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The record of two columns."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        code, record = commands_in(monkeypatch, tmp_path_factory.mktemp("whole"))(
+            "--engines", "compiled,brian2"
+        )
+    assert code == 0
+    return record
 
 
 def test_a_wrong_engine_is_shown_with_its_first_difference(command, tmp_path):
@@ -70,18 +91,17 @@ def test_a_wrong_engine_is_shown_with_its_first_difference(command, tmp_path):
     assert table[-3:] == [f"<br>1: {wrong}", table[-2], "<br>3: pipelined: not here"]
 
 
-def test_equal_cells_have_learned_something(command):
-    code, _, record = command("--engines", "compiled")
-    assert code == 0
-    for c in record["cells"]:
+def test_equal_cells_have_learned_something(whole):
+    cells = [c for c in whole["cells"] if c["engine"] == "compiled"]
+    assert len(cells) == 4
+    for c in cells:
         assert (c["seeds"], c["difference"], c["refused"]) == (2, None, None)
         assert c["weights"] == NETWORKS[c["network"]].n_weights
         assert c["changed"] > c["weights"] / 20
 
 
-def test_goes_on_where_it_was_stopped(command, monkeypatch):
-    whole = command("--engines", "compiled,brian2")[2]["cells"]
-    done = []
+def test_goes_on_where_it_was_stopped(command, whole, monkeypatch):
+    whole, done = whole["cells"], []
 
     def cell(*place):
         done.append(place[:3])
@@ -92,7 +112,7 @@ def test_goes_on_where_it_was_stopped(command, monkeypatch):
     agreement_cell = agreement.cell
     monkeypatch.setattr(agreement, "cell", cell)
     with pytest.raises(KeyboardInterrupt):
-        command("--engines", "compiled,brian2", "--anew")
+        command("--engines", "compiled,brian2")
     assert command("--engines", "compiled")[2]["cells"] == whole[:4]  # as in an environment without Brian2
     assert command("--engines", "brian2")[2]["cells"] == whole
     # the third is tried again, each other one is compared once
@@ -100,9 +120,9 @@ def test_goes_on_where_it_was_stopped(command, monkeypatch):
     assert len(set(done)) == len(whole)
 
 
-def test_anew_leaves_what_was_not_asked_for(command, monkeypatch):
+def test_anew_leaves_what_was_not_asked_for(command, whole, monkeypatch, tmp_path):
     """The columns of other engines stay as they are in the record, with their versions."""
-    whole = command("--engines", "compiled,brian2")[2]
+    (tmp_path / "agreement.json").write_text(json.dumps(whole))
     done = []
     agreement_cell = agreement.cell
     monkeypatch.setattr(agreement, "cell", lambda *place: done.append(place[2]) or agreement_cell(*place))
@@ -113,9 +133,10 @@ def test_anew_leaves_what_was_not_asked_for(command, monkeypatch):
     assert record["versions"] == {**whole["versions"], "compiled": {"python": "later"}}
 
 
-def test_other_seeds_are_compared_anew(command):
-    command("--engines", "compiled")
-    assert {c["seeds"] for c in command("--engines", "compiled", "--seeds", "1")[2]["cells"]} == {1}
+def test_other_seeds_are_compared_anew(command, whole, tmp_path):
+    (tmp_path / "agreement.json").write_text(json.dumps(whole))
+    found = command("--engines", "compiled", "--seeds", "1")[2]["cells"]
+    assert {(c["engine"], c["seeds"]) for c in found} == {("compiled", 1), ("brian2", 2)}
 
 
 @pytest.mark.parametrize(
