@@ -75,11 +75,11 @@ CASES = {
     "a row of several blocks": ("3-48-2", "2888", False, {}, (16, 1), [3]),
     "a kernel, its windows, and what no window has": ("5x7x1-4C3-MP2-3", "2888", False, {}, (16, 1), [3, 2]),
     "a kernel of one place, fewer visits than lanes": (
-        "3x2x1-8C1-3",
+        "2x2x1-16C1-3",
         "2888",
         False,
         {"loss": "sse", "margin": 0},
-        (16, 10),
+        (8, 10),
         [3],
     ),
     "a kernel above a kernel, which is frozen": (
