@@ -39,7 +39,7 @@ PROTOTYPES: Registry[type[Engine]] = Registry(
     {
         "numpy": PrototypeEngine,
         "compiled": PrototypeEngine,
-        "lava": Place("mappings.engines.lava.prototypes:LavaPrototypeEngine", _LAVA),
+        "lava": Place("mappings.engines.lava.read_out:LavaPrototypeEngine", _LAVA),
     },
     problem=EngineError,
 )
@@ -48,7 +48,11 @@ DISCRIMINANTS: Registry[type[Engine]] = Registry(
     "engine with a discriminant",
     "wage_neuro.discriminant_engines",
     Engine,
-    dict.fromkeys(("numpy", "compiled"), DiscriminantEngine),
+    {
+        "numpy": DiscriminantEngine,
+        "compiled": DiscriminantEngine,
+        "lava": Place("mappings.engines.lava.read_out:LavaDiscriminantEngine", _LAVA),
+    },
     problem=EngineError,
 )
 """What holds a discriminant there."""

@@ -16,6 +16,7 @@ from math import isqrt
 
 import numpy as np
 
+from wage_neuro.activity import FIELDS, count_dense_inputs
 from wage_neuro.bits import Bits
 from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
@@ -239,25 +240,80 @@ def _divided(x: np.ndarray, by: int) -> np.ndarray:
     return (2 * x + by) // (2 * by)
 
 
-class DiscriminantEngine(ReadOutEngine):
-    """A discriminant on what the fixed layers below the last make of an image."""
+ASKED, NOTHING = -1, -2
+"""In a label's place: the sample is only asked; there is none."""
+_LEARNING, _UPDATES, _REACHED = (
+    list(FIELDS).index(name) for name in ("learning_operations", "updates", "synapses_reached")
+)
 
-    supports = Support(who="a discriminant", kinds=frozenset(Kind) - {Kind.NORMALISED})
+
+def answer_or_learn(
+    held: Discriminant, x: np.ndarray, labels: np.ndarray, counts: np.ndarray | None = None
+) -> np.ndarray:
+    """Learn the samples that have a label, then answer those that are asked.
+
+    Parameters
+    ----------
+    x, labels : (n, features), (n,) codes and labels, ASKED or NOTHING
+    counts : (fields,) to add the activity to; see `wage_neuro.activity`
+
+    Returns
+    -------
+    (n, classes) int64 logits, 0 of a sample that is not asked.
+    """
+    logits = np.zeros((len(x), len(held.counts)), np.int64)
+    learns, asked = labels >= 0, labels == ASKED
+    if learns.any():
+        held.learn(x[learns], labels[learns])
+    if asked.any():
+        logits[asked] = held.logits(x[asked])
+    if counts is not None:
+        _count(counts, held, x[learns], x[asked])
+    return logits
+
+
+def _count(counts: np.ndarray, held: Discriminant, learned: np.ndarray, asked: np.ndarray) -> None:
+    features = held.sums.shape[1]
+    if len(asked):
+        count_dense_inputs(counts, held.read_out()[0], asked)
+    met = learned != 0
+    active = met.sum(axis=1)
+    pairs = int((active * (active + 1) // 2 + active).sum())
+    rows = np.arange(features, 0, -1) + 1  # a product with each feature from it on; the class's sum
+    count_dense_inputs(counts, np.zeros((features, 0)), learned)
+    counts[_REACHED] += int(met.sum(axis=0) @ rows)
+    counts[[_LEARNING, _UPDATES]] += pairs
+
+
+class DiscriminantEngine(ReadOutEngine):
+    """A discriminant on what the fixed layers below the last make of an image.
+
+    In the last layer's place it is counted what the sums take: a feature other than 0 meets the sums of its
+    products with the features up to it, and its class's (synapse reached); two such features meet, or one and
+    its class (learning operation, and an update: the sum changes). Of an answer, where features meet the
+    read-out; how that is solved for is not counted.
+    """
+
+    supports = Support(
+        who="a discriminant",
+        kinds=frozenset(Kind) - {Kind.NORMALISED},
+        abilities=frozenset({"counts activity"}),
+    )
 
     def __init__(self, network: Network, rules: Rules, state: State, discriminant: Discriminant) -> None:
         super().__init__(network, rules, state)
-        self.discriminant = discriminant
+        self.held = discriminant
 
     @property
     def seen(self) -> int:
-        return self.discriminant.seen
+        return self.held.seen
 
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Add samples to the sums; there is no step size, and the (n, classes) logits returned are 0."""
         self.network.check_labels(labels, len(images))
-        self.discriminant.learn(self.features(images), labels)
-        return np.zeros((len(images), self.network.classes), np.int64)
+        return answer_or_learn(self.held, self.features(images), labels, self._counts)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) int64 logits on one scale that changes as it learns."""
-        return self.discriminant.logits(self.features(images))
+        asked = np.full(len(images), ASKED)
+        return answer_or_learn(self.held, self.features(images), asked, self._counts)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wage_neuro.activity import FIELDS, Activity, Watch, count_dense_inputs
+from wage_neuro.activity import FIELDS, count_dense_inputs
 from wage_neuro.control import Control
 from wage_neuro.errors import SettingError
 from wage_neuro.fixed_point import carrier
@@ -206,11 +206,11 @@ class PrototypeEngine(ReadOutEngine):
 
     def __init__(self, network: Network, rules: Rules, state: State, prototypes: Prototypes) -> None:
         super().__init__(network, rules, state)
-        self.prototypes = prototypes
+        self.held = prototypes
 
     @property
     def seen(self) -> int:
-        return self.prototypes.seen
+        return self.held.seen
 
     def learn(self, images: np.ndarray, labels: np.ndarray, control: int | Control) -> np.ndarray:
         """Learn samples one after another; `control` says nothing, as a prototype has a step size of its own.
@@ -221,23 +221,10 @@ class PrototypeEngine(ReadOutEngine):
         x, counts = self.features(images), self._counts
         parts = [slice(i, i + PART) for i in range(0, len(x), PART)]
         classes = self.network.classes
-        return np.concatenate(
-            [answer_and_learn(self.prototypes, x[p], labels[p], classes, counts) for p in parts]
-        )
+        return np.concatenate([answer_and_learn(self.held, x[p], labels[p], classes, counts) for p in parts])
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return (n, classes) int64 logits: minus squared distances, but for what the classes share."""
         asked = np.full(len(images), -1)
         x, classes = self.features(images), self.network.classes
-        return answer_and_learn(self.prototypes, x, asked, classes, self._counts)
-
-    @property
-    def _counts(self) -> np.ndarray | None:
-        return self._watch.counts[-1] if self._watch.every else None
-
-    def watch(self, every: int) -> None:
-        """Count everything, or nothing if 0: there are no batches of which some could be counted."""
-        self._watch = Watch(len(self.network.layers), every)
-
-    def activity(self) -> Activity:
-        return self._watch.take()
+        return answer_and_learn(self.held, x, asked, classes, self._counts)

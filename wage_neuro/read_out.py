@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from wage_neuro import layers
-from wage_neuro.activity import Watch, count_forward
+from wage_neuro.activity import Activity, Watch, count_forward
 from wage_neuro.control import Control
 from wage_neuro.engine import Engine
 from wage_neuro.network import Network
@@ -27,6 +27,18 @@ class ReadOutEngine(Engine):
         self.network, self.rules = network, rules
         self._state, self._V = state, visible_weights(network, state)
         self._watch = Watch(len(network.layers), 0)
+
+    @property
+    def _counts(self) -> np.ndarray | None:
+        """Where to count what answers, if it is counted."""
+        return self._watch.counts[-1] if self._watch.every else None
+
+    def watch(self, every: int) -> None:
+        """Count everything, or nothing if 0: there are no batches of which some could be counted."""
+        self._watch = Watch(len(self.network.layers), every)
+
+    def activity(self) -> Activity:
+        return self._watch.take()
 
     @property
     def seen(self) -> int:

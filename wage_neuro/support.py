@@ -32,6 +32,7 @@ class Support:
     kinds : of layers
     rules : values that it has of each rule (`rules.VALUES` are all); of a rule that is not named the default
         alone, so that a rule which is newer than an engine is refused and not taken for nothing
+    with_kind : values that it has of some rules where a layer has that kind
     one_by_one : it learns one sample at a time, or pipelined, and not from a batch's sum
     abilities : of ABILITIES
     """
@@ -39,6 +40,7 @@ class Support:
     who: str
     kinds: frozenset[Kind]
     rules: Mapping[str, Iterable[object]] = field(default_factory=dict)
+    with_kind: Mapping[Kind, Mapping[str, tuple[object, ...]]] = field(default_factory=dict)
     one_by_one: bool = False
     abilities: frozenset[str] = frozenset()
 
@@ -64,6 +66,9 @@ class Support:
         rules.require(
             self.who, **{name: tuple(self.rules.get(name, (getattr(plain, name),))) for name in VALUES}
         )
+        for kind, values in self.with_kind.items():
+            if any(kind in kinds_of(layer) for layer in network.layers):
+                rules.require(f"{self.who} with a {kind.value}", **values)
         if self.one_by_one and rules.samples_an_update != 1:
             raise SettingError(f"batch={rules.batch}: {self.who} has batch=1 or pipelined only")
         for layer in network.layers:

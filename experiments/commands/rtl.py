@@ -26,7 +26,7 @@ from wage_neuro.errors import EngineError, NetworkError, SettingError
 from wage_neuro.network import Network
 from wage_neuro.rules import Rules
 from wage_neuro.settings import NETWORK, OUTPUT, SIMULATOR, setting
-from wage_neuro.specs import Dense
+from wage_neuro.specs import Dense, Flatten
 from wage_neuro.train import State, initial_state
 
 ONCHIP = Rules(batch=1, shift="held", update="ternary", loss="one-sided", margin=3)
@@ -50,11 +50,13 @@ class Subject:
 
     @property
     def sizes(self) -> str:
-        """Inputs and outputs of the layers.
+        """Inputs and outputs of the layers; with convolutions, the network's own text.
 
-        >>> Subject.read(None, "64-32-10", None).sizes
-        '64-32-10'
+        >>> [Subject.read(None, text, None).sizes for text in ("64-32-10", "8x8x1-4C3-MP2-10")]
+        ['64-32-10', '8x8x1-4C3-MP2-F-10FC']
         """
+        if any(layer.window for layer in self.network.layers):
+            return f"{'x'.join(map(str, self.network.input_shape))}-{self.network}"
         return "-".join(
             map(str, [self.network.layers[0].fan_in, *(s.weight_shape[-1] for s in self.network.layers)])
         )
@@ -63,7 +65,7 @@ class Subject:
     def read(
         cls, run: Path | None, network: str | None, data_dir: Path | None, generator: str | None = None
     ) -> Subject:
-        """Of a run's folder, or of the sizes of a network's layers, inputs first."""
+        """Of a run's folder, or of a network's layers, inputs first."""
         if (run is None) == (network is None):
             raise SettingError("want the folder of a run, or --network")
         rules = replace(ONCHIP, generator=generator or ONCHIP.generator)
@@ -73,13 +75,23 @@ class Subject:
             trained = Run.resume(run, data_dir=data_dir)
             return cls(trained.network, trained.config.rules, trained.saved.state, trained)
         assert network is not None
-        sizes = network.split("-")
-        if len(sizes) < 2 or not all(size.isdecimal() and int(size) for size in sizes):
-            raise NetworkError(
-                f"network {network!r}: want inputs and the outputs of each layer, such as 784-512-10"
-            )
-        made = Network(tuple(Dense(int(size)) for size in sizes[1:]), (int(sizes[0]),))
+        made = _network_of(network)
         return cls(made, rules, initial_state(made), None)
+
+
+def _network_of(text: str) -> Network:
+    """Inputs and the outputs of each layer, or an image and layers as `Network.parse` has them."""
+    inputs, *hidden, last = text.split("-") if "-" in text else (text, "")
+    sizes = [*inputs.split("x"), last]
+    if not all(size.isdecimal() and int(size) for size in sizes):
+        raise NetworkError(
+            f"network {text!r}: want inputs and the outputs of each layer, such as 784-512-10 or"
+            " 28x28x1-8C3-MP2-10"
+        )
+    shape = tuple(map(int, sizes[:-1]))
+    if hidden:
+        return Network.parse("-".join(hidden), shape, int(last))
+    return Network((*([Flatten()] if len(shape) > 1 else []), Dense(int(last))), shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +99,9 @@ class Core:
     """The core, what is tried with it, and where the files go."""
 
     network: str | None = setting(
-        None, "Instead of a run: inputs and outputs of each layer, `784-512-10`.", NETWORK
+        None,
+        "Instead of a run: inputs and outputs of each layer, `784-512-10` or `28x28x1-8C3-MP2-10`.",
+        NETWORK,
     )
     generator: str | None = setting(
         None,
@@ -185,7 +199,7 @@ def _show(parts: Parts) -> None:
     for core, shape in ((i, shape) for i, part in enumerate(parts) for shape in part):
         table.add_row(
             str(core),
-            f"{shape.n_in}-{shape.n_out}",
+            str(shape.layer) if shape.kernel else f"{shape.n_in}-{shape.n_out}",
             str(shape.lanes),
             f"{shape.words:,}",
             f"{shape.words * shape.lanes * shape.s_bits:,}",
@@ -249,7 +263,7 @@ def _scripted(subject: Subject) -> tuple[np.ndarray, np.ndarray, int | Control]:
         images, labels = (np.concatenate([batch[i] for batch in found]) for i in (0, 1))
         return images, labels, found[0][2]
     rng = np.random.default_rng(0)
-    shape = (SCRIPTED, subject.network.layers[0].fan_in)
+    shape = (SCRIPTED, *subject.network.input_shape)
     images = (rng.integers(0, 256, shape) * (rng.random(shape) < 0.3)).astype(np.uint8)
     return images, rng.integers(0, subject.network.classes, SCRIPTED), 0
 

@@ -3,6 +3,9 @@
 Every learned sample is counted, recalled ones too. The chip's own numbers are those of `mappings.chips`, with
 their grades: for Loihi 2 they are Loihi 1's. What a memory off the neurocores draws is not published and not
 counted.
+
+The sums of a discriminant are taken for synapses that learn, a neuron for each feature and each class, though
+no synapse is as wide; what solves them for a read-out, once an answer is wanted, is not counted.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from mappings.chips.chip import Chip, ChipError
 from mappings.chips.cost import Activity, Cost
 from mappings.chips.limits import Limit, broken, broken_by_parts
 from mappings.chips.placement import DoesNotFit, Placement, Use, place
+from wage_neuro.discriminant import SUM_BITS, Discriminant
 from wage_neuro.errors import DataError
 from wage_neuro.network import Network
 
@@ -102,7 +106,7 @@ class Learned:
             mJ=mean(mJ),
             chips=costs[0].placement.chips,
             memory_bytes=record.runs[0]["memory_bytes"],
-            limits=tuple(map(str, _limits(costs[0].placement))),
+            limits=tuple(map(str, _limits(record.runs[0]["config"]["method"], costs[0].placement))),
         )
 
 
@@ -113,8 +117,10 @@ def _cost(run: records.Row, chip: Chip) -> Cost:
         raise DataError(f"{config.title}: want counts of activity, and images of {', '.join(SHAPES)}")
     network = Network.parse(run["network"], SHAPES[data], bits=config.bits)
     assert network.n_weights == run["weights"], run["network"]
-    frozen = config.kind(config, network).frozen_layers()
-    use = Use(True, config.rules, frozen, run.get("prototypes", 0))
+    method = config.kind(config, network)
+    frozen, held = method.frozen_layers(), method.memory
+    rows = sum(held.sums.shape) if isinstance(held, Discriminant) else run.get("prototypes", 0)
+    use = Use(True, config.rules, frozen, rows)
     counts = run["activity"]
     layers = [
         Activity(**{name: counts[field][i] for name, field in FIELDS.items() if field in counts})
@@ -123,8 +129,13 @@ def _cost(run: records.Row, chip: Chip) -> Cost:
     return Cost(place(network, chip, use), layers)
 
 
-def _limits(placed: Placement) -> list[Limit]:
-    return [*broken(placed.network, placed.chip, placed.use), *broken_by_parts(placed)]
+def _limits(method: str, placed: Placement) -> list[Limit]:
+    found = [*broken(placed.network, placed.chip, placed.use), *broken_by_parts(placed)]
+    if method != "discriminant":
+        return found
+    way_out = "a processor beside the cores, with a memory of its own"
+    wide = Limit("discriminant", "sum in a synapse", SUM_BITS + 1, placed.chip.weight_bits, "bits", way_out)
+    return [wide, *(limit for limit in found if limit.where != "prototypes")]
 
 
 def learned(folder: Path, chip: Chip | None = None) -> list[Learned]:

@@ -296,6 +296,9 @@ class ReadOut(_Frozen):
     def engine(self, name: str, state: State, augmented: Augmented) -> Engine:
         return make_read_out(self.engines, name, self.network, self.settings.rules, state, self.memory)
 
+    def take_back(self, engine: Engine) -> None:
+        self.memory = engine.held  # type: ignore[attr-defined]
+
 
 class NearestPrototypes(ReadOut):
     """Prototypes; the memory is the room for them."""
@@ -308,9 +311,6 @@ class NearestPrototypes(ReadOut):
         super().__init__(settings, network)
         features, dtype = network.layers[-1].in_shape[0], code_dtype(network.bits.k_A)
         self.memory = Prototypes.empty(settings.memory, features, dtype, settings.seed, settings.margin)
-
-    def take_back(self, engine: Engine) -> None:
-        self.memory = engine.prototypes  # type: ignore[attr-defined]
 
 
 class Discriminating(ReadOut):

@@ -63,7 +63,10 @@ PRESETS = {
     ),
     "split-mnist-discriminant": Preset("SplitMNIST, no memory of samples", {**SPLIT, **SUMS}),
     "split-fmnist-discriminant": Preset("SplitFMNIST, the same", {**SPLIT, **FASHION, **SUMS}),
-    "permuted-mnist": Preset("PermutedMNIST, 1.5 MB", PERMUTED),
+    "permuted-mnist": Preset("PermutedMNIST, 1.5 MB, ternary updates", PERMUTED),
+    "permuted-mnist-wide": Preset(
+        "the same, weights of 12 bits, 1000-1000", {**PERMUTED, **WIDE, "network": "1000FC-1000FC"}
+    ),
     "long": Preset("1,000 permutations, no memory, 784-100-10", {**LONG, "network": "100FC"}),
     "long-wide": Preset("the same with 784-2000-10", {**LONG, "network": "2000FC"}),
 }

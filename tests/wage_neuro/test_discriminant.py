@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wage_neuro import Network, Rules, initial_state
+from wage_neuro.activity import FIELDS
 from wage_neuro.bits import Bits
 from wage_neuro.discriminant import (
+    ASKED,
+    NOTHING,
     SOLVED_BITS,
     Discriminant,
     DiscriminantEngine,
+    answer_or_learn,
     cholesky,
     factor_bits,
     substituted,
@@ -234,3 +238,27 @@ def test_engine_learns_by_what_its_fixed_layers_make():
 def test_wide_codes_are_refused():
     with pytest.raises(SettingError, match="k_A=9: a discriminant takes features of 8 bits or fewer"):
         Discriminant.empty(D, CLASSES, Bits(k_A=9), 8)
+
+
+def test_what_is_counted():
+    """Of codes 3, 0, 5: two meet their own and each other's product, and both the sums of the class."""
+    held, counts = Discriminant.empty(3, 2, Bits(), 8), np.zeros(len(FIELDS), np.int64)
+    x = np.array([[3, 0, 5], [1, 1, 1]])
+    logits = answer_or_learn(held, x, np.array([1, NOTHING]), counts)
+    assert not logits.any()
+    changed = sum(int(np.count_nonzero(array)) for name, array in held.arrays.items() if name != "counts")
+    counted = dict(zip(FIELDS, counts.tolist(), strict=True))
+    assert counted == {
+        **dict.fromkeys(FIELDS, 0),
+        "inputs": 2,
+        "synapses_reached": (3 + 1) + (1 + 1),  # the first one's products with all three, the last one's own
+        "learning_operations": 5,
+        "updates": changed,
+    }
+    asked = answer_or_learn(held, x, np.array([NOTHING, ASKED]), counts)
+    assert asked[0].tolist() == [0, 0]
+    assert asked[1].tolist() == held.logits(x[1:])[0].tolist()
+    counted = dict(zip(FIELDS, counts.tolist(), strict=True))
+    assert (counted["inputs"], counted["synapses_reached"]) == (2 + 3, 6 + 3 * 2)
+    assert counted["synaptic_operations"] == np.count_nonzero(held.read_out()[0])
+    assert counted["updates"] == changed == 5

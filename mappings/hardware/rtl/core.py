@@ -7,6 +7,7 @@ from itertools import pairwise
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
+from mappings.hardware.rtl.convolution import ConvCore
 from mappings.hardware.rtl.layer import LayerCore
 from mappings.hardware.rtl.links import LINK, Outbox
 from mappings.hardware.rtl.loss import OutputError
@@ -59,8 +60,12 @@ class NeuroCore(Component):
     def __init__(self, shapes: tuple[LayerShape, ...], multipliers: int = 1) -> None:
         self.shapes = shapes
         self.random_bits = RandomBits(multipliers, shapes[0].rules.generator)
-        self.layers = [LayerCore(shape, 2 * self.random_bits.depth) for shape in shapes]
+        self.layers = [
+            ConvCore(shape) if shape.kernel else LayerCore(shape, 2 * self.random_bits.depth)
+            for shape in shapes
+        ]
         self.is_first, self.is_last = shapes[0].index == 0, shapes[-1].layer.is_last
+        self.answer = Signal(WORD)  # a cycle before it is read; 0 where it is not this core's
         below = {} if self.is_first else {"from_below": In(LINK), "to_below": Out(LINK)}
         above = {} if self.is_last else {"to_above": Out(LINK), "from_above": In(LINK)}
         super().__init__({**BUS, **below, **above})
@@ -136,7 +141,7 @@ class NeuroCore(Component):
         for i, layer in enumerate(self.layers):
             with m.If(layer.learned):
                 m.d.sync += turn.eq(max(0, i - 1))
-        m.d.comb += [layer.clear.eq(bus.start) for layer in self.layers[1:]]
+        m.d.comb += [layer.turn.eq(turn == i) for i, layer in enumerate(self.layers)]
         waits = Cat(box.waits for box in (up, down) if box is not None).any()
         m.d.comb += self.busy.eq(1)
         with m.FSM():
@@ -176,27 +181,30 @@ class NeuroCore(Component):
                     m.d.comb += down.ends.eq(1)
                 m.next = "END"
             with m.State("END"):
-                m.d.comb += first.clear.eq(1)
-                m.next = "IDLE"
+                m.d.comb += [layer.clear.eq(1) for layer in self.layers]
+                m.next = "CLEAR"
+            with m.State("CLEAR"):
+                with m.If(~Cat(layer.clearing for layer in self.layers).any()):
+                    m.next = "IDLE"
 
     def _boxes(self, m: Module) -> tuple[Outbox | None, Outbox | None]:
         """What waits to go to the core above, and to the core below: room for all that a sample sends."""
         first, last = self.layers[0], self.layers[-1]
         up = down = None
         if not self.is_last:
-            up = Outbox(m, "up", self.to_above, last.shape.n_out + 1)
+            up = Outbox(m, "up", self.to_above, last.shape.outputs + 1)
             with m.If(last.a_valid):
                 spike = Cat(last.a, Const(0, 16 - len(last.a)), last.a_index)
                 m.d.comb += [up.valid.eq(1), up.word.eq(spike)]
         if not self.is_first:
-            down = Outbox(m, "down", self.to_below, first.shape.n_in + 1)
+            down = Outbox(m, "down", self.to_below, first.shape.inputs + 1)
             with m.If(first.back_valid):
                 m.d.comb += [down.valid.eq(1), down.word.eq(first.back)]
         return up, down
 
     def _hear(self, m: Module) -> None:
         """Wait for the error values of the last layer; or for word that there are none."""
-        last, heard = self.layers[-1], Signal(range(self.shapes[-1].n_out))
+        last, heard = self.layers[-1], Signal(range(self.shapes[-1].outputs))
         link = self.from_above
         m.d.comb += [
             link.ready.eq(1),
@@ -205,7 +213,7 @@ class NeuroCore(Component):
         ]
         with m.If(last.d_valid):
             m.d.sync += heard.eq(heard + 1)
-            with m.If(heard == self.shapes[-1].n_out - 1):
+            with m.If(heard == self.shapes[-1].outputs - 1):
                 m.d.sync += heard.eq(0)
                 m.next = "LEARN"
         with m.Elif(link.valid):
@@ -314,10 +322,10 @@ class _Bus:
         if loss is not None:
             m.d.comb += loss.logit_index.eq(self.ways[1])
             self.answers.append((self.reading[28:] == Region.LOGITS, loss.logit))
-        m.d.sync += self.core.read_data.eq(0)  # of what other cores have
         for asked, word in self.answers:
             with m.If(asked):
-                m.d.sync += self.core.read_data.eq(word)
+                m.d.comb += self.core.answer.eq(word)
+        m.d.sync += self.core.read_data.eq(self.core.answer)
 
     def _wrote(self, region: Region, place: int, layer: int = 0) -> Value:
         """Whether a register is written in this cycle."""

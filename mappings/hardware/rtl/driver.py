@@ -73,7 +73,7 @@ class Driver:
         if word != IDENTITY_WORD:
             raise EngineError(f"identity {word:#x}: no wage-neuro core on this bus, want {IDENTITY_WORD:#x}")
         # enough for every word of every layer, forward and back, each with a block of random bits
-        self.patience = 1000 + sum(64 * (s.words + s.n_out + s.n_in + s.lanes) for s in self.shapes)
+        self.patience = 1000 + sum(64 * (s.visits + s.outputs + s.inputs + s.lanes) for s in self.shapes)
         logits = range(self.shapes[-1].n_out)
         self.samples, self.sample_cycles = 0, 0
         self.logit_addresses = np.array([address(Region.LOGITS, 0, j) for j in logits], np.uint32)
@@ -112,7 +112,7 @@ class Driver:
     def _pipeline(self, x: np.ndarray, labels: np.ndarray, learns: int) -> np.ndarray:
         """Let samples enter, one a time step, and then let the pipeline drain."""
         L, found = len(self.shapes), []
-        nothing = np.zeros(self.shapes[0].n_in, np.int8)
+        nothing = np.zeros(self.shapes[0].inputs, np.int8)
         for t in range(len(x) + 2 * L if len(x) else 0):
             entering = t < len(x)
             command = learns | ENTERS | int(labels[t]) << 16 if entering else 0

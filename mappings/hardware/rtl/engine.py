@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -145,7 +146,7 @@ class RtlEngine(Engine):
         return self.driver.answer_all(self._encode(images))
 
     def _encode(self, images: np.ndarray) -> np.ndarray:
-        return self.network.encode(images).reshape(len(images), self.network.layers[0].fan_in)
+        return self.network.encode(images).reshape(len(images), prod(self.network.input_shape))
 
     @property
     def state(self) -> State:

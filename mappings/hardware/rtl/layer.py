@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
@@ -25,6 +27,7 @@ class LayerCore(Component):
     Ports
     -----
     spike_valid, spike_index, spike, clear : as of Axons
+    clearing : a sample is forgotten still; turn : nothing is left to learn above, strictly
     start, answered : begins and ends the way up
     advance, learn, skip : pipelined, a sample arrived that goes up in this time step; begins the way down; a
         sample leaves that is not learned
@@ -51,9 +54,11 @@ class LayerCore(Component):
         super().__init__(
             {
                 "spike_valid": In(1),
-                "spike_index": In(index_bits(shape.n_in)),
+                "spike_index": In(index_bits(shape.inputs)),
                 "spike": In(signed(shape.a_bits)),
                 "clear": In(1),
+                "clearing": Out(1),
+                "turn": In(1),
                 "start": In(1),
                 "advance": In(1),
                 "learn": In(1),
@@ -61,7 +66,7 @@ class LayerCore(Component):
                 "heard": Out(1),
                 "answered": Out(1),
                 "a_valid": Out(1),
-                "a_index": Out(index_bits(shape.n_out)),
+                "a_index": Out(index_bits(shape.outputs)),
                 "a": Out(shape.a_bits - 1),
                 "z_valid": Out(1),
                 "z_last": Out(1),
@@ -178,7 +183,7 @@ class LayerCore(Component):
             ),
         ]
 
-    def _activate(self, m: Module, synapses: Synapses, errors: ErrorNeurons) -> None:
+    def _activate(self, m: Module, synapses: Any, errors: ErrorNeurons) -> None:
         m.submodules.activation = activation = Activation(self.shape)
         m.d.comb += [
             activation.z_valid.eq(synapses.z_valid),
@@ -209,7 +214,7 @@ class LayerCore(Component):
             errors.leave.eq(leave),
             errors.clear.eq(leave if shape.rules.pipelined else self.start),
         ]
-        heard = self.learn if shape.rules.pipelined else errors.done
+        heard = self.learn if shape.rules.pipelined else self._heard(m, errors)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += updates.eq(learns)
@@ -253,6 +258,12 @@ class LayerCore(Component):
                 m.d.comb += [finish.eq(1), self.learned.eq(1)]
                 m.next = "IDLE"
         self._track_gradients(m, axons, synapses, errors, finish)
+
+    def _heard(self, m: Module, errors: ErrorNeurons) -> Value:
+        """Whether the error has come whole, and those above have learned from it."""
+        came = Signal()
+        m.d.sync += came.eq((came | errors.done) & ~self.turn)
+        return (came | errors.done) & self.turn
 
     def _track_gradients(
         self, m: Module, axons: Axons, synapses: Synapses, errors: ErrorNeurons, finish: Signal

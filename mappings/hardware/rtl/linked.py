@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Module
 from amaranth.lib.wiring import Component, connect
 
 from mappings.hardware.rtl.core import BUS, NeuroCore
@@ -38,15 +38,16 @@ class LinkedCores(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        read_data, busy = 0, 0
+        answer, busy = Const(0), Const(0)
         for i, core in enumerate(self.cores):
             m.submodules[f"core{i}"] = core
             m.d.comb += [
                 getattr(core, name).eq(getattr(self, name))
                 for name in ("write", "write_address", "write_data", "read_address")
             ]
-            read_data, busy = read_data | core.read_data, busy | core.busy
-        m.d.comb += [self.read_data.eq(read_data), self.busy.eq(busy)]
+            answer, busy = answer | core.answer, busy | core.busy
+        m.d.comb += self.busy.eq(busy)
+        m.d.sync += self.read_data.eq(answer)
         for below, above in pairwise(self.cores):
             connect(m, below.to_above, above.from_below)
             connect(m, above.to_below, below.from_above)

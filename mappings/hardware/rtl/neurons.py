@@ -34,7 +34,7 @@ class Activation(Component):
                 "a_valid": Out(1),
                 "a_last": Out(1),
                 "a": Out(shape.a_bits - 1),
-                "index": Out(index_bits(shape.n_out)),
+                "index": Out(index_bits(shape.outputs)),
                 "active": Out(1),
                 "saturated": Out(1),
             }
@@ -43,7 +43,7 @@ class Activation(Component):
     def elaborate(self, platform: object) -> Module:
         m, z, shift = Module(), self.z, self.shape.layer.z_shift
         top = self.shape.layer.bits.activation_max
-        place = Signal(index_bits(self.shape.n_out))
+        place = Signal(index_bits(self.shape.outputs))
         with m.If(self.z_valid):
             m.d.sync += place.eq(Mux(self.z_last, 0, place + 1))
         rounded = Signal(range(self.shape.layer.z_bound + 1))
@@ -124,7 +124,7 @@ class ErrorNeurons(Component):
         super().__init__(
             {
                 "mask_write": In(1),
-                "mask_index": In(index_bits(shape.n_out)),
+                "mask_index": In(index_bits(shape.outputs)),
                 "active": In(1),
                 "saturated": In(1),
                 "masked": In(1),
@@ -138,18 +138,18 @@ class ErrorNeurons(Component):
                 "e_peak": Out(shape.e_bits - 1),
                 "e_valid": Out(1),
                 "e": Out(signed(shape.e_bits)),
-                "word": In(index_bits(shape.words_a_row)),
+                "word": In(index_bits(shape.error_words)),
                 "codes": Out(shape.lanes * shape.e_bits),
-                "any_word": In(index_bits(shape.words_a_row)),
+                "any_word": In(index_bits(shape.error_words)),
                 "any": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m, shape = Module(), self.shape
-        place = Signal(index_bits(shape.n_out))
+        place = Signal(index_bits(shape.outputs))
         following = Signal.like(place)
-        m.d.comb += following.eq(Mux(self.d_valid, Mux(place == shape.n_out - 1, 0, place + 1), place))
+        m.d.comb += following.eq(Mux(self.d_valid, Mux(place == shape.outputs - 1, 0, place + 1), place))
         m.d.sync += place.eq(following)
         active, saturated = self._masks(m, following)
         m.submodules.code = code = ErrorCode(shape)
@@ -158,7 +158,7 @@ class ErrorNeurons(Component):
         valid, last, live = (Signal(ErrorCode.CYCLES, name=name) for name in ("valid", "last", "live"))
         m.d.sync += [
             valid.eq(Cat(self.d_valid, valid)),
-            last.eq(Cat(self.d_valid & (place == shape.n_out - 1), last)),
+            last.eq(Cat(self.d_valid & (place == shape.outputs - 1), last)),
             live.eq(Cat(active, live)),
         ]
         e = self.e
@@ -180,7 +180,7 @@ class ErrorNeurons(Component):
             return Signal(init=1, name="always"), Signal(name="never")
         came, used = Signal(self.shape.slot_bits), Signal(self.shape.slot_bits)
         m.d.sync += [came.eq(came + self.masked), used.eq(used + self.leave)]
-        depth = 1 << len(following) + self.shape.slot_bits if self.shape.slot_bits else self.shape.n_out
+        depth = 1 << len(following) + self.shape.slot_bits if self.shape.slot_bits else self.shape.outputs
         m.submodules.masks = masks = Memory(shape=2, depth=depth, init=[])
         write, read = masks.write_port(), masks.read_port()
         m.d.comb += [
@@ -195,11 +195,11 @@ class ErrorNeurons(Component):
         """Gather `lanes` codes to a word."""
         shape = self.shape
         lanes, k = shape.lanes, shape.e_bits
-        m.submodules.kept = kept = Memory(shape=lanes * k, depth=shape.words_a_row, init=[])
-        m.submodules.anything = anything = Memory(shape=1, depth=shape.words_a_row, init=[])
+        m.submodules.kept = kept = Memory(shape=lanes * k, depth=shape.error_words, init=[])
+        m.submodules.anything = anything = Memory(shape=1, depth=shape.error_words, init=[])
         write, read = kept.write_port(), kept.read_port()
         any_write, any_read = anything.write_port(), anything.read_port(domain="comb")
-        lane, word = Signal(range(lanes)), Signal(index_bits(shape.words_a_row))
+        lane, word = Signal(range(lanes)), Signal(index_bits(shape.error_words))
         before, gathered = Signal(lanes * k), Signal(lanes * k)
         m.d.comb += gathered.eq(Cat(before[k:], e))
         full = Signal()
@@ -207,7 +207,7 @@ class ErrorNeurons(Component):
         with m.If(valid):
             m.d.sync += [before.eq(gathered), lane.eq(Mux(full, 0, lane + 1))]
         with m.If(full):
-            m.d.sync += word.eq(Mux(word == shape.words_a_row - 1, 0, word + 1))
+            m.d.sync += word.eq(Mux(word == shape.error_words - 1, 0, word + 1))
         m.d.comb += [
             write.en.eq(full),
             write.addr.eq(word),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from processes.widths import FORWARD, NEURONS, TRANSPOSED, LayerLimits, Widths, limits
 from wage_neuro.control import HOLD_MAX
@@ -13,6 +14,7 @@ from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import NEUTRAL, VALUES, Rules
+from wage_neuro.specs import max_pool
 from wage_neuro.support import Support
 
 WHO = "the rtl core"
@@ -30,12 +32,15 @@ a block takes 20 / multipliers cycles."""
 
 SUPPORTS = Support(
     who=WHO,
-    kinds=frozenset({Kind.DENSE}),
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
     rules={
         **VALUES,
         **NEUTRAL,
         "shift": ("held",),
         "update": ("ternary", "coincidence"),
+    },
+    with_kind={
+        Kind.CONV: {"pipelined": (False,), "update": ("ternary",), "feedback": ("transposed",)},
     },
     one_by_one=True,
 )
@@ -71,6 +76,39 @@ class LayerShape:
     @property
     def n_out(self) -> int:
         return self.layer.weight_shape[-1]
+
+    @property
+    def inputs(self) -> int:
+        return prod(self.layer.in_shape)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.layer.out_shape
+
+    @property
+    def outputs(self) -> int:
+        """Neurons."""
+        return prod(self.layer.out_shape)
+
+    @property
+    def kernel(self) -> int:
+        """Side of the kernel; 0 of a dense layer."""
+        return self.layer.window[0] if self.layer.window else 0
+
+    @property
+    def log2_pool(self) -> int:
+        """log2 of the side of a pooling window."""
+        return self.layer.pool.size.bit_length() - 1 if self.layer.pool else 0
+
+    @property
+    def error_words(self) -> int:
+        """Words of error codes."""
+        return self.outputs // self.lanes
+
+    @property
+    def visits(self) -> int:
+        """Visits of words in the longest walk: a kernel's, once for every place."""
+        return self.words * max(self.layer.positions, self.inputs if self.kernel else 1)
 
     @property
     def words_a_row(self) -> int:
@@ -137,6 +175,11 @@ class LayerShape:
         return self.limits[NEURONS]["z_in"].needed
 
     @cached_property
+    def g_bits(self) -> int:
+        """Of the gradient of a weight."""
+        return self.limits[FORWARD]["G"].needed
+
+    @cached_property
     def d_bits(self) -> int:
         """Of the error that arrives."""
         return self.limits[NEURONS]["e_in"].needed
@@ -168,7 +211,7 @@ def shapes(network: Network, rules: Rules, lanes: int = LANES[0]) -> tuple[Layer
         LayerShape(
             layer,
             rules,
-            next(n for n in LANES if n <= lanes and layer.out_shape[0] % n == 0),
+            next(n for n in LANES if n <= lanes and layer.weight_shape[-1] % n == 0),
             each,
             network.classes,
             len(network.layers),
@@ -185,12 +228,24 @@ def check(network: Network, rules: Rules) -> None:
     if len(network.layers) > LAYERS_MAX:
         raise NetworkError(f"{len(network.layers)} layers: {WHO} has at most {LAYERS_MAX}")
     for layer in network.layers:
-        if layer.fan_in > INPUTS_MAX:
-            raise NetworkError(
-                f"layer {layer.index} {layer}: {layer.fan_in} inputs, {WHO} takes {INPUTS_MAX}"
-            )
+        inputs = max(prod(layer.in_shape), prod(layer.out_shape))
+        if inputs > INPUTS_MAX:
+            raise NetworkError(f"layer {layer.index} {layer}: {inputs} inputs, {WHO} takes {INPUTS_MAX}")
+        if layer.window:
+            _check_windows(layer)
     if network.bits.k_W != 2:
         raise NetworkError(f"bits {network.bits}: {WHO} has ternary weights only, k_W=2")
+
+
+def _check_windows(layer: Layer) -> None:
+    """Of a convolution and its pooling."""
+    (_, stride), pool = layer.window or (0, 1), max_pool(layer.pool)
+    if stride != 1:
+        raise NetworkError(f"layer {layer.index} {layer}: stride {stride}, {WHO} has 1 only")
+    if pool and (pool.step != pool.size or pool.size & (pool.size - 1)):
+        raise NetworkError(
+            f"layer {layer.index} {layer}: {WHO} has windows of 2, 4 or 8 places that lie side by side"
+        )
 
 
 def pipes(multipliers: int) -> tuple[int, bool]:

@@ -205,7 +205,7 @@ class Synapses(Component):
         floor(abs(a e) 2**(16 + log2_eta - exponent)) + r reaches 2**16."""
         shape = self.shape
         a_top, e_top = shape.layer.bits.activation_max, shape.layer.bits.error_max
-        left, right = self._shifts(m, 16 + self.log2_eta - self.exponent)
+        left, right = shifts(m, 16 + self.log2_eta - self.exponent)
         # more than certain is certain, and saves multiplier width
         magnitude, scaled, factor = Signal(range(a_top + 1)), Signal(range((a_top << 16) + 1)), Signal(17)
         m.d.sync += [magnitude.eq(abs(at[0].a)), factor.eq(Mux(scaled > WHOLE, WHOLE, scaled))]
@@ -233,7 +233,7 @@ class Synapses(Component):
         shape, bits = self.shape, self.shape.layer.bits
         m.submodules.post = post = Memory(shape=2 * shape.lanes, depth=shape.words_a_row, init=[])
         read, write = post.read_port(), post.write_port()
-        left, right = self._shifts(m, 17 + self.log2_eta - bits.k_E)
+        left, right = shifts(m, 17 + self.log2_eta - bits.k_E)
         drawn = Signal(2 * shape.lanes)
         for i, code in enumerate(e):
             size, negative = (
@@ -264,11 +264,12 @@ class Synapses(Component):
         pairs = [spikes[-1].word_select(i, 2) for i in range(shape.lanes)]
         return [(pre & pair[0], pair[1] ^ (at[4].a < 0)) for pair in pairs]
 
-    def _shifts(self, m: Module, shift: Value) -> tuple[Signal, Signal]:
-        """Bits to shift left, no more than make a 1 certain, or else right."""
-        left, right = Signal(range(17)), Signal(6)
-        m.d.sync += [
-            left.eq(Mux(shift < 0, 0, Mux(shift > 16, 16, shift))),
-            right.eq(Mux(shift < 0, -shift, 0)),
-        ]
-        return left, right
+
+def shifts(m: Module, shift: Value) -> tuple[Signal, Signal]:
+    """Bits to shift left, no more than make a 1 certain, or else right."""
+    left, right = Signal(range(17)), Signal(6)
+    m.d.sync += [
+        left.eq(Mux(shift < 0, 0, Mux(shift > 16, 16, shift))),
+        right.eq(Mux(shift < 0, -shift, 0)),
+    ]
+    return left, right

@@ -151,6 +151,7 @@ def test_measuring_more_often_changes_no_weight(tmp_path, assert_same_state, ste
         ("lava", "lava", "replay-logits", 20),
         ("lava", "lava", "asymmetric, packed", 5),
         ("lava", "lava", "prototypes", 1),
+        ("lava", "lava", "discriminant", 20),
         ("lava", "lava", "naive", 20),
     ],
 )
@@ -252,9 +253,11 @@ def test_a_discriminant_keeps_no_sample_and_forgets_little(tmp_path):
     assert head["forgetting"] < 8
     assert head["memory_bytes"] == 4 * (100 * 101 // 2 + 100 * 10 + 10)
     assert head["unchanged"] == []
-    assert "weight_updates" not in head
-    with pytest.raises(EngineError, match="engine with a discriminant 'lava': want numpy or compiled"):
-        run.engine("lava")
+    counted = head["activity"]
+    # each two active features meet once, each one its class
+    assert counted["learning_operations"][-1] == counted["updates"][-1] > counted["inputs"][-1] ** 2 / 2
+    with pytest.raises(EngineError, match="engine with a discriminant 'torch': want numpy, compiled or lava"):
+        run.engine("torch")
 
 
 def test_frozen_features_stay_as_they_were_drawn(tmp_path):

@@ -101,3 +101,21 @@ def test_the_published_mark_is_in_the_table_and_in_the_picture(tmp_path):
     assert len(rows) >= 2
     hardware.draw(tmp_path / "cost.png", hardware.of_stream(FOLDER))
     assert (tmp_path / "cost.png").stat().st_size > 10_000
+
+
+def test_sums_are_synapses_that_learn():
+    """880 features and 10 classes, of each a neuron; no chip's synapse has their 32 bits."""
+    record = records.read(FOLDER / "continual" / "split-mnist-discriminant-880.jsonl")
+    run = record.runs[0]
+    network, rules = Network.parse(run["network"], (28, 28, 1)), Rules(batch=1, shift="held")
+    layers = [
+        Activity(**{name: run["activity"][field][i] for name, field in hardware.FIELDS.items()})
+        for i in range(2)
+    ]
+    assert layers[1].pairs == layers[1].changed > layers[1].inputs ** 2 / 2
+    wanted = Cost(place(network, LOIHI2, Use(True, rules, 1, 880 + 10)), layers)
+    found = Learned.of(one_run(record), LOIHI2)
+    assert found.mJ == pytest.approx(wanted.to_json()["energy_mJ"]["total"])
+    assert found.ms == pytest.approx(1e-6 * wanted.time())
+    (limit,) = found.limits
+    assert limit.startswith("discriminant: sum in a synapse 32 > 8 bits; a processor beside the cores")

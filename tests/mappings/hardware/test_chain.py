@@ -54,6 +54,15 @@ def test_linked_cores_give_the_numpy_engines_bits(cores, changes, controls, cont
     assert 0 < driver.sample_cycles < driver.cycles
 
 
+def test_a_kernel_and_the_layer_above_it_on_cores_of_their_own(contest, strict):
+    """Its core forgets a sample while the next one may already wait for it."""
+    network = Network.parse("2C2-MP2", (4, 4, 1), 3)
+    rules = strict(loss="sse", margin=0)
+    made = shapes(network, rules)
+    driver = Driver(PythonSimulation(LinkedCores(parts_of(made, network, 2))), made)
+    contest(driver, network, rules, [3], samples=4)
+
+
 def test_an_engine_of_several_cores(strict, assert_same_state, sparse_images):
     images, labels = sparse_images(6, NETWORK.input_shape, 3)
     oracle = NumpyEngine(NETWORK, strict(), seed=5)

@@ -73,13 +73,33 @@ CASES = {
         [3],
     ),
     "a row of several blocks": ("3-48-2", "2888", False, {}, (16, 1), [3]),
+    "a kernel, its windows, and what no window has": ("5x7x1-4C3V-MP2-3", "2888", False, {}, (16, 1), [3, 2]),
+    "a kernel above a kernel, which is frozen": (
+        "3x4x2-2C2-2C2V-3",
+        "2888",
+        True,
+        {"loss": "sse", "margin": 0, **NARROW},
+        (2, 10),
+        [3, Control(log2_eta=(None, 1, 2), hold=(3, 9, 2))],
+    ),
+    "a kernel of several words and blocks, large windows": (
+        "4x5x1-24C2-MP4-3",
+        "2-6-5-10",
+        False,
+        {"loss": "sse", "margin": 0, "stored_range": "paper"},
+        (16, 5),
+        [3],
+    ),
     "a row of several blocks, narrow random bits": ("3-48-2", "2888", False, NARROW, (16, 1), [3]),
 }
 
 
 def network_of(sizes, bits="2888", signed=False):
-    first, *rest = map(int, sizes.split("-"))
-    return Network(tuple(map(Dense, rest)), (first,), bits, signed)
+    inputs, *hidden, classes = sizes.split("-")
+    shape = tuple(map(int, inputs.split("x")))
+    if not hidden:
+        return Network((Dense(int(classes)),), shape, bits, signed)
+    return Network.parse("-".join(hidden), shape, int(classes), bits, signed)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -222,6 +242,7 @@ def test_a_port_that_falls_silent(strict):
     ("sizes", "changes", "control"),
     [
         ("8-6-4", {"batch": 7}, 3),
+        ("6-4-3", {"batch": 6, "margin": 1, "hold": 2}, 3),
         ("5-4-3-2", {"batch": 4, "feedback": "random"}, Control(log2_eta=(2, None, 3), hold=(2, 3, 4))),
         ("6-4-3", {"batch": 5, "update": "coincidence", "loss": "sse", "margin": 0}, 2),
     ],

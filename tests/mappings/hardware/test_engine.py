@@ -24,6 +24,7 @@ from wage_neuro import Dense, Network, NumpyEngine, Rules, checkpoint
 from wage_neuro.errors import DataError, EngineError, SettingError, WageError
 
 NETWORK = Network((Dense(4), Dense(3)), (6,))
+WANT_SIZES = "want inputs and the outputs of each layer, such as 784-512-10 or 28x28x1-8C3-MP2-10"
 RULES = Rules(batch=1, shift="held", update="ternary", loss="one-sided")
 
 
@@ -124,10 +125,16 @@ def test_a_stream_with_replay_from_the_host(command, tmp_path, sparse_images, as
     ("words", "message"),
     [
         ((), "want the folder of a run, or --network"),
-        (("--network", "6"), "network '6': want inputs and the outputs of each layer, such as 784-512-10"),
+        (("--network", "6"), f"network '6': {WANT_SIZES}"),
+        (("--network", "8x0-3"), f"network '8x0-3': {WANT_SIZES}"),
+        (
+            ("--network", "6-4x-3"),
+            "network '4x': cannot read '4x'; want lenet, mlp, vgg, alexnet, alexnet-56 or tokens such as"
+            " 32C5, MP2, 512FC joined by '-'",
+        ),
         (
             ("--network", "6-x"),
-            "network '6-x': want inputs and the outputs of each layer, such as 784-512-10",
+            f"network '6-x': {WANT_SIZES}",
         ),
         (("--network", "6-3", "--simulate", 5), "simulate=5: want a run, whose next samples are learned"),
         (("--network", "6-3", "--cores", 3), "cores=3: want 1..1, a layer or more on each"),

@@ -59,6 +59,23 @@ def test_rules_that_the_core_has_not(changes, message, strict):
     assert str(found.value) == message
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pipelined": True, "batch": 2}, "pipelined=True: the rtl core with a convolution has False only"),
+        ({"feedback": "random"}, "feedback='random': the rtl core with a convolution has 'transposed' only"),
+        (
+            {"update": "coincidence"},
+            "update='coincidence': the rtl core with a convolution has 'ternary' only",
+        ),
+    ],
+)
+def test_rules_that_a_core_with_a_kernel_has_not(changes, message, strict):
+    with pytest.raises(SettingError) as found:
+        shapes(Network.parse("4C3", (6, 6, 1), 3), strict(**changes))
+    assert str(found.value) == message
+
+
 def test_every_rule_is_either_in_hardware_or_refused(strict):
     """A rule that is added to the oracle must be decided on here."""
     assert {"hold", "batch"} | set(SUPPORTS.rules) == set(vars(strict()))
@@ -68,9 +85,26 @@ def test_every_rule_is_either_in_hardware_or_refused(strict):
     ("network", "message"),
     [
         (
-            Network((Conv(4, 3), Flatten(), Dense(3)), (6, 6, 1)),
-            "layer 0 4C3: the rtl core has no convolution",
+            Network((Conv(4, 3, 2), Flatten(), Dense(3)), (6, 6, 1)),
+            "layer 0 4C3S2: stride 2, the rtl core has 1 only",
         ),
+        (
+            Network.parse("4C3-MP3", (6, 6, 1), 3),
+            "layer 0 4C3-MP3: the rtl core has windows of 2, 4 or 8 places that lie side by side",
+        ),
+        (
+            Network.parse("4C3-MP2S1", (6, 6, 1), 3),
+            "layer 0 4C3-MP2S1: the rtl core has windows of 2, 4 or 8 places that lie side by side",
+        ),
+        (
+            Network.parse("4C3-AP2", (6, 6, 1), 3),
+            "layer 0 4C3-AP2: the rtl core has no average pooling",
+        ),
+        (
+            Network.parse("4C3-MP2P", (5, 5, 1), 3),
+            "layer 0 4C3-MP2P: the rtl core has no incomplete pooling windows (want it without the P)",
+        ),
+        (Network.parse("2C3", (256, 256, 1), 2), "layer 0 2C3: 131072 inputs, the rtl core takes 65536"),
         (
             Network((Dense(4), Dense(3)), (6,), "4888"),
             "bits 4888: the rtl core has ternary weights only, k_W=2",
