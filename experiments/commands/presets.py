@@ -118,7 +118,9 @@ PAST_THE_PAPER = {
         rules=MOVING,
         eta=_scaled_eta(MOVING_ETA, Fraction(16), 1),
     ),
-    "8888+softmax+momentum": replace(CIFAR10, bits="8888", rules=MOVING, eta=MOVING_ETA),
+    "8888+softmax+momentum": replace(
+        CIFAR10, bits="8888", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(1, 8), 1)
+    ),
     "28ff": _pattern("28ff"),
     "vanilla": _pattern("vanilla"),
 }
