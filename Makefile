@@ -6,7 +6,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 INSTALL = -m pip --disable-pip-version-check install -qq
 PINS = --quiet --upgrade --generate-hashes --no-annotate --custom-compile-command 'make pins' --python-version
 
-.PHONY: help demo test kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports test-browser readme docs maps pins clean test-avalanche
+.PHONY: help demo test types tests kernels sanitize coverage mutants campaign bench torch test-torch test-mpi rtl test-rtl test-ports test-browser readme docs maps pins clean test-avalanche
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' Makefile | while IFS='|' read -r name text; do \
 		printf 'make %-16s%s\n' "$$name" "$$text"; done
@@ -23,8 +23,13 @@ sanitize: $(VENV)/ready  ## run the kernels' tests under the address and undefin
 test: kernels  ## run ruff, mypy and all tests but the slow ones
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
+	@$(MAKE) -s -j 2 types tests  # mypy has one core, and would let the others wait
+
+types:
 	$(PYTHON) -m mypy
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
+
+tests:
+	env -u MAKEFLAGS OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
 
 coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage erase

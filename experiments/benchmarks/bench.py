@@ -70,30 +70,6 @@ NUMPY_CASES = (
 )
 """The numpy engine's bars, against PyTorch's plain form."""
 
-TORCH_WORKER = """
-import sys, time, torch
-from torch import nn
-torch.set_num_threads(int(sys.argv[2]))
-def lenet():
-    c = nn.Conv2d
-    return [c(1, 32, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(),
-            c(32, 64, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(),
-            nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10)]
-def mlp():
-    return [nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)]
-net = nn.Sequential(*{"lenet": lenet, "mlp": mlp}[sys.argv[1]]())
-x, y = torch.rand(128, 1, 28, 28), torch.randint(0, 10, (128,))
-sgd, loss = torch.optim.SGD(net.parameters(), 0.01), nn.CrossEntropyLoss()
-print(torch.__version__, flush=True)
-for line in sys.stdin:
-    began = time.perf_counter()
-    for _ in range(int(line)):
-        sgd.zero_grad()
-        loss(net(x), y).backward()
-        sgd.step()
-    print(time.perf_counter() - began, flush=True)
-"""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -117,26 +93,6 @@ class Row:
 # --- what is timed -----------------------------------------------------------------------------------
 
 
-class Torch:
-    """PyTorch float32 training in another Python, timed on request."""
-
-    def __init__(self, python: str, network: str, threads: int) -> None:
-        command = [python, "-c", TORCH_WORKER, network, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout
-        self.name = f"PyTorch {self.process.stdout.readline().strip()} float32, {threads} threads"
-
-    def __call__(self, batches: int) -> None:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{batches}\n")
-        self.process.stdin.flush()
-        self.process.stdout.readline()
-
-    def close(self) -> None:
-        self.process.communicate()
-
-
 class Products:
     """The float32 matrix products that training these layers takes, and nothing else."""
 
@@ -149,9 +105,6 @@ class Products:
         for _ in range(batches):
             for a, b in self.pairs:
                 a @ b
-
-    def close(self) -> None:
-        pass
 
 
 def _products(layer: Layer) -> list[tuple[np.ndarray, np.ndarray]]:

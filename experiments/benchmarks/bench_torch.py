@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmarks.bench import BATCH, Row, Torch, images, pairwise, show, timed
+from experiments.benchmarks.bench import BATCH, Row, images, pairwise, show, timed
+from experiments.benchmarks.bench_worker import torch_form
 from experiments.runs.run_folder import check_writable, versions, write_json
 from mappings.engines.torch.engine import TorchEngine, TorchOptions, find_device
 from wage_neuro import Network, NumpyEngine, Rules
@@ -44,15 +45,13 @@ def lenet(device: str | None, batches: int, pairs: int) -> list[Row]:
     )
     against: list[tuple[str, Callable[[], object]]] = [("numpy engine", lambda: other.train(x, y, 3))]
     if engine.device.type == "cpu":
-        baseline = Torch(sys.executable, "lenet", torch.get_num_threads())
-        against.append((baseline.name, lambda: baseline(batches)))
+        about, learn = torch_form("eager", network, BATCH, torch.get_num_threads())
+        against.append((about["name"], lambda: learn(len(x))))
     rows = []
     for name, call in against:
         ratio, ours, _ = pairwise(lambda: engine.train(x, y, 3), call, pairs)
         what = f"torch engine, LeNet, {device_name(engine)}"
         rows.append(Row(what, len(x) / ours, "samples/s", name, ratio, "", True))
-    if engine.device.type == "cpu":
-        baseline.close()
     return rows
 
 

@@ -148,71 +148,47 @@ A_CHILD = 0.05
 """Share of a reader that starts a process for each file."""
 
 
+def _answering(
+    name: str, module: Any, read: Callable[[Path], Any] | None = None, share: float = Format.share
+) -> Format:
+    """A format of `mappings.formats` that answers."""
+    write = _written(lambda path: module.write(path, Inference.of(_saved())))
+    return Format(name, write, read or module.read, _answers, share=share)
+
+
+def _typed(name: str, parse: Callable[[str], Any], *words: str) -> Format:
+    """What a user types."""
+    return Format(name, texts(*words), parse, is_text=True, share=4)
+
+
 def _optional() -> Iterable[Format]:
     if find_spec("h5py"):
         from mappings.formats import netx
 
-        yield Format(
-            "netx",
-            _written(lambda path: netx.write(path, Inference.of(_saved()))),
-            netx.read,
-            _answers,
-            share=A_CHILD,
-        )
+        yield _answering("netx", netx, share=A_CHILD)
         if find_spec("nir"):
             from mappings.formats import nir, nir_if
 
-            yield Format(
-                "nir",
-                _written(lambda path: nir.write(path, Inference.of(_saved()))),
-                nir.read,
-                _answers,
-                share=A_CHILD,
-            )
-            yield Format(
-                "nir-if",
-                _written(lambda path: nir_if.write(path, Inference.of(_saved()))),
-                nir.read,
-                _answers,
-                share=A_CHILD,
-            )
+            yield _answering("nir", nir, share=A_CHILD)
+            yield _answering("nir-if", nir_if, nir.read, share=A_CHILD)
 
 
 def formats() -> dict[str, Format]:
     """Every reader that is here, by name."""
+
+    def network(text: str) -> Network:
+        return Network.parse(text, (28, 28, 1), 10)
+
     found = [
-        Format(
-            "network",
-            texts("32C5-MP2-64C5-MP2-512FC", "8C3S2V-MP3S2-16FC-FCU", "lenet", "400FC"),
-            lambda text: Network.parse(text, (28, 28, 1), 10),
-            is_text=True,
-            share=4,
-        ),
-        Format("bits", texts("2888", "28C8", "2-8-16-16"), Bits.parse, is_text=True, share=4),
-        Format("eta", texts("8, 1@10, 1/8@13", "8", "1/4, 2@3"), EtaSchedule.parse, is_text=True, share=4),
-        Format("margin", texts("3/8", "0", "1/2", "0.25"), margin_of, is_text=True, share=4),
-        Format("pattern", texts("2888", "28ff", "vanilla", "28f8"), Pattern.parse, is_text=True, share=4),
-        Format(
-            "augmentation",
-            texts("crop4-flip", "crop1", "window224-flip", "none"),
-            Augment.parse,
-            is_text=True,
-            share=4,
-        ),
-        Format(
-            "scale",
-            texts("epochs=30,width=1/4,images=10000", "epochs=2", "width=1/8"),
-            Scale.parse,
-            is_text=True,
-            share=4,
-        ),
+        _typed("network", network, "32C5-MP2-64C5-MP2-512FC", "8C3S2V-MP3S2-16FC-FCU", "lenet", "400FC"),
+        _typed("bits", Bits.parse, "2888", "28C8", "2-8-16-16"),
+        _typed("eta", EtaSchedule.parse, "8, 1@10, 1/8@13", "8", "1/4, 2@3"),
+        _typed("margin", margin_of, "3/8", "0", "1/2", "0.25"),
+        _typed("pattern", Pattern.parse, "2888", "28ff", "vanilla", "28f8"),
+        _typed("augmentation", Augment.parse, "crop4-flip", "crop1", "window224-flip", "none"),
+        _typed("scale", Scale.parse, "epochs=30,width=1/4,images=10000", "epochs=2", "width=1/8"),
         Format("checkpoint", _written(lambda path: checkpoint.save(path, _saved())), checkpoint.load, _state),
-        Format(
-            "packed weights",
-            _written(lambda path: packed.write(path, Inference.of(_saved()))),
-            packed.read,
-            _answers,
-        ),
+        _answering("packed weights", packed),
         Format(
             "learning program",
             _written(lambda path: learning_program.write(path, _saved())),

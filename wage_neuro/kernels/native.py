@@ -73,43 +73,50 @@ class _Call(ctypes.Structure):
     )
 
 
+_C: dict[str, Any] = {
+    "i": _i64,
+    "u": _u64,
+    "p": _pointer,
+    "s": ctypes.c_char_p,
+    "c": ctypes.POINTER(_Call),
+    "h": _HOOK,
+}
+
+
+def _function(takes: str, returns: str = "") -> Any:
+    """A function of the library, each argument a letter of _C."""
+    return ctypes.CFUNCTYPE(_C.get(returns), *(_C[letter] for letter in takes))
+
+
 class _Api(ctypes.Structure):
     _fields_ = (
         ("name", ctypes.c_char_p),
         ("vector_bytes", _i64),
-        (
-            "create",
-            ctypes.CFUNCTYPE(
-                _pointer, _i64, _pointer, _pointer, _u64, _i64, _pointer, _pointer, _pointer, _HOOK
-            ),
-        ),
-        ("destroy", ctypes.CFUNCTYPE(None, _pointer)),
-        ("path", ctypes.CFUNCTYPE(ctypes.c_char_p, _pointer, _i64)),
-        ("set_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, *[_pointer] * 4)),
-        ("get_weights", ctypes.CFUNCTYPE(None, _pointer, _i64, *[_pointer] * 4)),
-        ("set_norm", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
-        ("get_norm", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
-        ("set_feedback", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
-        ("set_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
-        ("get_held", ctypes.CFUNCTYPE(None, _pointer, _i64, _pointer)),
-        ("get", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
-        ("set", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _i64, _pointer)),
-        ("forward", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _pointer)),
-        (
-            "error",
-            ctypes.CFUNCTYPE(_i64, _pointer, _i64, _i64, _u64, _i64, _i64, _pointer, _pointer),
-        ),
-        ("update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _u64)),
-        ("set_update", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64)),
-        ("train", ctypes.CFUNCTYPE(None, _pointer, ctypes.POINTER(_Call))),
-        ("move", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64, _u64, _pointer)),
-        ("take", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer, _i64)),
-        ("predict", ctypes.CFUNCTYPE(None, _pointer, _pointer, _i64, _pointer, _i64)),
-        ("pack", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
-        ("add_up", ctypes.CFUNCTYPE(None, _pointer, _i64, _i64, _i64, _pointer)),
-        ("peak", ctypes.CFUNCTYPE(_i64, _i64)),
-        ("log2_round", ctypes.CFUNCTYPE(_i64, _u64)),
-        ("philox", ctypes.CFUNCTYPE(None, _u64, _u64, _u64, _u64, _i64, _u64, _i64, _pointer)),
+        ("create", _function("ippuippph", "p")),
+        ("destroy", _function("p")),
+        ("path", _function("pi", "s")),
+        ("set_weights", _function("pipppp")),
+        ("get_weights", _function("pipppp")),
+        ("set_norm", _function("pip")),
+        ("get_norm", _function("pip")),
+        ("set_feedback", _function("pip")),
+        ("set_held", _function("pip")),
+        ("get_held", _function("pip")),
+        ("get", _function("piiiip")),
+        ("set", _function("piiiip")),
+        ("forward", _function("piiipp")),
+        ("error", _function("piiuiipp", "i")),
+        ("update", _function("piiu")),
+        ("set_update", _function("piii")),
+        ("train", _function("pc")),
+        ("move", _function("piiipiup")),
+        ("take", _function("piiipi")),
+        ("predict", _function("ppipi")),
+        ("pack", _function("piiip")),
+        ("add_up", _function("piiip")),
+        ("peak", _function("i", "i")),
+        ("log2_round", _function("u", "i")),
+        ("philox", _function("uuuuiuip")),
     )
 
 
