@@ -125,8 +125,18 @@ def test_what_is_taken_is_equal(column, kind, agrees):
         agrees(column, kind, name)
 
 
-@pytest.mark.parametrize("column", SIMULATED)
-@pytest.mark.parametrize(("kind", "name"), cases(BASES))
+@pytest.mark.parametrize(
+    ("column", "kind", "name"),
+    [
+        pytest.param(
+            *case,
+            id="-".join((case[0], case[1].name, case[2])),
+            # the core's own tests hold its convolutions
+            marks=[pytest.mark.slow] if case[0] == "rtl" and case[1] is not Kind.DENSE else [],
+        )
+        for case in product(SIMULATED, KINDS, BASES)
+    ],
+)
 def test_what_a_simulator_takes_is_equal(column, kind, name, agrees):
     agrees(column, kind, name)
 
