@@ -142,6 +142,10 @@ def markdown(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+LONG = 16
+"""Letters of a setting's name that fit beside another's."""
+
+
 def draw(path: Path, found: Found) -> None:
     """Draw an experiment: learning curves, and where it has several settings these beside each other."""
     panels = 2 if len(found.settings) > 1 else 1
@@ -175,7 +179,7 @@ def _draw_curves(axes: Any, found: Found) -> None:
     epochs_axis(axes, at)
     if min(drawn) > 0:
         logarithmic(axes.yaxis, drawn)
-    axes.legend(ncols=2)
+    axes.legend(ncols=2 if max(map(len, found.settings)) <= LONG else 1)
 
 
 def _last_errors(found: Found) -> list[list[float]]:
@@ -188,13 +192,14 @@ def _draw_bars(axes: Any, found: Found) -> None:
     published = PUBLISHED.get(found.experiment, {})
     others = [published.get(setting, np.nan) for setting in found.settings]
     means = [statistics.mean(e) for e in errors]
-    axes.bar(at - 0.2, means, 0.4, color=OURS, label="ours")
+    aside = 0.2 if published else 0
+    axes.bar(at - aside, means, 0.4, color=OURS, label="ours")
     look = {"linestyle": "", "marker": "o", "color": INK, "markeredgecolor": PAPER, "markersize": 5}
     for x, mean, seeds in zip(at, means, errors, strict=True):
         if len(seeds) > 1:
-            axes.plot([x - 0.2] * len(seeds), seeds, **look, label="each seed" if x == 0 else None)
+            axes.plot([x - aside] * len(seeds), seeds, **look, label="each seed" if x == 0 else None)
         above = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center"}
-        axes.annotate(f"{mean:.1f}", (x - 0.2, max(seeds)), fontsize=8, color=OURS, **above)
+        axes.annotate(f"{mean:.1f}", (x - aside, max(seeds)), fontsize=8, color=OURS, **above)
     if published:
         bars = axes.bar(
             at + 0.2,
@@ -222,7 +227,9 @@ def _draw_boxes(axes: Any, found: Found) -> None:
 
 def _label_settings(axes: Any, found: Found) -> None:
     names = [setting.rpartition("=") for setting in found.settings]
-    axes.set_xticks(range(len(names)), [value for _, _, value in names])
-    axes.set_xlabel(names[0][0] or "pattern")
+    longest = max(len(value) for _, _, value in names)
+    axes.set_xticks(range(len(names)), [value.replace("+", "\n+ ") for _, _, value in names])
+    axes.tick_params(axis="x", labelsize=6.5 if longest > LONG else None)
+    axes.set_xlabel(names[0][0] or ("setting" if longest > LONG else "pattern"))
     axes.set_ylabel("error of the last epoch (%)")
     axes.grid(False, axis="x")

@@ -337,7 +337,7 @@ def test_every_format_takes_its_own_examples(name, tmp_path):
 
 
 def test_what_a_cycle_keeps_is_found(tmp_path, monkeypatch):
-    assert endurance.wear("numpy, held", 6, tmp_path / "a", SILENT).faults == ()
+    assert endurance.wear("numpy, held", 40, tmp_path / "a", SILENT).faults == ()
     before, after = {"KiB": 0, "descriptors": 3, "threads": 1, "children": 0}, {}
     after = {"KiB": 3000, "descriptors": 4, "threads": 1, "children": 0}
 

@@ -96,7 +96,7 @@ def test_the_front(replay):
 
 def test_the_published_mark_is_in_the_table_and_in_the_picture(tmp_path):
     table = hardware.learning_cost_table(FOLDER)
-    assert table.splitlines()[-5 if "†" in table else -3].startswith("| | CLP-SNN")
+    assert table.splitlines()[-5 if "†" in table else -3].startswith("|  | CLP-SNN")
     rows = [line for line in table.splitlines() if line.startswith("| split-mnist, class | replay 2,000")]
     assert len(rows) >= 2
     hardware.draw(tmp_path / "cost.png", hardware.of_stream(FOLDER))

@@ -21,6 +21,7 @@ from mappings.hardware.rtl.neurons import Activation, ErrorCode, ErrorNeurons
 from mappings.hardware.rtl.random_bits import PHILOX, RandomBits, depth
 from mappings.hardware.rtl.shape import PIPES, pipes, shapes
 from mappings.hardware.rtl.synapses import Synapses
+from processes.host import Host
 from processes.widths import ERROR_TRACKER, FORWARD, GRADIENT_TRACKER, NEURONS, TRANSPOSED, Limit
 from wage_neuro import Dense, Network, layers, neurocore, random_bits
 from wage_neuro.errors import SettingError
@@ -520,13 +521,18 @@ def ends(monkeypatch):
     return met
 
 
-def lava_model(part, shape, samples, options, inputs, **vars):
+def lava_model(part, shape, samples, options, inputs, limits=None, **vars):
     """The model that Lava runs for a Process of the structural layer, and what it sent: {port: messages}."""
     pytest.importorskip("lava", reason="the extra wage-neuro[lava]")
     name = {"readout": "ReadOut"}.get(part, part.title().replace("_", ""))
     process_class = getattr(importlib.import_module(f"processes.{part}.process"), name)
     model_class = getattr(importlib.import_module(f"processes.{part}.models"), f"Py{name}ModelFixed")
     common = {"layer": shape.layer, "rules": shape.rules, "schedule": Schedule(shape.depth, samples)}
+    if part != "readout":
+        from processes.part import InLayer
+
+        of_all = {"seed": 0, "signed_in": False, "kernels": "numpy", "limits": limits}
+        common = {"told": InLayer(**common, **{name: options.pop(name, of_all[name]) for name in of_all})}
     process = process_class(**common, **options)
     model = model_class(process.proc_params)
     for var in process.vars:
@@ -556,9 +562,9 @@ def test_tracker_is_the_process(part, cycles, strict, ends):
         "exponent_tracker",
         shape,
         len(peaks),
-        {"part": part, "shape": (1, 2), "held": np.array([-1, 0]), "worst": worst, "seed": 0}
-        | {"limits": shape.limits[part]},
+        {"part": part, "shape": (1, 2), "held": np.array([-1, 0])},
         {"x_in": [[[0, peak * (-1) ** i]] for i, peak in enumerate(peaks)]},
+        limits=shape.limits[part],
     )
     inputs = [{"hold": 5, "peak": peak, "step": turn == 0} for peak in peaks for turn in range(3)]
     found = cycles(tracker.ExponentTracker(worst), inputs, ["exponent", "below"])
@@ -580,8 +586,9 @@ def test_neurons_are_the_process(cycles, strict, ends):
         "neurons",
         shape,
         4,
-        {"step": 0, "seed": 0, "limits": limits},
+        {"step": 0},
         {"z_in": Z, "e_in": D, "m_in": [[m] for m in exponents]},
+        limits=limits,
     )
     for i, m in enumerate(exponents):
         up = [{"z_valid": 1, "z": z, "z_last": j == n - 1} for j, z in enumerate(Z[i, 0])]
@@ -619,18 +626,19 @@ def test_synapses_are_both_processes(cycles, strict, ends):
     E[0], E[1, :4] = [127, -127, 127, 127, -127, 127, 127, 127], 0
     S[0], S[:, 0], S[:, 1] = 64 * np.sign(E[0]), 64, -64
     exponents = [-1, 14, 13, 12]
-    common = {"S": S, "step": step, "seed": seed, "kernels": "numpy", "signed_in": True}
+    common = {"S": S, "step": step, "seed": seed, "signed_in": True}
     inputs = {"a_in": A[:, None], "y_in": E[:, None], "m_in": [[m] for m in exponents]}
     forward, sent = lava_model(
-        "forward_synapses", shape, 4, common | {"limits": shape.limits[FORWARD]}, inputs, log2_eta=[eta]
+        "forward_synapses", shape, 4, dict(common), inputs, shape.limits[FORWARD], log2_eta=[eta]
     )
     errors = {"e_pos_in": np.maximum(E, 0)[:, None], "e_neg_in": np.maximum(-E, 0)[:, None]}
     transposed, back = lava_model(
         "transposed_synapses",
         shape,
         4,
-        common | {"limits": shape.limits[TRANSPOSED]},
+        dict(common),
         inputs | errors,
+        shape.limits[TRANSPOSED],
         log2_eta=[eta],
     )
     assert np.array_equal(transposed.S.T, forward.S)
@@ -687,7 +695,7 @@ def test_output_error_is_the_read_outs(loss, margin, cycles, strict):
         "readout",
         shape,
         32,
-        {"lanes": 1, "logits": logits, "windows": [], "importance": []},
+        {"lanes": 1, "host": Host(logits=logits, windows=[])},
         {"z_in": Z[:, None], "y_in": labels[:, None]},
     )
     inputs = []
