@@ -53,7 +53,7 @@ def records(folder: Path = RESULTS) -> list[dict[str, Any]]:
         path for path in folder.rglob("*.json") if elsewhere.isdisjoint(path.relative_to(folder).parts)
     )
     found = [json.loads(path.read_text()) for path in paths]
-    return [record for record in found if record.get("measured_on") == "test"]
+    return [r for r in found if isinstance(r, dict) and r.get("measured_on") == "test"]
 
 
 def groups(runs: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -8,7 +8,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from wage_neuro import __version__
 from wage_neuro.errors import DoubtWarning, EngineError, SettingError
@@ -119,18 +120,25 @@ def check_alike(team: Team, facts: Mapping[str, Callable[[], Any]]) -> None:
     found = team.objects({name: _short(text) for name, text in texts.items()})
     _alike.append(team)
     if None in found:
-        sys.exit(1)
+        _end_together(team)
     for rank, other in enumerate(found):
         for name, there in other.items():
             if there != found[0][name]:
                 message = f"rank {rank}: {name} {there}: want {found[0][name]}, as rank 0 has"
                 if team.rank:  # all see it, one tells it
-                    sys.exit(1)
+                    _end_together(team)
                 raise SettingError(message)
 
 
 def _short(text: str) -> str:
     return text if len(text) <= 20 else "sha256 " + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _end_together(team: Team) -> NoReturn:
+    """End when all are here: a launcher ends all with the first, also the one that has yet to tell why."""
+    with suppress(EngineError):  # the one that tells has aborted
+        team.objects(None)
+    sys.exit(1)
 
 
 def end_all(tell: Callable[[str, str], None], message: str) -> None:
@@ -155,7 +163,7 @@ def end_all(tell: Callable[[str, str], None], message: str) -> None:
             first = team.wire.tells()
         if first:
             tell(message, who)
-        sys.exit(1)
+        _end_together(team)
     if team.wire.tells():
         tell(message, who)
     sys.stdout.flush()

@@ -412,6 +412,8 @@ class Two(Team):
         self.rank, self.size, self.other = rank, 2, other
 
     def objects(self, own):
+        if own is None:  # they meet, and end
+            return [None, None]
         other = {**own, **self.other} if self.other is not None else None
         return [own, other] if self.rank == 0 else [other, own]
 
