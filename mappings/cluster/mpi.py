@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from mpi4py import MPI
 
 from mappings.cluster.team import Wire
+
+GRACE_S = 0.5
+"""Before an abort: a launcher that ends the ranks no longer reads what one of them has just written."""
 
 
 class MpiWire(Wire):
@@ -52,6 +56,7 @@ class MpiWire(Wire):
         return self.ranks.allgather(own)
 
     def abort(self, code: int = 1) -> None:
+        time.sleep(GRACE_S)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):  # MPI has nothing to add
             os.dup2(nowhere, stream)
