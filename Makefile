@@ -29,7 +29,7 @@ types:
 	$(PYTHON) -m mypy
 
 tests:
-	env -u MAKEFLAGS -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
+	env -u MAKEFLAGS OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL)
 
 coverage: $(VENV)/ready  ## run the tests and report the lines they reach
 	$(PYTHON) -m coverage erase
