@@ -56,7 +56,7 @@ def test_the_output_of_an_example_is_kept_until_code_changes(made):
     made.output_of(script).write_text("kept")
     made.main()
     assert made.output_of(script).read_text() == "kept"
-    script.write_text("print('it says', 1 + 2)\n")
+    script.write_text("print('it says', 1 + 1 + 1)\n")
     made.main()
     assert made.output_of(script).read_text() == "it says 3\n"
 
