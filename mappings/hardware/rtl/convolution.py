@@ -18,7 +18,7 @@ from mappings.hardware.rtl.axons import LANES_A_BLOCK, times
 from mappings.hardware.rtl.layer import LayerCore
 from mappings.hardware.rtl.neurons import ErrorNeurons, index_bits
 from mappings.hardware.rtl.shape import ETA_BITS, EXPONENT_BITS, LayerShape
-from mappings.hardware.rtl.synapses import WHOLE, shifts
+from mappings.hardware.rtl.synapses import WHOLE, host_ports, shifts
 from mappings.hardware.rtl.tracker import UNKNOWN
 from wage_neuro.random_bits import UPDATE
 
@@ -71,11 +71,7 @@ class Windows(Component):
                 "grant": Out(1),
                 "take": Out(1),
                 "bits": In(256),
-                "host": In(1),
-                "host_address": In(index_bits(shape.words)),
-                "host_read": Out(shape.lanes * shape.s_bits),
-                "host_write": In(1),
-                "host_data": In(shape.lanes * shape.s_bits),
+                **host_ports(shape),
             }
         )
 

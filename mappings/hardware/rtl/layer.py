@@ -11,7 +11,7 @@ from mappings.hardware.rtl.axons import Axons
 from mappings.hardware.rtl.direct_feedback import DirectFeedback
 from mappings.hardware.rtl.neurons import Activation, ErrorNeurons, index_bits
 from mappings.hardware.rtl.shape import ETA_BITS, HOLD_BITS, LayerShape
-from mappings.hardware.rtl.synapses import Synapses
+from mappings.hardware.rtl.synapses import Synapses, host_ports
 from mappings.hardware.rtl.tracker import UNKNOWN, ExponentTracker
 from processes.widths import ERROR_TRACKER, GRADIENT_TRACKER
 from wage_neuro.random_bits import POST, PRE, UPDATE
@@ -46,7 +46,6 @@ class LayerCore(Component):
 
     def __init__(self, shape: LayerShape, tokens: int = 16) -> None:
         self.shape, self.tokens = shape, tokens
-        word = shape.lanes * shape.s_bits
         self.error_tracker = ExponentTracker(shape.limits[ERROR_TRACKER]["x_in"].worst)
         self.gradient_tracker = None
         if not shape.coincidence:
@@ -93,11 +92,7 @@ class LayerCore(Component):
                 "grant": Out(1),
                 "take": Out(1),
                 "bits": In(256),
-                "host": In(1),
-                "host_address": In(index_bits(shape.words)),
-                "host_read": Out(word),
-                "host_write": In(1),
-                "host_data": In(word),
+                **host_ports(shape),
                 "feedback_write": In(1),
                 "feedback_address": In(index_bits(max(1, shape.feedback_words))),
                 "feedback_data": In(2 * shape.lanes),

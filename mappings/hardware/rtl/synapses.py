@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import Component, In, Member, Out
 
 from mappings.hardware.rtl.axons import LANES_A_BLOCK, token_layout
 from mappings.hardware.rtl.neurons import index_bits
@@ -22,6 +22,18 @@ WHOLE = 1 << 16
 def trit(bits: Value) -> tuple[Value, Value]:
     """Whether two bits of a fixed weight mean +1, and whether -1."""
     return bits == 1, bits == 3
+
+
+def host_ports(shape: LayerShape) -> dict[str, Member]:
+    """Where the host reads and writes a word of the weight memory; read one cycle later."""
+    word = shape.lanes * shape.s_bits
+    return {
+        "host": In(1),
+        "host_address": In(index_bits(shape.words)),
+        "host_read": Out(word),
+        "host_write": In(1),
+        "host_data": In(word),
+    }
 
 
 class Synapses(Component):
@@ -65,11 +77,7 @@ class Synapses(Component):
                 "take": Out(1),
                 "bits": In(256),
                 "end": Out(1),
-                "host": In(1),
-                "host_address": In(index_bits(shape.words)),
-                "host_read": Out(shape.lanes * shape.s_bits),
-                "host_write": In(1),
-                "host_data": In(shape.lanes * shape.s_bits),
+                **host_ports(shape),
                 "feedback_write": In(1),
                 "feedback_address": In(index_bits(shape.words)),
                 "feedback_data": In(2 * shape.lanes),
