@@ -53,7 +53,8 @@ def draw_bytes(path: Path, records: Sequence[Record], floats: Sequence[Point]) -
         for what, points in sorted(groups.items()):
             points.sort(key=lambda each: each.bytes)
             x, y = ([getattr(point, name) for point in points] for name in ("kib", "mean"))
-            axes.errorbar(x, y, [point.spread for point in points], capsize=3, label=what)
+            look = "none" if what.startswith("float") else "full"
+            axes.errorbar(x, y, [point.spread for point in points], capsize=3, fillstyle=look, label=what)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")

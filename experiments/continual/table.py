@@ -55,7 +55,7 @@ def floats(folder: Path) -> list[Point]:
     for row in _read_floats(folder):
         config = config_of(row["preset"])
         if config.stream == "split-mnist":
-            form = f"{config.memory_bits} bits a pixel, 10 + {10 * config.recalled}"
+            form = f"{in_bits(vars(config))} a pixel, 10 + {10 * config.recalled}"
             found.append(Point(row["memory_bytes"], row["ACC"], f"float, {config.network}; {form}"))
     return found
 

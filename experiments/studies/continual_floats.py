@@ -11,15 +11,22 @@ goes on behind the last network that was learned to its end (runs/continual-floa
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+
+try:
+    import torch
+    from torch import Tensor, nn
+    from torch.nn import functional
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f'continual_floats: {error}; it needs PyTorch: pip install "wage-neuro[torch]"')
 
 from experiments.continual.methods import ReadOut
 from experiments.continual.presets import PRESETS, config_of
