@@ -162,9 +162,11 @@ def load(run: Path) -> Checkpoint:
 
 
 def _try_to_write(folder: Path) -> None:
-    with written_whole(folder / ".writable") as file:
+    name = ".writable"
+    sweep(folder, name)
+    with written_whole(folder / name) as file:
         file.write(b"")
-    (folder / ".writable").unlink()
+    (folder / name).unlink()
 
 
 @contextmanager

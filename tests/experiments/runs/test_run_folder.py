@@ -139,7 +139,8 @@ def test_prepare_sweeps_what_a_killed_write_left(tmp_path):
     (tmp_path / ".checkpoint.npz.0123abcd.part").write_bytes(b"half")
     run_folder.prepare(tmp_path, new=False)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".table.json.0123abcd.part").write_bytes(b"half")
+    for left in (".table.json.0123abcd.part", "..writable.0123abcd.part", ".writable"):
+        (tmp_path / left).write_bytes(b"half")
     run_folder.check_writable(tmp_path / "table.json")
     assert list(tmp_path.iterdir()) == []
 
