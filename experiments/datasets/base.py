@@ -76,6 +76,31 @@ def middle(images: np.ndarray, side: int) -> np.ndarray:
     return np.ascontiguousarray(images[:, top : top + side, left : left + side])
 
 
+def in_shape(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Images (n, height, width, channels) as (n, *shape): means of squares, black borders, grey as colours.
+
+    Each side shrinks by the same whole number, grey levels rounded half up; smaller images stand in the
+    middle. None where that does not lead there.
+
+    >>> in_shape(np.full((1, 4, 4, 1), 9, np.uint8), (3, 3, 3))[0, ..., 2].tolist()
+    [[9, 9, 0], [9, 9, 0], [0, 0, 0]]
+    """
+    if len(shape) != 3:
+        return None
+    height, width, channels = shape
+    n, high, wide, colours = images.shape
+    by = max(-(-high // height), -(-wide // width))
+    if high % by or wide % by or colours not in (1, channels):
+        return None
+    if by > 1:
+        sums = images.reshape(n, high // by, by, wide // by, by, colours).sum((2, 4), np.uint32)
+        images = ((sums + by * by // 2) // (by * by)).astype(np.uint8)
+    top, left = (height - high // by) // 2, (width - wide // by) // 2
+    found = np.zeros((n, *shape), np.uint8)
+    found[:, top : top + high // by, left : left + wide // by] = images
+    return found
+
+
 def every_fifth(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split 0..n - 1 into training and test: line the images up by label, every fifth is for test.
 
@@ -93,6 +118,15 @@ def every_fifth(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     test = np.sort(np.argsort(labels, kind="stable")[::5])
     return np.delete(np.arange(len(labels)), test), test
+
+
+def form_of(shape: tuple[int, ...], signed: bool) -> str:
+    """Size of an image, and how its grey levels are read.
+
+    >>> form_of((28, 28, 1), signed=False)
+    '28 x 28 x 1, unsigned'
+    """
+    return f"{' x '.join(map(str, shape))}, {'signed' if signed else 'unsigned'}"
 
 
 def _content(array: Any) -> Iterator[bytes | memoryview]:
@@ -191,6 +225,41 @@ class Dataset:
         if not 1 <= side <= min(height, width):
             raise DataError(f"window={side}: want 1..{min(height, width)}, {self.name} has {height}x{width}")
         return replace(self, test_images=middle(self.test_images, side), window=side)
+
+    def like(self, shape: tuple[int, ...], signed: bool) -> Dataset:
+        """Bring the images into the form of other ones, as `in_shape` does; they are read as those are.
+
+        Raises
+        ------
+        DataError
+            If that cannot be.
+
+        >>> images = np.zeros((5, 8, 8, 1), np.uint8)
+        >>> grey = Dataset("blank", images, np.arange(5), images, np.arange(5), classes=5, signed=False)
+        >>> grey.like((12, 12, 3), signed=True).input_shape
+        (12, 12, 3)
+        >>> grey.like((12, 12, 3), signed=True).name
+        'blank, shown as 12 x 12 x 3, signed'
+        """
+        if (self.input_shape, self.signed) == (shape, signed):
+            return self
+        known = self.window is None and isinstance(self.train_images, np.ndarray)
+        train = in_shape(self.train_images, shape) if known else None
+        test = in_shape(self.test_images, shape) if known else None
+        if train is None or test is None:
+            raise DataError(
+                f"{self.name}: images of {form_of(self.input_shape, self.signed)}: cannot be shown as"
+                f" {form_of(shape, signed)}"
+            )
+        return replace(
+            self,
+            name=f"{self.name}, shown as {form_of(shape, signed)}",
+            train_images=train,
+            test_images=test,
+            signed=signed,
+            val_images=None,
+            val_labels=None,
+        )
 
     def split(self, validation: int) -> Dataset:
         """Put images for validation in the place of the test set: the last training images, which then do not

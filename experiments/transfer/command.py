@@ -34,7 +34,8 @@ def transfer(
 ) -> None:
     """Let a trained network learn another data set, one sample at a time, from few examples and from all.
 
-    Three learners: all layers of the trained network, its output layer alone, and one from scratch.
+    Three learners: all layers of the trained network, its last ones alone (`--head`), and one from scratch.
+    Images of another size or colour are brought into the form that the network knows.
     """
     how.check()
     if written.resume:
@@ -49,6 +50,7 @@ def transfer(
         folder = written.run or context.with_resource(run_folder.new_folder(Path("runs") / name))
         with busy(f"reading {config.data}"):
             study = Study.start(trained, config, folder, machine.engine, found.anywhere)
+    console.print(f"data: {study.data.name}")
     if not _run(study, machine.engine, how):
         stopped("transfer", study.folder)
     if written.output:
@@ -84,7 +86,7 @@ def _table(study: Study) -> Table:
     head = study.rows[0]
     table = Table(
         "examples of each class",
-        *(pictures.LABELS[learner] for learner in LEARNERS),
+        *(pictures.label(learner, study.config) for learner in LEARNERS),
         title=f"{head['from']} to {head['config']['data']}: {head['network']},"
         f" {head['measured_on']} accuracy, %",
     )

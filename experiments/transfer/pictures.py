@@ -10,13 +10,23 @@ from experiments.records.figure import picture
 from experiments.records.names import mean_and_spread, short_name, table
 from experiments.transfer.study import ALL, LEARNERS, Config, accuracies, read
 
-LABELS = {"pretrained": "pretrained", "frozen": "pretrained, features frozen", "scratch": "from scratch"}
+
+def label(learner: str, config: Config) -> str:
+    """What tables and pictures call a learner.
+
+    >>> label("frozen", Config()), label("frozen", Config(head=2))
+    ('pretrained, features frozen', 'pretrained, last 2 layers learn')
+    """
+    frozen = "features frozen" if config.head == 1 else f"last {config.head} layers learn"
+    names = {"pretrained": "pretrained", "frozen": f"pretrained, {frozen}", "scratch": "from scratch"}
+    return names[learner]
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
     """Draw accuracy against examples of each class: mean over seeds, band of their range."""
     head = rows[0]
-    shots = Config(**head["config"]).shots
+    config = Config(**head["config"])
+    shots = config.shots
     places = [head["training_images"] / head["classes"] if shot == ALL else int(shot) for shot in shots]
     seeds = f"{head['config']['seeds']} seeds" if head["config"]["seeds"] > 1 else "1 seed"
     with picture(path, 6.6, 4.4) as figure:
@@ -24,7 +34,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         for learner in LEARNERS:
             values = [accuracies(rows, learner, shot) for shot in shots]
             means = [statistics.mean(v) for v in values]
-            (line,) = axes.plot(places, means, label=LABELS[learner])
+            (line,) = axes.plot(places, means, label=label(learner, config))
             low, high = [min(v) for v in values], [max(v) for v in values]
             axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(
@@ -46,11 +56,11 @@ def transfer_table(folder: Path) -> str:
     shots = list(dict.fromkeys(shot for rows in found for shot in Config(**rows[0]["config"]).shots))
     lines = []
     for rows in found:
-        head = rows[0]
-        what = f"{head['from']}, {head['config']['data']}", _name(head)
+        head, config = rows[0], Config(**rows[0]["config"])
+        what = f"{head['from']}, {config.data}", _name(head)
         for learner in LEARNERS:
             cells = (mean_and_spread(accuracies(rows, learner, shot), 1) for shot in shots)
-            lines.append((*what, LABELS[learner], *cells))
+            lines.append((*what, label(learner, config), *cells))
     return table(" | ".join(("from, to", "network", "start", *shots)), lines)
 
 

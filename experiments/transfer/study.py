@@ -46,7 +46,7 @@ CELLS = "cells"
 """Folder of the checkpoints of cells that are not finished."""
 LEARNERS = {
     "pretrained": "starts from the trained hidden layers, all layers learn",
-    "frozen": "keeps the trained hidden layers, the output layer learns",
+    "frozen": "keeps the trained first layers, the head learns",
     "scratch": "starts from drawn weights, all layers learn",
 }
 ALL = "all"
@@ -73,6 +73,9 @@ class Config(OneByOne):
         "Most that a learner gets, unless one pass over its examples takes more.",
         RULE,
         least=1,
+    )
+    head: int = setting(
+        1, "Last layers that learn where the features are frozen; 1: the output layer alone.", RULE, least=1
     )
     eta: str = like(OneByOne, "eta", default="32, 8@50%, 2@75%")
 
@@ -122,31 +125,27 @@ class Source:
             saved.network, saved.state.S, saved.rules.stored_range, Path(name).name, curve[-1].get("accuracy")
         )
 
-    def fitted_to(self, data: Dataset) -> Network:
-        """Return the network with an output for each class of the data.
+    def shown(self, config: Config, data_dir: Path | None) -> Dataset:
+        """Read a study's data, in the form of the images that the network learned.
 
         Raises
         ------
         DataError
-            If its images are of another form.
+            If there is none, or its images cannot be brought into that form.
         """
-        shape = data.train_images.shape[1:]
-        if self.network.input_shape != shape or self.network.signed_input != data.signed:
-            raise DataError(
-                f"{data.name}: images of {_form(shape, data.signed)}; this network learned images of"
-                f" {_form(self.network.input_shape, self.network.signed_input)}"
-            )
-        specs = (*self.network.specs[:-1], Dense(data.classes))
-        return Network(specs, self.network.input_shape, self.network.bits, data.signed)
+        data = datasets.load(config.data, data_dir)
+        data = data.split(config.validation) if config.validation else data
+        return data.like(self.network.input_shape, self.network.signed_input)
+
+    def with_outputs(self, classes: int) -> Network:
+        """Return the network with an output for each class."""
+        specs = (*self.network.specs[:-1], Dense(classes))
+        return Network(specs, self.network.input_shape, self.network.bits, self.network.signed_input)
 
     def state(self, network: Network, learner: str, seed: int) -> State:
         """Return where a learner begins."""
         fresh = initial_state(network, seed)
         return fresh if learner == "scratch" else fresh.having(S=(*self.S[:-1], fresh.S[-1]))
-
-
-def _form(shape: tuple[int, ...], signed: bool) -> str:
-    return f"{' x '.join(map(str, shape))}, {'signed' if signed else 'unsigned'}"
 
 
 def draw_examples(labels: np.ndarray, shot: str, seed: int) -> np.ndarray:
@@ -203,7 +202,9 @@ class Study:
     ) -> None:
         self.data_dir = data_dir
         self.folder, self.config, self.source, self.data, self.rows = folder, config, source, data, rows
-        self.network = source.fitted_to(data)
+        self.network = source.with_outputs(data.classes)
+        if config.head > len(self.network.layers):
+            raise SettingError(f"head={config.head}: want 1..{len(self.network.layers)}, its layers")
         self.stop_wanted = False
         self.lock = run_folder.Lock(folder)
         for shot in config.shots:
@@ -215,7 +216,8 @@ class Study:
     ) -> Study:
         """Begin a study of the network in `run`, which is copied to the folder for when it goes on."""
         saved = run_folder.load(run)
-        study = cls(folder, config, Source.of(saved), _load(config, data_dir), [], data_dir)
+        source = Source.of(saved)
+        study = cls(folder, config, source, source.shown(config, data_dir), [], data_dir)
         study.rows.append(study.head(engine))
         with study.lock:
             for held in (RECORD, CELLS):
@@ -236,9 +238,10 @@ class Study:
         """
         rows = read(folder / RECORD, CheckpointError)
         config = Config(**rows[0]["config"])
-        data = _load(config, data_dir)
+        source = Source.read(folder)
+        data = source.shown(config, data_dir)
         require_data(folder, config.data, rows[0]["data_sha256"], data.checksum)
-        return cls(folder, config, Source.read(folder), data, rows, data_dir)
+        return cls(folder, config, source, data, rows, data_dir)
 
     def cells(self) -> Iterator[Cell]:
         """Every cell, seed after seed."""
@@ -293,7 +296,7 @@ class Study:
         rules = replace(config.rules, stored_range=self.source.stored_range)
         begin = self.source.state(self.network, cell.learner, cell.seed)
         state, seen = self._place_of(cell, Checkpoint(self.network, rules, begin))
-        frozen = L - 1 if cell.learner == "frozen" else 0
+        frozen = L - config.head if cell.learner == "frozen" else 0
         with make_engine(engine, self.network, rules, state) as machine:
             while seen < total:
                 order = chosen[permutation(cell.seed, seen // len(chosen), len(chosen))]
@@ -348,6 +351,7 @@ class Study:
             "weights": self.network.n_weights,
             "training_images": len(self.data.train_labels),
             "classes": self.data.classes,
+            "images": self.data.name,
             "measured_on": self.config.held_out,
             "data_sha256": self.data.checksum,
             "engine": engine,
@@ -371,11 +375,6 @@ def _learn_there(folder: Path, data_dir: Path | None, engine: str, cell: Cell) -
     study = Study.resume(folder, data_dir)
     with stops_on_signals(study):
         return study.learn(engine, lambda cell, seen: None, cell)
-
-
-def _load(config: Config, data_dir: Path | None) -> Dataset:
-    data = datasets.load(config.data, data_dir)
-    return data.split(config.validation) if config.validation else data
 
 
 def read(path: Path, problem: type[DataError] | type[CheckpointError] = DataError) -> list[dict[str, Any]]:

@@ -61,10 +61,10 @@ def test_examples_are_nested_and_as_many_of_each_class():
     assert set(draw_examples(labels, "5", seed=5).tolist()) != set(drawn[1].tolist())
 
 
-@pytest.mark.parametrize("network", ["16FC", "4C3-MP2-12FC"])
-def test_where_learners_begin_and_what_stays(trained, network, tmp_path, monkeypatch):
-    source, data = Source.read(trained / network), datasets.load("digits:5-9")
-    built = source.fitted_to(data)
+@pytest.mark.parametrize(("network", "head"), [("16FC", 1), ("4C3-MP2-12FC", 1), ("4C3-MP2-12FC", 2)])
+def test_where_learners_begin_and_what_stays(trained, network, head, tmp_path, monkeypatch):
+    source = Source.read(trained / network)
+    built = source.with_outputs(5)
     starts = {learner: source.state(built, learner, 7) for learner in study.LEARNERS}
     for learner in ("pretrained", "frozen"):
         assert all(np.array_equal(a, b) for a, b in zip(starts[learner].S[:-1], source.S[:-1], strict=True))
@@ -84,15 +84,31 @@ def test_where_learners_begin_and_what_stays(trained, network, tmp_path, monkeyp
 
     make = study.make_engine
     monkeypatch.setattr(study, "make_engine", lambda *words: Watched(make(*words)))
-    config = replace(SMALL, seed=7, seeds=1, examples="3")
+    config = replace(SMALL, seed=7, seeds=1, examples="3", head=head)
     assert Study.start(trained / network, config, tmp_path / "s", "numpy").run("numpy")
     changed = [
         [not np.array_equal(a, b) for a, b in zip(state.S, starts[learner].S, strict=True)]
         for state, learner in zip(ended, study.LEARNERS, strict=True)
     ]
-    frozen = [False] * (len(built.layers) - 1) + [True]
+    frozen = [False] * (len(built.layers) - head) + [True] * head
     assert changed == [[True] * len(frozen), frozen, [True] * len(frozen)]
     assert [state.step for state in ended] == [45] * 3
+
+
+def test_images_of_another_form_are_shown_as_the_network_knows_them(trained, tmp_path):
+    rng = np.random.default_rng(3)
+    images, labels = rng.integers(0, 256, (40, 16, 12, 1), np.uint8), np.arange(40) % 4
+    np.savez(tmp_path / "tall.npz", images=images, labels=labels)
+    source, config = Source.read(trained / "16FC"), Config(data=str(tmp_path / "tall.npz"))
+    shown, given = source.shown(config, None), datasets.load(config.data)
+    assert shown.name.endswith("tall, shown as 8 x 8 x 1, unsigned")
+    for mine, whole in ((shown.train_images, given.train_images), (shown.test_images, given.test_images)):
+        for image, large in zip(mine, whole, strict=True):
+            blocks = [large[2 * y : 2 * y + 2, 2 * x : 2 * x + 2] for y in range(8) for x in range(6)]
+            means = [int(block.sum() / 4 + 0.5) for block in blocks]
+            assert image[:, 1:7].ravel().tolist() == means
+            assert not image[:, [0, 7]].any()
+    assert source.shown(Config(data="digits:5-9"), None).name == "digits:5-9"
 
 
 def test_a_study_goes_on_where_it_was_stopped(trained, tmp_path):
@@ -221,11 +237,12 @@ def test_command_stops_resumes_and_makes_the_table(wage_neuro, trained, tmp_path
         (("RUN", "--data", "digits", "--examples", "0"), "examples '0': want numbers of 1 or more, or all"),
         (("RUN", "--data", "digits", "--examples", "5, 900"), "examples 900: a class has 1"),
         (("RUN", "--data", "digits", "--seeds", 0), "--seeds 0: want 1 or more"),
+        (("RUN", "--data", "digits", "--head", 3), "--head 3: want 1..2, its layers"),
         (("RUN", "--data", "digits", "--eta", "8, 2@7"), "want a whole percentage"),
         (("RUN", "--data", "digits", "--margin", "2"), "--margin 2: want a share"),
         (
             ("RUN", "--data", "wide.npz"),
-            "images of 9 x 8 x 1, unsigned; this network learned images of 8 x 8 x 1",
+            "images of 9 x 8 x 1, unsigned: cannot be shown as 8 x 8 x 1, unsigned",
         ),
         (("--resume", "nowhere"), "nowhere/record.jsonl: no transfer study to read"),
         (("RUN", "--resume", "nowhere"), "RUN with --resume: a resumed run keeps its settings"),
