@@ -40,7 +40,7 @@ class Size:
 
 SIZES = {
     "short": Size(rounds=1, kills=2, errors=2, inputs=500, cycles=10),
-    "long": Size(rounds=20, kills=4, errors=2, inputs=1_600, cycles=200),
+    "long": Size(rounds=20, kills=4, errors=2, inputs=1_600, cycles=400),
 }
 
 

@@ -346,8 +346,11 @@ def test_what_a_cycle_keeps_is_found(tmp_path, monkeypatch):
         return commands.Ended(0, "", "", 1.0, 0, 0)
 
     monkeypatch.setattr(endurance, "run_python", pretend)
-    found = endurance.wear("numpy, held", 6, tmp_path / "b", SILENT)
-    assert found.faults == ("a cycle keeps 1,000 KiB", "4 descriptors after 6 cycles, 3 after half of them")
+    found = endurance.wear("numpy, held", 12, tmp_path / "b", SILENT)
+    assert found.faults == (
+        "a cycle keeps 1,000 KiB",
+        "4 descriptors after 12 cycles, 3 after three quarters of them",
+    )
 
 
 def test_garbage_that_waits_for_its_collector_is_not_kept(tmp_path, monkeypatch):
@@ -371,6 +374,20 @@ def test_garbage_that_waits_for_its_collector_is_not_kept(tmp_path, monkeypatch)
     finally:
         gc.enable()
     assert len(json.loads((tmp_path / "taken.json").read_text())) == 2
+
+
+def test_what_an_engine_holds_is_the_least_of_its_last_cycles(tmp_path, monkeypatch):
+    """Of 40 cycles: the last two of the first 30, and the last two of all."""
+    seen = iter(range(1000, 0, -1))
+
+    def taken() -> dict[str, float]:
+        return {"KiB": next(seen), "threads": 1}
+
+    monkeypatch.setattr(endurance, "taken", taken)
+    monkeypatch.setattr(endurance, "held", lambda engine: lambda: None)
+    monkeypatch.setattr(sys, "argv", ["", "mine, held", "40", str(tmp_path / "taken.json")])
+    endurance.main()
+    assert [one["KiB"] for one in json.loads((tmp_path / "taken.json").read_text())] == [971, 961]
 
 
 def test_parts_and_subjects_are_chosen(tmp_path):
