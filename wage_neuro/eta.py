@@ -32,7 +32,8 @@ def log2_of(text: str) -> int:
     for exponent in range(low, high + 1):
         if value == Fraction(2) ** exponent:
             return exponent
-    raise SettingError(f"eta={text}: want a power of two such as 8, 1 or 1/8 (2**{low} .. 2**{high})")
+    shown = text if text.isprintable() else repr(text)
+    raise SettingError(f"eta={shown}: want a power of two such as 8, 1 or 1/8 (2**{low} .. 2**{high})")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class EtaSchedule:
             value, at, epoch = part.strip().partition("@")
             if at and not re.fullmatch(r"\d{1,9}", epoch.strip(), re.ASCII):
                 raise SettingError(f"eta {part.strip()!r}: want a whole epoch after the @")
-            steps.append((int(epoch) if at else 0, log2_of(value.strip())))
+            steps.append((int(epoch.strip()) if at else 0, log2_of(value.strip())))
         epochs = [epoch for epoch, _ in steps]
         if epochs[0] != 0 or sorted(set(epochs)) != epochs:
             raise SettingError(f"eta {text!r}: want a first value without @, then epochs that grow")

@@ -113,7 +113,7 @@ def run_python(words: Sequence[str], folder: Path, kill: Kill | None = None) -> 
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            preexec_fn=end_with_campaign,
+            preexec_fn=_begin_like_a_command,
         )
     try:
         names = _killed(main, kill) if kill else set[Path]()
@@ -132,6 +132,12 @@ def run_python(words: Sequence[str], folder: Path, kill: Kill | None = None) -> 
 def patience() -> float:
     """How much longer a thing may take here: others want the processors too, and more so if we are nice."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) * (10 if os.nice(0) > 10 else 1)
+
+
+def _begin_like_a_command() -> None:
+    """End with the campaign, and hear Ctrl-C also where the campaign is a shell's background job."""
+    end_with_campaign()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end_with_campaign() -> None:

@@ -32,7 +32,8 @@ LOCK = ".lock"
 class Lock:
     """One writer a folder: a context that others are kept out of, entered again by who is in it.
 
-    The folder is made if need be. The lock ends with its process, however that ends; its file names it.
+    The folder is made if need be, and rid of what killed writes left in it. The lock ends with its process,
+    however that ends; its file names it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,6 +51,7 @@ class Lock:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._take(self.folder / LOCK)
+                sweep(self.folder)
             except OSError as error:
                 raise _unwritable(self.folder, error) from None
         self._entered += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -219,6 +220,25 @@ def test_cython_gives_the_same_bits(layers, mode, same_training, tmp_path):
         )
     finally:
         prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc = before
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"), [("SIG_IGN", True), ("SIG_DFL", True), ("default_int_handler", False)]
+)
+def test_hears_no_ctrl_c_where_nobody_did(before, kept):
+    """In a shell's background job Ctrl-C is ignored; Brian2's handler would call what is no function."""
+    code = (
+        f"import signal; before = signal.{before}; signal.signal(signal.SIGINT, before)\n"
+        "import mappings.engines.brian2; print(signal.getsignal(signal.SIGINT) is before)"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == (f"{kept}\n", "")
 
 
 def test_leaves_preferences_and_files_as_they_were(tmp_path):

@@ -79,6 +79,7 @@ def test_schedules_that_cannot_be(text, message):
 
 
 @given(st.one_of(st.text(max_size=12), st.text("0123456789@,./- ²", max_size=12)))
+@example("8, 1@\x1f3")  # what str.strip takes away, int does not
 @example("8, 1@²")  # a digit to str.isdigit, not to int
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(SettingError):
@@ -90,3 +91,14 @@ def test_a_huge_exponent_is_refused_at_once():
     with pytest.raises(SettingError, match="eta=1e9000000: want a power of two"):
         log2_of("1e9000000")
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("text", ["8\n1", "1/\x1f4", "8, 1@3, 2\x853@4", "8, 1@\n, 2"])
+def test_what_cannot_be_printed_is_refused_in_one_line(text):
+    with pytest.raises(SettingError) as caught:
+        EtaSchedule.parse(text)
+    assert str(caught.value).isprintable()
+
+
+def test_an_epoch_between_odd_blanks_is_read():
+    assert EtaSchedule.parse("8, 1@\x1f3").steps == ((0, 3), (3, 0))

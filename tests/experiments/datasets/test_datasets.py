@@ -578,6 +578,8 @@ def level_4() -> bytes:
         (mat_bytes()[:700], "not a readable Matlab file of level 5 ("),
         (mat_bytes(X=None), "no X and y in it: want an SVHN file of cropped digits"),
         (mat_bytes(y=None, z=1), "no X and y in it"),
+        (mat_bytes() + mat_bytes()[128:], "X, y, X, y in it: want an SVHN file"),
+        (mat_bytes() + b"\0" * 8, "not a readable Matlab file of level 5 ("),
         (level_4(), "X of shape (2, 2), float64 y of shape (2, 1): want (32, 32, 3, n) and (n, 1) integers"),
         (mat_bytes(y=np.ones((3, 1))), "float64 y of shape (3, 1): want (32, 32, 3, n) and (n, 1) integers"),
         (mat_bytes(y=np.array([[1, 2, 3]])), "y of shape (1, 3): want (32, 32, 3, n) and (n, 1)"),

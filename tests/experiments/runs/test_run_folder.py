@@ -97,6 +97,12 @@ def test_a_locked_folder_names_its_owner_and_is_free_after(tmp_path):
         pass
 
 
+def test_who_takes_a_folder_sweeps_what_killed_writes_left(tmp_path):
+    (tmp_path / ".curve.png.0123abcd.part").write_bytes(b"half")
+    with run_folder.Lock(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [run_folder.LOCK]
+
+
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path; from experiments.runs.run_folder import Lock\n"
