@@ -575,7 +575,7 @@ def level_4() -> bytes:
     [
         (b"", "not a readable Matlab file of level 5 ("),
         (b"<html>no such page</html>" * 20, "not a readable Matlab file of level 5 ("),
-        (mat_bytes()[:700], "not a readable Matlab file of level 5 ("),
+        (mat_bytes()[:700], "no X and y in it: want an SVHN file"),
         (mat_bytes(X=None), "no X and y in it: want an SVHN file of cropped digits"),
         (mat_bytes(y=None, z=1), "no X and y in it"),
         (mat_bytes() + mat_bytes()[128:], "X, y, X, y in it: want an SVHN file"),
