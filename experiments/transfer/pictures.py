@@ -38,7 +38,6 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
             low, high = [min(v) for v in values], [max(v) for v in values]
             axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(
-            title=f"{head['from']} to {head['config']['data']}: {_name(head)}, all integers, {seeds}",
             xlabel="examples of each class",
             ylabel=f"{head['measured_on']} accuracy (%)",
             xscale="log",
@@ -46,7 +45,10 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         names = [f"all\n({p:,.0f})" if s == ALL else s for s, p in zip(shots, places, strict=True)]
         axes.set_xticks(places, names)
         axes.minorticks_off()
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
+        axes.set_title(
+            f"{head['from']} to {config.data}, all integers, {seeds}\n{_name(head)}", fontsize="medium"
+        )
 
 
 def transfer_table(folder: Path) -> str:
