@@ -95,6 +95,10 @@ def draw_kill(rng: random.Random, seconds: float) -> Kill:
     return Kill(how, whom, rng.uniform(0, seconds))
 
 
+BEGUN_S = 0.1
+"""Seconds until Python runs the first line of a command, at most."""
+
+
 def run(words: Sequence[str], folder: Path, kill: Kill | None = None) -> Ended:
     """Run `wage-neuro WORDS` in a folder, kill it as told, and look at what is left."""
     return run_python(["-m", "experiments.entry", *words], folder, kill)
@@ -155,8 +159,12 @@ def _code(main: subprocess.Popen[bytes]) -> int | None:
 
 
 def _killed(main: subprocess.Popen[bytes], kill: Kill) -> set[Path]:
-    """Kill, and return the names in shared memory that the session had mapped."""
-    wait_until(lambda: main.poll() is not None, kill.after)
+    """Kill, and return the names in shared memory that the session had mapped.
+
+    Ctrl-C waits until Python is through with its own beginning, in which it says a traceback of its own.
+    """
+    least = BEGUN_S * patience() if kill.signal == signal.SIGINT else 0.0
+    wait_until(lambda: main.poll() is not None, max(kill.after, least))
     names = shared_memory_of(main.pid)
     children = sorted(session_of(main.pid) - {main.pid})
     try:

@@ -156,7 +156,7 @@ def reading(path: Path, form: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Exception as error:  # gzip, lzma, tarfile, zipfile, pickle and loadmat each raise their own
+    except Exception as error:  # gzip, lzma, tarfile, zipfile, pickle and zlib each raise their own
         raise DataError(f"{path}: not a readable {form} ({brief(error)})") from error
 
 

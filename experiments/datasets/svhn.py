@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.datasets.base import Dataset, check_pair
 from experiments.datasets.files import reading
+from experiments.datasets.matlab import variables
 from wage_neuro.errors import DataError
 
 CLASSES = 10
@@ -28,16 +29,11 @@ def read(paths: Sequence[Path]) -> Dataset:
 
 def _pair(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """X is (32, 32, 3, n); y is (n, 1) and names the digit 0 by 10."""
-    import scipy.io
-
-    with reading(path, "Matlab file of level 5"):  # scipy reads past the end of some files that this refuses
-        held = [name for name, _, _ in scipy.io.whosmat(path)]
-    if {held.count("X"), held.count("y")} != {1}:
-        found = ", ".join(held)[:60] if {"X", "y"} <= set(held) else "no X and y"
-        raise DataError(f"{path}: {found} in it: want an SVHN file of cropped digits")
     with reading(path, "Matlab file of level 5"):
-        content = scipy.io.loadmat(path, variable_names=("X", "y"))
-        pixels, digits = content["X"], content["y"]
+        content = variables(path.read_bytes())
+    pixels, digits = content.get("X"), content.get("y")
+    if pixels is None or digits is None:
+        raise DataError(f"{path}: no X and y in it: want an SVHN file of cropped digits")
     if pixels.shape[:-1] != (32, 32, 3) or digits.shape[1:] != (1,) or digits.dtype.kind not in "iu":
         raise DataError(
             f"{path}: X of shape {pixels.shape}, {digits.dtype} y of shape {digits.shape}: "
