@@ -222,6 +222,31 @@ def test_cython_gives_the_same_bits(layers, mode, same_training, tmp_path):
         prefs.runtime.cython.cache_dir, prefs.cpp.extra_compile_args_gcc = before
 
 
+def alone(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_build_that_is_given_up_is_not_complained_of():
+    """Ctrl-C while the network is built: Brian2 would say five lines or more of each object."""
+    code = (
+        "from mappings.engines.brian2.objects import Builder\n"
+        "def begin():\n"
+        "    with Builder() as build:\n"
+        "        build.group(2, 'A : integer', 'given_up', {})\n"
+        "        raise KeyboardInterrupt\n"
+        "try: begin()\n"
+        "except KeyboardInterrupt: print('ended')\n"
+    )
+    done = alone(code)
+    assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
 @pytest.mark.parametrize(
     ("before", "kept"), [("SIG_IGN", True), ("SIG_DFL", True), ("default_int_handler", False)]
 )
@@ -231,13 +256,7 @@ def test_hears_no_ctrl_c_where_nobody_did(before, kept):
         f"import signal; before = signal.{before}; signal.signal(signal.SIGINT, before)\n"
         "import mappings.engines.brian2; print(signal.getsignal(signal.SIGINT) is before)"
     )
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-    )
+    done = alone(code)
     assert (done.stdout, done.stderr) == (f"{kept}\n", "")
 
 

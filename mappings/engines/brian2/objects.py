@@ -37,6 +37,7 @@ class Builder:
 
     In its `with` block Brian2 generates code for `target`; the user's preference comes back after it. What
     Brian2 remembers of codes that it translated before is dropped: it would keep half a MiB of each engine.
+    Where an error or Ctrl-C ends the block, it does not complain of the objects that no network ever gets.
     """
 
     def __init__(self, target: str = "numpy", rules: Rules | None = None) -> None:
@@ -55,6 +56,8 @@ class Builder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         b2.prefs.codegen.target = self._before
+        if error is not None:
+            b2.BrianLogger.suppress_name("unused_brian_object")
 
     def group(
         self, n: int, model: str, name: str, events: dict[str, str], **constants: int
