@@ -242,6 +242,7 @@ def test_a_build_that_is_given_up_is_not_complained_of():
         "        raise KeyboardInterrupt\n"
         "try: begin()\n"
         "except KeyboardInterrupt: print('ended')\n"
+        "import gc; gc.collect()"
     )
     done = alone(code)
     assert (done.stdout, done.stderr) == ("ended\n", "")
