@@ -95,8 +95,8 @@ def draw_kill(rng: random.Random, seconds: float) -> Kill:
     return Kill(how, whom, rng.uniform(0, seconds))
 
 
-BEGUN_S = 0.1
-"""Seconds until Python runs the first line of a command, at most."""
+BEGUN_S = 0.3
+"""Seconds until Python runs the first line of a command, with room to spare."""
 
 
 def run(words: Sequence[str], folder: Path, kill: Kill | None = None) -> Ended:
