@@ -42,6 +42,9 @@ class Preset:
 
 PRESETS = {
     "split-mnist-153k": Preset("SplitMNIST, 153 KiB", {**SPLIT, **WIDE, **KB153, "augment": "crop1"}),
+    "split-mnist-153k-conv": Preset(
+        "convolutional", {**SPLIT, **WIDE, **KB153, "network": CONV, "augment": "crop1"}
+    ),
     "split-mnist-153k-chip": Preset(
         "the same, ternary updates of 8 bits", {**SPLIT, **CHIP, **KB153, "augment": "crop1"}
     ),
