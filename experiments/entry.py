@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,6 +35,17 @@ def _at_once(number: int, frame: object) -> None:
 def _once(number: int, frame: object) -> None:
     signal.signal(signal.SIGINT, _at_once)
     raise KeyboardInterrupt
+
+
+def _not_lost(lost: sys.UnraisableHookArgs) -> None:
+    """What Ctrl-C raised where Python drops exceptions, as in a finalizer, is raised again a moment later."""
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+    signal.signal(signal.SIGINT, _once)
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT)).start()
 
 
 @contextmanager
@@ -62,6 +74,7 @@ def main() -> None:
 
     if heard:
         signal.signal(signal.SIGINT, _once)
+        sys.unraisablehook = _not_lost
     try:
         cli.main()
     except KeyboardInterrupt:

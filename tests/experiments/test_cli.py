@@ -226,6 +226,32 @@ def test_ctrl_c_while_the_graph_is_built_is_not_lost(wage_neuro, tmp_path, monke
     assert ended.code == STOPPED
 
 
+def test_ctrl_c_in_a_finalizer_is_not_lost():
+    """Python drops what is raised there; the command ends all the same, in one line."""
+    code = (
+        "import os, signal, time, weakref\n"
+        "from experiments import cli, entry\n"
+        "class Thing: pass\n"
+        "def lose(_): os.kill(os.getpid(), signal.SIGINT); time.sleep(0.01)\n"
+        "def main():\n"
+        "    thing = Thing()\n"
+        "    held = weakref.ref(thing, lose)\n"
+        "    del thing\n"
+        "    time.sleep(30)\n"
+        "    print('went on')\n"
+        "cli.main = main\n"
+        "entry.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (STOPPED, "", "wage-neuro: stopped\n")
+
+
 # --- what is refused ---------------------------------------------------------------------------------
 
 
