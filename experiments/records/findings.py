@@ -229,7 +229,7 @@ def _label_settings(axes: Any, found: Found) -> None:
     names = [setting.rpartition("=") for setting in found.settings]
     longest = max(len(value) for _, _, value in names)
     axes.set_xticks(range(len(names)), [value.replace("+", "\n+ ") for _, _, value in names])
-    axes.tick_params(axis="x", labelsize=6.5 if longest > LONG else None)
+    axes.tick_params(axis="x", labelsize=min(6.5, 46 / len(names)) if longest > LONG else None)
     axes.set_xlabel(names[0][0] or ("setting" if longest > LONG else "pattern"))
     axes.set_ylabel("error of the last epoch (%)")
     axes.grid(False, axis="x")
