@@ -142,8 +142,8 @@ def test_random_bits_are_numpys(seed, layer, step, count):
     S, V = torch.zeros(2, count, dtype=torch.int8, device=DEVICE)
     G = torch.full((count, 1), -1, dtype=torch.int32, device=DEVICE)
     kernels.update[1,](
-        S, V, G, tensor([-15, 1], dtype=torch.int32), tensor([signed]), tensor([step]), layer, count,
-        1, 1, UPDATE, 64, 128, 6, 1, BLOCKS=8,
+        S, V, None, G, tensor([-15, 1], dtype=torch.int32), tensor([signed]), tensor([step]), layer, count, 0,
+        1, 1, UPDATE, 64, 128, 6, 1, 0, 1, BLOCKS=8,
     )  # fmt: skip
     drawn = bits16((seed, UPDATE, layer, step), 0, count)
     assert S.tolist() == (drawn >= 2**15).astype(int).tolist()

@@ -17,7 +17,7 @@ from torch import Tensor
 from mappings.engines.torch import triton_kernels as kernels
 from mappings.engines.torch.loss import output_error
 from wage_neuro import random_bits
-from wage_neuro.bits import code_dtype
+from wage_neuro.bits import code_dtype, max_code
 from wage_neuro.control import LayerControl
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.kinds import Kind
@@ -25,14 +25,15 @@ from wage_neuro.layers import Layer
 from wage_neuro.network import Network
 from wage_neuro.rules import VALUES, Rules
 from wage_neuro.specs import max_pool
-from wage_neuro.state import Held, LayerState, State
+from wage_neuro.state import Held, LayerState, State, as_ruled
 from wage_neuro.support import Support
+from wage_neuro.update import MOMENTUM_BITS
 
 DOT = 32  # a product of bytes on tensor cores takes no fewer channels
 ROWS = 128  # positions are rounded up to whole parts of a gradient product
 PREDICT_AT_ONCE = 1000
 FILLED, PROGRAMS = 128, 256  # programs that fill a device; of a gradient product, where it can be cut
-DEPTH, STAGES = 64, 3  # of a product: bytes a step, steps in flight
+DEPTH, LONG_DEPTH, STAGES = 128, 256, 3  # of a product: bytes a step, of few programs; steps in flight
 BYTE_MAX, INT32_MAX = 127, 2**31 - 1
 UNKNOWN = -1
 
@@ -41,7 +42,7 @@ TAKES = Support(
     kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
     rules={
         **{name: VALUES[name] for name in ("shift", "stored_range", "loss", "margin", "gamma", "sharpness")},
-        **{name: VALUES[name] for name in ("new_shift", "recalled")},
+        **{name: VALUES[name] for name in ("new_shift", "recalled", "momentum")},
         "update": ("wide", "ternary"),
         "feedback": ("transposed", "random"),
     },
@@ -82,12 +83,13 @@ def _largest(n: int, most: int) -> int:
     return min(n & -n, most)
 
 
-def _tile(positions: int, outputs: int) -> tuple[int, int, tuple[int, int]]:
-    """Positions and outputs of a program of a product, and the grid of programs: enough to fill a device."""
-    bm, bn = ROWS, _largest(outputs, 128)
+def _tile(positions: int, outputs: int, inputs: int) -> tuple[int, int, int, tuple[int, int]]:
+    """Positions, outputs and inputs at once of a program of a product; the grid of programs fills a device."""
+    bm, bn, depth = ROWS, _largest(outputs, 128), DEPTH
     while triton.cdiv(positions, bm) * (outputs // bn) < FILLED and bn > DOT:
         bn //= 2
-    return bm, bn, (triton.cdiv(positions, bm), outputs // bn)
+        depth = LONG_DEPTH
+    return bm, bn, _largest(inputs, depth), (triton.cdiv(positions, bm), outputs // bn)
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,10 @@ class _Exponent:
         self.peak = torch.zeros(1, dtype=torch.int32, device=device)
         self.shift = torch.zeros(2, dtype=torch.int32, device=device)
 
-    def take(self, subtract: int, samples: int, hold: int, rules: Rules) -> Tensor:
+    def take(self, subtract: int, samples: int, hold: int, rules: Rules, of_all: bool = True) -> Tensor:
         """Turn the peak into (shift, known), and start a new one."""
-        kernels.exponent[1,](self.peak, self.held, self.shift, subtract, samples, hold, rules.shift == "held")
+        is_held = rules.shift == "held"
+        kernels.exponent[1,](self.peak, self.held, self.shift, subtract, samples, hold, is_held, of_all)
         return self.shift
 
     def read(self) -> Held:
@@ -197,7 +200,7 @@ class _Exponent:
 class _FusedLayer:
     """One layer with its weights on the device.
 
-    S, V : stored and visible weights, (n_weights,); W : V as the forward product reads it, (N, K);
+    S, V, M : stored and visible weights and their momentum or None, (n_weights,); W : V as the forward product reads it, (N, K);
     W_back : what errors go back through, (inputs, kernel**2 * N), or None
     """
 
@@ -206,6 +209,8 @@ class _FusedLayer:
         shape, bits = self.shape, layer.bits
         self.bound = bits.stored_max(rules.stored_range)
         self.S = torch.tensor(state.S[layer.index].reshape(-1), device=device)
+        M = state.layers[layer.index].momentum
+        self.M = None if M is None else torch.tensor(M.reshape(-1), device=device)
         V = (self.S.double() * 2.0 ** (bits.k_W - bits.k_G)).round_()
         self.V = V.clamp_(-bits.weight_max, bits.weight_max).to(torch.int8)
         self.W = torch.zeros(shape.N, shape.K, dtype=torch.int8, device=device)
@@ -234,7 +239,7 @@ class _FusedLayer:
 
     def forward(self, own: _Buffers, above: _Buffers | None, n: int) -> None:
         shape, P = self.shape, self.shape.positions(n)
-        (bm, bn, grid), bk = _tile(P, shape.N), _largest(shape.C, DEPTH)
+        bm, bn, bk, grid = _tile(P, shape.N, shape.C)
         image = _Image(shape.height // shape.pool, shape.width // shape.pool, shape.N)
         out = own.Z
         if above:
@@ -264,7 +269,7 @@ class _FusedLayer:
         shape = self.shape
         height, width = self.layer.in_shape[:2] if self.layer.window else (1, 1)
         P = n * height * width
-        (bm, bn, grid), bk = _tile(P, shape.C), _largest(shape.N, DEPTH)
+        bm, bn, bk, grid = _tile(P, shape.C, shape.N)
         kernels.send_back[grid](
             own.e, self.W_back, below.gate, below.D, peak, P,
             shape.kernel, height, width, shape.back.row, shape.back.image, shape.N, shape.C,
@@ -279,13 +284,15 @@ class _FusedLayer:
         shape, bits = self.shape, self.layer.bits
         count = shape.fan_in * shape.N
         kernels.peak_of[triton.cdiv(count, 4096),](own.G, self.gradient.peak, count, BLOCK=4096)
-        shift = self.gradient.take(control.log2_eta + 16, n, control.hold, self.rules)
-        blocks = 32
+        decay, blocks = self.rules.momentum, 32
+        bits_of_g = MOMENTUM_BITS - 1 - decay if decay else control.log2_eta + 16
+        shift = self.gradient.take(bits_of_g, n, control.hold, self.rules, of_all=not decay)
         kernels.update[triton.cdiv(self.S.numel(), blocks * 16),](
-            self.S, self.V, own.G, shift, seed, step, self.layer.index, self.S.numel(),
-            shape.n_out, shape.N, random_bits.UPDATE, self.bound,
+            self.S, self.V, self.M, own.G, shift, seed, step, self.layer.index, self.S.numel(),
+            MOMENTUM_BITS - 1 - control.log2_eta - 16, shape.n_out, shape.N, random_bits.UPDATE, self.bound,
             1 if self.rules.update == "ternary" else 2 * self.bound,
-            bits.k_G - bits.k_W, bits.weight_max, BLOCKS=blocks, num_warps=4,
+            bits.k_G - bits.k_W, bits.weight_max, decay, max_code(MOMENTUM_BITS),
+            BLOCKS=blocks, num_warps=4,
         )  # fmt: skip
         self.spread()
 
@@ -306,10 +313,16 @@ class _FusedLayer:
             BM=bm, BN=bn, BK=min(DEPTH, ROWS), num_warps=8, num_stages=STAGES,
         )  # fmt: skip
 
-    def stored(self) -> np.ndarray:
-        """S as a `State` has it."""
-        S: np.ndarray = self.S.cpu().numpy().astype(code_dtype(self.layer.bits.k_G), copy=True)
-        return S.reshape(self.layer.weight_shape)
+    @property
+    def state(self) -> LayerState:
+        S = _array(self.S).astype(code_dtype(self.layer.bits.k_G), copy=True)
+        M = None if self.M is None else _array(self.M).reshape(self.layer.weight_shape).copy()
+        return LayerState(
+            S=S.reshape(self.layer.weight_shape),
+            error_held=self.error.read(),
+            gradient_held=self.gradient.read(),
+            momentum=M,
+        )
 
 
 class FusedNetwork:
@@ -317,6 +330,7 @@ class FusedNetwork:
 
     def __init__(self, network: Network, rules: Rules, state: State, device: torch.device) -> None:
         self.network, self.rules, self.device = network, rules, device
+        state = as_ruled(network, state, rules)
         self.layers = [_FusedLayer(layer, network.classes, rules, state, device) for layer in network.layers]
         self.seed_number = state.seed
         signed = state.seed - (state.seed >> 63 << 64)  # the int64 of the same 64 bits
@@ -334,11 +348,8 @@ class FusedNetwork:
 
     @property
     def state(self) -> State:
-        found = [
-            LayerState(S=each.stored(), error_held=each.error.read(), gradient_held=each.gradient.read())
-            for each in self.layers
-        ]
-        return State(layers=tuple(found), seed=self.seed_number, step=int(self.step))
+        layers = tuple(layer.state for layer in self.layers)
+        return State(layers=layers, seed=self.seed_number, step=int(self.step))
 
     def _upload(self, images: np.ndarray) -> Tensor:
         return torch.tensor(images.reshape(len(images), self.pixels), device=self.device)

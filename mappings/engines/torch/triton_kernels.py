@@ -118,10 +118,11 @@ def _log2_round(x):
 
 
 @triton.jit
-def exponent(peak, held, shift, SUBTRACT, SAMPLES, HOLD, IS_HELD: tl.constexpr):
+def exponent(peak, held, shift, SUBTRACT, SAMPLES, HOLD, IS_HELD: tl.constexpr, OF_ALL: tl.constexpr):
     """From the peak of a batch: shift = (shift of the quantization, 1 or 0 where none is known yet).
 
     held = (exponent or -1, samples below it) of a peak-hold exponent, which then learns from the peak.
+    Unless it is OF_ALL batches, a shift is known of those alone that have a peak.
     """
     highest = tl.load(peak)
     tl.store(peak, 0)
@@ -137,7 +138,17 @@ def exponent(peak, held, shift, SUBTRACT, SAMPLES, HOLD, IS_HELD: tl.constexpr):
             tl.store(held, after)
             tl.store(held + 1, below)
     tl.store(shift, (used - SUBTRACT).to(tl.int32))
-    tl.store(shift + 1, (used >= 0).to(tl.int32))
+    tl.store(shift + 1, ((used >= 0) & (OF_ALL | (highest > 0))).to(tl.int32))
+
+
+@triton.jit
+def _scaled(x, s, TOP: tl.constexpr):
+    """x / 2**s of int32 x and any s, half to even, cut to TOP, as int32."""
+    right, left = tl.minimum(tl.maximum(s, 0), 31), tl.minimum(tl.maximum(-s, 0), 16)
+    half = (1 << tl.maximum(right - 1, 0)) - 1
+    rounded = (x.to(tl.int64) + half + ((x >> right) & 1)) >> right
+    scaled = tl.where(s > 0, rounded, tl.minimum(tl.maximum(x, -TOP), TOP).to(tl.int64) << left)
+    return tl.minimum(tl.maximum(scaled, -TOP), TOP).to(tl.int32)
 
 
 @triton.jit
@@ -154,12 +165,7 @@ def error_codes(
     d = tl.load(D + place, mask=inside, other=0)
     seen = tl.load(gate + place, mask=inside, other=0)
     s, known = tl.load(shift), tl.load(shift + 1)
-    right, left = tl.minimum(tl.maximum(s, 0), 31), tl.minimum(tl.maximum(-s, 0), 16)
-    half = (1 << tl.maximum(right - 1, 0)) - 1
-    rounded = (d.to(tl.int64) + half + ((d >> right) & 1)) >> right
-    scaled = tl.where(s > 0, rounded, tl.minimum(tl.maximum(d, -TOP), TOP).to(tl.int64) << left)
-    code = tl.minimum(tl.maximum(scaled, -TOP), TOP).to(tl.int32)
-    code = tl.where(((seen & 3) != 0) & (known != 0), code, 0)
+    code = tl.where(((seen & 3) != 0) & (known != 0), _scaled(d, s, TOP), 0)
     if POOL == 2:
         of = (seen >> 2).to(tl.int32)[:, None, :] == tl.arange(0, 4)[None, :, None]
         spread = tl.reshape(tl.where(of, code[:, None, :], 0), (BW * 4, BN))
@@ -237,13 +243,16 @@ def _philox(c0, c1, c2, k0, k1):
 
 @triton.jit
 def update(
-    S, V, G, shift, seed, step, LAYER, COUNT,
+    S, V, M, G, shift, seed, step, LAYER, COUNT, M_SHIFT,
     N_OUT: tl.constexpr, G_ROW: tl.constexpr, PURPOSE: tl.constexpr, BOUND: tl.constexpr,
-    STEP_MAX: tl.constexpr, V_SHIFT: tl.constexpr, V_MAX: tl.constexpr, BLOCKS: tl.constexpr,
+    STEP_MAX: tl.constexpr, V_SHIFT: tl.constexpr, V_MAX: tl.constexpr,
+    DECAY: tl.constexpr, M_MAX: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
     """Q_G, the clipped step and Q_W of COUNT weights, 16 to a block of random bits.
 
     S, V : stored and visible weights, (COUNT,); G : (.., G_ROW) gradient whose first N_OUT columns count
+    M : momentum, which loses 2**-DECAY of itself and takes the gradient; weights then move by it, shifted by
+    M_SHIFT. DECAY 0 has none, and reads no M.
     """
     s, known = tl.load(shift), tl.load(shift + 1)
     block = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
@@ -266,6 +275,12 @@ def update(
     inside = (i < COUNT) & (known != 0)
     g = tl.load(G + i // N_OUT * G_ROW + i % N_OUT, mask=inside, other=0)
     stored = tl.load(S + i, mask=inside, other=0).to(tl.int32)
+    if DECAY:
+        kept = tl.load(M + i, mask=inside, other=0).to(tl.int32)
+        g = kept - _half_even(kept, DECAY) + _scaled(g, s, M_MAX)
+        g = tl.minimum(tl.maximum(g, -M_MAX), M_MAX)
+        tl.store(M + i, g.to(tl.int16), mask=inside)
+        s = M_SHIFT
     size = tl.abs(g.to(tl.int64))
     right, left = tl.minimum(tl.maximum(s, 0), 63), tl.minimum(tl.maximum(-s, 0), 31)
     q = tl.minimum(tl.where(s > 0, size >> right, size << left), STEP_MAX << 16)
