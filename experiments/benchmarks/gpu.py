@@ -14,7 +14,8 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,15 @@ FULL = {
     "vgg": Network.parse("vgg", (32, 32, 3), classes=10, signed_input=True),
 }
 """The paper's networks, at full width."""
-FULL_STEPS = 3
+FULL_BATCH, FULL_STEPS = 128, 3
+FULL_MODES = ("paper", "sharp softmax, momentum")
 
 
 def agreement(device: str, seeds: int, full: bool) -> Iterator[Cell]:
     """Compare the torch engine on a device with numpy's after every step."""
-    for name, network in FULL.items() if full else ():
-        yield _cell(name, "paper, batch 128", network, Rules(), device, 1, FULL_STEPS)
+    for (name, network), mode in product(FULL.items(), FULL_MODES) if full else ():
+        rules = replace(MODES[mode], batch=FULL_BATCH)
+        yield _cell(name, f"{mode}, batch {FULL_BATCH}", network, rules, device, 1, FULL_STEPS)
     for name, network in (*BYTES.items(), *((name, NETWORKS[name]) for name in RECORDED)):
         for mode in modes_of("torch"):
             yield _cell(name, mode, network, MODES[mode], device, seeds, max(6, 48 // MODES[mode].batch))
