@@ -27,11 +27,9 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     Its permissions are those of any new file, as the umask has them. File and folder are synchronized: after
     a power cut there is the old file or the new one.
     """
-    name = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}{UNFINISHED}")
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    name, descriptor = _begun(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            lock(descriptor)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -40,6 +38,17 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         name.unlink()
         raise
     _synchronize(path.parent)
+
+
+def _begun(path: Path) -> tuple[Path, int]:
+    """A new neighbour of `path` and its locked descriptor; another if it is swept before it is locked."""
+    while True:
+        name = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}{UNFINISHED}")
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if lock(descriptor) and os.fstat(descriptor).st_nlink:
+            return name, descriptor
+        os.close(descriptor)
+        name.unlink(missing_ok=True)
 
 
 def _synchronize(folder: Path) -> None:

@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -164,11 +165,8 @@ def load(run: Path) -> Checkpoint:
 
 
 def _try_to_write(folder: Path) -> None:
-    name = ".writable"
-    sweep(folder, name)
-    with written_whole(folder / name) as file:
-        file.write(b"")
-    (folder / name).unlink()
+    with tempfile.TemporaryFile(dir=folder) as file:  # without a name, where the system can
+        file.write(b"0")
 
 
 @contextmanager

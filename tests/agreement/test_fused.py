@@ -7,6 +7,8 @@ On a CUDA device where there is one; elsewhere Triton's interpreter runs the sam
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -177,3 +179,31 @@ def test_what_does_not_fit_is_left_to_plain_operations(text, rules, why):
 def test_wide_codes_do_not_fit():
     network = Network.parse("32FC", (12, 12, 1), classes=10, bits="2-9-8-8")
     assert fused.misfit(network, Rules()) == "layer 32FC: codes past 127"
+
+
+COMPILED = """
+import sys
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from mappings.engines.torch.triton_kernels import update as kernel
+
+pointers = dict(S="*i8", V="*i8", M="*i16", G="*i32", shift="*i32", seed="*i64", step="*i64")
+types = pointers | dict.fromkeys(("LAYER", "COUNT", "M_SHIFT"), "i32")
+values = dict(N_OUT=1, G_ROW=1, PURPOSE=0, BOUND=1, STEP_MAX=2, V_MAX=1, M_MAX=32767, BLOCKS=8)
+values |= dict(V_SHIFT=int(sys.argv[1]), DECAY=int(sys.argv[2]))
+names = kernel.arg_names
+signature = {name: types.get(name, "constexpr") for name in names}
+constants = {(names.index(name),): value for name, value in values.items()}
+compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32))
+"""
+
+
+@pytest.mark.parametrize("v_shift", [0, 6])
+@pytest.mark.parametrize("decay", [0, 3])
+def test_the_update_compiles_for_a_device(v_shift, decay):
+    """Here too, where there is none: the interpreter takes what a compiler does not."""
+    apart = {**os.environ, "TRITON_INTERPRET": "0"}
+    command = [sys.executable, "-c", COMPILED, str(v_shift), str(decay)]
+    ended = subprocess.run(command, env=apart, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-2000:]

@@ -116,6 +116,27 @@ def test_what_a_killed_write_left_is_swept_and_what_goes_on_is_not(tmp_path):
     assert (tmp_path / "b.npz").read_bytes() == b"whole"
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_write_that_is_swept_as_it_begins_is_begun_anew(tmp_path, monkeypatch, gone):
+    """Another command may sweep between a file's making and its lock: it is gone by then, or locked."""
+    lock, begun = files.lock, []
+
+    def late(descriptor):
+        begun.append(descriptor)
+        if len(begun) > 1:
+            return lock(descriptor)
+        if gone:
+            sweep(tmp_path)
+        return gone
+
+    monkeypatch.setattr(files, "lock", late)
+    with written_whole(tmp_path / "a") as file:
+        file.write(b"whole")
+    assert len(begun) > 1
+    assert os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
 def test_what_is_left_of_a_long_name_is_swept(tmp_path):
     """A temporary name has the first 200 signs of its file's."""
     name = "a" * 199 + "b" * 20

@@ -84,7 +84,7 @@ def _largest(n: int, most: int) -> int:
 
 
 def _tile(positions: int, outputs: int, inputs: int) -> tuple[int, int, int, tuple[int, int]]:
-    """Positions, outputs and inputs at once of a program of a product; the grid of programs fills a device."""
+    """Positions, outputs, inputs a step of a program of a product; the grid of programs, to fill a device."""
     bm, bn, depth = ROWS, _largest(outputs, 128), DEPTH
     while triton.cdiv(positions, bm) * (outputs // bn) < FILLED and bn > DOT:
         bn //= 2
@@ -200,7 +200,8 @@ class _Exponent:
 class _FusedLayer:
     """One layer with its weights on the device.
 
-    S, V, M : stored and visible weights and their momentum or None, (n_weights,); W : V as the forward product reads it, (N, K);
+    S, V : stored and visible weights, (n_weights,); M : their momentum, or None
+    W : V as the forward product reads it, (N, K)
     W_back : what errors go back through, (inputs, kernel**2 * N), or None
     """
 

@@ -55,9 +55,9 @@ def _sums(
 
 @triton.jit
 def _half_even(x, SHIFT: tl.constexpr):
-    if SHIFT == 0:
-        return x
-    return (x + ((1 << (SHIFT - 1)) - 1) + ((x >> SHIFT) & 1)) >> SHIFT
+    if SHIFT > 0:  # on a device what stands behind a return is compiled all the same
+        x = (x + ((1 << (SHIFT - 1)) - 1) + ((x >> SHIFT) & 1)) >> SHIFT
+    return x
 
 
 @triton.jit

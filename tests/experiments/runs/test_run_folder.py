@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,10 +146,20 @@ def test_prepare_sweeps_what_a_killed_write_left(tmp_path):
     (tmp_path / ".checkpoint.npz.0123abcd.part").write_bytes(b"half")
     run_folder.prepare(tmp_path, new=False)
     assert list(tmp_path.iterdir()) == []
-    for left in (".table.json.0123abcd.part", "..writable.0123abcd.part", ".writable"):
-        (tmp_path / left).write_bytes(b"half")
+    (tmp_path / ".table.json.0123abcd.part").write_bytes(b"half")
     run_folder.check_writable(tmp_path / "table.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_commands_may_begin_in_one_folder(tmp_path):
+    def begin(n):
+        for _ in range(40):
+            run_folder.check_writable(tmp_path / "record.json")
+            run_folder.write_text(tmp_path / f"{n}.json", "{}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(begin, range(8)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n}.json" for n in range(8)]
 
 
 def test_metrics_are_a_json_row_an_epoch(tmp_path):
