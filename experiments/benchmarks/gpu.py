@@ -144,8 +144,8 @@ def _run(given: argparse.Namespace, parts: list[str], until: float) -> int:
     run_folder.check_writable(given.output)
     record = json.loads(given.output.read_text()) if given.output.exists() else {}
 
-    def keep(**found: Any) -> None:
-        record.update(found, versions=run_folder.versions())
+    def keep(part: str, rows: list[dict[str, Any]]) -> None:
+        record[part] = {"versions": run_folder.versions(), "rows": rows}
         run_folder.write_json(given.output, record)
 
     wrong = 0
@@ -155,19 +155,19 @@ def _run(given: argparse.Namespace, parts: list[str], until: float) -> int:
             cells.append(asdict(cell))
             wrong += cell.difference is not None
             print(f"{cell.network}, {cell.mode}: {cell.difference or 'equal'}", flush=True)
-        keep(agreement=cells)
+        keep("agreement", cells)
     if "speed" in parts:
         rows = []
         for row in speed(given.device, seconds=3):
             rows.append(row)
             print(f"{row['network']}: {row['images_per_s']:,} images/s", flush=True)
-        keep(speed=rows)
+        keep("speed", rows)
     if "train" in parts:
         scale = Scale.parse(given.scale) if given.scale else Scale()
         job = jobs(given.experiment, scale, [0], given.folder, list(EXPERIMENTS[given.experiment])[:1])[0]
         command = shlex.join(["python", "-m", "experiments.benchmarks.gpu", *sys.argv[1:]])
         means = Means("torch", given.device, data_dir=given.data_dir, command=command)
-        keep(train=train(job, means, until))
+        keep("train", train(job, means, until))
     return int(wrong > 0)
 
 

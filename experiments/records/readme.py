@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -257,20 +257,22 @@ def chip_table(folder: Path = RESULTS) -> str:
 def gpu_table(folder: Path = RESULTS) -> str:
     """Speed and agreement on a GPU, from the record of `python -m experiments.benchmarks.gpu`."""
     record = json.loads((folder / "gpu.json").read_text())
-    rows = [
-        (f"{row['network']}, batch {row['batch']}", f"{row['images_per_s']:,}") for row in record["speed"]
-    ]
-    cells = record["agreement"]
+    speed, agreement = record["speed"], record["agreement"]
+    rows = [(f"{row['network']}, batch {row['batch']}", f"{row['images_per_s']:,}") for row in speed["rows"]]
+    cells = agreement["rows"]
     wrong = sum(cell["difference"] is not None for cell in cells)
     weights = sum(cell["seeds"] * cell["steps"] * cell["weights"] for cell in cells)
     modes = len({cell["mode"] for cell in cells})
-    versions = record["versions"]
     said = (
-        f"{versions['accelerator']}, PyTorch {versions['torch']}. Equal to the numpy engine in"
-        f" {len(cells) - wrong} of {len(cells)} pairs of network and mode ({modes} modes), these at full"
-        f" width among them: {weights:,} stored weights compared."
+        f"{_device(speed)}. Equal to the numpy engine in {len(cells) - wrong} of {len(cells)} pairs of network"
+        f" and mode ({modes} modes), these at full width among them, on {_device(agreement)}: {weights:,}"
+        " stored weights compared."
     )
     return table("training on a GPU | images a second", rows, said)
+
+
+def _device(part: Mapping[str, Any]) -> str:
+    return f"{part['versions']['accelerator']}, PyTorch {part['versions']['torch']}"
 
 
 def headline_table(folder: Path = RESULTS) -> str:
@@ -281,7 +283,7 @@ def headline_table(folder: Path = RESULTS) -> str:
     onchip = [_record(path) for path in sorted((folder / "onchip").glob("mnist-2x512-shift-s*.json"))]
     split = continual_records.read(folder / "continual/split-mnist-1.5m.jsonl")
     memory, floats = split.runs[0]["config"]["memory"], FLOAT["split-mnist", "class", "replay", 2000]
-    gpu = _record(folder / "gpu.json")["speed"][-1]
+    gpu = _record(folder / "gpu.json")["speed"]["rows"][-1]
     rows = [
         (
             "CIFAR-10, the paper's VGG, 300 epochs",

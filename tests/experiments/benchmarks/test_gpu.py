@@ -33,12 +33,12 @@ GIVEN = ["--device", "cpu", "--experiment", "tried", "--output", "gpu.json"]
 def test_agreement_and_speed_are_written_together(tmp_path, capsys):
     assert main([*GIVEN, "--parts", "agreement,speed", "--seeds", "2"]) == 0
     record = json.loads((tmp_path / "gpu.json").read_text())
-    cells = {(cell["network"], cell["mode"]): cell for cell in record["agreement"]}
+    cells = {(cell["network"], cell["mode"]): cell for cell in record["agreement"]["rows"]}
     assert cells["full", "paper, batch 128"]["steps"] == gpu.FULL_STEPS
     assert cells["small", "held"]["seeds"] == 2
     assert all(cell["difference"] is None and cell["changed"] > 0 for cell in cells.values())
     assert "small, softmax: equal" in capsys.readouterr().out
-    (row,) = record["speed"]
+    (row,) = record["speed"]["rows"]
     assert (row["network"], row["batch"]) == ("full", 128)
     assert row["images_per_s"] > 0
 
@@ -47,7 +47,7 @@ def test_a_difference_is_told(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu, "first_difference", lambda engines, batches: "step 1, layer 0, logits")
     assert main([*GIVEN, "--parts", "agreement"]) == 1
     assert "small, held: seed 0, step 1, layer 0, logits" in capsys.readouterr().out
-    assert json.loads((tmp_path / "gpu.json").read_text())["agreement"][0]["difference"]
+    assert json.loads((tmp_path / "gpu.json").read_text())["agreement"]["rows"][0]["difference"]
 
 
 def test_epochs_go_on_where_the_time_ended(tmp_path, capsys):
@@ -58,7 +58,7 @@ def test_epochs_go_on_where_the_time_ended(tmp_path, capsys):
     main([*GIVEN, "--parts", "train"])
     found = json.loads(record.read_text())
     assert (found["experiment"], found["setting"], len(found["curve"])) == ("tried", "2888", 3)
-    assert json.loads((tmp_path / "gpu.json").read_text())["train"] == found["curve"]
+    assert json.loads((tmp_path / "gpu.json").read_text())["train"]["rows"] == found["curve"]
     assert "epoch 3 of 3, " in capsys.readouterr().out
 
 
