@@ -133,6 +133,7 @@ COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "lava structural": ("lava", {"model": "structural", "widths": OVERLAP}),
     "brian2": ("brian2", {}),
     "torch": ("torch", {}),
+    "rtl": ("rtl", {}),
 }
 """Engines with their options."""
 

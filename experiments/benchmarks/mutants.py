@@ -44,6 +44,9 @@ EQUIVALENT = {
         "descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL"
         ' - getattr(os, "O_BINARY", 0), 0o666)': "the flag is 0 where a file of text is one of bytes",
     },
+    "wage_neuro/loss.py": {
+        "SPARED = UNKNOWN + 2": "no logit is so low, and both marks stay apart",
+    },
     "wage_neuro/read_out.py": {
         "def seen(self) -> int:": "what stands for it in an engine is a property",
     },
