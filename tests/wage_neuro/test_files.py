@@ -137,6 +137,14 @@ def test_a_write_that_is_swept_as_it_begins_is_begun_anew(tmp_path, monkeypatch,
     assert (tmp_path / "a").read_bytes() == b"whole"
 
 
+def test_a_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    assert files.lock(0)
+    with written_whole(tmp_path / "a") as file:
+        file.write(b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
 def test_what_is_left_of_a_long_name_is_swept(tmp_path):
     """A temporary name has the first 200 signs of its file's."""
     name = "a" * 199 + "b" * 20
