@@ -310,17 +310,19 @@ def main() -> int:
                 found[file] = score(file, copies, jobs, options.seed, options.at_most)
                 for mutant in found[file].survived:
                     console.print(f"{file}:{mutant}")
-                write_json(options.output, record_of(found, options.seed))
+                write_json(options.output, with_score(options.output, file, found[file], options.seed))
     console.print(summary(found))
     return 0
 
 
-def record_of(found: dict[Path, Score], seed: int) -> dict[str, Any]:
-    """What is kept: counts, and every mutant that survived."""
-    tried, survived, equivalent = _sums(found)
-    files = {str(file): asdict(one) for file, one in found.items()}
-    counts = {"tried": tried, "killed": tried - survived - equivalent, "equivalent": equivalent}
-    return {**counts, "seed": seed, "versions": versions(), "files": files}
+def with_score(record: Path, file: Path, one: Score, seed: int) -> dict[str, Any]:
+    """A record with a file's score in the place of its last one: every file has a seed and versions of its own."""
+    files = json.loads(record.read_text())["files"] if record.exists() else {}
+    files[str(file)] = {**asdict(one), "seed": seed, "versions": versions()}
+    rows = files.values()
+    tried, equivalent = sum(row["tried"] for row in rows), sum(len(row["equivalent"]) for row in rows)
+    killed = tried - equivalent - sum(len(row["survived"]) for row in rows)
+    return {"tried": tried, "killed": killed, "equivalent": equivalent, "files": dict(sorted(files.items()))}
 
 
 def summary(found: dict[Path, Score]) -> str:

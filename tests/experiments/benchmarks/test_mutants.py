@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmarks import mutants
-from experiments.benchmarks.mutants import changed_files, mutants_of, nearest_tests
+from experiments.benchmarks.mutants import Score, changed_files, mutants_of, nearest_tests, with_score
 from wage_neuro.errors import SettingError
 
 TEXT = """
@@ -98,6 +98,22 @@ def test_what_no_test_kills_is_named(house, monkeypatch, capsys):
     )
     assert f"{file}:{blind['files'][file]['survived'][0]}" in capsys.readouterr().out
     assert (house / file).read_text() == TEXT
+
+
+def test_a_record_keeps_the_scores_of_other_files(tmp_path):
+    record = tmp_path / "record.json"
+    scores = {
+        "b.py": Score(9, 4, ("3: a -> b",), ()),
+        "a.py": Score(5, 2, (), (), {"1: c -> d": "a reason"}),
+    }
+    for seed, (name, one) in enumerate(scores.items()):
+        record.write_text(json.dumps(with_score(record, Path(name), one, seed)))
+    kept = json.loads(record.read_text())
+    assert [(name, row["seed"], row["survived"]) for name, row in kept["files"].items()] == [
+        ("a.py", 1, []),
+        ("b.py", 0, ["3: a -> b"]),
+    ]
+    assert (kept["tried"], kept["killed"], kept["equivalent"]) == (6, 4, 1)
 
 
 def test_tests_that_fail_anyway_kill_nothing(house, monkeypatch):
