@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import random
 import shutil
@@ -316,7 +317,7 @@ def main() -> int:
 
 
 def with_score(record: Path, file: Path, one: Score, seed: int) -> dict[str, Any]:
-    """A record with a file's score in the place of its last one: every file has a seed and versions of its own."""
+    """A record with a file's score in the place of its last one; each file has its own seed and versions."""
     files = json.loads(record.read_text())["files"] if record.exists() else {}
     files[str(file)] = {**asdict(one), "seed": seed, "versions": versions()}
     rows = files.values()
