@@ -265,8 +265,8 @@ def gpu_table(folder: Path = RESULTS) -> str:
     modes = len({cell["mode"] for cell in cells})
     said = (
         f"{_device(speed)}. Equal to the numpy engine in {len(cells) - wrong} of {len(cells)} pairs of"
-        f" network and mode ({modes} modes), these at full width among them, on {_device(agreement)}: {weights:,}"
-        " stored weights compared."
+        f" network and mode ({modes} modes), these at full width among them, on {_device(agreement)}:"
+        f" {weights:,} stored weights compared."
     )
     return table("training on a GPU | images a second", rows, said)
 
