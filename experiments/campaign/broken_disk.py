@@ -81,13 +81,16 @@ class BrokenDisk:
         buffering: int = -1,
         *texts: Any,
         closefd: bool = True,
+        opener: Callable[..., int] | None = None,
         **options: Any,
     ) -> Any:
         """`open` whose files fail as the disk does, when their buffers are written."""
         if not WRITING & set(mode) or not self._is_ours(file):
-            return OPEN(file, mode, buffering, *texts, closefd=closefd, **options)  # type: ignore[call-overload]
-        self.ask(file)
-        raw = _File(self, file, mode.replace("b", "").replace("t", ""), closefd)
+            options |= {"closefd": closefd, "opener": opener}
+            return OPEN(file, mode, buffering, *texts, **options)
+        if opener is None:  # which asks itself
+            self.ask(file)
+        raw = _File(self, file, mode.replace("b", "").replace("t", ""), closefd, opener)
         if buffering == 0:
             return raw
         binary = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
@@ -111,8 +114,10 @@ OPEN, OS_OPEN = builtins.open, os.open
 
 
 class _File(io.FileIO):
-    def __init__(self, disk: BrokenDisk, file: Any, mode: str, closefd: bool) -> None:
-        super().__init__(file, mode, closefd)
+    def __init__(
+        self, disk: BrokenDisk, file: Any, mode: str, closefd: bool, opener: Callable[..., int] | None
+    ) -> None:
+        super().__init__(file, mode, closefd, opener)
         self.disk = disk
 
     def write(self, data: Any) -> int:
