@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -199,6 +201,7 @@ def main(
         "energy a training sample, uJ": round(1e-3 * power * period * cycles / samples, 3),
     }
     kept = {
+        "command": shlex.join(["python", "-m", "experiments.studies.asic", *sys.argv[1:]]),
         "network": str(trained.network),
         "lanes": lanes,
         "multipliers": multipliers,
