@@ -42,11 +42,15 @@ TRIES = 3  # at a place, before it is taken for one that changes nothing, such a
 EQUIVALENT = {
     "wage_neuro/files.py": {
         'if os.name > "posix":': "os.name is posix here, and Windows' nt is below it",
+        'if os.name < "posix":': "the same",
         "descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL"
         ' - getattr(os, "O_BINARY", 0), 0o666)': "the flag is 0 where a file of text is one of bytes",
     },
     "wage_neuro/loss.py": {
         "SPARED = UNKNOWN + 2": "no logit is so low, and both marks stay apart",
+    },
+    "wage_neuro/random_bits.py": {
+        'return raw.astype("<u8", copy=True).view("<u2")[:count]': "a copy has the same bits",
     },
     "wage_neuro/read_out.py": {
         "def seen(self) -> int:": "what stands for it in an engine is a property",

@@ -226,6 +226,14 @@ def test_the_accumulator_takes_wide_sums_in_parts():
         assert place(network, replace(LOIHI2, accumulator_bits=bits), Use()).steps == [0, parts]
 
 
+def test_errors_that_come_one_to_one_take_one_step():
+    placement = place(Network((Dense(64), Dense(10)), (100,)), LOIHI2, Use(True, ONCHIP))
+    assert {"0 error", "1 error"} <= {
+        str(placement.populations[g.link.target]) for g in placement.geometries if g.link.depthwise
+    }
+    assert placement.steps == [0, 1, 1, 1, 1]
+
+
 def test_all_limits_at_once():
     network = Network.parse("lenet", (28, 28, 1), 10)
     chip = Chip.load("loihi1")
