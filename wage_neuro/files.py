@@ -45,10 +45,15 @@ def _begun(path: Path) -> tuple[Path, int]:
     while True:
         name = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}{UNFINISHED}")
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        if lock(descriptor) and os.fstat(descriptor).st_nlink:
+        begun = False
+        try:
+            begun = lock(descriptor) and os.fstat(descriptor).st_nlink > 0
+        finally:
+            if not begun:
+                os.close(descriptor)
+                name.unlink(missing_ok=True)
+        if begun:
             return name, descriptor
-        os.close(descriptor)
-        name.unlink(missing_ok=True)
 
 
 def _synchronize(folder: Path) -> None:

@@ -137,6 +137,19 @@ def test_a_write_that_is_swept_as_it_begins_is_begun_anew(tmp_path, monkeypatch,
     assert (tmp_path / "a").read_bytes() == b"whole"
 
 
+def test_a_lock_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    opened = set(os.listdir("/proc/self/fd"))
+
+    def fail(descriptor):
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(files, "lock", fail)
+    with pytest.raises(OSError, match="input/output"), written_whole(tmp_path / "a"):
+        pytest.fail("nothing to write to")
+    assert os.listdir(tmp_path) == []
+    assert set(os.listdir("/proc/self/fd")) == opened
+
+
 def test_a_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "fcntl", None)
     assert files.lock(0)
