@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
 import os
 import random
 import shutil
@@ -26,13 +25,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.console import Console
 from rich.progress import Progress
 
 from experiments.runs.run_folder import check_writable, versions, write_json
 from wage_neuro.errors import SettingError, WageError
+from wage_neuro.typed import Count, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = Path("experiments/results/mutants.json")
@@ -305,6 +305,11 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     check_writable(options.output)
     files = options.files or changed_files(options.since)
+    for file in files:
+        if not (ROOT / file).is_file():
+            raise SettingError(f"{file}: no such file; want one of the project, by its path in it")
+    if options.output.exists():
+        _read(options.output)
     found: dict[Path, Score] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as jobs:
         copies = SimpleQueue[Path]()
@@ -322,12 +327,23 @@ def main() -> int:
 
 def with_score(record: Path, file: Path, one: Score, seed: int) -> dict[str, Any]:
     """A record with a file's score in the place of its last one; each file has its own seed and versions."""
-    files = json.loads(record.read_text())["files"] if record.exists() else {}
+    files = _read(record)["files"] if record.exists() else {}
     files[str(file)] = {**asdict(one), "seed": seed, "versions": versions()}
     rows = files.values()
     tried, equivalent = sum(row["tried"] for row in rows), sum(len(row["equivalent"]) for row in rows)
     killed = tried - equivalent - sum(len(row["survived"]) for row in rows)
     return {"tried": tried, "killed": killed, "equivalent": equivalent, "files": dict(sorted(files.items()))}
+
+
+class _Record(TypedDict):
+    tried: Count
+    killed: Count
+    equivalent: Count
+    files: dict[str, Any]
+
+
+def _read(record: Path) -> _Record:
+    return read_json(record, _Record, "record of mutants")
 
 
 def summary(found: dict[Path, Score]) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.benchmarks import mutants
 from experiments.benchmarks.mutants import Score, changed_files, mutants_of, nearest_tests, with_score
-from wage_neuro.errors import SettingError
+from wage_neuro.errors import SettingError, WageError
 
 TEXT = """
 def larger(a: int | None, b: int) -> int:
@@ -120,6 +120,17 @@ def test_tests_that_fail_anyway_kill_nothing(house, monkeypatch):
     (house / "tests/test_mine.py").write_text(WATCHFUL.replace("[2, 3, 2]", "[0, 0, 0]"))
     with pytest.raises(SettingError, match=r"^wage_neuro/mine\.py: its tests fail without any mutant"):
         run(monkeypatch, "wage_neuro/mine.py", "--output", house / "record.json")
+    assert not (house / "record.json").exists()
+
+
+def test_what_cannot_be_tried_is_refused_first(house, monkeypatch):
+    with pytest.raises(SettingError, match=r"^no/such\.py: no such file; want one of the project"):
+        run(monkeypatch, "no/such.py", "--output", house / "record.json")
+    other = house / "other.json"
+    other.write_text("[]")
+    with pytest.raises(WageError, match=r"other\.json"):
+        run(monkeypatch, "wage_neuro/mine.py", "--output", other)
+    assert other.read_text() == "[]"
     assert not (house / "record.json").exists()
 
 
