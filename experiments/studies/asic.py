@@ -24,12 +24,13 @@ import typer
 from experiments.runs import run_folder
 from experiments.runs.compare import next_batches
 from experiments.runs.training import Run
+from experiments.studies import alone
 from mappings.hardware.rtl import tools
 from mappings.hardware.rtl.core import NeuroCore
 from mappings.hardware.rtl.shape import shapes
 from mappings.hardware.rtl.verilog import TOP, script_of, write_testbench
 from wage_neuro.engine import NumpyEngine
-from wage_neuro.errors import EngineError
+from wage_neuro.errors import EngineError, SettingError
 
 CELLS = "cells.lib"
 PERIOD_NS = 20.0
@@ -188,8 +189,13 @@ def main(
 ) -> None:
     """Map a run's core to standard cells; its area, its clock, and its energy a training sample."""
     run_folder.check_writable(record)
-    output.mkdir(parents=True, exist_ok=True)
     trained = Run.resume(run)
+    for given in (cells, models):
+        if not given.is_file():
+            raise SettingError(
+                f"{given}: no such file; want a Liberty file as --cells, its models as --models"
+            )
+    output.mkdir(parents=True, exist_ok=True)
     found = synthesize(trained, lanes, multipliers, cells, output)
     toggles, cycles = simulate(trained, lanes, samples, models, output)
     period, power = time_and_power(toggles, cycles, output)
@@ -217,4 +223,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    alone(main)
