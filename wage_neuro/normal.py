@@ -46,8 +46,11 @@ def level(layer: Layer) -> int:
 
 
 def shift_max(layer: Layer) -> int:
-    """Largest shift of a channel."""
-    return layer.a_shift + 1
+    """Largest shift of a channel: the largest sum is then a code of no more than the level.
+
+    Stored weights of many bits begin small and grow, so the paper's alpha says little of where a shift ends.
+    """
+    return max(layer.a_shift + 1, (layer.pooled_bound // level(layer)).bit_length())
 
 
 def centre_max(layer: Layer) -> int:

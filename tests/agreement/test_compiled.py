@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from experiments.benchmarks.agreement import MODES, NETWORKS, modes_of
 from mappings.engines.compiled import CompiledEngine
-from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state, normal
 from wage_neuro.errors import DataError, EngineError, NetworkError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.kernels import build, native
@@ -63,6 +63,26 @@ def test_normalised_layers(isa, name, mode, assert_agree):
 def test_normalised_layers_of_other_widths(isa, bits, assert_agree):
     for network in NORMALISED.values():
         assert_agree(CompiledEngine, replace(network, bits=bits), MODES["paper"])
+
+
+@in_turn(name=list(NORMALISED))
+def test_shifts_of_channels_end_at_their_largest(isa, name, assert_same_state):
+    """Weights that have grown: the first channel of a layer is at its largest shift, others past the paper's."""
+    network, rules = replace(NORMALISED[name], bits="88C8"), MODES["sharp softmax, momentum"]
+    begin, rng = initial_state(network, 2), np.random.default_rng(4)
+    begin = begin.having(S=[np.clip(8 * S.astype(int), -2032, 2032).astype(np.int16) for S in begin.S])
+    for layer, norm in zip(network.layers, begin.norm, strict=True):
+        if norm is not None:
+            norm[1], norm[2], norm[2, 0] = 127 << 8, layer.a_shift + 1, normal.shift_max(layer)
+    images = rng.integers(0, 256, (rules.batch, *network.input_shape), np.uint8)
+    labels = np.arange(len(images)) % network.classes
+    one, other = NumpyEngine(network, rules, state=begin), CompiledEngine(network, rules, state=begin)
+    assert np.array_equal(one.train(images, labels, 3), other.train(images, labels, 3))
+    assert_same_state(one.state, other.state)
+    for layer, norm in zip(network.layers, one.state.norm, strict=True):
+        if norm is not None:
+            assert norm[2, 0] == normal.shift_max(layer) > layer.a_shift + 1
+            assert (norm[2, 1:] == layer.a_shift + 2).all()
 
 
 @in_turn(bits=WIDTHS, mode=["paper", "pipelined", "coincidence", "softmax", "sharp softmax, momentum"])

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wage_neuro import activity, layers, random_bits, softmax
+from wage_neuro import activity, layers, normal, random_bits, softmax
 from wage_neuro.activity import Watch
 from wage_neuro.bits import code_dtype
 from wage_neuro.control import LayerControl
@@ -416,6 +416,7 @@ def _spec(site: Site, above: Layer | None, foreign: bool, team: Team = ALONE) ->
             "error_exponent": NONE if layer.quantized else layer.error_exponent,
             "gradient_exponent": NONE if layer.quantized else layer.gradient_exponent(samples),
             "normalised": layer.normalised and not foreign,
+            "shift_max": normal.shift_max(layer),
             "foreign": foreign,
         },
     )

@@ -16,7 +16,7 @@ struct Spec {
   i64 index, is_last, conv, in_h, in_w, in_c, kernel, stride, top, left, z_h, z_w, n_out, pool_size, pool_step, pool_top,
       pool_left, out_h,
       out_w, z_shift, k_W, k_A, k_G, k_E, signed_in, log2_target, stored_max, step_max, spread_max, z_bound, d_bound,
-      arriving_bound, g_bound, error_exponent, gradient_exponent, normalised, foreign;
+      arriving_bound, g_bound, error_exponent, gradient_exponent, normalised, shift_max, foreign;
 };
 
 // `wage_neuro.rules.Rules`; a foreign layer is left to the hook. `samples` of the batch are here, from its row `first`

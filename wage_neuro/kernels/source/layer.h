@@ -246,7 +246,7 @@ struct Layer {
       const i64 mean = divide(sums_of_u[o] * (1 << NORM_FRACTION), rows), size = divide(sums_of_u[N + o] * (1 << NORM_FRACTION), rows);
       centre += round_shift_one<i64>(mean * ((i64)1 << shift), NORM_FOLLOW);
       spread += round_shift_one<i64>(size - spread, NORM_FOLLOW);
-      if (16 * spread > 27 * unit && shift < s.z_shift + 1)
+      if (16 * spread > 27 * unit && shift < s.shift_max)
         spread = round_shift_one<i64>(spread, 1), shift++;
       else if (32 * spread < 19 * unit && shift > 0)
         spread *= 2, shift--;
