@@ -67,7 +67,7 @@ def test_normalised_layers_of_other_widths(isa, bits, assert_agree):
 
 @in_turn(name=list(NORMALISED))
 def test_shifts_of_channels_end_at_their_largest(isa, name, assert_same_state):
-    """Weights that have grown: the first channel of a layer is at its largest shift, others past the paper's."""
+    """Weights have grown: the first channel of a layer is at its largest shift, others past the paper's."""
     network, rules = replace(NORMALISED[name], bits="88C8"), MODES["sharp softmax, momentum"]
     begin, rng = initial_state(network, 2), np.random.default_rng(4)
     begin = begin.having(S=[np.clip(8 * S.astype(int), -2032, 2032).astype(np.int16) for S in begin.S])
