@@ -88,6 +88,9 @@ SHARP = Rules(loss="softmax", sharpness=3)
 MOVING = replace(SHARP, momentum=3)
 MOVING_ETA = "8, 2@200, 1/2@250"
 """A momentum of 7/8 makes the noise of an update four times smaller: less is left to anneal."""
+SMALL_BATCHES = Rules(loss="softmax", sharpness=2, momentum=3, batch=32)
+FALLING_ETA = "64, 32@100, 16@160, 8@200, 4@240, 2@260, 1@280"
+"""Shift makes every update as large as the last one: eta alone makes the noise of weights smaller."""
 
 
 def _normalised(network: str) -> str:
@@ -120,6 +123,20 @@ PAST_THE_PAPER = {
     ),
     "8888+softmax+momentum": replace(
         CIFAR10, bits="8888", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(1, 8), 1)
+    ),
+    "28C8+normalised+small-batches": replace(
+        CIFAR10,
+        network=_normalised(NETWORKS["vgg"]),
+        bits="28C8",
+        rules=SMALL_BATCHES,
+        eta=FALLING_ETA,
+    ),
+    "88C8+normalised+small-batches": replace(
+        CIFAR10,
+        network=_normalised(NETWORKS["vgg"]),
+        bits="88C8",
+        rules=SMALL_BATCHES,
+        eta=_scaled_eta(FALLING_ETA, Fraction(1, 4), 1),
     ),
     "28ff": _pattern("28ff"),
     "vanilla": _pattern("vanilla"),
