@@ -89,8 +89,10 @@ MOVING = replace(SHARP, momentum=3)
 MOVING_ETA = "8, 2@200, 1/2@250"
 """A momentum of 7/8 makes the noise of an update four times smaller: less is left to anneal."""
 SMALL_BATCHES = Rules(loss="softmax", sharpness=2, momentum=3, batch=32)
-FALLING_ETA = "64, 32@100, 16@160, 8@200, 4@240, 2@260, 1@280"
+FALLING_ETA = "128, 64@80, 32@140, 16@180, 8@220, 4@240, 2@260, 1@280"
 """Shift makes every update as large as the last one: eta alone makes the noise of weights smaller."""
+FALLING_ETA_8 = "16, 8@100, 4@160, 2@200, 1@240, 1/2@260, 1/4@280"
+"""Weights of 8 bits begin smaller, and see smaller steps."""
 
 
 def _normalised(network: str) -> str:
@@ -136,7 +138,7 @@ PAST_THE_PAPER = {
         network=_normalised(NETWORKS["vgg"]),
         bits="88C8",
         rules=SMALL_BATCHES,
-        eta=_scaled_eta(FALLING_ETA, Fraction(1, 4), 1),
+        eta=FALLING_ETA_8,
     ),
     "28ff": _pattern("28ff"),
     "vanilla": _pattern("vanilla"),
