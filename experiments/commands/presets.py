@@ -126,6 +126,7 @@ PAST_THE_PAPER = {
     "8888+softmax+momentum": replace(
         CIFAR10, bits="8888", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(1, 8), 1)
     ),
+    "28C8+small-batches": replace(CIFAR10, bits="28C8", rules=SMALL_BATCHES, eta=FALLING_ETA),
     "28C8+normalised+small-batches": replace(
         CIFAR10,
         network=_normalised(NETWORKS["vgg"]),
