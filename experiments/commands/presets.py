@@ -146,6 +146,15 @@ PAST_THE_PAPER = {
 }
 """Rules of our own, beside the paper's and beside real numbers."""
 
+_BEST = PAST_THE_PAPER["88C8+normalised+small-batches"]
+
+
+def _past_gradient_bits(k_G: int) -> Config:
+    """As `_gradient_bits`, of the best of them."""
+    eta = _scaled_eta(_BEST.eta, Fraction(2) ** (k_G - 12), 1)
+    return replace(_BEST, bits=str(replace(Bits.parse(_BEST.bits), k_G=k_G)), eta=eta)
+
+
 _DENSE = Config(data="mnist", network="100FC-50FC", epochs=150, eta="8, 2@90, 1/2@130", rules=MOVING)
 _VGG8B = "128C3-256C3-MP2-256C3-512C3-MP2-512C3-MP2-512C3-MP2-1024FC"
 NITRO_D = {
@@ -169,6 +178,13 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "error-window": {f"gamma={n}": replace(CIFAR10, rules=Rules(gamma=n)) for n in (1, 2, 4, 8)},
     "patterns": {text: _pattern(text) for text in PATTERNS},
     "past-the-paper": PAST_THE_PAPER,
+    "past-gradient-bits": {f"k_G={k}": _past_gradient_bits(k) for k in range(2, 13)},
+    "past-errors-bits": {
+        f"k_E={k}": replace(_BEST, bits=str(replace(Bits.parse(_BEST.bits), k_E=k))) for k in range(4, 16)
+    },
+    "past-error-window": {
+        f"gamma={n}": replace(_BEST, rules=replace(_BEST.rules, gamma=n)) for n in (1, 2, 4, 8)
+    },
     "nitro-d": NITRO_D,
 }
 """Runs of each experiment, by what tells them apart."""

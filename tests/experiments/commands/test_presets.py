@@ -33,14 +33,16 @@ def small_sweep(helpers, monkeypatch):
 
 
 def test_every_preset_is_a_run_of_the_papers():
-    for settings in EXPERIMENTS.values():
-        for label, config in settings.items():
+    for name, settings in EXPERIMENTS.items():
+        for config in settings.values():
             if "imagenet" in config.data:
                 continue
             shape = (28, 28, 1) if "mnist" in config.data else (32, 32, 3)
             bits = Pattern.parse(config.bits).bits
             network = Network.parse(config.network, shape, 10, bits, "mnist" not in config.data)
-            assert config.rules.batch == (32 if label.endswith("small-batches") else 128)
+            assert config.rules.batch == (
+                32 if name.startswith("past-") and config.rules.sharpness == 2 else 128
+            )
             assert all(step[0] < config.epochs for step in EtaSchedule.parse(config.eta).steps)
             assert network.classes == 10
     assert EXPERIMENTS["gradient-bits"]["k_G=8"] == EXPERIMENTS["cifar10-vgg"]["2888"]
@@ -52,6 +54,11 @@ def test_every_preset_is_a_run_of_the_papers():
     assert past["2888"] == EXPERIMENTS["cifar10-vgg"]["2888"]
     assert past["28C8+softmax+momentum"].eta == "128, 32@200, 8@250"
     small = Scale(epochs=15).of(past["88C8+normalised+small-batches"])
+    best = past["88C8+normalised+small-batches"]
+    for sweep, label in (("gradient-bits", "k_G=12"), ("errors-bits", "k_E=8"), ("error-window", "gamma=1")):
+        assert EXPERIMENTS[f"past-{sweep}"][label] == best
+        assert EXPERIMENTS[f"past-{sweep}"].keys() == EXPERIMENTS[sweep].keys()
+    assert EXPERIMENTS["past-gradient-bits"]["k_G=8"].eta.startswith("1, 1/2@100")
     assert small.eta == "16, 8@5, 4@8, 2@10, 1@12, 1/2@13, 1/4@14"
     assert Scale(width=Fraction(1, 4)).of(past["normalised"]).network == (
         "32C3N-32C3N-MP2-64C3N-64C3N-MP2-128C3N-128C3N-MP2-256FCN"
