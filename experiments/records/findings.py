@@ -36,6 +36,7 @@ PUBLISHED: dict[str, dict[str, float]] = {
         "cifar-10-vgg8b": 12.04,
     },
 }
+PUBLISHED |= {f"past-{sweep}": PUBLISHED[sweep] for sweep in ("gradient-bits", "error-window")}
 """Test errors in % of arXiv:1802.04680, of its own nets and epochs; of nitro-d of arXiv:2407.11698."""
 PAPERS, THEIRS = "the paper's", {"nitro-d": "NITRO-D's"}
 """Whose they are, where they are not the paper's."""
@@ -154,7 +155,7 @@ def draw(path: Path, found: Found) -> None:
         curves, *compared = figure.subplots(1, panels, squeeze=False)[0]
         _draw_curves(curves, found)
         for axes in compared:
-            (_draw_boxes if found.experiment == "errors-bits" else _draw_bars)(axes, found)
+            (_draw_boxes if found.experiment.endswith("errors-bits") else _draw_bars)(axes, found)
 
 
 def _draw_curves(axes: Any, found: Found) -> None:

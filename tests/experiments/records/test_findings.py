@@ -83,7 +83,8 @@ def test_published_numbers_are_named_for_whose_they_are(tmp_path):
 def test_published_numbers_are_of_settings_that_there_are():
     for experiment, errors in PUBLISHED.items():
         assert set(errors) <= set(EXPERIMENTS[experiment])
-    assert len(PUBLISHED["gradient-bits"]) == len(EXPERIMENTS["gradient-bits"])
+    for name in ("gradient-bits", "past-gradient-bits"):
+        assert len(PUBLISHED[name]) == len(EXPERIMENTS[name])
 
 
 def spoil(name, value=None):
@@ -126,7 +127,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "experiment", ["gradient-bits", "errors-bits", "error-window", "patterns", "nitro-d"]
+    "experiment", ["gradient-bits", "errors-bits", "past-errors-bits", "error-window", "patterns", "nitro-d"]
 )
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_pictures(experiment, seeds, tmp_path):
