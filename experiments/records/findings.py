@@ -13,7 +13,7 @@ import numpy as np
 from experiments.commands.presets import EXPERIMENTS
 from experiments.records.figure import epochs_axis, logarithmic, picture
 from experiments.records.names import mean_and_spread, table
-from experiments.records.style import INK, MUTED, OTHERS, OURS, PAPER
+from experiments.records.style import INK, MUTED, OTHERS, OURS, PAPER, SERIES
 from experiments.runs.forms import ExperimentRecord
 from wage_neuro.errors import DataError
 from wage_neuro.typed import read_json
@@ -149,8 +149,8 @@ LONG = 16
 
 def draw(path: Path, found: Found) -> None:
     """Draw an experiment: learning curves, and where it has several settings these beside each other."""
-    panels = 2 if len(found.settings) > 1 else 1
-    with picture(path, 2.2 + 4.4 * panels, 4.4) as figure:
+    panels, more = 2 if len(found.settings) > 1 else 1, max(0, len(found.settings) - len(SERIES))
+    with picture(path, 2.2 + (4.4 + 0.4 * more) * panels, 4.4 + 0.4 * more) as figure:
         figure.suptitle(found.title)
         curves, *compared = figure.subplots(1, panels, squeeze=False)[0]
         _draw_curves(curves, found)
@@ -166,7 +166,8 @@ def _draw_curves(axes: Any, found: Found) -> None:
         at, mean = np.arange(1, epochs + 1), values.mean(axis=0)
         alone = f"last epoch {mean[-1]:.2f} %" + (f", {len(records)} seeds" if len(records) > 1 else "")
         label = setting if len(found.settings) > 1 else alone
-        (line,) = axes.plot(at, mean, markevery=max(1, epochs // 20), label=label)
+        look = {"markerfacecolor": PAPER} if len(axes.lines) >= len(SERIES) else {}  # its style is taken
+        (line,) = axes.plot(at, mean, markevery=max(1, epochs // 20), label=label, **look)
         drawn += values.ravel().tolist()
         if len(records) > 1:
             low, high = values.min(axis=0), values.max(axis=0)
@@ -180,7 +181,11 @@ def _draw_curves(axes: Any, found: Found) -> None:
     epochs_axis(axes, at)
     if min(drawn) > 0:
         logarithmic(axes.yaxis, drawn)
-    axes.legend(ncols=2 if max(map(len, found.settings)) <= LONG else 1)
+    short = max(map(len, found.settings)) <= LONG
+    if short or len(found.settings) <= len(SERIES):
+        axes.legend(ncols=2 if short else 1)
+    else:
+        axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def _last_errors(found: Found) -> list[list[float]]:
@@ -229,8 +234,9 @@ def _draw_boxes(axes: Any, found: Found) -> None:
 def _label_settings(axes: Any, found: Found) -> None:
     names = [setting.rpartition("=") for setting in found.settings]
     longest = max(len(value) for _, _, value in names)
-    axes.set_xticks(range(len(names)), [value.replace("+", "\n+ ") for _, _, value in names])
-    axes.tick_params(axis="x", labelsize=min(6.5, 46 / len(names)) if longest > LONG else None)
+    shown = [value.replace("+", "\n+ ").replace("-b", "\nb") for _, _, value in names]
+    axes.set_xticks(range(len(names)), shown)
+    axes.tick_params(axis="x", labelsize=min(6.5, max(5.5, 46 / len(names))) if longest > LONG else None)
     axes.set_xlabel(names[0][0] or ("setting" if longest > LONG else "pattern"))
     axes.set_ylabel("error of the last epoch (%)")
     axes.grid(False, axis="x")
