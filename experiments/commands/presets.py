@@ -56,11 +56,21 @@ TINY_IMAGENET = replace(
 )
 
 
-def _gradient_bits(k_G: int) -> Config:
+def _gradient_bits(of: Config, k_G: int) -> Config:
     """Eta is halved with each bit that is taken away: the smallest update stays as large as the weights."""
-    return replace(
-        CIFAR10, bits=str(Bits(k_G=k_G)), eta=_scaled_eta(CIFAR10.eta, Fraction(2) ** (k_G - 8), 1)
-    )
+    bits = Bits.parse(of.bits)
+    eta = _scaled_eta(of.eta, Fraction(2) ** (k_G - bits.k_G), 1)
+    return replace(of, bits=str(replace(bits, k_G=k_G)), eta=eta)
+
+
+def _sweeps(of: Config) -> dict[str, dict[str, Config]]:
+    """The paper's sweeps, of any setting."""
+    bits, rules = Bits.parse(of.bits), of.rules
+    return {
+        "gradient-bits": {f"k_G={k}": _gradient_bits(of, k) for k in range(2, 13)},
+        "errors-bits": {f"k_E={k}": replace(of, bits=str(replace(bits, k_E=k))) for k in range(4, 16)},
+        "error-window": {f"gamma={n}": replace(of, rules=replace(rules, gamma=n)) for n in (1, 2, 4, 8)},
+    }
 
 
 def _scaled_eta(eta: str, by: Fraction, epochs: Fraction | int) -> str:
@@ -81,7 +91,7 @@ def _pattern(text: str) -> Config:
     pattern = Pattern.parse(text)
     if pattern.is_vanilla:
         return replace(CIFAR10, bits=text, eta="1/8, 1/64@200, 1/512@250")
-    return replace(_gradient_bits(pattern.k_G or 8), bits=text)
+    return replace(_gradient_bits(CIFAR10, pattern.k_G or 8), bits=text)
 
 
 SHARP = Rules(loss="softmax", sharpness=3)
@@ -104,56 +114,34 @@ def _normalised(network: str) -> str:
     return re.sub(r"(C\d+|FC)(?=-|$)", r"\1N", network)
 
 
+_NORMALISED = replace(CIFAR10, network=_normalised(NETWORKS["vgg"]))
+_SMALL = replace(_NORMALISED, rules=SMALL_BATCHES)
+
 PAST_THE_PAPER = {
     "2888": CIFAR10,
     "softmax": replace(CIFAR10, rules=SHARP),
     "momentum": replace(CIFAR10, rules=Rules(momentum=3), eta=MOVING_ETA),
     "softmax+momentum": replace(CIFAR10, rules=MOVING, eta=MOVING_ETA),
-    "normalised": replace(CIFAR10, network=_normalised(NETWORKS["vgg"])),
-    "normalised+softmax+momentum": replace(
-        CIFAR10, network=_normalised(NETWORKS["vgg"]), rules=MOVING, eta=MOVING_ETA
-    ),
+    "normalised": _NORMALISED,
+    "normalised+softmax+momentum": replace(_NORMALISED, rules=MOVING, eta=MOVING_ETA),
     "28C8+softmax+momentum": replace(
         CIFAR10, bits="28C8", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(16), 1)
     ),
     "28C8+normalised+softmax+momentum": replace(
-        CIFAR10,
-        network=_normalised(NETWORKS["vgg"]),
-        bits="28C8",
-        rules=MOVING,
-        eta=_scaled_eta(MOVING_ETA, Fraction(16), 1),
+        _NORMALISED, bits="28C8", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(16), 1)
     ),
     "8888+softmax+momentum": replace(
         CIFAR10, bits="8888", rules=MOVING, eta=_scaled_eta(MOVING_ETA, Fraction(1, 8), 1)
     ),
     "28C8+small-batches": replace(CIFAR10, bits="28C8", rules=SMALL_BATCHES, eta=FALLING_ETA),
-    "28C8+normalised+small-batches": replace(
-        CIFAR10,
-        network=_normalised(NETWORKS["vgg"]),
-        bits="28C8",
-        rules=SMALL_BATCHES,
-        eta=FALLING_ETA,
-    ),
-    "88C8+normalised+small-batches": replace(
-        CIFAR10,
-        network=_normalised(NETWORKS["vgg"]),
-        bits="88C8",
-        rules=SMALL_BATCHES,
-        eta=FALLING_ETA_8,
-    ),
+    "28C8+normalised+small-batches": replace(_SMALL, bits="28C8", eta=FALLING_ETA),
+    "88C8+normalised+small-batches": replace(_SMALL, bits="88C8", eta=FALLING_ETA_8),
     "28ff": _pattern("28ff"),
     "vanilla": _pattern("vanilla"),
 }
 """Rules of our own, beside the paper's and beside real numbers."""
 
 _BEST = PAST_THE_PAPER["88C8+normalised+small-batches"]
-
-
-def _past_gradient_bits(k_G: int) -> Config:
-    """As `_gradient_bits`, of the best of them."""
-    eta = _scaled_eta(_BEST.eta, Fraction(2) ** (k_G - 12), 1)
-    return replace(_BEST, bits=str(replace(Bits.parse(_BEST.bits), k_G=k_G)), eta=eta)
-
 
 _DENSE = Config(data="mnist", network="100FC-50FC", epochs=150, eta="8, 2@90, 1/2@130", rules=MOVING)
 _VGG8B = "128C3-256C3-MP2-256C3-512C3-MP2-512C3-MP2-512C3-MP2-1024FC"
@@ -173,18 +161,10 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     "svhn-vgg": {"2888": SVHN},
     "imagenet-alexnet": {"2888": IMAGENET},
     "tiny-imagenet-alexnet": {"2888": TINY_IMAGENET},
-    "gradient-bits": {f"k_G={k}": _gradient_bits(k) for k in range(2, 13)},
-    "errors-bits": {f"k_E={k}": replace(CIFAR10, bits=str(Bits(k_E=k))) for k in range(4, 16)},
-    "error-window": {f"gamma={n}": replace(CIFAR10, rules=Rules(gamma=n)) for n in (1, 2, 4, 8)},
+    **_sweeps(CIFAR10),
     "patterns": {text: _pattern(text) for text in PATTERNS},
     "past-the-paper": PAST_THE_PAPER,
-    "past-gradient-bits": {f"k_G={k}": _past_gradient_bits(k) for k in range(2, 13)},
-    "past-errors-bits": {
-        f"k_E={k}": replace(_BEST, bits=str(replace(Bits.parse(_BEST.bits), k_E=k))) for k in range(4, 16)
-    },
-    "past-error-window": {
-        f"gamma={n}": replace(_BEST, rules=replace(_BEST.rules, gamma=n)) for n in (1, 2, 4, 8)
-    },
+    **{f"past-{name}": settings for name, settings in _sweeps(_BEST).items()},
     "nitro-d": NITRO_D,
 }
 """Runs of each experiment, by what tells them apart."""

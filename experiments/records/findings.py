@@ -36,8 +36,8 @@ PUBLISHED: dict[str, dict[str, float]] = {
         "cifar-10-vgg8b": 12.04,
     },
 }
-PUBLISHED |= {f"past-{sweep}": PUBLISHED[sweep] for sweep in ("gradient-bits", "error-window")}
 """Test errors in % of arXiv:1802.04680, of its own nets and epochs; of nitro-d of arXiv:2407.11698."""
+PUBLISHED |= {f"past-{sweep}": PUBLISHED[sweep] for sweep in ("gradient-bits", "error-window")}
 PAPERS, THEIRS = "the paper's", {"nitro-d": "NITRO-D's"}
 """Whose they are, where they are not the paper's."""
 

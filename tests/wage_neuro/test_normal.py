@@ -145,6 +145,19 @@ def test_a_shift_moves_past_its_borders(size, spread, shift, after):
     assert found.tolist() == [[0] * 6, [after[0]] * 6, [last] * 6]
 
 
+@pytest.mark.parametrize("bits", ["2888", "88C8", "2488"])
+def test_at_the_largest_shift_the_largest_sum_is_within_the_level(bits):
+    for layer in replace(NET, bits=bits).layers[:2]:
+        level, shift = normal.level(layer), normal.shift_max(layer)
+        assert layer.pooled_bound / 2**shift < level <= layer.pooled_bound / 2 ** (shift - 1)
+
+
+def test_the_largest_shift_is_above_that_of_the_start():
+    layer = Network.parse("1FCN-2FC", (1,), bits="2288").layers[0]
+    assert layer.pooled_bound == normal.level(layer) == 1
+    assert normal.shift_max(layer) == layer.a_shift + 1 == 2
+
+
 def test_the_largest_statistics():
     layer = NET.layers[1]
     norm = np.array([[normal.centre_max(layer)] * 6, [127 << 9] * 6, [normal.shift_max(layer)] * 6])

@@ -53,13 +53,12 @@ def test_every_preset_is_a_run_of_the_papers():
     past = EXPERIMENTS["past-the-paper"]
     assert past["2888"] == EXPERIMENTS["cifar10-vgg"]["2888"]
     assert past["28C8+softmax+momentum"].eta == "128, 32@200, 8@250"
-    small = Scale(epochs=15).of(past["88C8+normalised+small-batches"])
     best = past["88C8+normalised+small-batches"]
     for sweep, label in (("gradient-bits", "k_G=12"), ("errors-bits", "k_E=8"), ("error-window", "gamma=1")):
         assert EXPERIMENTS[f"past-{sweep}"][label] == best
         assert EXPERIMENTS[f"past-{sweep}"].keys() == EXPERIMENTS[sweep].keys()
     assert EXPERIMENTS["past-gradient-bits"]["k_G=8"].eta.startswith("1, 1/2@100")
-    assert small.eta == "16, 8@5, 4@8, 2@10, 1@12, 1/2@13, 1/4@14"
+    assert Scale(epochs=15).of(best).eta == "16, 8@5, 4@8, 2@10, 1@12, 1/2@13, 1/4@14"
     assert Scale(width=Fraction(1, 4)).of(past["normalised"]).network == (
         "32C3N-32C3N-MP2-64C3N-64C3N-MP2-128C3N-128C3N-MP2-256FCN"
     )
