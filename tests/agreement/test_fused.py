@@ -35,7 +35,12 @@ from wage_neuro.fixed_point import log2_round
 from wage_neuro.random_bits import UPDATE, bits16
 from wage_neuro.train import Held
 
-FUSED = [name for name, rules in MODES.items() if not fused.TAKES.refusal(BYTES["64FC-32FC"], rules)]
+FUSED = [
+    (name, mode)
+    for name in BYTES
+    for mode in MODES
+    if not fused.TAKES.refusal(BYTES[name], MODES[mode])
+]
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +56,7 @@ def build(network, rules, **options):
     return engine
 
 
-@pytest.mark.parametrize("mode", FUSED)
-@pytest.mark.parametrize("name", BYTES)
+@pytest.mark.parametrize(("name", "mode"), FUSED)
 def test_fused_equals_numpy(name, mode, assert_agree):
     few = MODES[mode].batch == 1
     assert assert_agree(build, BYTES[name], MODES[mode], n=8 if few else 16, watched=mode == "paper") > 0

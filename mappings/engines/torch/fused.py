@@ -1,6 +1,6 @@
 """A network in bytes on a CUDA device: fused kernels, a batch as one graph of launches.
 
-For the paper's own rules and widths. What does not fit (`misfit` says why) is left to the plain tensor
+For the paper's own rules and widths, and for normalised layers. What does not fit (`misfit` says why) is left to the plain tensor
 operations of `mappings.engines.torch.passes`, to the same bits.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mappings.engines.torch import triton_kernels as kernels
 from mappings.engines.torch.loss import output_error
-from wage_neuro import random_bits
+from wage_neuro import normal, random_bits
 from wage_neuro.bits import code_dtype, max_code
 from wage_neuro.control import LayerControl
 from wage_neuro.feedback import feedback_weights
@@ -34,12 +34,13 @@ ROWS = 128  # positions are rounded up to whole parts of a gradient product
 PREDICT_AT_ONCE = 1000
 FILLED, PROGRAMS = 128, 256  # programs that fill a device; of a gradient product, where it can be cut
 DEPTH, LONG_DEPTH, STAGES = 128, 256, 3  # of a product: bytes a step, of few programs; steps in flight
+SUMMED = 256  # windows whose errors a program sums
 BYTE_MAX, INT32_MAX = 127, 2**31 - 1
 UNKNOWN = -1
 
 TAKES = Support(
     who="the set of fused kernels",
-    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL}),
+    kinds=frozenset({Kind.DENSE, Kind.CONV, Kind.MAX_POOL, Kind.NORMALISED}),
     rules={
         **{name: VALUES[name] for name in ("shift", "stored_range", "loss", "margin", "gamma", "sharpness")},
         **{name: VALUES[name] for name in ("new_shift", "recalled", "momentum")},
@@ -165,8 +166,11 @@ class _Buffers:
         self.a = zeros(n, shape.source.image)
         self.gate = zeros(windows, shape.N, dtype=torch.uint8)
         self.Z = zeros(n, shape.N, dtype=torch.int32) if shape.layer.is_last else None
+        self.u: Tensor | None = None  # of a normalised layer, codes before ReLU
         if not learns:
             return
+        if shape.layer.normalised:
+            self.u = zeros(windows, shape.N)
         self.P_row = _up(P, ROWS)
         self.D = zeros(windows, shape.N, dtype=torch.int32)
         self.e = zeros(n, shape.back.image)
@@ -184,10 +188,10 @@ class _Exponent:
         exponent = UNKNOWN if held.exponent is None else held.exponent
         self.held = torch.tensor([exponent, held.below], device=device)
         self.peak = torch.zeros(1, dtype=torch.int32, device=device)
-        self.shift = torch.zeros(2, dtype=torch.int32, device=device)
+        self.shift = torch.zeros(3, dtype=torch.int32, device=device)
 
     def take(self, subtract: int, samples: int, hold: int, rules: Rules, of_all: bool = True) -> Tensor:
-        """Turn the peak into (shift, known), and start a new one."""
+        """Turn the peak into (shift, known, whether there is one), and start a new one."""
         is_held = rules.shift == "held"
         kernels.exponent[1,](self.peak, self.held, self.shift, subtract, samples, hold, is_held, of_all)
         return self.shift
@@ -195,6 +199,39 @@ class _Exponent:
     def read(self) -> Held:
         exponent, below = self.held.tolist()
         return Held(None if exponent == UNKNOWN else exponent, below)
+
+
+class _Normal:
+    """The statistics of a normalised layer, and the projection of its errors."""
+
+    def __init__(self, layer: Layer, norm: np.ndarray, device: torch.device) -> None:
+        self.layer, self.N = layer, layer.weight_shape[-1]
+        self.norm = torch.tensor(norm, device=device)
+        self.sums = torch.zeros(5, self.N, dtype=torch.int64, device=device)
+        self.plan = torch.zeros(4, self.N, dtype=torch.int64, device=device)
+        self.peak = torch.zeros(1, dtype=torch.int32, device=device)  # of the error that was let through
+
+    def project(self, D: Tensor, u: Tensor, peak: Tensor) -> None:
+        """Project the errors of a batch in place; their peak goes to `peak`."""
+        windows, bn = len(D), _largest(self.N, 64)
+        self.sums.zero_()
+        kernels.channel_sums[triton.cdiv(windows, SUMMED), self.N // bn](
+            D, u, self.sums, windows, self.N, BW=SUMMED, BN=bn, num_warps=8
+        )
+        kernels.plan_projection[1,](
+            self.sums, self.norm, self.peak, self.plan, windows, self.N, triton.next_power_of_2(self.N)
+        )
+        kernels.project[triton.cdiv(windows, 64), self.N // bn](
+            D, u, self.plan, peak, windows, self.N, BW=64, BN=bn, num_warps=4
+        )
+
+    def follow(self, windows: int, shift: Tensor) -> None:
+        """Statistics after the batch whose errors were projected, if its gradient moves anything."""
+        layer, bn = self.layer, _largest(self.N, 128)
+        kernels.follow[self.N // bn,](
+            self.norm, self.sums, shift, windows, normal.centre_max(layer), normal.shift_max(layer),
+            normal.level(layer) << normal.FRACTION, self.N, bn,
+        )  # fmt: skip
 
 
 class _FusedLayer:
@@ -223,6 +260,13 @@ class _FusedLayer:
         self.spread()
         self.error = _Exponent(state.error_held[layer.index], device)
         self.gradient = _Exponent(state.gradient_held[layer.index], device)
+        norm = state.norm[layer.index]
+        self.normal = None if norm is None else _Normal(layer, norm, device)
+
+    @property
+    def peak(self) -> Tensor:
+        """Where the peak of the error goes that arrives here."""
+        return self.normal.peak if self.normal else self.error.peak
 
     def spread(self) -> None:
         """Copy V to where products read it."""
@@ -247,7 +291,7 @@ class _FusedLayer:
             image = above.shape.source if above.shape.takes_images else image
             out = above.a.view(-1)[image.inside :]
         kernels.forward[grid](
-            own.a, self.W, out, own.gate, P,
+            own.a, self.W, out, own.gate, self.normal.norm if self.normal else None, own.u, P,
             shape.kernel, shape.height, shape.width, shape.source.row, shape.source.image,
             shape.C, shape.N, shape.pool, self.layer.is_last, self.layer.z_shift,
             self.layer.bits.activation_max, image.row, image.image,
@@ -257,23 +301,27 @@ class _FusedLayer:
     def receive(self, own: _Buffers, hold: int, n: int) -> None:
         """E of own.D, by place and by position."""
         shape, bits = self.shape, self.layer.bits
+        if self.normal:
+            assert own.u is not None
+            self.normal.project(own.D, own.u, self.error.peak)
         shift = self.error.take(bits.k_E - 1 + self.rules.log2_gamma, n, hold, self.rules)
         windows, bn = n * shape.windows, _largest(shape.N, 64)
         bw = 64 // shape.pool
         kernels.error_codes[triton.cdiv(windows, bw), shape.N // bn](
             own.D, own.gate, shift, own.e.view(-1)[shape.back.inside :], own.e_t, windows,
             shape.height, shape.width, shape.back.row, shape.back.image, shape.N,
-            own.P_row, shape.pool, self.layer.index > 0, bits.error_max, BW=bw, BN=bn, num_warps=4,
+            own.P_row, shape.pool, self.layer.index > 0, self.normal is not None, bits.error_max, BW=bw, BN=bn, num_warps=4,
         )  # fmt: skip
 
-    def send_back(self, own: _Buffers, below: _Buffers, peak: Tensor, n: int) -> None:
+    def send_back(self, own: _Buffers, to: _FusedLayer, below: _Buffers, n: int) -> None:
         shape = self.shape
         height, width = self.layer.in_shape[:2] if self.layer.window else (1, 1)
         P = n * height * width
         bm, bn, bk, grid = _tile(P, shape.C, shape.N)
         kernels.send_back[grid](
-            own.e, self.W_back, below.gate, below.D, peak, P,
+            own.e, self.W_back, below.gate, below.D, to.peak, P,
             shape.kernel, height, width, shape.back.row, shape.back.image, shape.N, shape.C,
+            to.normal is not None,
             BM=bm, BN=bn, BK=bk, num_warps=8, num_stages=STAGES,
         )  # fmt: skip
 
@@ -288,6 +336,8 @@ class _FusedLayer:
         decay, blocks = self.rules.momentum, 32
         bits_of_g = MOMENTUM_BITS - 1 - decay if decay else control.log2_eta + 16
         shift = self.gradient.take(bits_of_g, n, control.hold, self.rules, of_all=not decay)
+        if self.normal:
+            self.normal.follow(len(own.D), shift)
         kernels.update[triton.cdiv(self.S.numel(), blocks * 16),](
             self.S, self.V, self.M, own.G, shift, seed, step, self.layer.index, self.S.numel(),
             MOMENTUM_BITS - 1 - control.log2_eta - 16, shape.n_out, shape.N, random_bits.UPDATE, self.bound,
@@ -323,6 +373,7 @@ class _FusedLayer:
             error_held=self.error.read(),
             gradient_held=self.gradient.read(),
             momentum=M,
+            norm=None if self.normal is None else _array(self.normal.norm).copy(),
         )
 
 
@@ -397,7 +448,7 @@ class FusedNetwork:
             i = layer.layer.index
             layer.receive(room[i], control.hold, n)
             if i:
-                layer.send_back(room[i], room[i - 1], self.layers[i - 1].error.peak, n)
+                layer.send_back(room[i], self.layers[i - 1], room[i - 1], n)
             layer.learn(room[i], control, n, self.seed, self.step)
         self.step += 1
 

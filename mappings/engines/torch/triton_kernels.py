@@ -18,8 +18,19 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from wage_neuro import normal
+
 SILENT, ACTIVE, SATURATED = 0, 1, 2
 """A gate: Z <= 0, Z within the codes, Z past the largest code. Two bits above it name the winner."""
+
+FRACTION = tl.constexpr(normal.FRACTION)
+FOLLOW = tl.constexpr(normal.FOLLOW)
+SUM_D, SUM_DU, SUM_UU, SUM_U, SUM_SIZE = map(tl.constexpr, range(5))
+"""Rows of what is summed over each channel of a normalised layer: errors D and codes u."""
+MEAN, SLOPE, BY, TOP_D = map(tl.constexpr, range(4))
+"""Rows of a projection, see `plan_projection`."""
+CENTRE, SPREAD, SCALE = map(tl.constexpr, range(3))
+"""Rows of the statistics of a normalised layer, see `wage_neuro.normal`."""
 
 
 @triton.jit
@@ -61,14 +72,37 @@ def _half_even(x, SHIFT: tl.constexpr):
 
 
 @triton.jit
+def _round_shift(x, s):
+    """x / 2**s of integers, halves to even, for any 0 <= s: `wage_neuro.normal.round_shift`."""
+    one = (s > 0).to(x.dtype)
+    s = s.to(x.dtype)
+    return (x + (((one * 0 + 1) << s >> 1) - one) + ((x >> s) & one)) >> s
+
+
+@triton.jit
+def _floor_div(x, y):
+    """x / y of integers, y > 0, rounded down."""
+    return tl.where(x >= 0, x // y, -((y - 1 - x) // y))
+
+
+@triton.jit
+def _divide(x, y):
+    """x / y of integers, y > 0, rounded, halves up: `wage_neuro.normal.divide`."""
+    return _floor_div(2 * x + y, 2 * y)
+
+
+@triton.jit
 def forward(
-    a, w, out, gate, P,
+    a, w, out, gate, norm, u, P,
     KERNEL: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr,
     C: tl.constexpr, N: tl.constexpr, POOL: tl.constexpr, LAST: tl.constexpr, SHIFT: tl.constexpr,
     TOP: tl.constexpr, OUT_ROW: tl.constexpr, OUT_IMAGE: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """Product, pooling, ReLU and Q_A. `out` points at the first code inside the next layer's border."""
+    """Product, pooling, ReLU and Q_A. `out` points at the first code inside the next layer's border.
+
+    norm : (3, N) int64 statistics of a normalised layer, or None; u gets its codes before ReLU, if they are kept
+    """
     p = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     at = _corner(p, HEIGHT, WIDTH, ROW, C, IMAGE, POOL)
@@ -83,11 +117,21 @@ def forward(
             best = tl.max(tl.reshape(z, (BM // 4, 4, BN)) * 4 + place[None, :, None], axis=1)
             winner, z = 3 - (best & 3), best >> 2
             p = tl.program_id(0) * (BM // 4) + tl.arange(0, BM // 4)
-        code = tl.minimum(tl.maximum(_half_even(z, SHIFT), 0), TOP)
-        state = (z > 0).to(tl.int32) + (z > (TOP << SHIFT)).to(tl.int32)
+        if norm is None:
+            code = _half_even(z, SHIFT)
+            state = (z > 0).to(tl.int32) + (z > (TOP << SHIFT)).to(tl.int32)
+        else:
+            centre = _round_shift(tl.load(norm + n + CENTRE * N), tl.full((BN,), FRACTION, tl.int64))
+            z -= centre.to(tl.int32)[None, :]
+            scale = tl.load(norm + n + SCALE * N).to(tl.int32)[None, :]
+            code = tl.maximum(_round_shift(z, scale), -TOP)
+            state = (z > 0).to(tl.int32) + (((z - 1) >> scale) >= TOP).to(tl.int32)
         to = _corner(p, HEIGHT // POOL, WIDTH // POOL, OUT_ROW, N, OUT_IMAGE, 1)
         inside = (p < P // (POOL * POOL))[:, None]
-        tl.store(out + to[:, None] + n[None, :], code.to(tl.int8), mask=inside)
+        code = tl.minimum(code, TOP)
+        if u is not None:
+            tl.store(u + p[:, None] * N + n[None, :], code.to(tl.int8), mask=inside)
+        tl.store(out + to[:, None] + n[None, :], tl.maximum(code, 0).to(tl.int8), mask=inside)
         tl.store(gate + p[:, None] * N + n[None, :], (state + winner * 4).to(tl.uint8), mask=inside)
 
 
@@ -95,9 +139,13 @@ def forward(
 def send_back(
     e, w, gate, D, peak, P,
     KERNEL: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr,
-    C: tl.constexpr, N: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    C: tl.constexpr, N: tl.constexpr, NORMALISED: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """D of the layer below, 0 where its activation saturated, and the peak that is left."""
+    """D of the layer below, 0 where its activation saturated, and the peak that is left.
+
+    Where that layer is NORMALISED, D is 0 where it was silent too: `project` wants both masks.
+    """
     p = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     at = _corner(p, HEIGHT, WIDTH, ROW, C, IMAGE, 1)
@@ -105,6 +153,8 @@ def send_back(
     place, inside = p[:, None] * N + n[None, :], (p < P)[:, None]
     state = tl.load(gate + place, mask=inside, other=2) & 3
     d = tl.where(state == 2, 0, d)
+    if NORMALISED:
+        d = tl.where(state == 0, 0, d)
     tl.store(D + place, d, mask=inside)
     tl.atomic_max(peak, tl.max(tl.max(tl.abs(d), axis=1), axis=0))
 
@@ -119,7 +169,8 @@ def _log2_round(x):
 
 @triton.jit
 def exponent(peak, held, shift, SUBTRACT, SAMPLES, HOLD, IS_HELD: tl.constexpr, OF_ALL: tl.constexpr):
-    """From the peak of a batch: shift = (shift of the quantization, 1 or 0 where none is known yet).
+    """From the peak of a batch: shift = (shift of the quantization, 1 or 0 where none is known yet,
+    1 or 0 where the batch has no peak).
 
     held = (exponent or -1, samples below it) of a peak-hold exponent, which then learns from the peak.
     Unless it is OF_ALL batches, a shift is known of those alone that have a peak.
@@ -139,6 +190,85 @@ def exponent(peak, held, shift, SUBTRACT, SAMPLES, HOLD, IS_HELD: tl.constexpr, 
             tl.store(held + 1, below)
     tl.store(shift, (used - SUBTRACT).to(tl.int32))
     tl.store(shift + 1, ((used >= 0) & (OF_ALL | (highest > 0))).to(tl.int32))
+    tl.store(shift + 2, (highest > 0).to(tl.int32))
+
+
+@triton.jit
+def channel_sums(D, u, sums, WINDOWS, N: tl.constexpr, BW: tl.constexpr, BN: tl.constexpr):
+    """Add over the windows, for each of N channels: sums, (5, N) int64, get the rows SUM_D .. SUM_SIZE."""
+    w = tl.program_id(0) * BW + tl.arange(0, BW)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    at, inside = w[:, None] * N + n[None, :], (w < WINDOWS)[:, None]
+    d = tl.load(D + at, mask=inside, other=0).to(tl.int64)
+    code = tl.load(u + at, mask=inside, other=0).to(tl.int32)
+    tl.atomic_add(sums + n + SUM_D * N, tl.sum(d, axis=0), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_DU * N, tl.sum(d * code, axis=0), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_UU * N, tl.sum(code * code, axis=0).to(tl.int64), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_U * N, tl.sum(code, axis=0).to(tl.int64), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_SIZE * N, tl.sum(tl.abs(code), axis=0).to(tl.int64), sem="relaxed")
+
+
+@triton.jit
+def plan_projection(sums, norm, peak, plan, WINDOWS, N: tl.constexpr, BLOCK: tl.constexpr):
+    """What each channel's projection is made with: plan, (4, N) int64, gets the rows MEAN, SLOPE, BY, TOP_D.
+
+    peak : of the D that was let through; a new one is started. One program; BLOCK >= N
+    """
+    n = tl.arange(0, BLOCK)
+    inside = n < N
+    scale = tl.load(norm + n + SCALE * N, mask=inside, other=63)
+    mean = _divide(tl.load(sums + n + SUM_D * N, mask=inside, other=0) << FRACTION, WINDOWS)
+    square = tl.maximum(tl.load(sums + n + SUM_UU * N, mask=inside, other=1), 1)
+    slope = _divide(tl.load(sums + n + SUM_DU * N, mask=inside, other=0) << FRACTION, square)
+    tl.store(plan + n + MEAN * N, mean, mask=inside)
+    tl.store(plan + n + SLOPE * N, slope, mask=inside)
+    tl.store(plan + n + BY * N, scale - tl.min(scale, axis=0) + FRACTION, mask=inside)
+    top = tl.load(peak)
+    tl.store(plan + n + TOP_D * N, top.to(tl.int64) + n * 0, mask=inside)
+    tl.debug_barrier()  # all have read it
+    tl.store(peak, 0)
+
+
+@triton.jit
+def project(D, u, plan, peak, WINDOWS, N: tl.constexpr, BW: tl.constexpr, BN: tl.constexpr):
+    """`wage_neuro.normal.project` of D in place, whose masks are applied, and the peak that is left."""
+    w = tl.program_id(0) * BW + tl.arange(0, BW)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    at, inside = w[:, None] * N + n[None, :], (w < WINDOWS)[:, None]
+    d = tl.load(D + at, mask=inside, other=0).to(tl.int64)
+    code = tl.load(u + at, mask=inside, other=0).to(tl.int64)
+    mean, slope = tl.load(plan + n + MEAN * N), tl.load(plan + n + SLOPE * N)
+    by, top = tl.load(plan + n + BY * N), tl.load(plan + n + TOP_D * N)[None, :]
+    left = _round_shift((d << FRACTION) - mean[None, :] - slope[None, :] * code, by[None, :])
+    left = tl.minimum(tl.maximum(left, -top), top).to(tl.int32)
+    tl.store(D + at, left, mask=inside)
+    left = tl.where(inside, left, 0)
+    tl.atomic_max(peak, tl.max(tl.max(tl.abs(left), axis=1), axis=0))
+
+
+@triton.jit
+def follow(
+    norm, sums, shift, WINDOWS, CENTRE_MAX, SCALE_MAX, UNIT,
+    N: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """`wage_neuro.normal.follow` from the sums of a batch, if its gradient has an exponent and a peak."""
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    moves = (tl.load(shift + 1) & tl.load(shift + 2)) != 0
+    centre, spread = tl.load(norm + n + CENTRE * N), tl.load(norm + n + SPREAD * N)
+    scale = tl.load(norm + n + SCALE * N)
+    mean = _divide(tl.load(sums + n + SUM_U * N) << FRACTION, WINDOWS)
+    size = _divide(tl.load(sums + n + SUM_SIZE * N) << FRACTION, WINDOWS)
+    follow_by = tl.full((BN,), FOLLOW, tl.int64)
+    after = centre + _round_shift(mean << scale, follow_by)
+    after = tl.minimum(tl.maximum(after, -CENTRE_MAX), CENTRE_MAX)
+    wide = spread + _round_shift(size - spread, follow_by)
+    up = (16 * wide > 27 * UNIT) & (scale < SCALE_MAX)
+    down = (32 * wide < 19 * UNIT) & (scale > 0)
+    half = _round_shift(wide, tl.full((BN,), 1, tl.int64))
+    wide = tl.where(up, half, tl.where(down, 2 * wide, wide))
+    tl.store(norm + n + CENTRE * N, tl.where(moves, after, centre))
+    tl.store(norm + n + SPREAD * N, tl.where(moves, wide, spread))
+    tl.store(norm + n + SCALE * N, tl.where(moves, scale + up.to(tl.int64) - down.to(tl.int64), scale))
 
 
 @triton.jit
@@ -155,17 +285,22 @@ def _scaled(x, s, TOP: tl.constexpr):
 def error_codes(
     D, gate, shift, e, e_t, WINDOWS,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr, N: tl.constexpr,
-    P_ROW: tl.constexpr, POOL: tl.constexpr, SENDS: tl.constexpr, TOP: tl.constexpr,
+    P_ROW: tl.constexpr, POOL: tl.constexpr, SENDS: tl.constexpr, MASKED: tl.constexpr, TOP: tl.constexpr,
     BW: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """Q_E and ReLU's mask, spread over each window: by place in a bordered image, and by (n, position)."""
+    """Q_E and ReLU's mask, spread over each window: by place in a bordered image, and by (n, position).
+
+    MASKED : the error of a normalised layer, which has been through the mask and errs at any place
+    """
     window = tl.program_id(0) * BW + tl.arange(0, BW)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     place, inside = window[:, None] * N + n[None, :], (window < WINDOWS)[:, None]
     d = tl.load(D + place, mask=inside, other=0)
     seen = tl.load(gate + place, mask=inside, other=0)
     s, known = tl.load(shift), tl.load(shift + 1)
-    code = tl.where(((seen & 3) != 0) & (known != 0), _scaled(d, s, TOP), 0)
+    code = tl.where(known != 0, _scaled(d, s, TOP), 0)
+    if not MASKED:
+        code = tl.where((seen & 3) != 0, code, 0)
     if POOL == 2:
         of = (seen >> 2).to(tl.int32)[:, None, :] == tl.arange(0, 4)[None, :, None]
         spread = tl.reshape(tl.where(of, code[:, None, :], 0), (BW * 4, BN))
