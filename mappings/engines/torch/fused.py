@@ -34,7 +34,7 @@ ROWS = 128  # positions are rounded up to whole parts of a gradient product
 PREDICT_AT_ONCE = 1000
 FILLED, PROGRAMS = 128, 256  # programs that fill a device; of a gradient product, where it can be cut
 DEPTH, LONG_DEPTH, STAGES = 128, 256, 3  # of a product: bytes a step, of few programs; steps in flight
-SUMMED = 256  # windows whose errors a program sums
+SUMMED = 32  # windows whose errors a program sums at a time
 BYTE_MAX, INT32_MAX = 127, 2**31 - 1
 UNKNOWN = -1
 
@@ -214,13 +214,16 @@ class _Normal:
     def project(self, D: Tensor, u: Tensor, peak: Tensor) -> None:
         """Project the errors of a batch in place; their peak goes to `peak`."""
         windows, bn = len(D), _largest(self.N, 64)
+        blocks, columns = triton.cdiv(windows, SUMMED), self.N // bn
+        steps = _largest(blocks, 1 << (max(1, blocks * columns // PROGRAMS).bit_length() - 1))
         self.sums.zero_()
-        kernels.channel_sums[triton.cdiv(windows, SUMMED), self.N // bn](
-            D, u, self.sums, windows, self.N, BW=SUMMED, BN=bn, num_warps=8
+        kernels.channel_sums[blocks // steps, columns](
+            D, u, self.sums, windows, self.N, steps, BW=SUMMED, BN=bn, num_warps=8
         )
         kernels.plan_projection[1,](
-            self.sums, self.norm, self.peak, self.plan, windows, self.N, triton.next_power_of_2(self.N)
-        )
+            self.sums, self.norm, self.peak, self.plan, windows, self.N, triton.next_power_of_2(self.N),
+            num_warps=8,
+        )  # fmt: skip
         kernels.project[triton.cdiv(windows, 64), self.N // bn](
             D, u, self.plan, peak, windows, self.N, BW=64, BN=bn, num_warps=4
         )
@@ -256,7 +259,7 @@ class _FusedLayer:
         self.W_back = torch.zeros(inputs, shape.kernel**2 * shape.N, dtype=torch.int8, device=device)
         B = feedback_weights(layer, classes, rules, state.seed)
         if B is not None:
-            self._turn(torch.tensor(B, dtype=torch.int8, device=device))
+            self._lay_out(torch.tensor(B, dtype=torch.int8, device=device), None, self.W_back)
         self.spread()
         self.error = _Exponent(state.error_held[layer.index], device)
         self.gradient = _Exponent(state.gradient_held[layer.index], device)
@@ -270,17 +273,14 @@ class _FusedLayer:
 
     def spread(self) -> None:
         """Copy V to where products read it."""
-        V = self.V.view(self.shape.fan_in, -1)
-        self.W[: self.shape.n_out, : self.shape.fan_in].copy_(V.T)
-        if self.rules.feedback == "transposed":
-            self._turn(V)
+        is_back = self.layer.index > 0 and self.rules.feedback == "transposed"
+        self._lay_out(self.V, self.W, self.W_back if is_back else None)
 
-    def _turn(self, V: Tensor) -> None:
-        if not self.layer.index:
-            return
-        shape = self.shape
-        turned = V.view(shape.kernel**2, shape.C, -1).flip(0).transpose(0, 1)
-        self.W_back.view(shape.C, shape.kernel**2, shape.N)[:, :, : shape.n_out].copy_(turned)
+    def _lay_out(self, V: Tensor, W: Tensor | None, W_back: Tensor | None) -> None:
+        shape, bn = self.shape, _largest(self.shape.N, 128)
+        kernels.lay_out[triton.cdiv(shape.fan_in, 128), shape.N // bn](
+            V, W, W_back, shape.fan_in, shape.n_out, shape.kernel, shape.C, shape.N, BK=128, BN=bn, num_warps=8
+        )
 
     def forward(self, own: _Buffers, above: _Buffers | None, n: int) -> None:
         shape, P = self.shape, self.shape.positions(n)

@@ -58,7 +58,8 @@ def _sums(
     rows = w + n[None, :] * K + k[:, None]
     for i in range(K // BK):
         tap, c = i * BK // C, i * BK % C
-        begin = tap // KERNEL * ROW + tap % KERNEL * C + c
+        # else bytes are loaded one by one: the compiler does not see it through the divisions
+        begin = tl.multiple_of(tap // KERNEL * ROW + tap % KERNEL * C + c, 16)
         x = tl.load(a + at[:, None] + begin + k[None, :], mask=(p < P)[:, None], other=0)
         acc = tl.dot(x, tl.load(rows + i * BK), acc, out_dtype=tl.int32)
     return acc
@@ -194,18 +195,26 @@ def exponent(peak, held, shift, SUBTRACT, SAMPLES, HOLD, IS_HELD: tl.constexpr, 
 
 
 @triton.jit
-def channel_sums(D, u, sums, WINDOWS, N: tl.constexpr, BW: tl.constexpr, BN: tl.constexpr):
+def channel_sums(
+    D, u, sums, WINDOWS, N: tl.constexpr, STEPS: tl.constexpr, BW: tl.constexpr, BN: tl.constexpr
+):  # fmt: skip
     """Add over the windows, for each of N channels: sums, (5, N) int64, get the rows SUM_D .. SUM_SIZE."""
-    w = tl.program_id(0) * BW + tl.arange(0, BW)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
-    at, inside = w[:, None] * N + n[None, :], (w < WINDOWS)[:, None]
-    d = tl.load(D + at, mask=inside, other=0).to(tl.int64)
-    code = tl.load(u + at, mask=inside, other=0).to(tl.int32)
-    tl.atomic_add(sums + n + SUM_D * N, tl.sum(d, axis=0), sem="relaxed")
-    tl.atomic_add(sums + n + SUM_DU * N, tl.sum(d * code, axis=0), sem="relaxed")
-    tl.atomic_add(sums + n + SUM_UU * N, tl.sum(code * code, axis=0).to(tl.int64), sem="relaxed")
-    tl.atomic_add(sums + n + SUM_U * N, tl.sum(code, axis=0).to(tl.int64), sem="relaxed")
-    tl.atomic_add(sums + n + SUM_SIZE * N, tl.sum(tl.abs(code), axis=0).to(tl.int64), sem="relaxed")
+    sum_d, sum_du = tl.zeros((BW, BN), tl.int64), tl.zeros((BW, BN), tl.int64)
+    sum_uu, sum_u = tl.zeros((BW, BN), tl.int32), tl.zeros((BW, BN), tl.int32)
+    sum_size = tl.zeros((BW, BN), tl.int32)
+    for i in range(STEPS):
+        w = (tl.program_id(0) * STEPS + i) * BW + tl.arange(0, BW)
+        at, inside = w[:, None] * N + n[None, :], (w < WINDOWS)[:, None]
+        d = tl.load(D + at, mask=inside, other=0).to(tl.int64)
+        code = tl.load(u + at, mask=inside, other=0).to(tl.int32)
+        sum_d, sum_du = sum_d + d, sum_du + d * code
+        sum_uu, sum_u, sum_size = sum_uu + code * code, sum_u + code, sum_size + tl.abs(code)
+    tl.atomic_add(sums + n + SUM_D * N, tl.sum(sum_d, axis=0), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_DU * N, tl.sum(sum_du, axis=0), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_UU * N, tl.sum(sum_uu, axis=0).to(tl.int64), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_U * N, tl.sum(sum_u, axis=0).to(tl.int64), sem="relaxed")
+    tl.atomic_add(sums + n + SUM_SIZE * N, tl.sum(sum_size, axis=0).to(tl.int64), sem="relaxed")
 
 
 @triton.jit
@@ -424,6 +433,27 @@ def update(
     visible = tl.minimum(tl.maximum(_half_even(stored, V_SHIFT), -V_MAX), V_MAX)
     tl.store(S + i, stored.to(S.dtype.element_ty), mask=inside)
     tl.store(V + i, visible.to(tl.int8), mask=inside)
+
+
+@triton.jit
+def lay_out(
+    V, W, W_back, FAN_IN, N_OUT: tl.constexpr, KERNEL: tl.constexpr, C: tl.constexpr, N: tl.constexpr,
+    BK: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Weights (FAN_IN, N_OUT) as products read them: W, (N, K), is their transpose; W_back, (C, taps * N),
+    has the taps turned. Either may be None.
+    """
+    k = tl.program_id(0) * BK + tl.arange(0, BK)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    inside = (k < FAN_IN)[:, None] & (n < N_OUT)[None, :]
+    v = tl.load(V + k[:, None] * N_OUT + n[None, :], mask=inside, other=0)
+    if W is not None:
+        K: tl.constexpr = KERNEL * KERNEL * C
+        tl.store(W + n[:, None] * K + k[None, :], tl.trans(v), mask=tl.trans(inside))
+    if W_back is not None:
+        TAPS: tl.constexpr = KERNEL * KERNEL
+        to = (k % C * TAPS + TAPS - 1 - k // C) * N
+        tl.store(W_back + to[:, None] + n[None, :], v, mask=inside)
 
 
 @triton.jit
