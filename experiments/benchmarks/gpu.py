@@ -37,9 +37,7 @@ BYTES = {
     "32C3-MP2-64C3-MP2-32FC": Network.parse(
         "32C3-MP2-64C3-MP2-32FC", (8, 8, 3), classes=5, signed_input=True
     ),
-    "32C3N-64C3N-MP2-64FCN": Network.parse(
-        "32C3N-64C3N-MP2-64FCN", (8, 8, 3), classes=5, signed_input=True
-    ),
+    "32C3N-64C3N-MP2-64FCN": Network.parse("32C3N-64C3N-MP2-64FCN", (8, 8, 3), classes=5, signed_input=True),
 }
 """Small networks that the fused kernels hold."""
 FULL = {

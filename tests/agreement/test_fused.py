@@ -36,10 +36,7 @@ from wage_neuro.random_bits import UPDATE, bits16
 from wage_neuro.train import Held
 
 FUSED = [
-    (name, mode)
-    for name in BYTES
-    for mode in MODES
-    if not fused.TAKES.refusal(BYTES[name], MODES[mode])
+    (name, mode) for name in BYTES for mode in MODES if not fused.TAKES.refusal(BYTES[name], MODES[mode])
 ]
 
 

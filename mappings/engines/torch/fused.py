@@ -6,6 +6,8 @@ operations of `mappings.engines.torch.passes`, to the same bits.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,15 +17,15 @@ import triton
 from torch import Tensor
 
 from mappings.engines.torch import triton_kernels as kernels
-from mappings.engines.torch.loss import output_error
-from wage_neuro import normal, random_bits
+from wage_neuro import normal, random_bits, softmax
 from wage_neuro.bits import code_dtype, max_code
 from wage_neuro.control import LayerControl
 from wage_neuro.feedback import feedback_weights
 from wage_neuro.kinds import Kind
 from wage_neuro.layers import Layer
+from wage_neuro.loss import log2_one
 from wage_neuro.network import Network
-from wage_neuro.rules import VALUES, Rules
+from wage_neuro.rules import MARGIN_UNITS, VALUES, Rules
 from wage_neuro.specs import max_pool
 from wage_neuro.state import Held, LayerState, State, as_ruled
 from wage_neuro.support import Support
@@ -35,6 +37,7 @@ PREDICT_AT_ONCE = 1000
 FILLED, PROGRAMS = 128, 256  # programs that fill a device; of a gradient product, where it can be cut
 DEPTH, LONG_DEPTH, STAGES = 128, 256, 3  # of a product: bytes a step, of few programs; steps in flight
 SUMMED = 32  # windows whose errors a program sums at a time
+OUTPUT_ROWS = 16  # samples of whose errors at the output a program takes care
 BYTE_MAX, INT32_MAX = 127, 2**31 - 1
 UNKNOWN = -1
 
@@ -279,7 +282,17 @@ class _FusedLayer:
     def _lay_out(self, V: Tensor, W: Tensor | None, W_back: Tensor | None) -> None:
         shape, bn = self.shape, _largest(self.shape.N, 128)
         kernels.lay_out[triton.cdiv(shape.fan_in, 128), shape.N // bn](
-            V, W, W_back, shape.fan_in, shape.n_out, shape.kernel, shape.C, shape.N, BK=128, BN=bn, num_warps=8
+            V,
+            W,
+            W_back,
+            shape.fan_in,
+            shape.n_out,
+            shape.kernel,
+            shape.C,
+            shape.N,
+            BK=128,
+            BN=bn,
+            num_warps=8,
         )
 
     def forward(self, own: _Buffers, above: _Buffers | None, n: int) -> None:
@@ -388,11 +401,13 @@ class FusedNetwork:
         signed = state.seed - (state.seed >> 63 << 64)  # the int64 of the same 64 bits
         self.seed, self.step = (torch.tensor([n], device=device) for n in (signed, state.step))
         self.codes = torch.tensor(network.input_codes, device=device)
+        self.tables = [torch.tensor(table, device=device) for table in softmax.tables()]
         self.pixels = int(np.prod(network.input_shape))
         self._learning = self._room(rules.batch, True)
         self._answering = self._room(PREDICT_AT_ONCE, False)
         self.x = torch.zeros(rules.batch, self.pixels, dtype=torch.uint8, device=device)
         self.labels = torch.zeros(rules.batch, dtype=torch.int64, device=device)
+        self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._graphs: dict[tuple[LayerControl, ...], torch.cuda.CUDAGraph | None] = {}
 
     def _room(self, n: int, learns: bool) -> list[_Buffers]:
@@ -437,20 +452,35 @@ class FusedNetwork:
     def _batch(self, controls: tuple[LayerControl, ...]) -> None:
         room, n = self._learning, self.rules.batch
         self._forward(self.x, room, n)
-        last = room[-1]
-        assert last.Z is not None
-        classes = self.network.classes
-        Z = last.Z[:, :classes].long()
-        D = output_error(self.network.layers[-1], Z, self.labels, self.rules, self.step)
-        last.D[:, :classes].copy_(D)
-        self.layers[-1].error.peak.copy_(D.abs().amax().view(1))
+        self._err(room[-1], n)
         for layer, control in zip(reversed(self.layers), reversed(controls), strict=True):
             i = layer.layer.index
             layer.receive(room[i], control.hold, n)
             if i:
                 layer.send_back(room[i], self.layers[i - 1], room[i - 1], n)
-            layer.learn(room[i], control, n, self.seed, self.step)
+            with self._beside():
+                layer.learn(room[i], control, n, self.seed, self.step)
+        if self._side:
+            torch.cuda.current_stream().wait_stream(self._side)
         self.step += 1
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[None]:
+        """What follows has all that was begun so far behind it, and what is begun later beside it."""
+        if self._side:
+            self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):  # nothing changes where there is none
+            yield
+
+    def _err(self, last: _Buffers, n: int) -> None:
+        """Error at the output."""
+        rules, layer, classes = self.rules, self.network.layers[-1], self.network.classes
+        one = softmax.ONE if rules.loss == "softmax" else layer.target
+        kernels.output_error[triton.cdiv(n, OUTPUT_ROWS),](
+            last.Z, self.labels, self.step, *self.tables, last.D, self.layers[-1].error.peak, n, classes,
+            last.shape.N, rules.loss, one, log2_one(layer, rules), rules.margin * layer.target, MARGIN_UNITS,
+            rules.new_shift, rules.new_samples, rules.new_period, OUTPUT_ROWS, triton.next_power_of_2(classes),
+        )  # fmt: skip
 
     def _forward(self, x: Tensor, room: list[_Buffers], n: int) -> None:
         self._encode(x, room[0], n)

@@ -18,13 +18,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from wage_neuro import normal
+from wage_neuro import normal, softmax
 
 SILENT, ACTIVE, SATURATED = 0, 1, 2
 """A gate: Z <= 0, Z within the codes, Z past the largest code. Two bits above it name the winner."""
 
 FRACTION = tl.constexpr(normal.FRACTION)
 FOLLOW = tl.constexpr(normal.FOLLOW)
+LOGIT_BITS, FINE_BITS = tl.constexpr(softmax.LOGIT_BITS), tl.constexpr(softmax.FINE_BITS)
+EXP_BITS, PROBABILITY_BITS = tl.constexpr(softmax.EXP_BITS), tl.constexpr(softmax.PROBABILITY_BITS)
+RANGE = tl.constexpr(softmax.RANGE)
+MOST_X = tl.constexpr((softmax.RANGE << softmax.LOGIT_BITS) - 1)
+FINE_MASK = tl.constexpr((1 << softmax.FINE_BITS) - 1)
 SUM_D, SUM_DU, SUM_UU, SUM_U, SUM_SIZE = map(tl.constexpr, range(5))
 """Rows of what is summed over each channel of a normalised layer: errors D and codes u."""
 MEAN, SLOPE, BY, TOP_D = map(tl.constexpr, range(4))
@@ -102,7 +107,8 @@ def forward(
 ):  # fmt: skip
     """Product, pooling, ReLU and Q_A. `out` points at the first code inside the next layer's border.
 
-    norm : (3, N) int64 statistics of a normalised layer, or None; u gets its codes before ReLU, if they are kept
+    norm : (3, N) int64 statistics of a normalised layer, or None
+    u : gets its codes before ReLU, if they are kept
     """
     p = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
@@ -157,6 +163,56 @@ def send_back(
     if NORMALISED:
         d = tl.where(state == 0, 0, d)
     tl.store(D + place, d, mask=inside)
+    tl.atomic_max(peak, tl.max(tl.max(tl.abs(d), axis=1), axis=0))
+
+
+@triton.jit
+def _probabilities(z, inside, coarse, fine, LOG2_ONE: tl.constexpr):
+    """`wage_neuro.softmax.probabilities` of the rows of z, (BM, BC) int64, and its tables."""
+    top = tl.max(tl.where(inside, z, -(1 << 62)), axis=1)[:, None]
+    distance = tl.minimum(top - z, RANGE << LOG2_ONE)
+    DROP: tl.constexpr = LOG2_ONE - LOGIT_BITS
+    x = (distance + (1 << (DROP - 1))) >> DROP if DROP > 0 else distance << -DROP
+    x = tl.where(inside, tl.minimum(x, MOST_X), 0)
+    e = (tl.load(coarse + (x >> FINE_BITS)) * tl.load(fine + (x & FINE_MASK))) >> EXP_BITS
+    e = tl.where(inside, e, 0)
+    total = tl.sum(e, axis=1)[:, None]
+    return ((e << (PROBABILITY_BITS + 1)) + total) // (2 * total)
+
+
+@triton.jit
+def output_error(
+    Z, labels, step, coarse, fine, D, peak, ROWS, CLASSES: tl.constexpr, N: tl.constexpr,
+    LOSS: tl.constexpr, ONE: tl.constexpr, LOG2_ONE: tl.constexpr,
+    MARGIN: tl.constexpr, UNITS: tl.constexpr,
+    NEW_SHIFT: tl.constexpr, NEW: tl.constexpr, PERIOD: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Error at the output of a network that recalls nothing, and its peak; see `wage_neuro.loss`.
+
+    Z, D : (ROWS, N) int32, of which CLASSES columns count
+    ONE : the target, of softmax a probability of 1; MARGIN : in units of 1 / UNITS of the target
+    """
+    row = tl.program_id(0) * BM + tl.arange(0, BM)
+    c = tl.arange(0, BC)[None, :]
+    there, inside = (row < ROWS)[:, None], (row < ROWS)[:, None] & (c < CLASSES)
+    at = row[:, None] * N + c
+    z = tl.load(Z + at, mask=inside, other=0).to(tl.int64)
+    right = tl.load(labels + row, mask=row < ROWS, other=0)[:, None] == c
+    d = _probabilities(z, inside | ~there, coarse, fine, LOG2_ONE) if LOSS == "softmax" else z
+    d -= tl.where(right, ONE, 0)
+    if LOSS == "one-sided":
+        d = tl.where(right, tl.minimum(d, 0), tl.maximum(d, 0))
+    if MARGIN:
+        lead = tl.sum(tl.where(right, z, 0), axis=1)
+        if CLASSES > 1:
+            lead -= tl.max(tl.where(inside & ~right, z, -(1 << 62)), axis=1)
+        d = tl.where((lead * UNITS >= MARGIN)[:, None], 0, d)
+    if NEW_SHIFT:
+        number = tl.load(step) * ROWS + row
+        calm = tl.where(d < 0, -(-d >> NEW_SHIFT), d >> NEW_SHIFT)
+        d = tl.where((number % PERIOD < NEW)[:, None], calm, d)
+    d = tl.where(inside, d, 0).to(tl.int32)
+    tl.store(D + at, d, mask=inside)
     tl.atomic_max(peak, tl.max(tl.max(tl.abs(d), axis=1), axis=0))
 
 
