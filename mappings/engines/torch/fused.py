@@ -1,7 +1,7 @@
 """A network in bytes on a CUDA device: fused kernels, a batch as one graph of launches.
 
-For the paper's own rules and widths, and for normalised layers. What does not fit (`misfit` says why) is left to the plain tensor
-operations of `mappings.engines.torch.passes`, to the same bits.
+For the paper's own rules and widths, and for normalised layers. What does not fit (`misfit` says why) is
+left to the plain tensor operations of `mappings.engines.torch.passes`, to the same bits.
 """
 
 from __future__ import annotations
@@ -323,7 +323,8 @@ class _FusedLayer:
         kernels.error_codes[triton.cdiv(windows, bw), shape.N // bn](
             own.D, own.gate, shift, own.e.view(-1)[shape.back.inside :], own.e_t, windows,
             shape.height, shape.width, shape.back.row, shape.back.image, shape.N,
-            own.P_row, shape.pool, self.layer.index > 0, self.normal is not None, bits.error_max, BW=bw, BN=bn, num_warps=4,
+            own.P_row, shape.pool, self.layer.index > 0, self.normal is not None, bits.error_max,
+            BW=bw, BN=bn, num_warps=4,
         )  # fmt: skip
 
     def send_back(self, own: _Buffers, to: _FusedLayer, below: _Buffers, n: int) -> None:
@@ -479,7 +480,8 @@ class FusedNetwork:
         kernels.output_error[triton.cdiv(n, OUTPUT_ROWS),](
             last.Z, self.labels, self.step, *self.tables, last.D, self.layers[-1].error.peak, n, classes,
             last.shape.N, rules.loss, one, log2_one(layer, rules), rules.margin * layer.target, MARGIN_UNITS,
-            rules.new_shift, rules.new_samples, rules.new_period, OUTPUT_ROWS, triton.next_power_of_2(classes),
+            rules.new_shift, rules.new_samples, rules.new_period,
+            BM=OUTPUT_ROWS, BC=triton.next_power_of_2(classes),
         )  # fmt: skip
 
     def _forward(self, x: Tensor, room: list[_Buffers], n: int) -> None:
