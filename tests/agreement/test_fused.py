@@ -6,7 +6,9 @@ On a CUDA device where there is one; elsewhere Triton's interpreter runs the sam
 # ruff: noqa: E402 - the interpreter is chosen before the kernels are imported
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -183,28 +185,126 @@ def test_wide_codes_do_not_fit():
 
 
 COMPILED = """
-import sys
+import json, sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from mappings.engines.torch.triton_kernels import update as kernel
+from mappings.engines.torch import triton_kernels
 
-pointers = dict(S="*i8", V="*i8", M="*i16", G="*i32", shift="*i32", seed="*i64", step="*i64")
-types = pointers | dict.fromkeys(("LAYER", "COUNT", "M_SHIFT"), "i32")
-values = dict(N_OUT=1, G_ROW=1, PURPOSE=0, BOUND=1, STEP_MAX=2, V_MAX=1, M_MAX=32767, BLOCKS=8)
-values |= dict(V_SHIFT=int(sys.argv[1]), DECAY=int(sys.argv[2]))
+name, types, values = json.load(sys.stdin)
+kernel = getattr(triton_kernels, name)
 names = kernel.arg_names
-signature = {name: types.get(name, "constexpr") for name in names}
-constants = {(names.index(name),): value for name, value in values.items()}
-compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32))
+assert names == [each for each in names if each in types or each in values]
+signature = {each: types.get(each, "constexpr") for each in names}
+constants = {(names.index(each),): value for each, value in values.items()}
+aligned = {(names.index(each),): [["tt.divisibility", 16]] for each in types}
+source = ASTSource(kernel, signature, constants, aligned)
+compiled = compile(source, target=GPUTarget("cuda", 90, 32), options=dict(num_warps=8, num_stages=3))
+print(compiled.asm["ptx"])
 """
+BYTE, CODE, INT, LONG, NUMBER = "*i8", "*u8", "*i32", "*i64", "i32"
+IMAGES = {"HEIGHT": 16, "WIDTH": 16, "ROW": 18 * 128, "IMAGE": 18 * 18 * 128}
+TILE = {"KERNEL": 3, "C": 128, "N": 256, "BM": 128, "BN": 128, "BK": 128}
+CHANNELS = {"N": 128, "BN": 64}
+COMPILES = {
+    "forward": (
+        {"a": BYTE, "w": BYTE, "out": BYTE, "gate": CODE, "norm": LONG, "u": BYTE, "P": NUMBER},
+        {
+            **IMAGES,
+            **TILE,
+            "POOL": 2,
+            "LAST": False,
+            "SHIFT": 5,
+            "TOP": 127,
+            "OUT_ROW": 2560,
+            "OUT_IMAGE": 25600,
+        },
+    ),
+    "send_back": (
+        {"e": BYTE, "w": BYTE, "gate": CODE, "D": INT, "peak": INT, "P": NUMBER},
+        {**IMAGES, **TILE, "NORMALISED": True},
+    ),
+    "gradient": (
+        {"a_t": BYTE, "e_t": BYTE, "G": INT, "M": NUMBER, "N": NUMBER},
+        {"P_ROW": 8192, "PARTS": 4, "BM": 128, "BN": 128, "BK": 128},
+    ),
+    "error_codes": (
+        {"D": INT, "gate": CODE, "shift": INT, "e": BYTE, "e_t": BYTE, "WINDOWS": NUMBER},
+        {
+            **IMAGES,
+            **CHANNELS,
+            "P_ROW": 8192,
+            "POOL": 2,
+            "SENDS": True,
+            "MASKED": False,
+            "TOP": 127,
+            "BW": 32,
+        },
+    ),
+    "channel_sums": (
+        {"D": INT, "u": BYTE, "sums": LONG, "WINDOWS": NUMBER},
+        {**CHANNELS, "STEPS": 8, "BW": 32},
+    ),
+    "plan_projection": (
+        {"sums": LONG, "norm": LONG, "peak": INT, "plan": LONG, "WINDOWS": NUMBER},
+        {"N": 96, "BLOCK": 128},
+    ),
+    "project": (
+        {"D": INT, "u": BYTE, "plan": LONG, "peak": INT, "WINDOWS": NUMBER},
+        {**CHANNELS, "BW": 64},
+    ),
+    "follow": (
+        {"norm": LONG, "sums": LONG, "shift": INT, "WINDOWS": NUMBER}
+        | {"CENTRE_MAX": "i64", "SCALE_MAX": NUMBER, "UNIT": NUMBER},
+        CHANNELS,
+    ),
+    "lay_out": (
+        {"V": BYTE, "W": BYTE, "W_back": BYTE, "FAN_IN": NUMBER},
+        {"N_OUT": 256, "KERNEL": 3, "C": 128, "N": 256, "BK": 128, "BN": 128},
+    ),
+    "output_error": (
+        {"Z": INT, "labels": LONG, "step": LONG, "coarse": LONG, "fine": LONG, "D": INT, "peak": INT}
+        | {"ROWS": NUMBER},
+        {"CLASSES": 10, "N": 32, "LOSS": "softmax", "ONE": 1 << 15, "LOG2_ONE": 18, "MARGIN": 3, "UNITS": 8}
+        | {"NEW_SHIFT": 1, "NEW": 4, "PERIOD": 8, "BM": 16, "BC": 16},
+    ),
+    "update": (
+        {"S": BYTE, "V": BYTE, "M": "*i16", "G": INT, "shift": INT, "seed": LONG, "step": LONG}
+        | dict.fromkeys(("LAYER", "COUNT", "M_SHIFT"), NUMBER),
+        {"N_OUT": 1, "G_ROW": 1, "PURPOSE": 0, "BOUND": 1, "STEP_MAX": 2, "V_MAX": 1, "M_MAX": 32767}
+        | {"V_SHIFT": 6, "DECAY": 3, "BLOCKS": 8},
+    ),
+}
+"""Kernels as a network has them: types of what is given, and values of what is compiled in."""
 
 
-@pytest.mark.parametrize("v_shift", [0, 6])
-@pytest.mark.parametrize("decay", [0, 3])
-def test_the_update_compiles_for_a_device(v_shift, decay):
-    """Here too, where there is none: the interpreter takes what a compiler does not."""
+def compiled(name, **changes):
+    types, values = COMPILES[name]
+    given = json.dumps([name, types, {**values, **changes}])
     apart = {**os.environ, "TRITON_INTERPRET": "0"}
-    command = [sys.executable, "-c", COMPILED, str(v_shift), str(decay)]
-    ended = subprocess.run(command, env=apart, capture_output=True, text=True, check=False, timeout=300)
+    command = [sys.executable, "-c", COMPILED]
+    ended = subprocess.run(
+        command, env=apart, input=given, capture_output=True, text=True, check=False, timeout=300
+    )
     assert ended.returncode == 0, ended.stderr[-2000:]
+    return ended.stdout
+
+
+@pytest.mark.parametrize("name", COMPILES)
+def test_kernels_compile_for_a_device(name):
+    """Here too, where there is none: the interpreter takes what a compiler does not."""
+    assert ".target sm_90" in compiled(name)
+
+
+@pytest.mark.parametrize(("v_shift", "decay"), [(0, 0), (0, 3), (6, 0)])
+def test_the_update_compiles_without_what_is_not_wanted(v_shift, decay):
+    compiled("update", V_SHIFT=v_shift, DECAY=decay)
+
+
+@pytest.mark.parametrize("name", ["forward", "send_back", "gradient"])
+def test_products_load_sixteen_bytes_at_a_time(name):
+    """Byte by byte they would be as exact, and slow."""
+    ptx = compiled(name)
+    assert "cp.async.cg.shared.global" in ptx
+    assert "wgmma.mma_async" in ptx
+    assert not re.search(r"ld\.global\S*\.b8", ptx)

@@ -2,7 +2,8 @@
 
 It needs PyTorch: pip install "wage-neuro[torch]". It is the numpy engine with passes in tensors
 (`mappings.engines.torch.passes`), and made for large batches: a batch takes some hundreds of tensor
-operations whatever its size. On a CUDA device fused kernels take the paper's own rules and widths.
+operations whatever its size. On a CUDA device fused kernels take the paper's own rules and widths, and
+normalised layers.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def _small(monkeypatch, tmp_path):
     network = Network.parse("8FC", (8, 8, 1), classes=10)
     monkeypatch.setattr(gpu, "RECORDED", ())
     monkeypatch.setattr(gpu, "BYTES", {"small": network})
-    monkeypatch.setattr(gpu, "FULL", {"full": network})
+    monkeypatch.setattr(gpu, "FULL", {"full": gpu.Full(network, gpu.PAPER)})
     config = Config(data="digits", network="8FC", epochs=3, rules=Rules(batch=32))
     monkeypatch.setitem(EXPERIMENTS, "tried", {"2888": config, "other": replace(config, eta="1")})
     monkeypatch.chdir(tmp_path)
