@@ -95,7 +95,7 @@ def _pattern(text: str) -> Config:
 
 
 def _small_vanilla(of: Config) -> Config:
-    """In batches of 32, a quarter of the samples, with a quarter of eta: the linear rule, arXiv:1706.02677."""
+    """In batches of 32, a quarter of the samples, a quarter of eta: the linear rule, arXiv:1706.02677."""
     return replace(of, rules=Rules(batch=32), eta=_scaled_eta(of.eta, Fraction(1, 4), 1))
 
 

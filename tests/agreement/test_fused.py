@@ -122,7 +122,8 @@ def test_exponents(exponent, below, peak, hold, is_held):
     on_device = fused._Exponent(held, torch.device(DEVICE))
     on_device.peak.fill_(peak)
     rules = Rules(shift="held" if is_held else "batch")
-    shift, known = on_device.take(7, 16, hold, rules).tolist()
+    shift, known, moves = on_device.take(7, 16, hold, rules).tolist()
+    assert moves == (peak > 0)
     wanted = held.exponent if is_held else (log2_round(peak) if peak else None)
     assert known == (wanted is not None)
     assert wanted is None or shift == wanted - 7
@@ -136,7 +137,7 @@ def test_log2_on_either_side_of_every_half():
         for x in (2**n, half, half + 1):
             on_device = fused._Exponent(Held(), torch.device(DEVICE))
             on_device.peak.fill_(x)
-            assert on_device.take(0, 1, 1, Rules()).tolist() == [log2_round(x), 1]
+            assert on_device.take(0, 1, 1, Rules()).tolist() == [log2_round(x), 1, 1]
 
 
 @settings(max_examples=20, deadline=None)

@@ -34,15 +34,14 @@ def small_sweep(helpers, monkeypatch):
 
 def test_every_preset_is_a_run_of_the_papers():
     for name, settings in EXPERIMENTS.items():
-        for config in settings.values():
+        for label, config in settings.items():
             if "imagenet" in config.data:
                 continue
             shape = (28, 28, 1) if "mnist" in config.data else (32, 32, 3)
             bits = Pattern.parse(config.bits).bits
             network = Network.parse(config.network, shape, 10, bits, "mnist" not in config.data)
-            assert config.rules.batch == (
-                32 if name.startswith("past-") and config.rules.sharpness == 2 else 128
-            )
+            is_sweep = name.startswith("past-") and name != "past-the-paper"
+            assert config.rules.batch == (32 if is_sweep or "small-batches" in label else 128)
             assert all(step[0] < config.epochs for step in EtaSchedule.parse(config.eta).steps)
             assert network.classes == 10
     assert EXPERIMENTS["gradient-bits"]["k_G=8"] == EXPERIMENTS["cifar10-vgg"]["2888"]
@@ -53,7 +52,10 @@ def test_every_preset_is_a_run_of_the_papers():
     past = EXPERIMENTS["past-the-paper"]
     assert past["2888"] == EXPERIMENTS["cifar10-vgg"]["2888"]
     assert past["28C8+softmax+momentum"].eta == "128, 32@200, 8@250"
+    assert past["vanilla"].eta == "1/8, 1/64@200, 1/512@250"
+    assert past["vanilla+small-batches"].eta == "1/32, 1/256@200, 1/2048@250"
     best = past["88C8+normalised+small-batches"]
+    assert best.epochs == 15
     for sweep, label in (("gradient-bits", "k_G=12"), ("errors-bits", "k_E=8"), ("error-window", "gamma=1")):
         assert EXPERIMENTS[f"past-{sweep}"][label] == best
         assert EXPERIMENTS[f"past-{sweep}"].keys() == EXPERIMENTS[sweep].keys()
