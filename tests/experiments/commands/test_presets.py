@@ -59,7 +59,7 @@ def test_every_preset_is_a_run_of_the_papers():
     for sweep, label in (("gradient-bits", "k_G=12"), ("errors-bits", "k_E=8"), ("error-window", "gamma=1")):
         assert EXPERIMENTS[f"past-{sweep}"][label] == best
         assert EXPERIMENTS[f"past-{sweep}"].keys() == EXPERIMENTS[sweep].keys()
-    assert EXPERIMENTS["past-gradient-bits"]["k_G=8"].eta.startswith("1, 1/2@100")
+    assert EXPERIMENTS["past-gradient-bits"]["k_G=8"].eta.startswith("1, 1/2@5")
     assert Scale(epochs=15).of(best).eta == "16, 8@5, 4@8, 2@10, 1@12, 1/2@13, 1/4@14"
     assert Scale(width=Fraction(1, 4)).of(past["normalised"]).network == (
         "32C3N-32C3N-MP2-64C3N-64C3N-MP2-128C3N-128C3N-MP2-256FCN"
