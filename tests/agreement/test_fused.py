@@ -34,7 +34,9 @@ from mappings.engines.torch.engine import TorchEngine, TorchOptions
 from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
 from wage_neuro.bits import Bits
 from wage_neuro.fixed_point import log2_round
+from wage_neuro.loss import output_error, quiet_new
 from wage_neuro.random_bits import UPDATE, bits16
+from wage_neuro.rules import LOSSES
 from wage_neuro.train import Held
 
 FUSED = [
@@ -107,6 +109,32 @@ def test_more_answers_than_fit_at_once(assert_same_state, assert_same_arrays, mo
         engine.train(images[:16], np.arange(16) % 5, 3)
     assert_same_arrays(one.predict(images), other.predict(images), "logits")
     assert_same_state(one.state, other.state)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_error_at_the_output_is_numpys(data):
+    """Of every loss that the fused kernels take; `former` is none of it."""
+    pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
+    kind, classes = pick(*LOSSES), pick(1, 2, 5)
+    sharpness = pick(0, 4) if kind == "softmax" else 0
+    new = {"new_shift": pick(1, 3), "recalled": pick(1, 2)} if pick(False, True) else {}
+    rules = Rules(batch=6, loss=kind, margin=pick(0, 3, 8), sharpness=sharpness, **new)
+    network, step = Network((Dense(classes),), (40,)), pick(0, 1, 7)
+    (layer,) = network.layers
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    bound = pick(layer.z_bound, layer.z_bound // 9, 1)
+    Z, labels = rng.integers(-bound, bound + 1, (6, classes)), rng.integers(0, classes, 6)
+    net = build(network, rules)._fused
+    last = net._learning[-1]
+    last.Z[:, :classes] = torch.tensor(Z)
+    net.labels.copy_(torch.tensor(labels))
+    net.step.fill_(step)
+    net._err(last, 6)
+    wanted = quiet_new(output_error(layer, Z, labels, rules), 6 * step, rules)
+    assert last.D[:, :classes].tolist() == wanted.tolist()
+    assert not last.D[:, classes:].any()
+    assert net.layers[0].error.peak.item() == np.abs(wanted).max()
 
 
 @settings(max_examples=40, deadline=None)

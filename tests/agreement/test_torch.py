@@ -19,19 +19,17 @@ import torch
 
 from experiments.benchmarks.agreement import MODES, NETWORKS, modes_of
 from mappings.engines.torch import engine as accelerator
-from mappings.engines.torch import kernels, loss, passes
+from mappings.engines.torch import kernels, passes
 from mappings.engines.torch.engine import TorchEngine, TorchOptions, find_device
 from mappings.engines.torch.floats import log2_round as log2_of_tensor
 from mappings.engines.torch.floats import power_of_two
 from mappings.engines.torch.passes import RandomBits
-from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state, softmax
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, initial_state
 from wage_neuro.bits import Bits
 from wage_neuro.errors import DataError, EngineError, SettingError
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.kernels.numpy_kernels import max_pool
-from wage_neuro.layers import output_error, quiet_new
 from wage_neuro.random_bits import FEEDBACK, GENERATORS, INIT, POST, UPDATE, bits16
-from wage_neuro.rules import LOSSES
 
 CPU = torch.device("cpu")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -80,29 +78,6 @@ def test_wide_weights_in_float64_leave_the_others_their_fast_products():
     with TorchEngine(network, Rules(loss="softmax"), options=TorchOptions(device="cpu")) as engine:
         assert engine.passes.largest == 127
     assert network.layers[-1].bits.weight_max == 32767
-
-
-@given(st.lists(st.integers(-(2**52), 2**52) | st.integers(-(2**20), 2**20), min_size=1), st.integers(0, 40))
-def test_probabilities_are_numpys(row, log2_one):
-    found = loss.probabilities(torch.tensor([row]), log2_one)
-    assert found.tolist() == softmax.probabilities(np.array([row]), log2_one).tolist()
-
-
-@given(data=st.data())
-def test_the_error_on_a_device_is_numpys(data):
-    """Of every loss that the fused kernels take; `former` is none of it."""
-    pick = lambda *values: data.draw(st.sampled_from(values))  # noqa: E731
-    kind, classes = pick(*LOSSES), pick(1, 2, 5)
-    sharpness = pick(0, 4) if kind == "softmax" else 0
-    new = {"new_shift": pick(1, 3), "recalled": pick(1, 2)} if pick(False, True) else {}
-    rules = Rules(batch=6, loss=kind, margin=pick(0, 3, 8), sharpness=sharpness, **new)
-    layer = Network((Dense(classes),), (40,)).layers[0]
-    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    Z = rng.integers(-layer.z_bound // 9, layer.z_bound // 9, (6, classes))
-    labels, step = rng.integers(0, classes, 6), pick(0, 1, 7)
-    found = loss.output_error(layer, *map(torch.tensor, (Z, labels)), rules, torch.tensor([step]))
-    wanted = quiet_new(output_error(layer, Z, labels, rules), 6 * step, rules)
-    assert found.tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("mode", ["paper", "coincidence"])
