@@ -31,12 +31,12 @@ from mappings.engines.torch import engine as accelerator
 from mappings.engines.torch import fused
 from mappings.engines.torch import triton_kernels as kernels
 from mappings.engines.torch.engine import TorchEngine, TorchOptions
-from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules
+from wage_neuro import Conv, Dense, Flatten, MaxPool, Network, NumpyEngine, Rules, softmax
 from wage_neuro.bits import Bits
 from wage_neuro.fixed_point import log2_round
 from wage_neuro.loss import output_error, quiet_new
 from wage_neuro.random_bits import UPDATE, bits16
-from wage_neuro.rules import LOSSES
+from wage_neuro.rules import LOSSES, MARGIN_UNITS
 from wage_neuro.train import Held
 
 FUSED = [
@@ -125,6 +125,8 @@ def test_the_error_at_the_output_is_numpys(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     bound = pick(layer.z_bound, layer.z_bound // 9, 1)
     Z, labels = rng.integers(-bound, bound + 1, (6, classes)), rng.integers(0, classes, 6)
+    Z[0] = 0
+    Z[0, labels[0]] = rules.margin * layer.target // MARGIN_UNITS  # a lead that is just enough
     net = build(network, rules)._fused
     last = net._learning[-1]
     last.Z[:, :classes] = torch.tensor(Z)
@@ -135,6 +137,24 @@ def test_the_error_at_the_output_is_numpys(data):
     assert last.D[:, :classes].tolist() == wanted.tolist()
     assert not last.D[:, classes:].any()
     assert net.layers[0].error.peak.item() == np.abs(wanted).max()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(-(2**30), 2**30) | st.integers(-999, 999), min_size=1, max_size=9),
+    st.integers(0, 28),
+)
+def test_probabilities_are_numpys(row, log2_one):
+    tensor, n = partial(torch.tensor, device=DEVICE), len(row)
+    Z, D = tensor([row], dtype=torch.int32), torch.zeros(1, n, dtype=torch.int32, device=DEVICE)
+    labels, step, peak = tensor([0]), tensor([0]), tensor([0], dtype=torch.int32)
+    kernels.output_error[1,](
+        Z, labels, step, *map(tensor, softmax.tables()), D, peak, 1, n, n,
+        "softmax", softmax.ONE, log2_one, 0, MARGIN_UNITS, 0, 1, 2, BM=1, BC=16,
+    )  # fmt: skip
+    wanted = softmax.probabilities(np.array([row]), log2_one)
+    wanted[0, 0] -= softmax.ONE
+    assert D.tolist() == wanted.tolist()
 
 
 @settings(max_examples=40, deadline=None)

@@ -172,7 +172,7 @@ def _probabilities(z, inside, coarse, fine, LOG2_ONE: tl.constexpr):
     top = tl.max(tl.where(inside, z, -(1 << 62)), axis=1)[:, None]
     distance = tl.minimum(top - z, RANGE << LOG2_ONE)
     DROP: tl.constexpr = LOG2_ONE - LOGIT_BITS
-    x = (distance + (1 << (DROP - 1))) >> DROP if DROP > 0 else distance << -DROP
+    x = ((distance >> (DROP - 1)) + 1) >> 1 if DROP > 0 else distance << -DROP
     x = tl.where(inside, tl.minimum(x, MOST_X), 0)
     e = (tl.load(coarse + (x >> FINE_BITS)) * tl.load(fine + (x & FINE_MASK))) >> EXP_BITS
     e = tl.where(inside, e, 0)
