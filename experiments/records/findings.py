@@ -233,10 +233,10 @@ def _draw_boxes(axes: Any, found: Found) -> None:
 
 def _label_settings(axes: Any, found: Found) -> None:
     names = [setting.rpartition("=") for setting in found.settings]
-    longest = max(len(value) for _, _, value in names)
-    shown = [value.replace("+", "\n+ ").replace("-b", "\nb") for _, _, value in names]
-    axes.set_xticks(range(len(names)), shown)
-    axes.tick_params(axis="x", labelsize=min(6.5, max(5.5, 46 / len(names))) if longest > LONG else None)
+    values = [value for _, _, value in names]
+    longest = max(map(len, values))
+    slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
+    axes.set_xticks(range(len(names)), values, **(slanted if longest > LONG else {}))
     axes.set_xlabel(names[0][0] or ("setting" if longest > LONG else "pattern"))
     axes.set_ylabel("error of the last epoch (%)")
     axes.grid(False, axis="x")
