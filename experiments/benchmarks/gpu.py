@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.agreement import MODES, NETWORKS, RECORDED, Cell, batches, modes_of
-from experiments.commands.presets import EXPERIMENTS, Job, Means, Scale, do, jobs
+from experiments.benchmarks.agreement import MODES, NETWORKS, RECORDED, Cell, batches, supports_of
+from experiments.commands.presets import BEST, EXPERIMENTS, Job, Means, Scale, do, jobs
 from experiments.engines import make_engine
 from experiments.runs import run_folder
 from experiments.runs.compare import first_difference
@@ -43,7 +43,6 @@ FULL_STEPS = 3
 PAPER = {
     f"{mode}, batch 128": replace(MODES[mode], batch=128) for mode in ("paper", "sharp softmax, momentum")
 }
-BEST = EXPERIMENTS["past-the-paper"]["88C8+normalised+small-batches"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,11 @@ def agreement(device: str, seeds: int, full: bool) -> Iterator[Cell]:
     for name, one in FULL.items() if full else ():
         for mode, rules in one.modes.items():
             yield _cell(name, mode, one.network, rules, device, 1, FULL_STEPS)
+    takes = supports_of("torch")
     for name, network in (*BYTES.items(), *((name, NETWORKS[name]) for name in RECORDED)):
-        for mode in modes_of("torch"):
-            if NumpyEngine.supports.refusal(network, MODES[mode]):
-                continue  # normalised layers learn from batches alone
-            yield _cell(name, mode, network, MODES[mode], device, seeds, max(6, 48 // MODES[mode].batch))
+        for mode, rules in MODES.items():
+            if not takes.refusal(network, rules):
+                yield _cell(name, mode, network, rules, device, seeds, max(6, 48 // rules.batch))
 
 
 def _cell(name: str, mode: str, network: Network, rules: Rules, device: str, seeds: int, steps: int) -> Cell:

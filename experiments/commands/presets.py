@@ -152,7 +152,7 @@ PAST_THE_PAPER = {
 }
 """Rules of our own, beside the paper's and beside real numbers."""
 
-_BEST = PAST_THE_PAPER["88C8+normalised+small-batches"]
+BEST = PAST_THE_PAPER["88C8+normalised+small-batches"]
 
 _DENSE = Config(data="mnist", network="100FC-50FC", epochs=150, eta="8, 2@90, 1/2@130", rules=MOVING)
 _VGG8B = "128C3-256C3-MP2-256C3-512C3-MP2-512C3-MP2-512C3-MP2-1024FC"
@@ -175,7 +175,7 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     **_sweeps(CIFAR10),
     "patterns": {text: _pattern(text) for text in PATTERNS},
     "past-the-paper": PAST_THE_PAPER,
-    **{f"past-{name}": settings for name, settings in _sweeps(_BEST).items()},
+    **{f"past-{name}": settings for name, settings in _sweeps(BEST).items()},
     "nitro-d": NITRO_D,
 }
 """Runs of each experiment, by what tells them apart."""

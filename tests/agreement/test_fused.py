@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -327,6 +327,7 @@ COMPILES = {
 """Kernels as a network has them: types of what is given, and values of what is compiled in."""
 
 
+@cache
 def compiled(name, **changes):
     types, values = COMPILES[name]
     given = json.dumps([name, types, {**values, **changes}])
