@@ -111,9 +111,15 @@ class TorchEngine(NumpyEngine):
         """Take a state to the device: into fused kernels where they can hold it, if they are wanted."""
         self._fused: FusedNetwork | None = None
         if fused and self._fused_kind:
-            self._fused = self._fused_kind(self.network, self.rules, state, self.device)
+            with self._current():
+                self._fused = self._fused_kind(self.network, self.rules, state, self.device)
         else:
             super()._begin(state)
+
+    def _current(self) -> torch.cuda.device:
+        """Make this engine's device the current one: kernels of ours run there, whatever they are given."""
+        index = self.device.index
+        return torch.cuda.device(-1 if self.device.type == "cpu" or index is None else index)
 
     @cached_property
     def passes(self) -> TorchPasses:
@@ -137,14 +143,16 @@ class TorchEngine(NumpyEngine):
             self._hold(self.state, fused=False)
         if self._fused:
             controls = control_of(control).of_layers(len(self.network.layers), self.rules)
-            return self._fused.train(images, labels, controls)
+            with self._current():
+                return self._fused.train(images, labels, controls)
         with self.passes.at_work():
             return super()._train(images, labels, former, control)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         if self._fused:
             self.network.check_images(images)
-            return self._fused.predict(images)
+            with self._current():
+                return self._fused.predict(images)
         with self.passes.at_work():
             return super().predict(images)
 

@@ -5,7 +5,8 @@ bits, which a test holds; so a pattern differs from the integers by what it does
 else. Straight-through estimators stand where the integers have Q_W and Q_A; Q_E is met on the way back.
 
 Source: arXiv:1802.04680, sections 3 and 4. It does not print how a float gradient is scaled: here it keeps
-Q_G's scaling, so that a step is as long as one of 8 bits before it is rounded.
+Q_G's scaling, so that a step is as long as one of 8 bits before it is rounded. A CUDA device may convolve in
+TF32: codes are exact in it, real numbers keep 11 of their 24 bits, their sums all of them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from mappings.engines.torch.engine import find_device
+from mappings.engines.torch.kernels import TF32_EXACT
 from mappings.pattern import Pattern
 from wage_neuro import random_bits
 from wage_neuro.activity import Activity, Watch
-from wage_neuro.bits import sigma
+from wage_neuro.bits import max_code, sigma
 from wage_neuro.control import Control
 from wage_neuro.engine import check_training_input
 from wage_neuro.errors import SettingError
@@ -174,7 +176,7 @@ class FloatEngine:
         check_training_input(self.network, self.rules, Batch(images, labels), log2_eta)
         right = torch.tensor(labels.astype(np.int64), device=self.device)
         answers = np.empty((len(images), self.network.classes), np.int64)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=takes_tf32(self.pattern)):
             for i in range(0, len(images), self.rules.batch):
                 part = slice(i, i + self.rules.batch)
                 learn = self._learn_vanilla if self.pattern.is_vanilla else self._learn
@@ -186,7 +188,7 @@ class FloatEngine:
     def predict(self, images: np.ndarray) -> np.ndarray:
         self.network.check_images(images)
         answers = np.empty((len(images), self.network.classes), np.int64)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=takes_tf32(self.pattern)):
             for i in range(0, len(images), PREDICT_PART):
                 part = slice(i, i + PREDICT_PART)
                 z = self._forward(self._encode(images[part]), self._tensors, learning=False)
@@ -299,6 +301,16 @@ class FloatEngine:
                 self._tensors[f"momentum {name}"] = speed
                 self._tensors[name] = leaves[name].detach() - eta * speed
         return self._answers(z)
+
+
+def takes_tf32(pattern: Pattern) -> bool:
+    """Whether convolutions in TF32 lose nothing of codes; a pattern of integers alone takes float32.
+
+    >>> [takes_tf32(Pattern.parse(text)) for text in ("28ff", "vanilla", "28fE", "2888")]
+    [True, True, False, False]
+    """
+    widths = pattern.k_W, pattern.k_A, pattern.k_E
+    return pattern.is_float and all(k is None or max_code(k) <= TF32_EXACT for k in widths)
 
 
 def peak(x: Tensor) -> Tensor:
