@@ -238,6 +238,20 @@ def test_the_papers_nets(signed, assert_agree):
     assert assert_agree(CompiledEngine, network, Rules(batch=32), answers=40) > 0
 
 
+@pytest.mark.usefixtures("isa")
+def test_long_sums_of_one_sign(assert_same_state):
+    """All weights are 1, all errors positive: the largest sums that ternary weights can make on the way back."""
+    network, rules = Network((Dense(520), Dense(520), Dense(5)), (600,)), Rules(batch=16)
+    begin = initial_state(network)
+    begin = begin.having(S=[np.full_like(S, 64) for S in begin.S])
+    images, labels = np.zeros((16, 600), np.uint8), np.zeros(16, np.int64)
+    images[:, 0] = 64  # activations below the largest, which would let no error through
+    one, other = NumpyEngine(network, rules, state=begin), CompiledEngine(network, rules, state=begin)
+    assert (one.train(images, labels, 3) == other.train(images, labels, 3)).all()
+    assert_same_state(one.state, other.state)
+    assert all((a != b).any() for a, b in zip(begin.S, one.state.S, strict=True))
+
+
 @in_turn(mode=["one sample at a time", "metaplastic", "coincidence", "paper"])
 def test_rows_of_whole_groups(isa, mode, assert_agree):
     """256 outputs: the short way of one sample at a time."""

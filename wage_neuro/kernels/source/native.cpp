@@ -42,7 +42,7 @@ Layer *make_layer(Net &net, const Spec &s) {
     if (bytes && bytes_are_exact(s)) return new SingleLayer<Byte, i32>(net, s);
     return new SingleLayer<Word, i32>(net, s);
   }
-  if (tiles_fit<Byte>(s, r, samples)) return new TileLayer<Byte>(net, s);
+  if (tiles_fit<Byte>(s, r, samples)) return s.k_W == 2 ? (Layer *)new TileLayer<Ternary>(net, s) : new TileLayer<Byte>(net, s);
   if (tiles_fit<Word>(s, r, samples)) return new TileLayer<Word>(net, s);
   return new WideLayer(net, s);
 }
@@ -359,7 +359,7 @@ i64 peak(i64 rounds) {
   codes.make(groups * 4 + TILE * 4), w.make(groups * 2 * VB), offsets.make(groups), init.make(NB), out.make(TILE * NB);
   for (i64 t = 0; t < groups; t++) offsets[t] = (i32)(4 * t);
   for (i64 i = 0; i < rounds; i++) {
-    tile<Byte, TILE, 4>(codes, offsets, groups, w, init, out, NB, 4);
+    tile<Ternary, TILE, 4>(codes, offsets, groups, w, init, out, NB, 4);
     asm volatile("" ::: "memory");  // or all rounds but the first are left out
   }
   return rounds * groups * TILE * NB * 4;

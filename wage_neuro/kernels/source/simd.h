@@ -25,7 +25,7 @@ namespace {
 constexpr int VB = LEVEL == 3 ? 64 : LEVEL ? 32 : 16;  // bytes of a vector
 constexpr int VL = VB / 4;                             // sums in it
 constexpr int NB = 2 * VL;                             // columns of a product's tile
-constexpr int TILE = LEVEL == 3 ? 14 : LEVEL == 2 ? 6 : 5;  // its rows: as many as there are registers
+constexpr int TILE = LEVEL == 3 ? 14 : 6;  // its rows at most: as many as there are registers
 constexpr int GROWS = LEVEL == 3 ? 8 : LEVEL == 2 ? 6 : 5;  // the same of a gradient's tile
 
 typedef i32 vi __attribute__((vector_size(VB)));
@@ -135,32 +135,58 @@ inline vi bcast(const u8 *p) { return (vi)_mm256_set1_epi32(load<i32>(p)); }
 inline vi bcast(const u8 *p) { return all(load<i32>(p)); }
 #endif
 
+#if LEVEL < 2  // pairs are added in 16 bits: see `bytes_are_exact`
+inline vx pairs_of(vi a, vi w) {
+#if LEVEL
+  return (vx)_mm256_maddubs_epi16((__m256i)a, (__m256i)w);
+#else
+  const vw x = (vw)a, y = (vw)w;
+  return (vx)(x & 255) * ((vx)(y << 8) >> 8) + (vx)(x >> 8) * ((vx)y >> 8);
+#endif
+}
+inline vi add_pairs(vi c, vx pairs) {
+#if LEVEL
+  return c + (vi)_mm256_madd_epi16((__m256i)pairs, _mm256_set1_epi16(1));
+#else
+  return c + ((vi)((vu)pairs << 16) >> 16) + ((vi)pairs >> 16);
+#endif
+}
+#endif
+
 struct Byte {
   typedef u8 A;  // codes of activations, or signed codes plus 128
   typedef i8 W;
   static constexpr int Q = 4;       // codes in the place of one sum
   static constexpr int BIAS = 128;  // of signed codes in the place of A
+  static constexpr int ROWS = LEVEL == 1 ? 5 : TILE;
+  static constexpr int RUN = 1;  // sums of 4 products that are added in 16 bits
   static inline vi dot(vi c, vi a, vi w) {
 #if LEVEL == 3
     return (vi)_mm512_dpbusd_epi32((__m512i)c, (__m512i)a, (__m512i)w);
 #elif LEVEL == 2
     return (vi)_mm256_dpbusd_avx_epi32((__m256i)c, (__m256i)a, (__m256i)w);
-#elif LEVEL == 1  // pairs are added in 16 bits, here and below: see `bytes_are_exact`
-    __m256i pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)w);
-    return c + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 #else
-    const vw x = (vw)a, y = (vw)w;
-    const vx pairs = (vx)(x & 255) * ((vx)(y << 8) >> 8) + (vx)(x >> 8) * ((vx)y >> 8);
-    return c + ((vi)((vu)pairs << 16) >> 16) + ((vi)pairs >> 16);
+    return add_pairs(c, pairs_of(a, w));
 #endif
   }
 };
+
+#if LEVEL < 2
+struct Ternary : Byte {  // weights -1, 0, 1: a pair reaches 2 * 255, and 64 of them stay in 16 bits
+  static constexpr int ROWS = TILE;
+  static constexpr int RUN = 64;
+};
+#else
+typedef Byte Ternary;
+#endif
 
 struct Word {
   typedef i16 A;
   typedef i16 W;
   static constexpr int Q = 2;
   static constexpr int BIAS = 0;
+  static constexpr int ROWS = Byte::ROWS;
+  static constexpr int RUN = 1;
   static inline vi dot(vi c, vi a, vi w) {
 #if LEVEL == 3
     return (vi)_mm512_dpwssd_epi32((__m512i)c, (__m512i)a, (__m512i)w);

@@ -16,15 +16,33 @@ inline void tile(const u8 *a, const i32 *offsets, i64 groups, const u8 *w, const
   vi c[P][2], i0 = load(init), i1 = load(init + VL);
 #pragma GCC unroll 16
   for (int p = 0; p < P; p++) c[p][0] = i0, c[p][1] = i1;
-  for (i64 t = 0; t < groups; t++, w += 2 * VB) {
-    const u8 *q = a + offsets[t];
-    vi w0 = load(w), w1 = load(w + VB);
+#if LEVEL < 2
+  if constexpr (M::RUN > 1)
+    for (i64 t = 0; t < groups;) {
+      vx sum[P][2] = {};
+      for (const i64 end = least(groups, t + M::RUN); t < end; t++, w += 2 * VB) {
+        const u8 *q = a + offsets[t];
+        vi w0 = load(w), w1 = load(w + VB);
 #pragma GCC unroll 16
-    for (int p = 0; p < P; p++) {
-      vi v = bcast(q + p * step);
-      c[p][0] = M::dot(c[p][0], v, w0), c[p][1] = M::dot(c[p][1], v, w1);
+        for (int p = 0; p < P; p++) {
+          vi v = bcast(q + p * step);
+          sum[p][0] += pairs_of(v, w0), sum[p][1] += pairs_of(v, w1);
+        }
+      }
+#pragma GCC unroll 16
+      for (int p = 0; p < P; p++) c[p][0] = add_pairs(c[p][0], sum[p][0]), c[p][1] = add_pairs(c[p][1], sum[p][1]);
     }
-  }
+  else
+#endif
+    for (i64 t = 0; t < groups; t++, w += 2 * VB) {
+      const u8 *q = a + offsets[t];
+      vi w0 = load(w), w1 = load(w + VB);
+#pragma GCC unroll 16
+      for (int p = 0; p < P; p++) {
+        vi v = bcast(q + p * step);
+        c[p][0] = M::dot(c[p][0], v, w0), c[p][1] = M::dot(c[p][1], v, w1);
+      }
+    }
 #pragma GCC unroll 16
   for (int p = 0; p < P; p++) store(out + p * ld, c[p][0]), store(out + p * ld + VL, c[p][1]);
 }
@@ -33,7 +51,7 @@ inline void tile(const u8 *a, const i32 *offsets, i64 groups, const u8 *w, const
 template <class M, int STEP>
 void row(const u8 *a, i64 n, const i32 *offsets, i64 groups, const u8 *w, const i32 *init, i32 *out, i64 ld, i64 step) {
   while (n) {
-    i64 parts = (n + TILE - 1) / TILE, p = (n + parts - 1) / parts;
+    i64 parts = (n + M::ROWS - 1) / M::ROWS, p = (n + parts - 1) / parts;
     switch (p) {
 #define CASE(P) \
   case P: tile<M, P, STEP>(a, offsets, groups, w, init, out, ld, step); break;
