@@ -240,7 +240,7 @@ def test_the_papers_nets(signed, assert_agree):
 
 @pytest.mark.usefixtures("isa")
 def test_long_sums_of_one_sign(assert_same_state):
-    """All weights are 1, all errors positive: the largest sums that ternary weights can make on the way back."""
+    """All weights are 1, all errors positive: the largest sums of ternary weights on the way back."""
     network, rules = Network((Dense(520), Dense(520), Dense(5)), (600,)), Rules(batch=16)
     begin = initial_state(network)
     begin = begin.having(S=[np.full_like(S, 64) for S in begin.S])
