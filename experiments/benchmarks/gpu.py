@@ -57,6 +57,9 @@ FULL = {
     "mlp": Full(Network.parse("256FC", (28, 28, 1), classes=10), PAPER),
     "lenet": Full(Network.parse("lenet", (28, 28, 1), classes=10), PAPER),
     "vgg": Full(Network.parse("vgg", (32, 32, 3), classes=10, signed_input=True), PAPER),
+    "vgg, errors of 12 bits": Full(
+        Network.parse("vgg", (32, 32, 3), classes=10, bits="288C", signed_input=True), PAPER
+    ),
     "vgg, normalised": Full(
         Network.parse(BEST.network, (32, 32, 3), classes=10, bits=BEST.bits, signed_input=True),
         {"small batches": BEST.rules},

@@ -63,10 +63,16 @@ def test_fused_equals_numpy(name, mode, assert_agree):
     assert assert_agree(build, BYTES[name], MODES[mode], n=8 if few else 16, watched=mode == "paper") > 0
 
 
-@pytest.mark.parametrize("bits", ["2222", "2378", "28C8", "4665", "8888", "3-8-16-7"])
+@pytest.mark.parametrize("bits", ["2222", "2378", "28C8", "4665", "8888", "3-8-16-7", "2889", "8-8-8-15"])
 def test_other_widths(bits, assert_agree):
     network = replace(BYTES["32C3-MP2-64C3-MP2-32FC"], bits=Bits.parse(bits))
     assert assert_agree(build, network, Rules(batch=8, stored_range="paper"), n=8, watched=False) > 0
+
+
+def test_errors_of_two_planes_through_normalised_layers(assert_agree):
+    network = replace(BYTES["32C3N-32C2N-MP2-32FCN"], bits=Bits.parse("28CC"))
+    assert fused._is_wide(network.layers[0])
+    assert assert_agree(build, network, MODES["sharp softmax, momentum"], n=16, watched=False) > 0
 
 
 @settings(max_examples=4, deadline=None)
@@ -161,13 +167,13 @@ def test_probabilities_are_numpys(row, log2_one):
 @given(
     st.none() | st.integers(0, 40),
     st.integers(0, 50),
-    st.integers(0, 2**31 - 1) | st.integers(0, 9),
+    st.integers(0, 2**31 - 1) | st.integers(0, 9) | st.integers(2**31, 2**45),
     st.integers(1, 60),
     st.booleans(),
 )
 def test_exponents(exponent, below, peak, hold, is_held):
     held = Held(exponent, below if exponent is not None else 0)
-    on_device = fused._Exponent(held, torch.device(DEVICE))
+    on_device = fused._Exponent(held, torch.device(DEVICE), wide=peak >= 2**31)
     on_device.peak.fill_(peak)
     rules = Rules(shift="held" if is_held else "batch")
     shift, known, moves = on_device.take(7, 16, hold, rules).tolist()
@@ -180,10 +186,10 @@ def test_exponents(exponent, below, peak, hold, is_held):
 
 
 def test_log2_on_either_side_of_every_half():
-    for n in range(30):
+    for n in range(46):
         half = int(2**0.5 * 2**n)
         for x in (2**n, half, half + 1):
-            on_device = fused._Exponent(Held(), torch.device(DEVICE))
+            on_device = fused._Exponent(Held(), torch.device(DEVICE), wide=n > 29)
             on_device.peak.fill_(x)
             assert on_device.take(0, 1, 1, Rules()).tolist() == [log2_round(x), 1, 1]
 
@@ -197,10 +203,34 @@ def test_random_bits_are_numpys(seed, layer, step, count):
     G = torch.full((count, 1), -1, dtype=torch.int32, device=DEVICE)
     kernels.update[1,](
         S, V, None, G, tensor([-15, 1], dtype=torch.int32), tensor([signed]), tensor([step]), layer, count, 0,
-        1, 1, UPDATE, 64, 128, 6, 1, 0, 1, BLOCKS=8,
+        1, 1, 0, UPDATE, 64, 128, 6, 1, 0, 1, BLOCKS=8,
     )  # fmt: skip
     drawn = bits16((seed, UPDATE, layer, step), 0, count)
     assert S.tolist() == (drawn >= 2**15).astype(int).tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.integers(-(2**37), 2**37) | st.integers(-999, 999), min_size=1, max_size=9),
+    st.integers(0, 24),
+    st.integers(0, 2**40),
+)
+def test_gradients_of_two_planes_are_whole_numbers(gradient, shift, step):
+    tensor, n = partial(torch.tensor, device=DEVICE), len(gradient)
+    G = tensor([[g & 127 for g in gradient], [g >> 7 for g in gradient]], dtype=torch.int32)
+    peak = tensor([0])
+    kernels.peak_of[1,](G, peak, n, n, BLOCK=16)
+    assert peak.item() == max(map(abs, gradient))
+    S, V = torch.zeros(2, n, dtype=torch.int8, device=DEVICE)
+    kernels.update[1,](
+        S, V, None, G, tensor([shift, 1], dtype=torch.int32), tensor([5]), tensor([step]), 1, n, 0,
+        1, 1, n, UPDATE, 64, 128, 6, 1, 0, 1, BLOCKS=8,
+    )  # fmt: skip
+    drawn = bits16((5, UPDATE, 1, step), 0, n).tolist()
+    steps = [min(128 << 16, abs(g) >> shift) + r >> 16 for g, r in zip(gradient, drawn, strict=True)]
+    assert S.tolist() == [
+        min(by, 64) if g < 0 else -min(by, 64) for g, by in zip(gradient, steps, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -228,9 +258,13 @@ def test_what_does_not_fit_is_left_to_plain_operations(text, rules, why):
     assert TorchEngine(network, rules, options=TorchOptions(device=DEVICE))._fused is None
 
 
-def test_wide_codes_do_not_fit():
-    network = Network.parse("32FC", (12, 12, 1), classes=10, bits="2-9-8-8")
-    assert fused.misfit(network, Rules()) == "layer 32FC: codes past 127"
+@pytest.mark.parametrize(
+    ("bits", "why"),
+    [("2-9-8-8", "codes past 127"), ("9-8-9-8", "codes past 127"), ("2-8-8-16", "errors past 16383")],
+)
+def test_wide_codes_do_not_fit(bits, why):
+    network = Network.parse("32FC", (12, 12, 1), classes=10, bits=bits)
+    assert fused.misfit(network, Rules()) == f"layer 32FC: {why}"
 
 
 COMPILED = """
@@ -271,11 +305,11 @@ COMPILES = {
     ),
     "send_back": (
         {"e": BYTE, "w": BYTE, "gate": CODE, "D": INT, "peak": INT, "P": NUMBER},
-        {**IMAGES, **TILE, "NORMALISED": True},
+        {**IMAGES, **TILE, "NORMALISED": True, "UPPER": 0},
     ),
     "gradient": (
-        {"a_t": BYTE, "e_t": BYTE, "G": INT, "M": NUMBER, "N": NUMBER},
-        {"P_ROW": 8192, "PARTS": 4, "BM": 128, "BN": 128, "BK": 128},
+        {"a_t": BYTE, "e_t": BYTE, "G": INT},
+        {"M": 1152, "N": 256, "P_ROW": 8192, "PARTS": 4, "UPPER": 0, "BM": 128, "BN": 128, "BK": 128},
     ),
     "error_codes": (
         {"D": INT, "gate": CODE, "shift": INT, "e": BYTE, "e_t": BYTE, "WINDOWS": NUMBER},
@@ -287,6 +321,7 @@ COMPILES = {
             "SENDS": True,
             "MASKED": False,
             "TOP": 127,
+            "UPPER": 0,
             "BW": 32,
         },
     ),
@@ -311,6 +346,7 @@ COMPILES = {
         {"V": BYTE, "W": BYTE, "W_back": BYTE, "FAN_IN": NUMBER},
         {"N_OUT": 256, "KERNEL": 3, "C": 128, "N": 256, "BK": 128, "BN": 128},
     ),
+    "peak_of": ({"x": INT, "peak": INT, "COUNT": NUMBER}, {"UPPER": 0, "BLOCK": 4096}),
     "output_error": (
         {"Z": INT, "labels": LONG, "step": LONG, "coarse": LONG, "fine": LONG, "D": INT, "peak": INT}
         | {"ROWS": NUMBER},
@@ -320,7 +356,16 @@ COMPILES = {
     "update": (
         {"S": BYTE, "V": BYTE, "M": "*i16", "G": INT, "shift": INT, "seed": LONG, "step": LONG}
         | dict.fromkeys(("LAYER", "COUNT", "M_SHIFT"), NUMBER),
-        {"N_OUT": 1, "G_ROW": 1, "PURPOSE": 0, "BOUND": 1, "STEP_MAX": 2, "V_MAX": 1, "M_MAX": 32767}
+        {
+            "N_OUT": 1,
+            "G_ROW": 1,
+            "UPPER": 0,
+            "PURPOSE": 0,
+            "BOUND": 1,
+            "STEP_MAX": 2,
+            "V_MAX": 1,
+            "M_MAX": 32767,
+        }
         | {"V_SHIFT": 6, "DECAY": 3, "BLOCKS": 8},
     ),
 }
@@ -351,10 +396,22 @@ def test_the_update_compiles_without_what_is_not_wanted(v_shift, decay):
     compiled("update", V_SHIFT=v_shift, DECAY=decay)
 
 
+PLANES = {name: {"UPPER": 1 << 20} for name, (_, values) in COMPILES.items() if "UPPER" in values}
+"""What errors of two planes compile in."""
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_kernels_of_two_planes_compile(name, monkeypatch):
+    types, values = COMPILES[name]
+    monkeypatch.setitem(COMPILES, name, ({**types, "peak": LONG} if name == "peak_of" else types, values))
+    assert ".target sm_90" in compiled(name, **PLANES[name])
+
+
+@pytest.mark.parametrize("upper", [0, 1 << 20])
 @pytest.mark.parametrize("name", ["forward", "send_back", "gradient"])
-def test_products_load_sixteen_bytes_at_a_time(name):
+def test_products_load_sixteen_bytes_at_a_time(name, upper):
     """Byte by byte they would be as exact, and slow."""
-    ptx = compiled(name)
+    ptx = compiled(name, **({"UPPER": upper} if name in PLANES else {}))
     assert "cp.async.cg.shared.global" in ptx
     assert "wgmma.mma_async" in ptx
     assert not re.search(r"ld\.global\S*\.b8", ptx)

@@ -1,7 +1,8 @@
 """A network in bytes on a CUDA device: fused kernels, a batch as one graph of launches.
 
-For the paper's own rules and widths, and for normalised layers. What does not fit (`misfit` says why) is
-left to the plain tensor operations of `mappings.engines.torch.passes`, to the same bits.
+For the paper's own rules and widths, errors of up to 15 bits, and normalised layers. What does not fit
+(`misfit` says why) is left to the plain tensor operations of `mappings.engines.torch.passes`, to the same
+bits.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ DEPTH, LONG_DEPTH, STAGES = 128, 256, 3  # of a product: bytes a step, of few pr
 SUMMED = 32  # windows whose errors a program sums at a time
 OUTPUT_ROWS = 16  # samples of whose errors at the output a program takes care
 BYTE_MAX, INT32_MAX = 127, 2**31 - 1
+ERROR_MAX = 2**14 - 1  # of an error in two planes of bytes, see `triton_kernels`
 UNKNOWN = -1
 
 TAKES = Support(
@@ -59,9 +61,14 @@ def misfit(network: Network, rules: Rules) -> str | None:
         return refusal
     for layer in network.layers:
         bits, n_out = layer.bits, layer.weight_shape[-1]
-        if max(bits.weight_max, bits.activation_max, layer.spread_error_max) > BYTE_MAX:
+        if max(bits.weight_max, bits.activation_max) > BYTE_MAX:
             return f"layer {layer}: codes past {BYTE_MAX}"
-        sums = max(3 * layer.z_bound + layer.target, layer.d_bound, layer.g_bound(rules.batch))
+        if layer.spread_error_max > ERROR_MAX:
+            return f"layer {layer}: errors past {ERROR_MAX}"
+        gradient = layer.g_bound(rules.batch)
+        if _is_wide(layer):  # of one plane, whose codes reach 128
+            gradient = gradient // layer.spread_error_max * (BYTE_MAX + 1)
+        sums = max(3 * layer.z_bound + layer.target, layer.d_bound, gradient)
         if max(sums, layer.z_bound * 4 + 3) > INT32_MAX:
             return f"layer {layer}: sums past 32 bits"
         if not layer.is_last and n_out % DOT:
@@ -72,6 +79,16 @@ def misfit(network: Network, rules: Rules) -> str | None:
         if layer.index and layer.window and layer.window[1] != 1:
             return f"layer {layer}: a stride"
     return None
+
+
+def _is_wide(layer: Layer) -> bool:
+    """Whether its errors take two planes."""
+    return layer.spread_error_max > BYTE_MAX
+
+
+def _upper(x: Tensor) -> int:
+    """How far the upper of (planes, ...) stands behind the lower one; 0 if there is one alone."""
+    return x[0].numel() if len(x) > 1 else 0
 
 
 def _is_even(shape: tuple[int, ...]) -> bool:
@@ -174,12 +191,12 @@ class _Buffers:
             return
         if shape.layer.normalised:
             self.u = zeros(windows, shape.N)
-        self.P_row = _up(P, ROWS)
+        self.P_row, planes = _up(P, ROWS), 1 + _is_wide(shape.layer)
         self.D = zeros(windows, shape.N, dtype=torch.int32)
-        self.e = zeros(n, shape.back.image)
-        self.e_t = zeros(shape.N, self.P_row)
+        self.e = zeros(planes, n, shape.back.image)
+        self.e_t = zeros(planes, shape.N, self.P_row)
         self.a_t = zeros(shape.K, self.P_row)
-        self.G = zeros(shape.K, shape.N, dtype=torch.int32)
+        self.G = zeros(planes, shape.K, shape.N, dtype=torch.int32)
         if shape.layer.is_last:
             self.gate.fill_(kernels.ACTIVE)
 
@@ -187,10 +204,10 @@ class _Buffers:
 class _Exponent:
     """The peak of a batch, the exponent that is held, and the shift they give, on the device."""
 
-    def __init__(self, held: Held, device: torch.device) -> None:
+    def __init__(self, held: Held, device: torch.device, wide: bool = False) -> None:
         exponent = UNKNOWN if held.exponent is None else held.exponent
         self.held = torch.tensor([exponent, held.below], device=device)
-        self.peak = torch.zeros(1, dtype=torch.int32, device=device)
+        self.peak = torch.zeros(1, dtype=torch.int64 if wide else torch.int32, device=device)
         self.shift = torch.zeros(3, dtype=torch.int32, device=device)
 
     def take(self, subtract: int, samples: int, hold: int, rules: Rules, of_all: bool = True) -> Tensor:
@@ -265,7 +282,7 @@ class _FusedLayer:
             self._lay_out(torch.tensor(B, dtype=torch.int8, device=device), None, self.W_back)
         self.spread()
         self.error = _Exponent(state.error_held[layer.index], device)
-        self.gradient = _Exponent(state.gradient_held[layer.index], device)
+        self.gradient = _Exponent(state.gradient_held[layer.index], device, _is_wide(layer))
         norm = state.norm[layer.index]
         self.normal = None if norm is None else _Normal(layer, norm, device)
 
@@ -324,6 +341,7 @@ class _FusedLayer:
             own.D, own.gate, shift, own.e.view(-1)[shape.back.inside :], own.e_t, windows,
             shape.height, shape.width, shape.back.row, shape.back.image, shape.N,
             own.P_row, shape.pool, self.layer.index > 0, self.normal is not None, bits.error_max,
+            _upper(own.e),
             BW=bw, BN=bn, num_warps=4,
         )  # fmt: skip
 
@@ -335,7 +353,7 @@ class _FusedLayer:
         kernels.send_back[grid](
             own.e, self.W_back, below.gate, below.D, to.peak, P,
             shape.kernel, height, width, shape.back.row, shape.back.image, shape.N, shape.C,
-            to.normal is not None,
+            to.normal is not None, _upper(own.e),
             BM=bm, BN=bn, BK=bk, num_warps=8, num_stages=STAGES,
         )  # fmt: skip
 
@@ -346,7 +364,8 @@ class _FusedLayer:
         self._sum_gradient(own, n)
         shape, bits = self.shape, self.layer.bits
         count = shape.fan_in * shape.N
-        kernels.peak_of[triton.cdiv(count, 4096),](own.G, self.gradient.peak, count, BLOCK=4096)
+        upper = _upper(own.G)
+        kernels.peak_of[triton.cdiv(count, 4096),](own.G, self.gradient.peak, count, upper, BLOCK=4096)
         decay, blocks = self.rules.momentum, 32
         bits_of_g = MOMENTUM_BITS - 1 - decay if decay else control.log2_eta + 16
         shift = self.gradient.take(bits_of_g, n, control.hold, self.rules, of_all=not decay)
@@ -354,7 +373,8 @@ class _FusedLayer:
             self.normal.follow(len(own.D), shift)
         kernels.update[triton.cdiv(self.S.numel(), blocks * 16),](
             self.S, self.V, self.M, own.G, shift, seed, step, self.layer.index, self.S.numel(),
-            MOMENTUM_BITS - 1 - control.log2_eta - 16, shape.n_out, shape.N, random_bits.UPDATE, self.bound,
+            MOMENTUM_BITS - 1 - control.log2_eta - 16, shape.n_out, shape.N, upper, random_bits.UPDATE,
+            self.bound,
             1 if self.rules.update == "ternary" else 2 * self.bound,
             bits.k_G - bits.k_W, bits.weight_max, decay, max_code(MOMENTUM_BITS),
             BLOCKS=blocks, num_warps=4,
@@ -373,8 +393,8 @@ class _FusedLayer:
         parts = _largest(chunks, 1 << (max(1, PROGRAMS // tiles).bit_length() - 1))
         if parts > 1:
             own.G.zero_()
-        kernels.gradient[shape.K // bm, shape.N // bn, parts](
-            own.a_t, own.e_t, own.G, shape.K, shape.N, own.P_row, parts,
+        kernels.gradient[shape.K // bm, shape.N // bn, parts * len(own.G)](
+            own.a_t, own.e_t, own.G, shape.K, shape.N, own.P_row, parts, _upper(own.e_t),
             BM=bm, BN=bn, BK=min(DEPTH, ROWS), num_warps=8, num_stages=STAGES,
         )  # fmt: skip
 

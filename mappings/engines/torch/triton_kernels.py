@@ -7,6 +7,9 @@ of atomic additions can change a bit.
 Positions of a layer's Z are numbered window by window: a position of a pooled layer is 4 * window + place,
 so the four sums that compete stand side by side in a tile. Only sums over positions ever see that order.
 
+Error codes of 9 to 15 bits are two planes of bytes, e = (upper << 7) + lower, and so is a gradient of two
+planes of 32 bits. UPPER says how far the upper plane stands behind the lower one; 0: there is none.
+
 With TRITON_INTERPRET=1 the same code runs on a processor, slowly: the tests compare it with numpy there.
 
 Source: arXiv:1802.04680, equations 2 to 12; Philox4x64-10 of Salmon et al., SC 2011.
@@ -23,6 +26,7 @@ from wage_neuro import normal, softmax
 SILENT, ACTIVE, SATURATED = 0, 1, 2
 """A gate: Z <= 0, Z within the codes, Z past the largest code. Two bits above it name the winner."""
 
+LOWER_BITS, LOWER_MASK = tl.constexpr(7), tl.constexpr(127)
 FRACTION = tl.constexpr(normal.FRACTION)
 FOLLOW = tl.constexpr(normal.FOLLOW)
 LOGIT_BITS, FINE_BITS = tl.constexpr(softmax.LOGIT_BITS), tl.constexpr(softmax.FINE_BITS)
@@ -54,19 +58,23 @@ def _corner(p, HEIGHT, WIDTH, ROW, COLUMN, IMAGE, POOL: tl.constexpr):
 @triton.jit
 def _sums(
     a, w, at, p, n, P, KERNEL: tl.constexpr, ROW: tl.constexpr, C: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    UPPER: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     """(BM, BN) int32 products of windows that begin at `at` with the rows n of w, (.., KERNEL**2 * C)."""
     k = tl.arange(0, BK)
     acc = tl.zeros((BM, BN), tl.int32)
     K: tl.constexpr = KERNEL * KERNEL * C
     rows = w + n[None, :] * K + k[:, None]
-    for i in range(K // BK):
-        tap, c = i * BK // C, i * BK % C
-        # else bytes are loaded one by one: the compiler does not see it through the divisions
-        begin = tl.multiple_of(tap // KERNEL * ROW + tap % KERNEL * C + c, 16)
-        x = tl.load(a + at[:, None] + begin + k[None, :], mask=(p < P)[:, None], other=0)
-        acc = tl.dot(x, tl.load(rows + i * BK), acc, out_dtype=tl.int32)
+    for plane in tl.static_range(2 if UPPER else 1):
+        codes = a + UPPER  # the upper plane first
+        if plane or not UPPER:
+            acc, codes = acc << LOWER_BITS if UPPER else acc, a
+        for i in range(K // BK):
+            tap, c = i * BK // C, i * BK % C
+            # else bytes are loaded one by one: the compiler does not see it through the divisions
+            begin = tl.multiple_of(tap // KERNEL * ROW + tap % KERNEL * C + c, 16)
+            x = tl.load(codes + at[:, None] + begin + k[None, :], mask=(p < P)[:, None], other=0)
+            acc = tl.dot(x, tl.load(rows + i * BK), acc, out_dtype=tl.int32)
     return acc
 
 
@@ -113,7 +121,7 @@ def forward(
     p = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     at = _corner(p, HEIGHT, WIDTH, ROW, C, IMAGE, POOL)
-    z = _sums(a, w, at, p, n, P, KERNEL, ROW, C, BM, BN, BK)
+    z = _sums(a, w, at, p, n, P, KERNEL, ROW, C, 0, BM, BN, BK)
     if LAST:
         tl.store(out + p[:, None] * N + n[None, :], z, mask=(p < P)[:, None])
     else:
@@ -146,7 +154,7 @@ def forward(
 def send_back(
     e, w, gate, D, peak, P,
     KERNEL: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr,
-    C: tl.constexpr, N: tl.constexpr, NORMALISED: tl.constexpr,
+    C: tl.constexpr, N: tl.constexpr, NORMALISED: tl.constexpr, UPPER: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
     """D of the layer below, 0 where its activation saturated, and the peak that is left.
@@ -156,7 +164,7 @@ def send_back(
     p = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     at = _corner(p, HEIGHT, WIDTH, ROW, C, IMAGE, 1)
-    d = _sums(e, w, at, p, n, P, KERNEL, ROW, C, BM, BN, BK)
+    d = _sums(e, w, at, p, n, P, KERNEL, ROW, C, UPPER, BM, BN, BK)
     place, inside = p[:, None] * N + n[None, :], (p < P)[:, None]
     state = tl.load(gate + place, mask=inside, other=2) & 3
     d = tl.where(state == 2, 0, d)
@@ -216,12 +224,16 @@ def output_error(
     tl.atomic_max(peak, tl.max(tl.max(tl.abs(d), axis=1), axis=0))
 
 
+SQRT_HALF = tl.constexpr(0xB504F333F9DE6484)
+"""The root of 1/2, as 64 bits behind the point: no integer meets it."""
+
+
 @triton.jit
 def _log2_round(x):
-    """round(log2 x) of an int32 x >= 1, exactly; see `wage_neuro.fixed_point.log2_round`."""
-    wide = x.to(tl.int64)
+    """round(log2 x) of an integer x, 1 <= x < 2**53, exactly; see `wage_neuro.fixed_point.log2_round`."""
     floor = (x.to(tl.float64).to(tl.int64, bitcast=True) >> 52) - 1023
-    return floor + (wide * wide >= (wide * 0 + 1) << (2 * floor + 1)).to(tl.int64)
+    past_half = x.to(tl.uint64) << (63 - floor).to(tl.uint64) > SQRT_HALF
+    return floor + past_half.to(tl.int64)
 
 
 @triton.jit
@@ -338,7 +350,7 @@ def follow(
 
 @triton.jit
 def _scaled(x, s, TOP: tl.constexpr):
-    """x / 2**s of int32 x and any s, half to even, cut to TOP, as int32."""
+    """x / 2**s of integers x and any s, half to even, cut to TOP, as int32."""
     right, left = tl.minimum(tl.maximum(s, 0), 31), tl.minimum(tl.maximum(-s, 0), 16)
     half = (1 << tl.maximum(right - 1, 0)) - 1
     rounded = (x.to(tl.int64) + half + ((x >> right) & 1)) >> right
@@ -351,7 +363,7 @@ def error_codes(
     D, gate, shift, e, e_t, WINDOWS,
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ROW: tl.constexpr, IMAGE: tl.constexpr, N: tl.constexpr,
     P_ROW: tl.constexpr, POOL: tl.constexpr, SENDS: tl.constexpr, MASKED: tl.constexpr, TOP: tl.constexpr,
-    BW: tl.constexpr, BN: tl.constexpr,
+    UPPER: tl.constexpr, BW: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Q_E and ReLU's mask, spread over each window: by place in a bordered image, and by (n, position).
 
@@ -373,12 +385,17 @@ def error_codes(
     else:
         spread = code
         p = window
-    spread = spread.to(tl.int8)
     there = (p < WINDOWS * POOL * POOL)[:, None]
-    if SENDS:
-        to = _corner(p, HEIGHT, WIDTH, ROW, N, IMAGE, POOL)
-        tl.store(e + to[:, None] + n[None, :], spread, mask=there)
-    tl.store(e_t + n[:, None].to(tl.int64) * P_ROW + p[None, :], tl.trans(spread), mask=tl.trans(there))
+    to = _corner(p, HEIGHT, WIDTH, ROW, N, IMAGE, POOL)[:, None] + n[None, :]
+    to_t = n[:, None].to(tl.int64) * P_ROW + p[None, :]
+    for plane in tl.static_range(2 if UPPER else 1):
+        part = spread
+        if UPPER:
+            part = spread >> LOWER_BITS if plane else spread & LOWER_MASK
+        part = part.to(tl.int8)
+        if SENDS:
+            tl.store(e + plane * UPPER + to, part, mask=there)
+        tl.store(e_t + plane * N * P_ROW + to_t, tl.trans(part), mask=tl.trans(there))
 
 
 @triton.jit
@@ -399,13 +416,19 @@ def turn(
 
 @triton.jit
 def gradient(
-    a_t, e_t, G, M, N,
-    P_ROW: tl.constexpr, PARTS: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    a_t, e_t, G, M: tl.constexpr, N: tl.constexpr,
+    P_ROW: tl.constexpr, PARTS: tl.constexpr, UPPER: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """G += a_t @ e_t.T, (M, N) int32, a share of the positions a program."""
+    """G += a_t @ e_t.T, (M, N) int32, a share of the positions, and a plane of the errors, a program."""
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
-    k = tl.program_id(2) * (P_ROW // PARTS) + tl.arange(0, BK)
+    part = tl.program_id(2)
+    if UPPER:
+        e_t += part // PARTS * UPPER
+        G += part // PARTS * (M * N)
+        part %= PARTS
+    k = part * (P_ROW // PARTS) + tl.arange(0, BK)
     rows = a_t + m[:, None].to(tl.int64) * P_ROW + k[None, :]
     columns = e_t + n[None, :].to(tl.int64) * P_ROW + k[:, None]
     acc = tl.zeros((BM, BN), tl.int32)
@@ -421,10 +444,21 @@ def gradient(
 
 
 @triton.jit
-def peak_of(x, peak, COUNT, BLOCK: tl.constexpr):
-    """peak = max(peak, abs(x)) over COUNT int32."""
+def peak_of(x, peak, COUNT, UPPER: tl.constexpr, BLOCK: tl.constexpr):
+    """peak = max(peak, abs(x)) over COUNT numbers."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.atomic_max(peak, tl.max(tl.abs(tl.load(x + i, mask=i < COUNT, other=0)), axis=0))
+    tl.atomic_max(peak, tl.max(tl.abs(_whole(x + i, i < COUNT, UPPER)), axis=0))
+
+
+@triton.jit
+def _whole(x, inside, UPPER: tl.constexpr):
+    """Numbers of one plane, int32, or of two, int64."""
+    found = tl.load(x, mask=inside, other=0)
+    if UPPER:
+        upper = tl.load(x + UPPER, mask=inside, other=0).to(tl.int64)
+        return found + (upper << LOWER_BITS)
+    else:  # noqa: RET505 - on a device what stands behind a return is compiled all the same
+        return found
 
 
 @triton.jit
@@ -444,7 +478,7 @@ def _philox(c0, c1, c2, k0, k1):
 @triton.jit
 def update(
     S, V, M, G, shift, seed, step, LAYER, COUNT, M_SHIFT,
-    N_OUT: tl.constexpr, G_ROW: tl.constexpr, PURPOSE: tl.constexpr, BOUND: tl.constexpr,
+    N_OUT: tl.constexpr, G_ROW: tl.constexpr, UPPER: tl.constexpr, PURPOSE: tl.constexpr, BOUND: tl.constexpr,
     STEP_MAX: tl.constexpr, V_SHIFT: tl.constexpr, V_MAX: tl.constexpr,
     DECAY: tl.constexpr, M_MAX: tl.constexpr, BLOCKS: tl.constexpr,
 ):  # fmt: skip
@@ -473,7 +507,7 @@ def update(
     r = ((word >> (lane % 4 * 16).to(tl.uint64)) & 0xFFFF).to(tl.int64)
     i = block[:, None] * 16 + lane
     inside = (i < COUNT) & (known != 0)
-    g = tl.load(G + i // N_OUT * G_ROW + i % N_OUT, mask=inside, other=0)
+    g = _whole(G + i // N_OUT * G_ROW + i % N_OUT, inside, UPPER)
     stored = tl.load(S + i, mask=inside, other=0).to(tl.int32)
     if DECAY:
         kept = tl.load(M + i, mask=inside, other=0).to(tl.int32)
