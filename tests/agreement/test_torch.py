@@ -5,6 +5,7 @@ On the processor, and on a CUDA device where there is one.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -334,6 +335,38 @@ def test_an_unknown_device(name):
 def test_an_absent_device(name):
     with pytest.raises(EngineError, match=rf"^device '{name}': PyTorch .* finds no such accelerator here$"):
         TorchEngine(Network((Dense(3),), (4,)), options=TorchOptions(device=name))
+
+
+@pytest.mark.parametrize(("name", "number"), [("cuda:1", 1), ("cuda", -1), ("cpu", -1)])
+def test_fused_kernels_run_on_the_device_of_their_engine(name, number, monkeypatch):
+    """Triton launches on the current device, wherever its tensors are; -1 leaves that as it is."""
+    current, seen = [], []
+
+    @contextmanager
+    def on(index):
+        current.append(index)
+        yield
+        current.pop()
+
+    class Fused:
+        def __init__(self, *_):
+            seen.append(("begins", *current))
+
+        def train(self, images, *_):
+            seen.append(("trains", *current))
+            return np.zeros((len(images), 3))
+
+        def predict(self, images):
+            seen.append(("predicts", *current))
+
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(accelerator, "find_device", lambda name: torch.device(name))
+    monkeypatch.setattr(accelerator, "find_fused", lambda *_: Fused)
+    engine = TorchEngine(Network((Dense(3),), (4,)), Rules(batch=2), options=TorchOptions(device=name))
+    images = np.zeros((2, 4), np.uint8)
+    engine.train(images, np.zeros(2, np.int64), 0)
+    engine.predict(images)
+    assert seen == [("begins", number), ("trains", number), ("predicts", number)]
 
 
 def test_weights_outside_the_range_are_refused():
