@@ -2,7 +2,8 @@
 
 Changes one place of a file at a time, as a slip of the hand would (cosmic-ray makes the mutants), and runs
 the tests of that file in a copy of the work tree. A mutant that no test kills is named with its line. A file
-is tested by its own doctests and the tests that import it, or else those that import what imports it.
+is tested by its own doctests and the tests that import it, or else those that import what imports it; tests
+of a library that is not installed are none.
 
 The files are those given, or those that have changed since the record was last committed.
 """
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypedDict
@@ -176,12 +178,22 @@ def nearest_tests(module: Path) -> list[Path]:
             _name(file.with_name("process.py")) for file in wanted if file.name == "models.py"
         }
         users = {file for file in files if names & imports[file]}
-        tests = [file for file in users if file.name.startswith("test_")]
+        tests = [file for file in users if file.name.startswith("test_") and _runs_here(file)]
         if tests:
             return [module, *sorted(tests, key=lambda file: (file.stem != f"test_{module.stem}", file))]
         seen |= wanted
         wanted = users - seen
     return [module]
+
+
+def _runs_here(test: Path) -> bool:
+    """Whether all is installed without which the whole file would be skipped."""
+    head = [
+        node for node in ast.parse((ROOT / test).read_text()).body if isinstance(node, ast.Expr | ast.Assign)
+    ]
+    calls = [node.value for node in head if isinstance(node.value, ast.Call)]
+    wanted = [ast.literal_eval(c.args[0]) for c in calls if ast.unparse(c.func) == "pytest.importorskip"]
+    return all(find_spec(name.partition(".")[0]) for name in wanted)
 
 
 def _name(file: Path) -> str:

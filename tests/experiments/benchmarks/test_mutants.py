@@ -73,6 +73,19 @@ def test_the_tests_of_a_file():
     assert Path("tests/wage_neuro/test_memory.py") not in models
 
 
+def test_tests_of_a_library_that_is_not_here_are_none(house):
+    """They are skipped, and would kill nothing: others do, that are further away."""
+    (house / "tests/test_mine.py").write_text(
+        f"import pytest\n\npytest.importorskip('no_such.part')\n{BLIND}"
+    )
+    (house / "wage_neuro/user.py").write_text("import wage_neuro.mine\n")
+    (house / "tests/test_user.py").write_text(
+        "import pytest\nimport wage_neuro.user\n\npytest.importorskip('json')\n"
+    )
+    module = Path("wage_neuro/mine.py")
+    assert nearest_tests(module) == [module, Path("tests/test_user.py")]
+
+
 def test_what_no_test_kills_is_named(house, monkeypatch, capsys):
     output = house / "record.json"
     assert run(monkeypatch, "wage_neuro/mine.py", "--jobs", 2, "--output", output) == 0
