@@ -119,7 +119,7 @@ class TorchEngine(NumpyEngine):
     def _current(self) -> torch.cuda.device:
         """Make this engine's device the current one: kernels of ours run there, whatever they are given."""
         index = self.device.index
-        return torch.cuda.device(-1 if self.device.type == "cpu" or index is None else index)
+        return torch.cuda.device(-1 if index is None else index)  # -1 leaves the current one
 
     @cached_property
     def passes(self) -> TorchPasses:

@@ -158,7 +158,7 @@ struct Byte {
   typedef i8 W;
   static constexpr int Q = 4;       // codes in the place of one sum
   static constexpr int BIAS = 128;  // of signed codes in the place of A
-  static constexpr int ROWS = LEVEL == 1 ? 5 : TILE;
+  static constexpr int ROWS = LEVEL < 2 ? 5 : TILE;
   static constexpr int RUN = 1;  // sums of 4 products that are added in 16 bits
   static inline vi dot(vi c, vi a, vi w) {
 #if LEVEL == 3
