@@ -153,6 +153,8 @@ PAST_THE_PAPER = {
 """Rules of our own, beside the paper's and beside real numbers."""
 
 BEST = PAST_THE_PAPER["88C8+normalised+small-batches"]
+BEST_TERNARY = PAST_THE_PAPER["28C8+normalised+small-batches"]
+"""For k_G from 2 on: visible weights of 8 bits want stored ones of as many."""
 
 _DENSE = Config(data="mnist", network="100FC-50FC", epochs=150, eta="8, 2@90, 1/2@130", rules=MOVING)
 _VGG8B = "128C3-256C3-MP2-256C3-512C3-MP2-512C3-MP2-512C3-MP2-1024FC"
@@ -175,7 +177,9 @@ EXPERIMENTS: dict[str, dict[str, Config]] = {
     **_sweeps(CIFAR10),
     "patterns": {text: _pattern(text) for text in PATTERNS},
     "past-the-paper": PAST_THE_PAPER,
-    **{f"past-{name}": settings for name, settings in _sweeps(BEST).items()},
+    "past-gradient-bits": _sweeps(BEST_TERNARY)["gradient-bits"],
+    "past-errors-bits": _sweeps(BEST)["errors-bits"],
+    "past-error-window": _sweeps(BEST)["error-window"],
     "nitro-d": NITRO_D,
 }
 """Runs of each experiment, by what tells them apart."""

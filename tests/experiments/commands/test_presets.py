@@ -54,12 +54,16 @@ def test_every_preset_is_a_run_of_the_papers():
     assert past["28C8+softmax+momentum"].eta == "128, 32@200, 8@250"
     assert past["vanilla"].eta == "1/8, 1/64@200, 1/512@250"
     assert past["vanilla+small-batches"].eta == "1/32, 1/256@200, 1/2048@250"
-    best = past["88C8+normalised+small-batches"]
-    assert best.epochs == 15
-    for sweep, label in (("gradient-bits", "k_G=12"), ("errors-bits", "k_E=8"), ("error-window", "gamma=1")):
-        assert EXPERIMENTS[f"past-{sweep}"][label] == best
+    best, ternary = past["88C8+normalised+small-batches"], past["28C8+normalised+small-batches"]
+    assert best.epochs == ternary.epochs == 15
+    for sweep, label, whole in (
+        ("gradient-bits", "k_G=12", ternary),
+        ("errors-bits", "k_E=8", best),
+        ("error-window", "gamma=1", best),
+    ):
+        assert EXPERIMENTS[f"past-{sweep}"][label] == whole
         assert EXPERIMENTS[f"past-{sweep}"].keys() == EXPERIMENTS[sweep].keys()
-    assert EXPERIMENTS["past-gradient-bits"]["k_G=8"].eta.startswith("1, 1/2@5")
+    assert EXPERIMENTS["past-gradient-bits"]["k_G=8"].eta.startswith("8, 4@4")
     assert Scale(epochs=15).of(best).eta == "16, 8@5, 4@8, 2@10, 1@12, 1/2@13, 1/4@14"
     assert Scale(width=Fraction(1, 4)).of(past["normalised"]).network == (
         "32C3N-32C3N-MP2-64C3N-64C3N-MP2-128C3N-128C3N-MP2-256FCN"
