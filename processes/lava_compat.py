@@ -28,7 +28,6 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -37,6 +36,8 @@ Execute = Callable[[ModuleType], None]
 
 def _var_model(execute: Execute, module: ModuleType) -> None:
     """Hash a `ByteEncoder` by its identity until the defaults are taken; on Python 3.10 they just are."""
+    from unittest import mock  # brings asyncio along, and commands that need no Lava come by here
+
     dataclass = dataclasses.dataclass
 
     def hashable(cls: Any = None, /, **options: Any) -> Any:
