@@ -156,7 +156,7 @@ class LayerLearner:
         peak = int(self.team.most([own])[0])
         exponent = exponent_of(self.state.error_held, peak, rules)
         if exponent is not None:
-            exponent -= rules.log2_gamma
+            exponent -= rules.log2_gamma(layer.is_last)
         return do.error_codes(layer, kept, D, exponent), peak
 
     def _pass_on(

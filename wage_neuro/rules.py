@@ -101,6 +101,8 @@ class Rules:
         0 keeps no importance.
     gamma : 1, 2, 4 .. 128
         Q_E divides an error by Shift / gamma: those above the gamma-th part of the largest saturate.
+        Not at the output of 'softmax': p - onehot sums to 0 over the classes, and cut off it would not;
+        softmax does not see what all logits share, so nothing would bring them back.
     sharpness : int
         With 'softmax': logits count 2**sharpness times. A quantized last layer reaches logits of a few tenths
         only, of which softmax would make nearly the same probability for every class.
@@ -263,10 +265,14 @@ class Rules:
             if value not in values:
                 raise SettingError(f"{name}={value!r}: {who} has {' or '.join(map(repr, values))} only")
 
-    @property
-    def log2_gamma(self) -> int:
-        """Powers of two by which the upper boundary of the errors is lowered."""
-        return self.gamma.bit_length() - 1
+    def log2_gamma(self, is_last: bool) -> int:
+        """Powers of two by which the upper boundary of a layer's errors is lowered.
+
+        >>> Rules(gamma=4).log2_gamma(is_last=True), Rules(gamma=4, loss="softmax").log2_gamma(is_last=True)
+        (2, 0)
+        """
+        whole = is_last and self.loss == "softmax"
+        return 0 if whole else self.gamma.bit_length() - 1
 
     @property
     def samples_an_update(self) -> int:

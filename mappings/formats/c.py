@@ -169,7 +169,7 @@ def _learning_facts(saved: Checkpoint) -> dict[str, Any]:
         "one_sided": int(rules.loss == "one-sided"),
         "margin": rules.margin,
         "margin_units": MARGIN_UNITS,
-        "log2_gamma": rules.log2_gamma,
+        "log2_gamma": rules.log2_gamma(is_last=False),  # has no softmax
         "target": network.layers[-1].target,
         "step": state.step,
         "seed": state.seed,

@@ -161,7 +161,7 @@ def _expressions(layer: Layer, rules: Rules) -> dict[str, str]:
     """What each value is, in the names that the schema explains."""
     bits = layer.bits
     stored, weight = bits.stored_max(rules.stored_range), bits.weight_max
-    unit = bits.k_E - 1 + rules.log2_gamma
+    unit = bits.k_E - 1 + rules.log2_gamma(layer.is_last)
     error = f"clip(rne(d, m_e - {unit}), {-bits.error_max}, {bits.error_max})"
     found = {
         "s": _initial(layer),

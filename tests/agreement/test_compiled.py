@@ -222,6 +222,13 @@ def test_bad_data_is_refused_and_changes_nothing(sparse_images, assert_same_stat
         assert_same_state(engine.state, initial_state(network))
 
 
+@pytest.mark.parametrize("bits", ["2888", "28CC"])
+def test_a_window_of_errors_below_softmax(bits, assert_agree):
+    for name in ("dense", "conv, pooling"):
+        rules = replace(MODES["sharp softmax, momentum"], gamma=4)
+        assert assert_agree(CompiledEngine, replace(NETWORKS[name], bits=bits), rules) > 0
+
+
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("batch", [1, 24])
 @pytest.mark.parametrize("units", [9, 200])

@@ -75,6 +75,11 @@ def test_errors_of_two_planes_through_normalised_layers(assert_agree):
     assert assert_agree(build, network, MODES["sharp softmax, momentum"], n=16, watched=False) > 0
 
 
+def test_a_window_of_errors_below_softmax(assert_agree):
+    rules = replace(MODES["sharp softmax, momentum"], gamma=4)
+    assert assert_agree(build, BYTES["64FC-32FC"], rules, n=32, watched=False) > 0
+
+
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_any_small_network(data, assert_agree):

@@ -69,8 +69,13 @@ def test_an_unquantized_last_layer(name, bits, build, assert_agree):
     *specs, last = NETWORKS[name].specs
     network = replace(NETWORKS[name], specs=(*specs, replace(last, quantized=False)), bits=bits)
     for shift in ("batch", "held"):
-        rules = Rules(batch=24, shift=shift, hold=40, loss="softmax")
+        rules = Rules(batch=24, shift=shift, hold=40, loss="softmax", gamma=2)
         assert assert_agree(build, network, rules, n=48) > 0
+
+
+def test_a_window_of_errors_below_softmax(build, assert_agree):
+    rules = replace(MODES["sharp softmax, momentum"], gamma=4)
+    assert assert_agree(build, NETWORKS["conv, pooling"], rules, n=48) > 0
 
 
 def test_wide_weights_in_float64_leave_the_others_their_fast_products():

@@ -291,7 +291,8 @@ def step(specs, bits, S, x, labels, log2_eta, random, rules, exponents=None, S_b
         peaks_E.insert(0, 0 if plain_sgd else max(map(abs, D.flat)))
         m = exponents[0][i] if exponents else exponent(peaks_E[0])
         m = 15 if plain_sgd else m
-        m = m if m is None else m - rules.gamma.bit_length() + 1
+        whole = plain_sgd or (rules.loss == "softmax" and not hidden)
+        m = m if m is None or whole else m - rules.gamma.bit_length() + 1
         E = each(lambda d, m=m, k_E=k_E: error_code(d, m, k_E), D)
         if hidden:
             E[Z <= 0] = 0

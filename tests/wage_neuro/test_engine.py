@@ -169,6 +169,17 @@ def test_an_unquantized_layer_learns_softmax_regression(sparse_images):
     assert (engine.predict(images).argmax(axis=1) == labels).mean() > 0.9
 
 
+@pytest.mark.parametrize(("loss", "same"), [("softmax", True), ("sse", False)])
+def test_the_error_of_softmax_is_met_whole(loss, same, sparse_images):
+    """Cut off at gamma it would sum to more than 0 over the classes, and drive all weights to one bound."""
+    images, labels = data(48, sparse_images)
+    one, other = (NumpyEngine(NET, Rules(batch=8, loss=loss, gamma=gamma), seed=3) for gamma in (1, 8))
+    for engine in (one, other):
+        engine.train(images[:8], labels[:8], 1)
+    assert np.array_equal(one.state.S[-1], other.state.S[-1]) is same
+    assert not np.array_equal(one.state.S[0], other.state.S[0])
+
+
 def test_former_logits_keep_an_answer_as_it_was(sparse_images):
     """Labels that change from one call to the next change the answers less."""
     images, labels = data(40, sparse_images)

@@ -85,7 +85,7 @@ def test_every_rule_is_plain(specs, rules, widths, assert_steps_are_plain):
 @pytest.mark.parametrize("last", [Dense(3), Dense(3, quantized=False)], ids=str)
 def test_softmax_is_plain(last, batch, widths, assert_steps_are_plain):
     for shift in ("batch", "held"):
-        rules = Rules(batch=batch, shift=shift, hold=5, loss="softmax", margin=2)
+        rules = Rules(batch=batch, shift=shift, hold=5, loss="softmax", margin=2, gamma=4)
         assert_steps_are_plain(Network((*DENSE[:2], last), (7,), widths), rules, log2_eta=4)
         assert_steps_are_plain(Network((*CONV[:-1], last), (7, 6, 2), widths), rules, log2_eta=4)
         assert_steps_are_plain(Network((last,), (7,), widths), rules, log2_eta=6)

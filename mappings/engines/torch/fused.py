@@ -334,7 +334,8 @@ class _FusedLayer:
         if self.normal:
             assert own.u is not None
             self.normal.project(own.D, own.u, self.error.peak)
-        shift = self.error.take(bits.k_E - 1 + self.rules.log2_gamma, n, hold, self.rules)
+        unit = bits.k_E - 1 + self.rules.log2_gamma(self.layer.is_last)
+        shift = self.error.take(unit, n, hold, self.rules)
         windows, bn = n * shape.windows, _largest(shape.N, 64)
         bw = 64 // shape.pool
         kernels.error_codes[triton.cdiv(windows, bw), shape.N // bn](

@@ -16,14 +16,14 @@ struct Spec {
   i64 index, is_last, conv, in_h, in_w, in_c, kernel, stride, top, left, z_h, z_w, n_out, pool_size, pool_step, pool_top,
       pool_left, out_h,
       out_w, z_shift, k_W, k_A, k_G, k_E, signed_in, log2_target, stored_max, step_max, spread_max, z_bound, d_bound,
-      arriving_bound, g_bound, error_exponent, gradient_exponent, normalised, shift_max, foreign;
+      arriving_bound, g_bound, error_exponent, log2_gamma, gradient_exponent, normalised, shift_max, foreign;
 };
 
 // `wage_neuro.rules.Rules`; a foreign layer is left to the hook. `samples` of the batch are here, from its row `first`
 // on; an update has `total`; a team has other processes, which learn the others.
 struct RuleSpec {
-  i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, recalled, metaplasticity, consolidation,
-      log2_gamma, sharpness, momentum, generator, slots;  // slots: 0, as many as the network keeps in flight
+  i64 samples, total, first, team, held, coincidence, loss, margin, pipelined, feedback, new_shift, recalled, metaplasticity,
+      consolidation, sharpness, momentum, generator, slots;  // slots: 0, as many as the network keeps in flight
 };
 
 enum { SSE, ONE_SIDED, SOFTMAX };          // loss

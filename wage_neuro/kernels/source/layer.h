@@ -348,7 +348,7 @@ struct Layer {
     if (exponent == NONE) {
       exponent = error_held.next(room.peak, rules.total, rules.held ? hold : 0);
       if (exponent == NONE || !room.peak) return false;
-      exponent -= rules.log2_gamma;
+      exponent -= s.log2_gamma;
     } else if (!room.peak)
       return false;
     i64 shift = exponent - (s.k_E - 1), parts = B, each = pos * Np;
