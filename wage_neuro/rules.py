@@ -203,7 +203,11 @@ class Rules:
         option=False,
     )
     gamma: int = setting(
-        1, "Errors above the gamma-th part of the largest saturate: 1, 2, 4 .. 128.", RULE, choices=GAMMAS
+        1,
+        "Errors above the gamma-th part of the largest saturate, but those at the output of `softmax`:"
+        " 1, 2, 4 .. 128.",
+        RULE,
+        choices=GAMMAS,
     )
     sharpness: int = setting(
         0,
