@@ -228,6 +228,27 @@ def test_a_rank_that_fails_says_so_and_ends_all(tmp_path):
 
 
 @needs_mpi
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+@pytest.mark.parametrize("end", ["wire.abort(3)", "wire.rank and os.kill(os.getpid(), 9)", ""])
+def test_ranks_leave_no_shared_memory(end, tmp_path):
+    """Also where they are ended. What MPI has mapped is told before its names are taken away."""
+    code = (
+        "import os, re; from pathlib import Path; import numpy as np; from mpi4py import MPI\n"
+        "found = re.findall(r'/dev/shm/\\S+$', Path('/proc/self/maps').read_text(), re.M)\n"
+        "Path(f'rank{MPI.COMM_WORLD.rank}').write_text('\\n'.join(found))\n"
+        "from mappings.cluster.mpi import MpiWire; wire = MpiWire()\n"
+        "total = wire.total(np.full(1 << 20, wire.rank + 1, np.int32))\n"
+        "assert (total == 6).all()\n"
+        f"{end}\nMPI.COMM_WORLD.Barrier()\n"
+    )
+    done = run([str(MPIEXEC), "-n", "3", sys.executable, "-c", code], tmp_path)
+    assert (done.returncode == 0) == (not end), done.stderr
+    told = [(tmp_path / f"rank{rank}").read_text().split() for rank in range(3)]
+    assert all(told)
+    assert not [path for paths in told for path in paths if Path(path).exists()]
+
+
+@needs_mpi
 @pytest.mark.parametrize("way", ["SIGINT", "SIGTERM"])
 def test_stopped_by_a_signal_they_go_on_alone(way, alone, tmp_path):
     """All stop after the same batch, with a checkpoint; one process goes on to the same bits."""
