@@ -80,7 +80,7 @@ test-mpi: kernels  ## run the tests of several ranks and of Dask, the slow ones 
 		tests/experiments/runs/test_cluster.py tests/experiments/benchmarks/test_scaling.py tests/mappings/cluster mappings/cluster
 
 test-torch: torch  ## run the tests of what needs PyTorch alone
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL) $(TORCH_TESTS)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(PARALLEL) $(TORCH_TESTS) -k 'torch or fused or float or gpu'
 
 TORCH_TESTS = tests/agreement/test_torch.py tests/agreement/test_fused.py tests/mappings/engines/test_torch_floats.py \
 	tests/experiments/studies/test_float_run.py tests/experiments/studies/test_continual_floats.py \
