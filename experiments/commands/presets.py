@@ -145,6 +145,12 @@ PAST_THE_PAPER = {
         CIFAR10, bits="28C8", rules=SMALL_BATCHES, eta=FALLING_ETA, epochs=SMALL_EPOCHS
     ),
     "28C8+normalised+small-batches": replace(_SMALL, bits="28C8", eta=FALLING_ETA),
+    "28C8+normalised+batches-of-16": replace(
+        _SMALL,
+        bits="28C8",
+        rules=replace(SMALL_BATCHES, batch=16),
+        eta=_scaled_eta(FALLING_ETA, Fraction(1, 2), 1),
+    ),
     "88C8+normalised+small-batches": replace(_SMALL, bits="88C8", eta=FALLING_ETA_8),
     "28ff": _pattern("28ff"),
     "vanilla": _pattern("vanilla"),

@@ -41,7 +41,8 @@ def test_every_preset_is_a_run_of_the_papers():
             bits = Pattern.parse(config.bits).bits
             network = Network.parse(config.network, shape, 10, bits, "mnist" not in config.data)
             is_sweep = name.startswith("past-") and name != "past-the-paper"
-            assert config.rules.batch == (32 if is_sweep or "small-batches" in label else 128)
+            small = 16 if "batches-of-16" in label else 32 if is_sweep or "small-batches" in label else 128
+            assert config.rules.batch == small
             assert all(step[0] < config.epochs for step in EtaSchedule.parse(config.eta).steps)
             assert network.classes == 10
     assert EXPERIMENTS["gradient-bits"]["k_G=8"] == EXPERIMENTS["cifar10-vgg"]["2888"]
@@ -54,6 +55,7 @@ def test_every_preset_is_a_run_of_the_papers():
     assert past["28C8+softmax+momentum"].eta == "128, 32@200, 8@250"
     assert past["vanilla"].eta == "1/8, 1/64@200, 1/512@250"
     assert past["vanilla+small-batches"].eta == "1/32, 1/256@200, 1/2048@250"
+    assert past["28C8+normalised+batches-of-16"].eta.startswith("64, 32@4")
     best, ternary = past["88C8+normalised+small-batches"], past["28C8+normalised+small-batches"]
     assert best.epochs == ternary.epochs == 15
     for sweep, label, whole in (
