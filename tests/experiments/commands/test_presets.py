@@ -41,8 +41,8 @@ def test_every_preset_is_a_run_of_the_papers():
             bits = Pattern.parse(config.bits).bits
             network = Network.parse(config.network, shape, 10, bits, "mnist" not in config.data)
             is_sweep = name.startswith("past-") and name != "past-the-paper"
-            small = 16 if "batches-of-16" in label else 32 if is_sweep or "small-batches" in label else 128
-            assert config.rules.batch == small
+            batch = 16 if "batches-of-16" in label else 32 if is_sweep or "small-batches" in label else 128
+            assert config.rules.batch == batch
             assert all(step[0] < config.epochs for step in EtaSchedule.parse(config.eta).steps)
             assert network.classes == 10
     assert EXPERIMENTS["gradient-bits"]["k_G=8"] == EXPERIMENTS["cifar10-vgg"]["2888"]
